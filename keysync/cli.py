@@ -1,0 +1,216 @@
+"""The command `keysync`: dub a video, run the demo, say what a checkpoint is, convert one.
+
+Exit codes: 0 done, 1 an error said in one line, 130 stopped by Ctrl-C; a file under the final name is always whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from .checkpoint import DTYPES, convert, describe
+from .demo import SPEECH, write_demo_video
+from .dub import Settings, dub_file
+from .errors import KeySyncError
+from .generate import Sampling
+from .landmarks import DETECTORS
+from .masks import MASKS
+from .models import UNTRAINED, load_models
+from .report import DUBBED, PASSED_THROUGH, Report
+from .timeline import SYNC_MODES
+from .track import FaceChoice
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="keysync: %(message)s")
+    try:
+        options.run(options)
+    except KeySyncError as error:
+        print(f"keysync: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("keysync: stopped; no half-written file was left", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="keysync", description="Dub a video: new speech in, lips that follow it out.")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say what happens on the way")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    dub = commands.add_parser("dub", help="dub a video with new speech")
+    dub.add_argument("video", type=Path, metavar="VIDEO")
+    dub.add_argument("audio", type=Path, metavar="AUDIO", help="the new speech: an audio file, or a video's own sound")
+    dub.add_argument("--occluder", type=Path, metavar="MASK_VIDEO", help="white where something hides the face")
+    dub.add_argument("--landmarks", type=Path, metavar="JSON", help="68 points a frame instead of a detector")
+    dub.add_argument("--detector", choices=sorted(DETECTORS), default="mediapipe")
+    dub.add_argument("--detector-weights", type=Path, metavar="FOLDER", help="for detectors that need files")
+    dub.add_argument("--face", type=int, default=0, metavar="N", help="which face: 0 the largest (default), 1 the next ...")
+    _add_run_options(dub)
+    dub.set_defaults(run=_dub)
+
+    demo = commands.add_parser("demo", help="dub a portrait that comes with KeySync")
+    _add_run_options(demo)
+    demo.set_defaults(run=_demo)
+
+    inspect = commands.add_parser("inspect", help="say what a checkpoint is")
+    inspect.add_argument("file", type=Path, metavar="FILE")
+    inspect.add_argument("--json", action="store_true", help="print JSON")
+    inspect.set_defaults(run=_inspect)
+
+    change = commands.add_parser("convert", help="write a checkpoint as safetensors with metadata")
+    change.add_argument("source", type=Path, metavar="IN")
+    change.add_argument("target", type=Path, metavar="OUT")
+    change.add_argument("--head-dim", type=int, metavar="N", help="channels of one attention head; no shape tells it")
+    change.add_argument("--latent-size", type=_size, metavar="HxW", help="latent height x width, 64x64 for published files")
+    change.add_argument("--dtype", choices=sorted(DTYPES), help="precision to store")
+    change.set_defaults(run=_convert)
+    return parser
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=".mp4, .mov or .mkv")
+    for stage in ("keyframe", "interpolation"):
+        parser.add_argument(f"--{stage}-model", type=Path, metavar="FILE", help=f"{stage} checkpoint (.safetensors, .pt)")
+    parser.add_argument("--vae", type=Path, metavar="PATH", help="Stable Video Diffusion VAE: folder or file")
+    parser.add_argument("--hubert", type=Path, metavar="PATH", help="HuBERT: transformers folder or file")
+    parser.add_argument("--wavlm", type=Path, metavar="PATH", help="WavLM: transformers folder, file or WavLM-Base+.pt")
+    parser.add_argument("--sync-mode", choices=sorted(SYNC_MODES), default="cut_off", help="for unequal lengths")
+    parser.add_argument("--mask", choices=sorted(MASKS), default="box", help="what is generated anew")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=11, metavar="N", help="network evaluations of one batch, 10 or more")
+    parser.add_argument("--audio-guidance", type=float, default=5.0, metavar="X")
+    parser.add_argument("--identity-guidance", type=float, default=2.0, metavar="X")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, mps ...")
+    parser.add_argument("--dtype", choices=sorted(DTYPES), help="precision of the networks; fp16 on a GPU, else fp32")
+    parser.add_argument("--lossless", action="store_true", help="FFV1 in .mkv: every pixel as it was computed")
+    parser.add_argument("--report", type=Path, metavar="JSON", help="write what happened to which frames")
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        height, width = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 64x64") from None
+    return height, width
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise KeySyncError(f"the device {name!r} cannot be used here ({str(error).splitlines()[0]}): try --device cpu") from error
+    return device
+
+
+def _dub(options: argparse.Namespace) -> None:
+    _run(options, options.video, options.audio)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    options.landmarks = options.occluder = options.detector_weights = None
+    options.detector, options.face = "mediapipe", 0
+    with tempfile.TemporaryDirectory(prefix="keysync-demo-") as folder:
+        _run(options, write_demo_video(Path(folder) / "portrait.mp4"), SPEECH)
+
+
+def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
+    device = _device(options.device)
+    dtype = DTYPES[options.dtype] if options.dtype else (torch.float16 if device.type == "cuda" else torch.float32)
+    settings = Settings(
+        sync_mode=options.sync_mode,
+        mask=options.mask,
+        seed=options.seed,
+        sampling=Sampling(options.steps, options.audio_guidance, options.identity_guidance),
+        face=FaceChoice(index=options.face),
+        detector=options.detector,
+        detector_weights=options.detector_weights,
+        lossless=options.lossless,
+    )
+    models = load_models(
+        options.keyframe_model,
+        options.interpolation_model,
+        options.vae,
+        options.hubert,
+        options.wavlm,
+        device=device,
+        dtype=dtype,
+    )
+    if models.untrained:
+        stand_ins = ", ".join(name for name, origin in models.origins.items() if UNTRAINED in origin)
+        print(f"keysync: {UNTRAINED} (stand-ins for {stand_ins}; give trained files to change that)")
+    report = dub_file(
+        video,
+        audio,
+        options.output,
+        models,
+        settings,
+        landmarks=options.landmarks,
+        occluder=options.occluder,
+        progress=Bars(),
+    )
+    if options.report:
+        report.write(options.report)
+    _say(report, options.output)
+
+
+class Bars:
+    """Progress bars for the two long parts: following the face, and the network."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[None] | None = None
+
+    def begin(self, what: str, total: int | None) -> None:
+        """Starts the bar of one part; `total` in its steps, None where unknown."""
+        self.end()
+        if what == "network evaluations":
+            print(f"keysync: {total} network evaluations to come")
+        self._bar = tqdm(total=total, desc=what, unit="", dynamic_ncols=True, file=sys.stderr)
+
+    def step(self, count: int = 1) -> None:
+        """Moves the bar on."""
+        if self._bar is not None:
+            self._bar.update(count)
+
+    def end(self) -> None:
+        """Closes the bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _say(report: Report, output: Path) -> None:
+    dubbed, passed = report.count(DUBBED), report.count(PASSED_THROUGH)
+    print(f"keysync: {output}: {dubbed} frames dubbed, {passed} passed through unchanged")
+    for part in report.ranges:
+        if part.state == PASSED_THROUGH:
+            print(f"  frames {part.first}-{part.last} unchanged: {part.reason}")
+    for note in report.notes:
+        print(f"  {note}")
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    found = describe(options.file)
+    print(json.dumps(found.to_dict(), indent=1) if options.json else found)
+
+
+def _convert(options: argparse.Namespace) -> None:
+    dtype = DTYPES[options.dtype] if options.dtype else None
+    convert(options.source, options.target, head_dim=options.head_dim, latent_size=options.latent_size, dtype=dtype)
+    print(f"keysync: wrote {options.target}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

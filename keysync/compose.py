@@ -1,0 +1,103 @@
+"""Puts a generated crop back into its frame: colours matched, edge feathered, everything outside the mask untouched.
+
+The feather lies inside the mask, so a pixel outside the mask keeps its bits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, maximum_filter
+from torch import Tensor
+
+from .crop import Box, Picture, resize
+
+FEATHER = 0.04  # of the crop's side
+# Colours follow the frame around the mask up to this much (0..1): a larger difference is content, not a colour shift.
+LARGEST_SHIFT = 0.1
+
+
+class Sides(NamedTuple):
+    """Which sides of a crop lie on the frame's border: there is nothing beyond to blend into."""
+
+    top: bool = False
+    bottom: bool = False
+    left: bool = False
+    right: bool = False
+
+
+@overload
+def paste(
+    frame: NDArray[Any], generated: Picture, box: Box, mask: Picture, feather: float = FEATHER
+) -> NDArray[Any]: ...
+
+
+@overload
+def paste(frame: Tensor, generated: Picture, box: Box, mask: Picture, feather: float = FEATHER) -> Tensor: ...
+
+
+def paste(frame: Picture, generated: Picture, box: Box, mask: Picture, feather: float = FEATHER) -> Picture:
+    """A new frame with the generated crop in its place.
+
+    frame (h, w, 3), uint8 or float 0..1, array or tensor: the result is of its kind. generated (H, W, 3), 0..1, and
+    mask (H, W), 0 or 1, at the crop's resolution; `box` (x, y, side) is where the crop came from. `feather` is the
+    width of the soft edge as a share of the crop's side. Every pixel outside the mask is bit-identical to the frame's.
+    """
+    if isinstance(frame, Tensor):
+        return torch.from_numpy(_paste(frame.cpu().numpy(), generated, box, mask, feather)).to(frame.device)
+    return _paste(frame, generated, box, mask, feather)
+
+
+def feathered(mask: Picture, width: float, frame_border: Sides | None = None) -> Tensor:
+    """The matte (h, w), 0..1, of a mask (h, w): 0 outside, rising inwards over `width` pixels to 1.
+
+    It falls to 0 at the picture's own border too, except on the sides that are the frame's border.
+    """
+    inside = torch.as_tensor(mask).cpu().numpy() > 0.5
+    border = frame_border or Sides()
+    # Beyond the frame's border the mask goes on; beyond the crop's own it ends.
+    reach = math.ceil(width) + 1
+    top, bottom, left, right = (reach if side else 0 for side in border)
+    extended = np.pad(np.pad(inside, ((top, bottom), (left, right)), mode="edge"), 1, mode="constant")
+    depth = distance_transform_edt(extended)[1 + top :, 1 + left :][: inside.shape[0], : inside.shape[1]]
+    rise = np.minimum(depth / (width + 1), 1)
+    return torch.from_numpy(rise * rise * (3 - 2 * rise)).float()
+
+
+def _paste(frame: NDArray[Any], generated: Picture, box: Box, mask: Picture, feather: float) -> NDArray[Any]:
+    x, y, side = (int(value) for value in box)
+    h, w = frame.shape[:2]
+    result = frame.copy()
+    inside = F.interpolate(torch.as_tensor(mask)[None, None].float().cpu(), (side, side), mode="nearest")[0, 0]
+    border = Sides(top=y == 0, bottom=y + side == h, left=x == 0, right=x + side == w)
+    alpha = feathered(inside, feather * side, border).numpy()[..., None]
+    region = result[y : y + side, x : x + side]
+    levels = 255.0 if frame.dtype == np.uint8 else 1.0
+    source = region.astype(np.float32) / levels
+    planes = torch.as_tensor(generated).detach().cpu().float().permute(2, 0, 1)[None]  # h w c -> 1 c h w
+    new = resize(planes, (side, side))[0].permute(1, 2, 0).numpy()
+    new = np.clip(new + _colour_shift(source, new, inside.numpy() > 0.5, feather * side), 0, 1)
+    blended = (source + alpha * (new - source)) * levels
+    if frame.dtype == np.uint8:
+        blended = np.round(blended)
+    region[...] = np.where(alpha > 0, blended.astype(frame.dtype), region)
+    return result
+
+
+def _colour_shift(
+    source: NDArray[np.float32], new: NDArray[np.float32], inside: NDArray[np.bool_], width: float
+) -> NDArray[np.float32]:
+    """What to add to each channel of the new picture so that it agrees with the source in the ring around the mask.
+
+    There the network only re-draws what it was shown, so a difference is the model's and holds inside the mask as well.
+    """
+    ring = maximum_filter(inside, size=2 * max(2, round(width)) + 1) & ~inside
+    if not ring.any():
+        return np.zeros(3, dtype=np.float32)
+    shift: NDArray[np.float32] = np.clip((source[ring] - new[ring]).mean(0), -LARGEST_SHIFT, LARGEST_SHIFT)
+    return shift

@@ -1,0 +1,90 @@
+"""The square around the face that the network sees: one box a frame, and the way there and back.
+
+A box is (x, y, side) in whole source pixels. Points are continuous pixel coordinates (see `face`). The box is the 68
+points' own, doubled, square, and smoothed the more the less it moves, as the cropping tool of the KeySync reference
+implementation does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .face import Points
+from .track import FaceTrack
+
+SCALE = 2.0
+# Exponential smoothing: the share of the new box for a face at rest and what motion adds, full at this many pixels.
+STILL, MOVING, FULL_MOTION = 0.2, 0.6, 100.0
+
+Picture = NDArray[Any] | Tensor
+Box = Sequence[int] | NDArray[np.int64]
+
+
+def crop_boxes(track: FaceTrack, start: int, stop: int) -> NDArray[np.int64]:
+    """Boxes (m, 3) of x, y, side for frames `start`..`stop` (exclusive), a run of the track.
+
+    Each lies inside the frame and holds the frame's 68 points as far as the frame does and a square can.
+    """
+    h, w = track.size
+    low, high = track.landmarks[start:stop].min(axis=1), track.landmarks[start:stop].max(axis=1)
+    centres, sides = (low + high) / 2, SCALE * (high - low).max(axis=1)
+    boxes = np.zeros((stop - start, 3), dtype=np.int64)
+    state = np.array([*centres[0], sides[0]], dtype=np.float64)
+    for frame, (centre, side) in enumerate(zip(centres, sides, strict=True)):
+        motion = float(np.hypot(*(centre - state[:2])))
+        alpha = STILL + MOVING * min(1.0, motion / FULL_MOTION)
+        state += alpha * (np.array([*centre, side]) - state)
+        boxes[frame] = _box(state, low[frame], high[frame], (h, w))
+    return boxes
+
+
+def _box(state: NDArray[np.float64], low: Points, high: Points, size: tuple[int, int]) -> NDArray[np.int64]:
+    """The whole-pixel box in the frame for a smoothed centre and side, moved or grown where points would stick out."""
+    h, w = size
+    need = int(np.ceil(high - np.floor(low)).max())
+    side = max(1, min(max(round(state[2]), need), h, w))
+    corner = np.round(state[:2] - side / 2)
+    # First all of the face, then inside the frame: what the frame itself cuts off cannot be kept.
+    corner = np.minimum(np.maximum(corner, np.ceil(high) - side), np.floor(low))
+    x, y = np.clip(corner, 0, (w - side, h - side)).astype(np.int64).tolist()
+    return np.array([x, y, side], dtype=np.int64)
+
+
+def crop(frame: Picture, box: Box, size: tuple[int, int]) -> Tensor:
+    """The box of a frame (h, w, 3), uint8 or float 0..1, as float32 0..1 at `size` (H, W): bilinear, antialiased."""
+    x, y, side = (int(value) for value in box)
+    part = torch.as_tensor(np.ascontiguousarray(frame[y : y + side, x : x + side]))
+    planes = part.permute(2, 0, 1)[None].float()  # h w c -> 1 c h w
+    if part.dtype == torch.uint8:
+        planes = planes / 255
+    return resize(planes, size)[0].permute(1, 2, 0)
+
+
+def resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Planes (n, c, h, w) at another size: bilinear, with antialiasing along what shrinks."""
+    if planes.shape[-2:] == size:
+        return planes
+    return F.interpolate(planes, size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def to_crop(landmarks: Picture, box: Box, size: tuple[int, int]) -> Tensor:
+    """Points (..., 68, 2) of the source as float32 pixels of the crop of `size` (H, W), kept in 0..W-1 and 0..H-1."""
+    x, y, side = (int(value) for value in box)
+    H, W = size
+    points = torch.as_tensor(landmarks).double()
+    points = (points - torch.tensor([x, y])) * torch.tensor([W / side, H / side], dtype=torch.float64)
+    return torch.minimum(points.clamp_min(0), torch.tensor([W - 1, H - 1])).float()
+
+
+def affine(box: Box, size: tuple[int, int]) -> NDArray[np.float64]:
+    """The 2x3 matrix from points of the crop of `size` (H, W) to points of the source."""
+    x, y, side = (int(value) for value in box)
+    H, W = size
+    return np.array([[side / W, 0.0, x], [0.0, side / H, y]])

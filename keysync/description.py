@@ -1,0 +1,110 @@
+"""What a weight file is, in words and numbers: for people who wonder, and for `keysync inspect`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .errors import KeySyncError
+from .kind import DECODER, KINDS, recognise
+from .layout import needed_shapes, spec_of, unexpected
+from .stage import STAGES, StageSpec
+from .weights import read_tensors, shapes_of
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a weight file is; `str()` is for people, `to_dict()` for JSON.
+
+    `kind` is a key of `KINDS`, `stage` the stage's sizes by name where the file is one, `problem` why it cannot be
+    loaded, `untrained` whether it says that nobody trained it, `unexpected` the tensors that no stage needs.
+    """
+
+    path: str
+    kind: str
+    sign: str
+    tensors: int
+    parameters: int
+    dtypes: dict[str, int]
+    stage: dict[str, Any] = field(default_factory=dict)
+    untrained: bool = False
+    vae_decoder: bool = False
+    unexpected: tuple[str, ...] = ()
+    problem: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values that JSON holds."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        dtypes = ", ".join(f"{count} {dtype}" for dtype, count in self.dtypes.items())
+        lines = [f"{self.path}: {KINDS[self.kind]} ({self.sign})"]
+        rows = {
+            "tensors": f"{self.tensors:,} ({dtypes}), {self.parameters:,} parameters",
+            **{name.replace("_", " "): _words(value) for name, value in self.stage.items()},
+            "VAE decoder": "included" if self.vae_decoder else "",
+            "training": "none: untrained weights" if self.untrained else "",
+            "unexpected": _words(self.unexpected[:3]) + (", ..." if len(self.unexpected) > 3 else ""),
+            "problem": self.problem or "",
+            **self.metadata,
+        }
+        return "\n".join(lines + [f"  {name}: {value}" for name, value in rows.items() if value])
+
+
+def describe(path: str | Path) -> Description:
+    """Says what a weight file is: a KeySync stage, a part of what KeySync works with, or unknown.
+
+    Raises `KeySyncError` only where the file cannot be read at all; `Description.problem` says why a stage cannot load.
+    """
+    tensors, metadata = read_tensors(path)
+    shapes = shapes_of(tensors)
+    kind, sign = recognise(shapes)
+    stage: dict[str, Any] = {}
+    foreign: list[str] = []
+    problem = None
+    if kind in STAGES:
+        try:
+            spec = spec_of(path, shapes, metadata)
+            stage, foreign = _sizes(spec), unexpected(needed_shapes(spec), shapes)
+        except KeySyncError as error:
+            problem = str(error)
+    return Description(
+        path=str(path),
+        kind=kind,
+        sign=sign,
+        tensors=len(tensors),
+        parameters=sum(tensor.numel() for tensor in tensors.values()),
+        dtypes=_dtypes(tensors),
+        stage=stage,
+        untrained=metadata.get("keysync.untrained", "").lower() in ("true", "1", "yes"),
+        vae_decoder=any(name.startswith(DECODER) for name in tensors),
+        unexpected=tuple(foreign),
+        problem=problem,
+        metadata=metadata,
+    )
+
+
+def _sizes(spec: StageSpec) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "latent_size": spec.latent_size,
+        "image_size": spec.image_size,
+        "window": spec.window,
+        "speech_encoder": spec.speech_encoder,
+        "audio_channels": spec.audio_channels,
+        **asdict(spec.unet),
+    }
+
+
+def _dtypes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    return dict(Counter(str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()))
+
+
+def _words(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

@@ -1,0 +1,205 @@
+"""The whole path: video and speech in, dubbed frames out, one after another, with memory that no length makes grow.
+
+The video is decoded three times and never held: once to follow the face (`survey`), once for the crops that the network
+sees, which run ahead by one batch of keyframes, and once for the frames that the generated crops are pasted into.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .clip import ClipSpeech, Noise, generate_clip
+from .compose import paste
+from .crop import crop, crop_boxes, to_crop
+from .errors import KeySyncError
+from .generate import Sampling
+from .masks import MASKS, is_empty, subtract, to_latent
+from .media import VideoReader
+from .models import Models
+from .plan import Plan
+from .report import DUBBED, PASSED_THROUGH, Report
+from .timeline import NetworkTimeline, Timeline, network_times
+from .track import FaceTrack, Tracker
+
+Frame = NDArray[np.uint8]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a person chooses; the defaults are the method's."""
+
+    sync_mode: str = "cut_off"
+    mask: str = "box"
+    seed: int = 0
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Output frames `start`..`stop` (exclusive) that show the chosen face within one shot, and when the network works."""
+
+    start: int
+    stop: int
+    network: NetworkTimeline
+
+
+def find_clips(track: FaceTrack, timeline: Timeline) -> list[Clip]:
+    """The runs of the track as they appear in the result; a jump back (a loop that starts again) parts two clips."""
+    run_of = np.full(len(track.found), -1)
+    for number, (start, stop) in enumerate(track.runs()):
+        run_of[start:stop] = number
+    runs, steps = run_of[timeline.source], np.diff(timeline.source)
+    breaks = np.flatnonzero((np.diff(runs) != 0) | (steps < -1)) + 1
+    edges = [0, *breaks.tolist(), len(runs)]
+    seconds = timeline.times
+    return [
+        Clip(start, stop, network_times(seconds[start:stop], timeline.rate))
+        for start, stop in zip(edges, edges[1:], strict=False)
+        if runs[start] >= 0
+    ]
+
+
+class Dub:
+    """One video, one speech, one face: everything known before the first network evaluation, then the frames.
+
+    `evaluations` counts the network evaluations to come; `frames()` yields (pts, frame) for each frame of the result and
+    fills `report` as it goes.
+    """
+
+    def __init__(
+        self,
+        reader: VideoReader,
+        pts: NDArray[np.int64],
+        track: FaceTrack,
+        timeline: Timeline,
+        waveform: Tensor,
+        models: Models,
+        settings: Settings,
+        report: Report,
+        occluder: VideoReader | None = None,
+    ) -> None:
+        if settings.mask not in MASKS:
+            raise KeySyncError(f"no mask is called {settings.mask!r}: choose one of {', '.join(MASKS)}")
+        self.reader, self.pts, self.track, self.timeline = reader, pts, track, timeline
+        self.models, self.settings, self.report, self.occluder = models, settings, report, occluder
+        self.waveform = waveform
+        self.size = models.keyframe.spec.image_size
+        self.clips = find_clips(track, timeline)
+        self.boxes = np.zeros((len(pts), 3), dtype=np.int64)
+        for start, stop in track.runs():
+            self.boxes[start:stop] = crop_boxes(track, start, stop)
+        window = models.keyframe.spec.window
+        plans = [Plan(frames=len(clip.network.times), window=window) for clip in self.clips]
+        self.evaluations = sum(plan.evaluations(settings.sampling.evaluations) for plan in plans)
+        report.network_evaluations = self.evaluations
+
+    def frames(self, on_step: Callable[[int], None] | None = None) -> Iterator[tuple[int, Frame]]:
+        """Yields (pts, frame) for each frame of the result, in order; pts are in `timeline.time_base`."""
+        sources = self.timeline.source.tolist()
+        shown = self._generated(on_step)
+        originals = self.reader.pick(self.pts, sources)
+        occluders = self._occluders(sources)
+        for output, (source, original, occluder) in enumerate(zip(sources, originals, occluders, strict=True)):
+            picture = next(shown)
+            if picture is None:
+                frame, state, reason = original, PASSED_THROUGH, self._why_not(source)
+            else:
+                frame, state, reason = self._paste(original, picture, source, occluder)
+            self.report.add(output, source, state, reason)
+            yield int(self.timeline.pts[output]), frame
+
+    def _paste(self, original: Frame, picture: Tensor, source: int, occluder: Frame | None) -> tuple[Frame, str, str]:
+        with self.report.clock("paste"):
+            mask = self._mask(source, occluder)
+            if is_empty(mask):
+                return original, PASSED_THROUGH, "the mask is empty: the occluder or the frame's edge hides the whole mouth"
+            frame = paste(original, picture, self.boxes[source], mask)
+        filled = bool(self.track.filled[source])
+        return frame, DUBBED, "face position interpolated: the detector missed it" if filled else "face found"
+
+    def _why_not(self, source: int) -> str:
+        return "no face found" if not self.track.found[source] else "another face than the chosen one"
+
+    def _generated(self, on_step: Callable[[int], None] | None) -> Iterator[Tensor | None]:
+        """For each output frame the generated crop (H, W, 3), 0..1, or None where nothing is generated."""
+        noise = Noise.from_seed(self.settings.seed)
+        speech = self._speech()
+        encoded = self._encoded()
+        output = 0
+        for clip, said in zip(self.clips, speech, strict=True):
+            yield from (None for _ in range(clip.start - output))
+            crops = generate_clip(
+                self.models.keyframe,
+                self.models.interpolation,
+                self.models.vae,
+                encoded,
+                said,
+                self.settings.sampling,
+                noise,
+                on_step,
+            )
+            at = -1
+            for index in clip.network.shown.tolist():
+                while at < index:
+                    picture, at = next(crops), at + 1
+                yield picture
+            for _ in crops:
+                pass
+            output = clip.stop
+        yield from (None for _ in range(len(self.timeline.source) - output))
+
+    def _speech(self) -> list[ClipSpeech]:
+        """Speech features at each clip's network times; the encoders run here, once over the whole speech."""
+        if not self.clips:
+            return []
+        stages = (self.models.keyframe, self.models.interpolation)
+        with self.report.clock("speech"):
+            features = {
+                name: self.models.encoders[name].encode(self.waveform)
+                for name in {stage.spec.speech_encoder for stage in stages}
+            }
+        return [
+            ClipSpeech(*(features[stage.spec.speech_encoder].at(clip.network.times) for stage in stages))
+            for clip in self.clips
+        ]
+
+    def _encoded(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Latent (4, h, w) and latent mask (1, h, w) of every network frame of every clip, in order."""
+        sources = [
+            int(self.timeline.source[clip.start + index]) for clip in self.clips for index in clip.network.source.tolist()
+        ]
+        latent_size = self.models.keyframe.spec.latent_size
+        crops: list[Tensor] = []
+        masks: list[Tensor] = []
+        frames = zip(sources, self.reader.pick(self.pts, sources), self._occluders(sources), strict=True)
+        for number, (source, frame, occluder) in enumerate(frames, start=1):
+            crops.append(crop(frame, self.boxes[source], self.size))
+            masks.append(to_latent(self._mask(source, occluder), latent_size)[None])
+            if len(crops) == self.models.vae.batch or number == len(sources):
+                with self.report.clock("encode"):
+                    latents = self.models.vae.encode(torch.stack(crops))
+                yield from zip(latents, masks, strict=True)
+                crops, masks = [], []
+
+    def _mask(self, source: int, occluder: Frame | None) -> Tensor:
+        """Where the mouth is generated anew, at the crop's resolution: (H, W), 0 or 1."""
+        landmarks = to_crop(self.track.landmarks[source], self.boxes[source], self.size)
+        mask = MASKS[self.settings.mask](landmarks, self.size)
+        if occluder is None:
+            return mask
+        hidden = crop(occluder, self.boxes[source], self.size).mean(-1) > 0.5
+        return subtract(mask, hidden.float())
+
+    def _occluders(self, sources: list[int]) -> Iterator[Frame | None]:
+        if self.occluder is None:
+            return chain.from_iterable([[None] * len(sources)])
+        return self.occluder.pick(self.pts, sources)

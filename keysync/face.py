@@ -1,0 +1,55 @@
+"""A face in a frame: 68 points in iBUG's order, and what finds such faces.
+
+Points are (x, y) in pixels of the frame, continuous: (0, 0) is the upper left corner of the first pixel and (w, h) the
+lower right corner of the last. iBUG counts from the viewer's left: jaw 0–16, brows 17–26, nose 27–35, eyes 36–47, outer
+lips 48–59, inner lips 60–67.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+POINTS = 68
+Frame = NDArray[np.uint8]
+Points = NDArray[np.float32]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One face: landmarks (68, 2) in pixels, confidence 0..1, box (x0, y0, x1, y1) around the landmarks."""
+
+    landmarks: Points
+    confidence: float
+    box: Box
+
+    @classmethod
+    def of(cls, landmarks: NDArray[np.floating[Any]], confidence: float) -> Face:
+        """A face whose box is that of its landmarks."""
+        points = np.asarray(landmarks, dtype=np.float32)
+        (x0, y0), (x1, y1) = points.min(0).tolist(), points.max(0).tolist()
+        return cls(points, float(confidence), (x0, y0, x1, y1))
+
+
+class Detector(Protocol):
+    """Finds the faces of single frames."""
+
+    def detect(self, frame: Frame) -> list[Face]:
+        """The faces of an RGB frame (h, w, 3), in no particular order; an empty list where there are none."""
+
+    def close(self) -> None:
+        """Releases what the detector holds; it is not used afterwards."""
+
+
+def overlap(first: Box, second: Box) -> float:
+    """Intersection over union of two boxes (x0, y0, x1, y1)."""
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
+    return width * height / (both - width * height)

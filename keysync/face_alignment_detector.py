@@ -1,0 +1,83 @@
+"""The detector face-alignment: the method's own landmarks (S3FD and FAN), weights from a local folder."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import KeySyncError
+from .face import Face, Frame
+
+
+class FaceAlignmentDetector:
+    """The face-alignment package: S3FD finds the faces, FAN their 68 points. Weights are never downloaded.
+
+    `weights` is the folder that holds `FAN` and `S3FD`; without it torch's own, $TORCH_HOME/hub/checkpoints.
+    """
+
+    FAN = "2DFAN4-11f355bf06.pth.tar"
+    S3FD = "s3fd-619a316812.pth"
+
+    def __init__(self, *, device: str = "cpu", weights: str | Path | None = None) -> None:
+        package = _import_face_alignment()
+        folder = Path(weights) if weights is not None else Path(torch.hub.get_dir()) / "checkpoints"
+        missing = [name for name in (self.FAN, self.S3FD) if not (folder / name).is_file()]
+        if missing:
+            raise KeySyncError(
+                f"face-alignment needs {' and '.join(missing)} in {folder}: put them there from "
+                "https://www.adrianbulat.com/downloads/python-fan/, name another folder, or choose --detector mediapipe"
+            )
+        self._alignment = _load_face_alignment(package, folder / self.FAN, folder / self.S3FD, device)
+
+    def detect(self, frame: Frame) -> list[Face]:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="No faces were detected")
+            found = self._alignment.get_landmarks_from_image(frame, return_bboxes=True)
+        if found is None or found[0] is None:
+            return []
+        landmarks, _, boxes = found
+        # Half a pixel: FAN counts from the centre of the first pixel.
+        return [Face.of(points + 0.5, min(float(box[4]), 1.0)) for points, box in zip(landmarks, boxes, strict=True)]
+
+    def close(self) -> None:
+        del self._alignment
+
+
+def _import_face_alignment() -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import face_alignment
+    except ImportError as error:
+        raise KeySyncError(
+            f'the detector face-alignment does not load ({error}): pip install "keysync[face-alignment]"'
+        ) from error
+    return face_alignment
+
+
+def _load_face_alignment(package: Any, fan: Path, s3fd: Path, device: str) -> Any:
+    """A `FaceAlignment` whose network comes from a file: the package itself knows only torch's download folder."""
+
+    class LocalFaceAlignment(package.FaceAlignment):  # type: ignore[misc]
+        def _load_native(self, network_name: str, network_size: int, device: str, dtype: torch.dtype) -> Any:
+            network = package.api.FAN(network_size)
+            network.load_state_dict(torch.load(fan, map_location="cpu", weights_only=True))
+            return network.to(device, dtype=dtype).eval()
+
+    try:
+        return LocalFaceAlignment(
+            package.LandmarksType.TWO_D,
+            device=str(device),
+            compile=False,
+            face_detector="sfd",
+            face_detector_kwargs={"path_to_detector": str(s3fd)},
+        )
+    except (
+        Exception
+    ) as error:  # torch.load and load_state_dict raise many kinds for one cause: not the file it should be
+        raise KeySyncError(
+            f"{fan} or {s3fd} is not a file of face-alignment 1.5.0's: fetch it again ({error})"
+        ) from error

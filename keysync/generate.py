@@ -1,0 +1,100 @@
+"""The two stages at work: keyframes from speech and identity, then the frames between two keyframes (paper §3.3).
+
+Tensors are batches of windows, (b, t, ...); windows do not see each other, so any grouping gives the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .errors import KeySyncError
+from .sampling import ays_sigmas, euler, guide
+from .stage import Stage
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How latents are sampled. `group` windows share one network call: more is faster and takes more memory."""
+
+    evaluations: int = 11
+    audio_guidance: float = 5.0
+    identity_guidance: float = 2.0
+    guidance_interval: tuple[float, float] = (0.0, math.inf)
+    group: int = 1
+
+
+def sample_keyframes(
+    stage: Stage,
+    features: Tensor,
+    identity: Tensor,
+    known: Tensor,
+    mask: Tensor,
+    noise: Tensor,
+    sampling: Sampling,
+    on_step: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Batches of keyframes: latents (b, t, 4, h, w) from features (b, t, 2, c), the identity's latents (4, h, w), clean
+    latents `known` and noise (b, t, 4, h, w), and masks (b, t, 1, h, w). `on_step(n)` follows each step of n windows."""
+    _want(stage, "keyframe")
+    return _sample(stage, features, identity.expand(len(known), -1, -1, -1), known, mask, noise, sampling, on_step)
+
+
+def interpolate(
+    stage: Stage,
+    features: Tensor,
+    keyframes: Tensor,
+    known: Tensor,
+    mask: Tensor,
+    noise: Tensor,
+    sampling: Sampling,
+    on_step: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Windows between keyframes (b, 2, 4, h, w): latents (b, t, 4, h, w) whose first and last frames are the keyframes."""
+    _want(stage, "interpolation")
+    latents = _sample(stage, features, keyframes, known, mask, noise, sampling, on_step)
+    latents[:, [0, -1]] = keyframes.to(latents)
+    return latents
+
+
+def _want(stage: Stage, name: str) -> None:
+    if stage.spec.name != name:
+        raise KeySyncError(f"a model of the {stage.spec.name} stage was given where the {name} model is needed: swap them")
+
+
+@torch.no_grad()
+def _sample(
+    stage: Stage,
+    features: Tensor,
+    reference_latents: Tensor,
+    known: Tensor,
+    mask: Tensor,
+    noise: Tensor,
+    sampling: Sampling,
+    on_step: Callable[[int], None] | None,
+) -> Tensor:
+    sigmas = ays_sigmas(sampling.evaluations)
+    groups = zip(
+        *(part.split(sampling.group) for part in (features, reference_latents, known, mask, noise)),
+        strict=True,
+    )
+    done = []
+    for features_, references, known_, mask_, noise_ in groups:
+        denoise = guide(
+            stage,
+            features_,
+            references,
+            known_,
+            mask_,
+            audio_guidance=sampling.audio_guidance,
+            identity_guidance=sampling.identity_guidance,
+            interval=sampling.guidance_interval,
+        )
+        count = len(noise_)
+        tell = (lambda _step, _x, count=count: on_step(count)) if on_step else None
+        done.append(euler(denoise, noise_.to(stage.device), sigmas, tell))
+    return torch.cat(done)

@@ -1,0 +1,42 @@
+"""Where the 68 points of each frame come from: a detector by name, or a file (see `face` for the points themselves).
+
+face-alignment is the method's own detector and needs weights; mediapipe works out of the box.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from .errors import KeySyncError
+from .face import POINTS, Detector, Face
+from .face_alignment_detector import FaceAlignmentDetector
+from .landmarks_file import LandmarksFile, read_landmarks_file, write_landmarks_file
+from .mediapipe_detector import MediaPipeDetector
+
+__all__ = [
+    "DETECTORS",
+    "POINTS",
+    "Detector",
+    "Face",
+    "LandmarksFile",
+    "make_detector",
+    "read_landmarks_file",
+    "write_landmarks_file",
+]
+
+
+class DetectorFactory(Protocol):
+    """Makes a detector; one that has no use for a device or a folder of weights leaves them alone."""
+
+    def __call__(self, *, device: str = "cpu", weights: str | Path | None = None) -> Detector: ...
+
+
+DETECTORS: dict[str, DetectorFactory] = {"mediapipe": MediaPipeDetector, "face-alignment": FaceAlignmentDetector}
+
+
+def make_detector(name: str, weights: str | Path | None = None, *, device: str = "cpu") -> Detector:
+    """The detector of that name. Raises `KeySyncError` for an unknown name, a missing package or missing weights."""
+    if name not in DETECTORS:
+        raise KeySyncError(f"no detector is called {name!r}: choose one of {', '.join(DETECTORS)}")
+    return DETECTORS[name](device=device, weights=weights)

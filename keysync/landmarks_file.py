@@ -1,0 +1,117 @@
+"""A face track as a JSON file that can be saved, edited and given back instead of a detector.
+
+    {"fps": 25.0, "size": [width, height], "frames": [null, [[x, y], ... 68 points], ...]}
+
+Points are in pixels of the video (see `face`); null marks a frame without a face.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import KeySyncError
+from .face import POINTS, Face, Points
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarksFile:
+    """What such a file holds: fps, size (height, width) of the video, and (68, 2) points or None for each frame."""
+
+    fps: float
+    size: tuple[int, int]
+    frames: tuple[Points | None, ...]
+
+    def faces(self, frame: int) -> list[Face]:
+        """The face of a frame as a detector gives it: a list of one, or an empty one."""
+        points = self.frames[frame]
+        return [] if points is None else [Face.of(points, 1.0)]
+
+
+def read_landmarks_file(
+    path: str | Path, *, size: tuple[int, int] | None = None, frames: int | None = None
+) -> LandmarksFile:
+    """Reads a landmarks file for a video of that `size` (height, width) with that many `frames`.
+
+    Frames beyond the video's are left out. Raises `KeySyncError` for anything that is not such a file, for a file made
+    for another picture size, and for one that ends before the video does.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise KeySyncError(f"cannot read the landmarks {path}: {error.strerror}; give a file that exists") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise KeySyncError(f"the landmarks {path} are not JSON ({error}): {_WANTED}") from error
+    found = _parse(path, content)
+    if size is not None and size != found.size:
+        raise KeySyncError(
+            f"the landmarks {path} are for {found.size[1]}x{found.size[0]} pixels but the video has {size[1]}x{size[0]}"
+            ": give the landmarks of this video"
+        )
+    if frames is not None and len(found.frames) < frames:
+        raise KeySyncError(
+            f"the landmarks {path} cover {len(found.frames)} frames but the video has {frames}: write null for frames "
+            "without a face"
+        )
+    return found if frames is None else LandmarksFile(found.fps, found.size, found.frames[:frames])
+
+
+def write_landmarks_file(
+    path: str | Path, frames: Sequence[NDArray[np.floating[Any]] | None], *, size: tuple[int, int], fps: float
+) -> None:
+    """Writes points (68, 2) or None for each frame, whole or not at all; points with NaN are written as null.
+
+    `size` is (height, width). Raises `KeySyncError` where the file cannot be written.
+    """
+    path = Path(path)
+    rows = [
+        None if points is None or not np.isfinite(points).all() else np.round(points, 3).tolist() for points in frames
+    ]
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_text(
+            json.dumps({"fps": float(fps), "size": [size[1], size[0]], "frames": rows}), encoding="utf-8"
+        )
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise KeySyncError(f"cannot write the landmarks {path}: {error.strerror}; choose another place") from error
+
+
+_WANTED = 'it must hold {"fps": number, "size": [width, height], "frames": [null or 68 x [x, y], ...]}'
+
+
+def _parse(path: Path, content: Any) -> LandmarksFile:
+    if not isinstance(content, dict) or not {"fps", "size", "frames"} <= content.keys():
+        raise KeySyncError(f"the landmarks {path} have another layout: {_WANTED}")
+    fps, size, frames = content["fps"], content["size"], content["frames"]
+    if not _is_number(fps) or not math.isfinite(fps) or fps <= 0:
+        raise KeySyncError(f"the landmarks {path} have fps {fps!r}: {_WANTED}")
+    if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
+        raise KeySyncError(f"the landmarks {path} have size {size!r}: {_WANTED}")
+    if not isinstance(frames, list):
+        raise KeySyncError(f"the landmarks {path} have no list of frames: {_WANTED}")
+    points = tuple(None if frame is None else _points(path, index, frame) for index, frame in enumerate(frames))
+    return LandmarksFile(float(fps), (size[1], size[0]), points)
+
+
+def _points(path: Path, index: int, frame: Any) -> Points:
+    pairs = isinstance(frame, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) for pair in frame
+    )
+    points = np.array(frame, dtype=np.float32) if pairs and len(frame) == POINTS else None
+    if points is None or not np.isfinite(points).all():
+        raise KeySyncError(f"frame {index} of the landmarks {path} is neither null nor 68 pairs of numbers: {_WANTED}")
+    return points
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)

@@ -1,0 +1,215 @@
+"""How a stage lies in a file: the published names, the widths that shapes tell, the metadata that says the rest.
+
+Head dim, latent size (keyframe), window and speech encoder are in no shape: safetensors metadata tells them, and where
+it is silent the published values hold (KeySync reference implementation).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from .errors import KeySyncError
+from .kind import AUDIO_PROJECTION, KINDS, LEARNED_MASK, UNET, Shapes, recognise, width
+from .stage import STAGES, Stage, StageSpec
+from .unet import UNetConfig
+
+logger = logging.getLogger(__name__)
+
+# Our names to the published ones, used both ways.
+PREFIXES = {"unet.": UNET, "learned_mask": LEARNED_MASK, "audio_projection.": AUDIO_PROJECTION}
+# What published and training files also hold and a stage does not need.
+IGNORED = ("first_stage_model.", "conditioner.embedders.0.", "loss_fn.", "model_ema.", "optimizer", "lr_scheduler")
+
+FORMAT_VERSION = 1
+IMPLEMENTATION = "https://github.com/keysync-comfyui/keysync"
+# Group norm's groups, which must divide every width.
+NORM_GROUPS = 32
+
+
+def published_names(stage: Stage) -> dict[str, str]:
+    """Published name to our name, for every tensor of a stage."""
+    names = {}
+    for name in stage.state_dict():
+        prefix = next(ours for ours in PREFIXES if name.startswith(ours))
+        names[PREFIXES[prefix] + name.removeprefix(prefix)] = name
+    return names
+
+
+def on_meta(spec: StageSpec) -> Stage:
+    """A stage without weights: names and shapes alone."""
+    with torch.device("meta"):
+        return Stage(spec)
+
+
+def needed_shapes(spec: StageSpec) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor a stage needs, by its published name."""
+    # One head as wide as the model fits every width; the head dim is in no shape.
+    stage = on_meta(replace(spec, unet=replace(spec.unet, head_dim=spec.unet.model_channels)))
+    state = stage.state_dict()
+    return {theirs: tuple(state[ours].shape) for theirs, ours in published_names(stage).items()}
+
+
+def spec_of(
+    path: str | Path,
+    shapes: Shapes,
+    metadata: Mapping[str, str],
+    *,
+    expect: str | None = None,
+    head_dim: int | None = None,
+    latent_size: tuple[int, int] | None = None,
+) -> StageSpec:
+    """The stage that tensors of these shapes make, once every tensor it needs is there and in shape.
+
+    Raises `KeySyncError` that names `path` for another kind of file, missing or misshapen tensors, a wrong head dim.
+    """
+    kind, sign = recognise(shapes)
+    if kind not in STAGES or expect not in (None, kind):
+        wanted = KINDS[expect] if expect else "a KeySync keyframe or interpolation stage"
+        raise KeySyncError(f"{path} is {KINDS[kind]} ({sign}): {wanted} was wanted")
+    if _number(path, metadata, "format", FORMAT_VERSION) > FORMAT_VERSION:
+        raise KeySyncError(f"{path} is of a newer format than this KeySync reads: update KeySync")
+    published = STAGES[kind]
+    unet = _unet_config(path, shapes, published.unet)
+    spec = replace(
+        published,
+        unet=replace(unet, head_dim=head_dim or _number(path, metadata, "head_dim", published.unet.head_dim)),
+        audio_channels=width(shapes, 1, published.audio_channels, f"{AUDIO_PROJECTION}weight"),
+        latent_size=_latent_size(path, shapes, metadata, latent_size, published.latent_size),
+        window=_number(path, metadata, "window", published.window),
+        speech_encoder=metadata.get("keysync.speech_encoder", published.speech_encoder),
+    )
+    _check_tensors(path, spec, shapes)
+    _check_head_dim(path, spec.unet)
+    return spec
+
+
+def metadata_of(spec: StageSpec) -> dict[str, str]:
+    """Everything that no shape tells, and what ModelSpec 1.0.1 asks of a model file."""
+    height, width = spec.image_size
+    return {
+        "keysync.format": str(FORMAT_VERSION),
+        "keysync.stage": spec.name,
+        "keysync.head_dim": str(spec.unet.head_dim),
+        "keysync.latent_size": _hxw(spec.latent_size),
+        "keysync.window": str(spec.window),
+        "keysync.speech_encoder": spec.speech_encoder,
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": f"keysync-{spec.name}",
+        "modelspec.implementation": IMPLEMENTATION,
+        "modelspec.title": f"KeySync {spec.name} stage",
+        "modelspec.resolution": f"{width}x{height}",
+    }
+
+
+def unexpected(needed: Iterable[str], names: Iterable[str]) -> list[str]:
+    """The names that a stage neither needs nor knows to ignore."""
+    known = set(needed)
+    return [name for name in names if name not in known and not name.startswith(IGNORED)]
+
+
+def _unet_config(path: str | Path, shapes: Shapes, published: UNetConfig) -> UNetConfig:
+    """Widths as most of the tensors that tell them agree, so that a missing or misshapen one can be named."""
+    ends = ("input_blocks.0.0.weight", "input_blocks.0.0.bias", "out.0.weight", "out.0.bias")
+    model = width(shapes, 0, published.model_channels, *(UNET + end for end in ends))
+    if model < 1 or model % NORM_GROUPS:
+        raise KeySyncError(f"{path} is {model} channels wide: a multiple of {NORM_GROUPS} was wanted")
+    widths, attention, blocks = [model], [False], [0]
+    for number in range(1, 1 + _last(shapes, rf"{re.escape(UNET)}input_blocks\.(\d+)\.")):
+        block = f"{UNET}input_blocks.{number}."
+        if f"{block}0.op.weight" in shapes or f"{block}0.op.bias" in shapes:
+            widths, attention, blocks = [*widths, widths[-1]], [*attention, False], [*blocks, 0]
+            continue
+        norms = (f"{block}0.{part}" for part in ("out_layers.0.weight", "in_layers.2.bias", "out_layers.0.bias"))
+        widths[-1] = width(shapes, 0, widths[-1], *norms)
+        attention[-1] |= any(name.startswith(f"{block}1.") for name in shapes)
+        blocks[-1] += 1
+    keys = (name for name in shapes if name.startswith(UNET) and name.endswith("attn2.to_k.weight"))
+    return replace(
+        published,
+        model_channels=model,
+        channel_mult=tuple(max(1, channels // model) for channels in widths),
+        attention=tuple(attention),
+        num_res_blocks=max(blocks),
+        context_dim=width(shapes, 1, published.context_dim, *keys),
+        transformer_depth=1 + _last(shapes, rf"{re.escape(UNET)}.*\.transformer_blocks\.(\d+)\."),
+    )
+
+
+def _check_tensors(path: str | Path, spec: StageSpec, shapes: Shapes) -> None:
+    """Raises where a tensor that the stage needs is missing or misshapen, or the U-Net has more than we would run."""
+    needed = needed_shapes(spec)
+    missing = [name for name in needed if name not in shapes]
+    if missing:
+        raise KeySyncError(f"{path} is not a whole {spec.name} stage: {_first(missing)} missing")
+    misshapen = [name for name, shape in needed.items() if shapes[name] != shape]
+    if misshapen:
+        name = misshapen[0]
+        raise KeySyncError(
+            f"{path} does not fit a {spec.name} stage: {_first(misshapen)} misshapen "
+            f"({list(shapes[name])} instead of {list(needed[name])})"
+        )
+    unknown = unexpected(needed, shapes)
+    foreign = [name for name in unknown if name.startswith(UNET)]
+    if foreign:
+        raise KeySyncError(f"{path} is another network than a {spec.name} stage: {_first(foreign)} unknown")
+    if unknown:
+        logger.warning("%s: %s ignored, no stage needs it", path, _first(unknown))
+
+
+def _check_head_dim(path: str | Path, unet: UNetConfig) -> None:
+    for mult in unet.channel_mult:
+        channels = unet.model_channels * mult
+        if unet.head_dim < 1 or channels % unet.head_dim:
+            raise KeySyncError(
+                f"{path}: head dim {unet.head_dim} does not divide the width {channels}: "
+                "write the right one into the file with keysync convert --head-dim N --latent-size HxW"
+            )
+
+
+def _latent_size(
+    path: str | Path,
+    shapes: Shapes,
+    metadata: Mapping[str, str],
+    asked: tuple[int, int] | None,
+    absent: tuple[int, int],
+) -> tuple[int, int]:
+    """Height and width: the learned mask's where there is one, else as asked, else the metadata's."""
+    mask = shapes.get(LEARNED_MASK, ())
+    if len(mask) == 3:
+        if asked not in (None, mask[1:]):
+            raise KeySyncError(
+                f"{path}: its learned mask is {_hxw(mask[1:])}, so its latent size cannot be {_hxw(asked)}"
+            )
+        return mask[1], mask[2]
+    if asked is not None:
+        return asked
+    text = metadata.get("keysync.latent_size", _hxw(absent))
+    size = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
+    if size is None:
+        raise KeySyncError(f"{path}: its metadata says keysync.latent_size is {text!r}: HxW, such as 64x64, was wanted")
+    return int(size[1]), int(size[2])
+
+
+def _number(path: str | Path, metadata: Mapping[str, str], key: str, absent: int) -> int:
+    text = metadata.get(f"keysync.{key}", str(absent))
+    if not re.fullmatch(r"[1-9]\d{0,5}", text):
+        raise KeySyncError(f"{path}: its metadata says keysync.{key} is {text!r}: a positive number was wanted")
+    return int(text)
+
+
+def _hxw(size: tuple[int, ...]) -> str:
+    return "x".join(map(str, size))
+
+
+def _last(shapes: Shapes, pattern: str) -> int:
+    return max((int(found[1]) for name in shapes if (found := re.match(pattern, name))), default=0)
+
+
+def _first(names: list[str]) -> str:
+    return f"{names[0]} is" if len(names) == 1 else f"{names[0]} and {len(names) - 1} more tensors are"

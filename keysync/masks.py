@@ -1,0 +1,108 @@
+"""Masks that say where the mouth is generated anew: 1 = generate, 0 = keep (paper §3.3).
+
+A mask is drawn from 68 points (x, y) in pixels at image size (h, w), points truncated to whole pixels, as the KeySync
+reference implementation draws them with OpenCV's filled contours and Pillow's polygons; then brought to the latent size
+by taking the nearest pixel. Points outside the image may leave a mask empty: callers ask `is_empty` and say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from .errors import KeySyncError
+
+NOSE = 28  # the second point of the nose bridge: everything below it is the mouth's
+MOUTH_MARGIN = 0.01  # of the image's width
+FACE_MARGIN = 0.05  # of the image's height
+
+Mask = Callable[[Tensor, tuple[int, int]], Tensor]
+
+
+def box(landmarks: Tensor, size: tuple[int, int]) -> Tensor:
+    """From the nose bridge down to the image's lower edge, as wide as the face."""
+    points = _whole_pixels(landmarks)
+    return _rectangle(points[:, 0].min(), points[NOSE, 1], points[:, 0].max(), size[0], size)
+
+
+def full(landmarks: Tensor, size: tuple[int, int]) -> Tensor:
+    """From the nose bridge down, over the image's whole width; at least the lowest row."""
+    top = min(max(int(_whole_pixels(landmarks)[NOSE, 1]), 0), size[0] - 1)
+    return _rectangle(0, top, size[1], size[0], size)
+
+
+def mouth(landmarks: Tensor, size: tuple[int, int]) -> Tensor:
+    """From the nose bridge to just below the chin, as wide as the face."""
+    points = _whole_pixels(landmarks)
+    margin = int(MOUTH_MARGIN * size[1])
+    bottom = min(size[0], points[:, 1].max() + margin)
+    return _rectangle(points[:, 0].min(), points[NOSE, 1] - margin, points[:, 0].max(), bottom, size)
+
+
+def face(landmarks: Tensor, size: tuple[int, int]) -> Tensor:
+    """The polygon of the jaw's points 2 to 14, each pushed away from their centre."""
+    jaw = _whole_pixels(landmarks)[2:15].astype(np.float64)
+    away = jaw - jaw.mean(0)
+    # Points that all fall into one pixel have no direction to be pushed in.
+    away /= np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-9)
+    return _polygon(jaw + away * int(FACE_MARGIN * size[0]), size)
+
+
+def jaw(landmarks: Tensor, size: tuple[int, int]) -> Tensor:
+    """The face below the nose bridge: the jaw's points 0 to 16, closed through the bridge."""
+    points = _whole_pixels(landmarks)
+    return _polygon(points[[*range(17), NOSE]].astype(np.float64), size)
+
+
+MASKS: dict[str, Mask] = {"box": box, "full": full, "mouth": mouth, "face": face, "jaw": jaw}
+
+
+def to_latent(mask: Tensor, latent_size: tuple[int, int]) -> Tensor:
+    """A mask (..., H, W) at the latent size (h, w): the pixel at the upper left of each cell decides, as published."""
+    flat = mask.reshape(-1, 1, *mask.shape[-2:]).float()
+    return F.interpolate(flat, latent_size, mode="nearest").reshape(*mask.shape[:-2], *latent_size)
+
+
+def subtract(mask: Tensor, occluder: Tensor) -> Tensor:
+    """The mask (..., H, W) without the pixels where an occluder (H, W) or (..., H, W) is above 0.5."""
+    if mask.shape[-2:] != occluder.shape[-2:]:
+        raise KeySyncError(
+            f"the occluder mask has {occluder.shape[-1]}x{occluder.shape[-2]} pixels but the mask {mask.shape[-1]}x"
+            f"{mask.shape[-2]}: draw both at one size"
+        )
+    return mask * (occluder <= 0.5)
+
+
+def is_empty(mask: Tensor) -> bool:
+    """Whether nothing would be generated: the face is outside the image, or an occluder hides all of the mask."""
+    return not bool((mask > 0).any())
+
+
+def _whole_pixels(landmarks: Tensor) -> NDArray[np.int64]:
+    points = landmarks.detach().cpu().double().numpy()
+    if points.shape != (68, 2) or not np.isfinite(points).all():
+        raise KeySyncError(
+            f"a mask needs 68 points (x, y) and got {'x'.join(map(str, points.shape))}"
+            f"{'' if np.isfinite(points).all() else ' with NaN'}: draw masks only for frames that show a face"
+        )
+    return points.astype(np.int64)
+
+
+def _rectangle(left: int, top: int, right: int, bottom: int, size: tuple[int, int]) -> Tensor:
+    """Filled, both ends included and in either order, as OpenCV fills a contour."""
+    mask = torch.zeros(size)
+    rows, columns = sorted((int(top), int(bottom))), sorted((int(left), int(right)))
+    mask[max(rows[0], 0) : max(rows[1] + 1, 0), max(columns[0], 0) : max(columns[1] + 1, 0)] = 1
+    return mask
+
+
+def _polygon(points: NDArray[np.float64], size: tuple[int, int]) -> Tensor:
+    image = Image.new("L", (size[1], size[0]))
+    ImageDraw.Draw(image).polygon([(x, y) for x, y in points.tolist()], fill=1)
+    return torch.from_numpy(np.array(image)).float()

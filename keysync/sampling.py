@@ -1,0 +1,88 @@
+"""Sampling: the noise schedule, Euler's method, guidance by two conditions. Plain loops over plain callables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import KeySyncError
+
+if TYPE_CHECKING:
+    from .stage import Stage
+
+Denoise = Callable[[Tensor, Tensor], Tensor]
+
+# "Align Your Steps" (Sabour et al., 2024), the table for Stable Video Diffusion.
+AYS = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)
+
+
+def ays_sigmas(evaluations: int = len(AYS)) -> Tensor:
+    """Noise levels of so many network evaluations, float64 (evaluations + 1,), the last one 0.
+
+    11 is the whole table, as the method samples; 10 leaves out its last value, as ComfyUI's node does; more are
+    interpolated log-linearly. Raises `KeySyncError` for fewer than 10.
+    """
+    if evaluations < len(AYS) - 1:
+        raise KeySyncError(f"{evaluations} steps are too few: the schedule needs {len(AYS) - 1} or more, 11 is the method's")
+    sigmas = np.array(AYS[:evaluations])
+    if evaluations > len(AYS):
+        places, wanted = np.linspace(0, 1, len(AYS)), np.linspace(0, 1, evaluations)
+        sigmas = np.exp(np.interp(wanted, places, np.log(AYS)))
+    return torch.from_numpy(np.append(sigmas, 0.0))
+
+
+def initial_noise(shape: tuple[int, ...] | torch.Size, generator: torch.Generator) -> Tensor:
+    """Gaussian noise, drawn on the CPU: a seed means the same on every device."""
+    return torch.randn(shape, generator=generator)
+
+
+def euler(denoise: Denoise, noise: Tensor, sigmas: Tensor, on_step: Callable[[int, Tensor], None] | None = None) -> Tensor:
+    """Integrates from noise of standard deviation 1 down the noise levels; `on_step(i, x)` follows each step."""
+    x = noise * math.sqrt(1.0 + float(sigmas[0]) ** 2)
+    for step, (sigma, next_sigma) in enumerate(zip(sigmas.tolist(), sigmas.tolist()[1:], strict=False)):
+        now = torch.tensor(sigma, dtype=torch.float32, device=x.device)
+        derivative = (x - denoise(x, now)) / now
+        x = x + derivative * (next_sigma - now)
+        if on_step is not None:
+            on_step(step, x)
+    return x
+
+
+def combine(neither: Tensor, identity: Tensor, both: Tensor, audio_guidance: float, identity_guidance: float) -> Tensor:
+    """Guidance by two conditions (paper eq. 8): from nothing to the identity, from there to the speech."""
+    return audio_guidance * (both - identity) + identity_guidance * (identity - neither) + neither
+
+
+def guide(
+    stage: Stage,
+    features: Tensor,
+    reference_latents: Tensor,
+    known: Tensor,
+    mask: Tensor,
+    *,
+    audio_guidance: float = 5.0,
+    identity_guidance: float = 2.0,
+    interval: tuple[float, float] = (0.0, math.inf),
+) -> Denoise:
+    """The guided denoiser of b windows; arguments as in `Stage.condition`.
+
+    Between the noise levels of `interval` the network is evaluated three times, outside it once, fully conditioned.
+    """
+    neither, identity, both = (
+        stage.condition(features, reference_latents, known, mask, audio=audio, reference=reference)
+        for audio, reference in ((False, False), (False, True), (True, True))
+    )
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        if not interval[0] <= float(sigma) <= interval[1]:
+            denoised: Tensor = stage(x, sigma, both)
+            return denoised
+        branches = (stage(x, sigma, condition) for condition in (neither, identity, both))
+        return combine(*branches, audio_guidance, identity_guidance)
+
+    return denoise

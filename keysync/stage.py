@@ -1,0 +1,153 @@
+"""A stage: the U-Net with its audio projection and, for interpolation, the learned mask; and the denoiser around them.
+
+Latents are (b, t, 4, h, w): b windows of t frames, scaled by 0.18215. The mathematics is the paper's §3.1-3.3 in its letters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .errors import KeySyncError
+from .unet import INTERPOLATION, KEYFRAME, UNetConfig, VideoUNet
+
+SCALE_FACTOR = 0.18215
+LATENT_CHANNELS = 4
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """What a checkpoint is: its network, and what it was trained on. `latent_size` is (height, width)."""
+
+    name: str
+    unet: UNetConfig
+    audio_channels: int = 768
+    latent_size: tuple[int, int] = (64, 64)
+    window: int = 14
+    speech_encoder: str = "hubert"
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the crops in pixels."""
+        height, width = self.latent_size
+        return 8 * height, 8 * width
+
+
+STAGES = {
+    "keyframe": StageSpec("keyframe", KEYFRAME, speech_encoder="hubert"),
+    "interpolation": StageSpec("interpolation", INTERPOLATION, speech_encoder="wavlm"),
+}
+
+
+class Preconditioning(NamedTuple):
+    """How the network's input and output are scaled at a noise level."""
+
+    c_skip: Tensor
+    c_out: Tensor
+    c_in: Tensor
+    c_noise: Tensor
+
+
+def preconditioning(sigma: Tensor) -> Preconditioning:
+    """v-prediction with EDM's noise conditioning, sigma_data = 1 (paper eq. 1)."""
+    variance = sigma**2 + 1.0
+    return Preconditioning(1.0 / variance, -sigma / variance**0.5, 1.0 / variance**0.5, 0.25 * sigma.log())
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What windows are generated from: audio `tokens` (b, t, c); `reference` (b, t, r, h, w), concatenated to the noisy
+    latent; `known` clean latents (b, t, 4, h, w), kept where `mask` (b, t, 1, h, w) is 0."""
+
+    tokens: Tensor
+    reference: Tensor
+    known: Tensor
+    mask: Tensor
+
+
+class Stage(nn.Module):
+    """One stage of the method; its name says which: keyframe or interpolation."""
+
+    def __init__(self, spec: StageSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.unet = VideoUNet(spec.unet)
+        self.audio_projection = nn.Linear(spec.audio_channels, spec.unet.context_dim)
+        shape = (LATENT_CHANNELS, *spec.latent_size)
+        self.learned_mask = nn.Parameter(torch.zeros(shape)) if spec.name == "interpolation" else None
+
+    @property
+    def device(self) -> torch.device:
+        return self.audio_projection.weight.device
+
+    def condition(
+        self,
+        features: Tensor,
+        reference_latents: Tensor,
+        known: Tensor,
+        mask: Tensor,
+        *,
+        audio: bool = True,
+        reference: bool = True,
+    ) -> Condition:
+        """The condition of b windows, on the stage's device in float32.
+
+        `features` (b, t, 2, audio_channels): two rows of speech features a frame. `reference_latents`: the identity frame
+        (b, 4, h, w) for keyframes; the first and last keyframe (b, 2, 4, h, w) for interpolation. Without `audio` or
+        `reference` that part is zero, as guidance wants it; the learned mask and the end flag stay.
+        Raises `KeySyncError` for features or latents of another size than the stage's.
+        """
+        self._check(features, known)
+        features, latents, known, mask = (
+            part.to(self.device, torch.float32) for part in (features, reference_latents, known, mask)
+        )
+        weight, bias = self.audio_projection.weight.float(), self.audio_projection.bias.float()
+        tokens = torch.nn.functional.linear(features.mean(dim=2), weight, bias) * float(audio)
+        return Condition(tokens, self._reference(latents / SCALE_FACTOR * float(reference), known.shape[1]), known, mask)
+
+    def forward(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """The denoised latents (b, t, 4, h, w) in float32 of noisy ones at noise level sigma, (b,) or a single number."""
+        sigma = sigma.to(x.device, torch.float32).expand(len(x)).reshape(-1, 1, 1, 1, 1)
+        c_skip, c_out, c_in, c_noise = preconditioning(sigma)
+        x = keep_known(x, condition)
+        network_output = self.network(c_in * x, c_noise.expand(-1, x.shape[1], 1, 1, 1).flatten(), condition)
+        return keep_known(c_out * network_output + c_skip * x, condition)
+
+    def network(self, network_input: Tensor, c_noise: Tensor, condition: Condition) -> Tensor:
+        """The U-Net on scaled latents (b, t, 4, h, w) at c_noise (b*t,), in the dtype of the weights; float32 out."""
+        dtype = self.audio_projection.weight.dtype
+        x = torch.cat((network_input, condition.reference), dim=2).flatten(0, 1)  # b t c h w -> (b t) c h w
+        output: Tensor = self.unet(x.to(dtype), c_noise, condition.tokens.to(dtype))
+        return output.float().unflatten(0, network_input.shape[:2])
+
+    def _reference(self, latents: Tensor, frames: int) -> Tensor:
+        """Keyframes: the identity at every frame. Interpolation: the keyframes at the ends, the learned mask between, and
+        a channel that is 1 at the ends (paper eq. 3)."""
+        if self.learned_mask is None:
+            return latents[:, None].expand(-1, frames, -1, -1, -1)
+        between = self.learned_mask.float().expand(len(latents), frames - 2, -1, -1, -1)
+        sequence = torch.cat((latents[:, :1], between, latents[:, 1:]), dim=1)
+        ends = torch.zeros_like(sequence[:, :, :1])
+        ends[:, [0, -1]] = 1.0
+        return torch.cat((sequence, ends), dim=2)
+
+    def _check(self, features: Tensor, known: Tensor) -> None:
+        if features.shape[-1] != self.spec.audio_channels:
+            raise KeySyncError(
+                f"speech features have {features.shape[-1]} channels but the {self.spec.name} model wants "
+                f"{self.spec.audio_channels}: encode the speech with {self.spec.speech_encoder}"
+            )
+        if self.learned_mask is not None and tuple(known.shape[-2:]) != self.spec.latent_size:
+            (height, width), (h, w) = self.spec.latent_size, known.shape[-2:]
+            raise KeySyncError(
+                f"latents are {h}x{w} but the interpolation model's learned mask is {height}x{width}: "
+                f"give crops of {8 * width}x{8 * height} pixels"
+            )
+
+
+def keep_known(x: Tensor, condition: Condition) -> Tensor:
+    """x where the mask is 1, the clean latents where it is 0 (paper eq. 2)."""
+    return x * condition.mask + condition.known * (1.0 - condition.mask)

@@ -1,0 +1,76 @@
+"""Small untrained models of the published architecture, for the demo, the tests and a first look without downloads.
+
+Only sizes differ from the published files: 64 x 64 pixels, narrow networks. They are written as files and loaded like any
+others, so that a run with them takes the same path as a run with published weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .checkpoint import save_stage
+from .stage import Stage, StageSpec
+from .unet import UNetConfig
+
+AUDIO_CHANNELS = 32
+LATENT_SIZE = (8, 8)
+
+
+def write_tiny_models(folder: Path, seed: int = 0) -> dict[str, Path]:
+    """Writes the five models into `folder`; returns the path of each by name: keyframe, interpolation, vae, hubert, wavlm."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        paths = {name: _write_stage(folder / f"{name}.safetensors", name) for name in ("keyframe", "interpolation")}
+        paths["vae"] = _write_vae(folder / "vae")
+        paths["hubert"] = _write_encoder(folder / "hubert", "Hubert")
+        paths["wavlm"] = _write_encoder(folder / "wavlm", "WavLM")
+    return paths
+
+
+def _write_stage(path: Path, name: str) -> Path:
+    unet = UNetConfig(
+        in_channels=8 if name == "keyframe" else 9,
+        model_channels=64,
+        channel_mult=(1, 2),
+        attention=(True, True),
+        num_res_blocks=1,
+        head_dim=32,
+        context_dim=64,
+    )
+    encoder = "hubert" if name == "keyframe" else "wavlm"
+    stage = Stage(StageSpec(name, unet, AUDIO_CHANNELS, LATENT_SIZE, 14, encoder))
+    _randomise(stage)
+    save_stage(stage, path, dtype=torch.float16, extra_metadata={"keysync.untrained": "true"})
+    return path
+
+
+def _randomise(module: nn.Module) -> None:
+    """Weights that keep the scale of what flows through, in every layer: nothing starts at zero, nothing is trained."""
+    for parameter in module.parameters():
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
+
+
+def _write_vae(folder: Path) -> Path:
+    from diffusers import AutoencoderKLTemporalDecoder
+
+    vae = AutoencoderKLTemporalDecoder(block_out_channels=(32, 32, 32, 32), layers_per_block=1, down_block_types=4 * ("DownEncoderBlock2D",))
+    vae.save_pretrained(folder)
+    return folder
+
+
+def _write_encoder(folder: Path, kind: str) -> Path:
+    import transformers
+
+    config = getattr(transformers, f"{kind}Config")(
+        hidden_size=AUDIO_CHANNELS,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        conv_dim=(16,) * 7,
+    )
+    getattr(transformers, f"{kind}Model")(config).save_pretrained(folder)
+    return folder

@@ -1,0 +1,210 @@
+"""One chosen face through a whole video: per frame 68 points or none, in shots that no smoothing crosses.
+
+`Tracker` takes frames one by one and keeps only the points; `finish` tells the people of each shot apart, follows the
+chosen one, bridges short misses of the detector and takes its jitter out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import KeySyncError
+from .face import POINTS, Face, Frame, Points
+from .people import Person, tell_apart
+from .shots import ShotCounter
+
+# Misses of the detector up to this many frames are bridged.
+LONGEST_MISS = 5
+# Mean deviation from the neighbours' average, as a share of the face's size, that counts half as jitter.
+JITTER = 0.01
+# A window that is its own mirror image follows steady motion without lag.
+KERNEL = np.array([1.0, 2.0, 3.0, 2.0, 1.0])
+
+
+@dataclass(frozen=True)
+class FaceChoice:
+    """Whose face it is: the `index`-th largest of each shot (0 = largest), or the one at `point` (x, y) in pixels."""
+
+    index: int = 0
+    point: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.index < 0:
+            raise KeySyncError(f"face {self.index} cannot be chosen: 0 is the largest, 1 the second largest, and so on")
+
+    def of(self, people: Sequence[Person]) -> Person | None:
+        """The chosen one of a shot's people, or None where the shot has not that many."""
+        if self.point is not None:
+            return _nearest(people, self.point)
+        ranked = sorted(people, key=lambda person: -person.prominence)
+        return ranked[self.index] if self.index < len(ranked) else None
+
+
+@dataclass(frozen=True, eq=False)
+class FaceTrack:
+    """The chosen face in each of n frames.
+
+    landmarks (n, 68, 2) in source pixels, NaN where it is not seen; confidence (n,), 0 where not detected; person (n,),
+    -1 where none; shot (n,); size (h, w) of a frame; filled (n,): bridged, not detected; faces (n,): how many faces of
+    anybody the frame shows.
+    """
+
+    landmarks: Points
+    confidence: NDArray[np.float32]
+    person: NDArray[np.int64]
+    shot: NDArray[np.int64]
+    size: tuple[int, int]
+    filled: NDArray[np.bool_]
+    faces: NDArray[np.int64]
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """(n,) whether the frame shows the chosen face."""
+        return self.person >= 0
+
+    def runs(self) -> list[tuple[int, int]]:
+        """Longest ranges [start, stop) of frames in a row that show the chosen face within one shot."""
+        return _runs(self.found, self.shot)
+
+
+class Tracker:
+    """Gathers the faces of a video frame by frame. Memory: a few hundred bytes for each face, no pictures.
+
+    `exact`: the faces come from a person's file, one a frame, so they are neither chosen from, smoothed nor bridged.
+    """
+
+    def __init__(self, *, exact: bool = False) -> None:
+        self.exact = exact
+        self._size: tuple[int, int] | None = None
+        self._counter = ShotCounter()
+        self._shots: list[int] = []
+        self._faces: list[list[Face]] = []
+
+    def add(self, frame: Frame, faces: list[Face]) -> None:
+        """The next frame (h, w, 3) and the faces a detector or a file has for it."""
+        self._size = self._size or (frame.shape[0], frame.shape[1])
+        self._shots.append(self._counter.add(frame))
+        self._faces.append(faces)
+
+    def finish(self, choice: FaceChoice | None = None) -> FaceTrack:
+        """The track of the chosen face, by default the largest of each shot.
+
+        Raises `KeySyncError` where no frame came, or where faces are shown but never as many as the choice needs.
+        """
+        if self._size is None:
+            raise KeySyncError("the video has no frames to look for a face in: give another video")
+        if self.exact:
+            return from_landmarks(
+                [faces[0].landmarks if faces else None for faces in self._faces], self._size, self._shots
+            )
+        choice = choice or FaceChoice()
+        shot = np.array(self._shots, dtype=np.int64)
+        chosen: dict[int, tuple[int, Face]] = {}
+        most, number = 0, 0
+        for index in range(int(shot[-1]) + 1):
+            frames = np.flatnonzero(shot == index).tolist()
+            people = tell_apart(frames, [self._faces[frame] for frame in frames])
+            person = choice.of(people)
+            most = max(most, len(people))
+            if person is not None:
+                chosen |= {frame: (number, face) for frame, face in person.faces.items()}
+            number += len(people)
+        if most and not chosen:
+            raise KeySyncError(
+                f"face {choice.index} was chosen but no shot shows more than {most}: choose 0 to {most - 1}"
+            )
+        faces = np.array([len(faces) for faces in self._faces], dtype=np.int64)
+        return _smooth(_bridge(_track(chosen, shot, self._size, faces)))
+
+
+def from_landmarks(
+    landmarks: Sequence[NDArray[np.floating[Any]] | None],
+    size: tuple[int, int],
+    shots: Sequence[int] | None = None,
+) -> FaceTrack:
+    """A track of given points (68, 2) or None for each frame, just as they stand; all one shot unless `shots` tells."""
+    shot = np.zeros(len(landmarks), dtype=np.int64) if shots is None else np.asarray(shots, dtype=np.int64)
+    chosen = {frame: (0, Face.of(points, 1.0)) for frame, points in enumerate(landmarks) if points is not None}
+    faces = np.array([points is not None for points in landmarks], dtype=np.int64)
+    return _track(chosen, shot, size, faces)
+
+
+def _track(
+    chosen: dict[int, tuple[int, Face]], shot: NDArray[np.int64], size: tuple[int, int], faces: NDArray[np.int64]
+) -> FaceTrack:
+    n = len(shot)
+    landmarks = np.full((n, POINTS, 2), np.nan, dtype=np.float32)
+    confidence = np.zeros(n, dtype=np.float32)
+    person = np.full(n, -1, dtype=np.int64)
+    for frame, (number, face) in chosen.items():
+        landmarks[frame], confidence[frame], person[frame] = face.landmarks, face.confidence, number
+    return FaceTrack(landmarks, confidence, person, shot, size, np.zeros(n, dtype=np.bool_), faces)
+
+
+def _nearest(people: Sequence[Person], point: tuple[float, float]) -> Person | None:
+    """The person who is at the point, or nearest to it, in most frames."""
+    votes = [0] * len(people)
+    for frame in sorted({frame for person in people for frame in person.faces}):
+        there = [number for number, person in enumerate(people) if frame in person.faces]
+        votes[min(there, key=lambda number: _distance(people[number].faces[frame], point))] += 1
+    return people[int(np.argmax(votes))] if people else None
+
+
+def _distance(face: Face, point: tuple[float, float]) -> tuple[float, float]:
+    """How far outside the face's box the point is, and how far from its middle."""
+    (x, y), (x0, y0, x1, y1) = point, face.box
+    outside = float(np.hypot(max(x0 - x, 0.0, x - x1), max(y0 - y, 0.0, y - y1)))
+    return outside, float(np.hypot((x0 + x1) / 2 - x, (y0 + y1) / 2 - y))
+
+
+def _runs(found: NDArray[np.bool_], shot: NDArray[np.int64]) -> list[tuple[int, int]]:
+    runs, start = [], 0
+    for (seen, _), frames in groupby(zip(found.tolist(), shot.tolist(), strict=True)):
+        stop = start + len(list(frames))
+        if seen:
+            runs.append((start, stop))
+        start = stop
+    return runs
+
+
+def _bridge(track: FaceTrack) -> FaceTrack:
+    """Short misses between two sights of the same person in one shot, filled in a straight line."""
+    landmarks, person, filled = track.landmarks.copy(), track.person.copy(), track.filled.copy()
+    runs = track.runs()
+    for (_, stop), (start, _) in pairwise(runs):
+        before = stop - 1
+        same = track.person[before] == track.person[start] and track.shot[before] == track.shot[start]
+        if not same or start - stop > LONGEST_MISS:
+            continue
+        share = (np.arange(1, start - stop + 1) / (start - before))[:, None, None]
+        landmarks[stop:start] = (1 - share) * landmarks[before] + share * landmarks[start]
+        person[stop:start], filled[stop:start] = track.person[before], True
+    return FaceTrack(landmarks, track.confidence, person, track.shot, track.size, filled, track.faces)
+
+
+def _smooth(track: FaceTrack) -> FaceTrack:
+    landmarks = track.landmarks.copy()
+    for start, stop in track.runs():
+        landmarks[start:stop] = _without_jitter(track.landmarks[start:stop])
+    return FaceTrack(landmarks, track.confidence, track.person, track.shot, track.size, track.filled, track.faces)
+
+
+def _without_jitter(points: Points) -> Points:
+    """Points (m, 68, 2) of one run, each frame drawn to its neighbours' average unless it leaves it in earnest."""
+    smoothed = points.copy()
+    for frame in range(len(points)):
+        reach = min(frame, len(points) - 1 - frame, len(KERNEL) // 2)
+        kernel = KERNEL[len(KERNEL) // 2 - reach : len(KERNEL) // 2 + reach + 1]
+        window = points[frame - reach : frame + reach + 1]
+        average = np.tensordot(kernel / kernel.sum(), window, axes=1)
+        size = float(np.ptp(points[frame], axis=0).max())
+        deviation = float(np.linalg.norm(average - points[frame], axis=1).mean()) / max(size, 1.0)
+        trust = 1 / (1 + (deviation / JITTER) ** 2)
+        smoothed[frame] = points[frame] + trust * (average - points[frame])
+    return smoothed

@@ -1,0 +1,320 @@
+"""The network of both stages: Stable Video Diffusion's U-Net, told what is said instead of camera motion (paper §3.3).
+
+Frames travel flattened, (b*t, c, h, w). Every frame attends to all t audio tokens of its clip, and its own token is added to
+the time embedding. Attribute names are the published ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+# CUDA's attention kernels take at most 2**16 - 1 batch rows; ComfyUI splits at half of that too.
+ATTENTION_ROWS = 2**15
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Widths and depths; the defaults are the published ones. `attention` says which levels have transformers."""
+
+    in_channels: int
+    model_channels: int = 320
+    channel_mult: tuple[int, ...] = (1, 2, 4, 4)
+    attention: tuple[bool, ...] = (True, True, True, False)
+    num_res_blocks: int = 2
+    head_dim: int = 64
+    context_dim: int = 1024
+    out_channels: int = 4
+    transformer_depth: int = 1
+
+
+KEYFRAME = UNetConfig(in_channels=8)
+INTERPOLATION = UNetConfig(in_channels=9)
+
+
+def sinusoids(positions: Tensor, channels: int) -> Tensor:
+    """Positions (n,) as cosines and sines (n, channels) of geometrically falling frequencies."""
+    half = channels // 2
+    frequencies = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float32, device=positions.device) / half)
+    angles = positions.float()[:, None] * frequencies
+    return F.pad(torch.cat((angles.cos(), angles.sin()), dim=-1), (0, channels % 2))
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group norm that computes in float32, whatever the weights are stored as."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.weight.float(), self.bias.float()
+        return F.group_norm(x.float(), self.num_groups, weight, bias, self.eps).to(x.dtype)
+
+
+def mix(mix_factor: Tensor, spatial: Tensor, temporal: Tensor, still: Tensor) -> Tensor:
+    """Blends what space and time made of x; frames marked `still` (1, shaped like x) take the spatial part alone."""
+    alpha = torch.where(still.bool(), 1.0, mix_factor.sigmoid().to(spatial.dtype))
+    return (alpha * spatial + (1.0 - alpha) * temporal).to(spatial.dtype)
+
+
+class Mixer(nn.Module):
+    """Holds the learned share of the spatial part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix_factor = nn.Parameter(torch.tensor([0.5]))
+
+
+class ResBlock(nn.Module):
+    """A residual block over space (2-d) or time (3-d, kernel 3x1x1) that the embedding of each frame is added to."""
+
+    def __init__(self, channels: int, out_channels: int, embedding: int, over_time: bool) -> None:
+        super().__init__()
+        conv: Callable[[int, int], nn.Module]
+        if over_time:
+            conv = lambda i, o: nn.Conv3d(i, o, (3, 1, 1), padding=(1, 0, 0))  # noqa: E731
+        else:
+            conv = lambda i, o: nn.Conv2d(i, o, 3, padding=1)  # noqa: E731
+        self.in_layers = nn.Sequential(GroupNorm(32, channels), nn.SiLU(), conv(channels, out_channels))
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, out_channels))
+        out = conv(out_channels, out_channels)
+        self.out_layers = nn.Sequential(GroupNorm(32, out_channels), nn.SiLU(), nn.Identity(), out)
+        same = channels == out_channels
+        self.skip_connection = nn.Identity() if same else nn.Conv2d(channels, out_channels, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """x (n, c, h, w) with embedding (n, e), or x (b, c, t, h, w) with embedding (b, t, e)."""
+        emb = self.emb_layers(embedding)
+        emb = emb[:, :, None, None] if x.ndim == 4 else emb.transpose(1, 2)[..., None, None]  # b t c -> b c t 1 1
+        out: Tensor = self.skip_connection(x) + self.out_layers(self.in_layers(x) + emb)
+        return out
+
+
+class VideoResBlock(ResBlock):
+    """A residual block over space, then one over time, blended."""
+
+    def __init__(self, channels: int, out_channels: int, embedding: int) -> None:
+        super().__init__(channels, out_channels, embedding, over_time=False)
+        self.time_stack = ResBlock(out_channels, out_channels, embedding, over_time=True)
+        self.time_mixer = Mixer()
+
+    def forward(self, x: Tensor, embedding: Tensor, context: Tensor | None = None, still: Tensor | None = None) -> Tensor:
+        """x (b*t, c, h, w), embedding (b*t, e), still (b, t). The context is for the transformers alone."""
+        assert still is not None
+        b, t = still.shape
+        spatial = super().forward(x, embedding)
+        clip = spatial.unflatten(0, (b, t)).transpose(1, 2)  # (b t) c h w -> b c t h w
+        temporal = self.time_stack(clip, embedding.unflatten(0, (b, t)))
+        mixed = mix(self.time_mixer.mix_factor, clip, temporal, still[:, None, :, None, None])
+        return mixed.transpose(1, 2).flatten(0, 1)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of x (n, tokens, c) to itself or to a context (n, tokens', context_dim)."""
+
+    def __init__(self, channels: int, context_dim: int, head_dim: int) -> None:
+        super().__init__()
+        self.head_dim = head_dim
+        self.to_q = nn.Linear(channels, channels, bias=False)
+        self.to_k = nn.Linear(context_dim, channels, bias=False)
+        self.to_v = nn.Linear(context_dim, channels, bias=False)
+        self.to_out = nn.Sequential(nn.Linear(channels, channels))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        context = x if context is None else context
+        q, k, v = (
+            part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # n s (heads d) -> n heads s d
+            for part in (self.to_q(x), self.to_k(context), self.to_v(context))
+        )
+        parts = zip(q.split(ATTENTION_ROWS), k.split(ATTENTION_ROWS), v.split(ATTENTION_ROWS), strict=True)
+        out = torch.cat([F.scaled_dot_product_attention(*part) for part in parts])
+        projected: Tensor = self.to_out(out.transpose(1, 2).flatten(2))
+        return projected
+
+
+class GEGLU(nn.Module):
+    """A linear layer whose second half gates the first."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(channels, 2 * out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return value * F.gelu(gate)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers, four times as wide between."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(GEGLU(channels, 4 * channels), nn.Identity(), nn.Linear(4 * channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.net(x)
+        return out
+
+
+class SpatialBlock(nn.Module):
+    """Self-attention over the pixels of a frame, cross-attention to the audio tokens, feed-forward."""
+
+    def __init__(self, channels: int, context_dim: int, head_dim: int) -> None:
+        super().__init__()
+        self.attn1 = Attention(channels, channels, head_dim)
+        self.ff = FeedForward(channels)
+        self.attn2 = Attention(channels, context_dim, head_dim)
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(channels) for _ in range(3))
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        x = x + self.attn1(self.norm1(x))
+        x = x + self.attn2(self.norm2(x), context)
+        return x + self.ff(self.norm3(x))
+
+
+class TemporalBlock(SpatialBlock):
+    """The same over the frames of a pixel, behind one more feed-forward."""
+
+    def __init__(self, channels: int, context_dim: int, head_dim: int) -> None:
+        super().__init__(channels, context_dim, head_dim)
+        self.norm_in = nn.LayerNorm(channels)
+        self.ff_in = FeedForward(channels)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        return super().forward(x + self.ff_in(self.norm_in(x)), context)
+
+
+class VideoTransformer(nn.Module):
+    """Attention over space, then over time, blended; x (b*t, c, h, w) with the context (b, t, context_dim)."""
+
+    def __init__(self, channels: int, config: UNetConfig) -> None:
+        super().__init__()
+        depth, widths = config.transformer_depth, (channels, config.context_dim, config.head_dim)
+        self.norm = GroupNorm(32, channels, eps=1e-6)
+        self.proj_in = nn.Linear(channels, channels)
+        self.transformer_blocks = nn.ModuleList(SpatialBlock(*widths) for _ in range(depth))
+        self.proj_out = nn.Linear(channels, channels)
+        self.time_stack = nn.ModuleList(TemporalBlock(*widths) for _ in range(depth))
+        self.time_pos_embed = nn.Sequential(nn.Linear(channels, 4 * channels), nn.SiLU(), nn.Linear(4 * channels, channels))
+        self.time_mixer = Mixer()
+
+    def forward(self, x: Tensor, embedding: Tensor, context: Tensor, still: Tensor) -> Tensor:
+        """The embedding is for the residual blocks alone; still is (b, t)."""
+        (b, t), (channels, height, width) = still.shape, x.shape[1:]
+        frame = sinusoids(torch.arange(t, device=x.device), channels).to(x.dtype)
+        position = self.time_pos_embed(frame).repeat(b, 1)[:, None]
+        over_space = context.repeat_interleave(t, dim=0)
+        over_time = context.repeat_interleave(height * width, dim=0)
+        tokens = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))  # n c h w -> n (h w) c
+        for spatial_block, temporal_block in zip(self.transformer_blocks, self.time_stack, strict=True):
+            tokens = spatial_block(tokens, over_space)
+            moving = (tokens + position).unflatten(0, (b, t)).transpose(1, 2).flatten(0, 1)  # (b t) s c -> (b s) t c
+            moving = temporal_block(moving, over_time).unflatten(0, (b, -1)).transpose(1, 2).flatten(0, 1)
+            tokens = mix(self.time_mixer.mix_factor, tokens, moving, still.flatten()[:, None, None])
+        out: Tensor = x + self.proj_out(tokens).transpose(1, 2).unflatten(2, (height, width))
+        return out
+
+
+class Downsample(nn.Module):
+    """Halves height and width."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor, embedding: Tensor, context: Tensor, still: Tensor) -> Tensor:
+        out: Tensor = self.op(x)
+        return out
+
+
+class Upsample(nn.Module):
+    """Doubles height and width."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, embedding: Tensor, context: Tensor, still: Tensor) -> Tensor:
+        out: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return out
+
+
+class Block(nn.ModuleList):
+    """Layers in a row; all take x, the embedding, the context and `still`."""
+
+    def forward(self, x: Tensor, embedding: Tensor, context: Tensor, still: Tensor) -> Tensor:
+        for layer in self:
+            x = layer(x, embedding, context, still)
+        return x
+
+
+class VideoUNet(nn.Module):
+    """The U-Net; `gradient_checkpointing` trades time for memory in training."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.gradient_checkpointing = False
+        width, embedding = config.model_channels, 4 * config.model_channels
+        self.time_embed = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        self.label_emb = nn.Sequential(
+            nn.Sequential(nn.Linear(config.context_dim, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        )
+        levels = [(width * mult, attends) for mult, attends in zip(config.channel_mult, config.attention, strict=True)]
+        self.input_blocks = nn.ModuleList([nn.ModuleList([nn.Conv2d(config.in_channels, width, 3, padding=1)])])
+        channels, skips = width, [width]
+        for level, (out_channels, attends) in enumerate(levels):
+            for _ in range(config.num_res_blocks):
+                self.input_blocks.append(self._block(channels, out_channels, attends))
+                channels = out_channels
+                skips.append(channels)
+            if level + 1 < len(levels):
+                self.input_blocks.append(Block([Downsample(channels)]))
+                skips.append(channels)
+        self.middle_block = self._block(channels, channels, attends=True)
+        self.middle_block.append(VideoResBlock(channels, channels, embedding))
+        self.output_blocks = nn.ModuleList()
+        for level, (out_channels, attends) in reversed(list(enumerate(levels))):
+            for number in range(config.num_res_blocks + 1):
+                block = self._block(channels + skips.pop(), out_channels, attends)
+                channels = out_channels
+                if level and number == config.num_res_blocks:
+                    block.append(Upsample(channels))
+                self.output_blocks.append(block)
+        out = nn.Conv2d(channels, config.out_channels, 3, padding=1)
+        self.out = nn.Sequential(GroupNorm(32, channels), nn.SiLU(), out)
+
+    def _block(self, channels: int, out_channels: int, attends: bool) -> Block:
+        block = Block([VideoResBlock(channels, out_channels, 4 * self.config.model_channels)])
+        if attends:
+            block.append(VideoTransformer(out_channels, self.config))
+        return block
+
+    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, image_only_indicator: Tensor | None = None) -> Tensor:
+        """x (b*t, in_channels, h, w), timesteps (b*t,) and audio tokens (b, t, context_dim) -> (b*t, out_channels, h, w).
+
+        `image_only_indicator` (b, t) marks frames that do not belong to a clip; none do in this method.
+        """
+        still = torch.zeros(context.shape[:2], device=x.device) if image_only_indicator is None else image_only_indicator
+        embedding = self.time_embed(sinusoids(timesteps, self.config.model_channels).to(x.dtype))
+        embedding = embedding + self.label_emb(context.flatten(0, 1))
+        x = self.input_blocks[0][0](x)  # type: ignore[index]
+        skips = [x]
+        for block in list(self.input_blocks)[1:]:
+            x = self._run(block, x, embedding, context, still)
+            skips.append(x)
+        x = self._run(self.middle_block, x, embedding, context, still)
+        for block in self.output_blocks:
+            x = self._run(block, torch.cat((x, skips.pop()), dim=1), embedding, context, still)
+        out: Tensor = self.out(x)
+        return out
+
+    def _run(self, block: nn.Module, x: Tensor, embedding: Tensor, context: Tensor, still: Tensor) -> Tensor:
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            kept: Tensor = checkpoint(block, x, embedding, context, still, use_reentrant=False)
+            return kept
+        out: Tensor = block(x, embedding, context, still)
+        return out

@@ -1,0 +1,237 @@
+"""Video files in: frames (h, w, 3) uint8 RGB as they are displayed, each with its own timestamp, streamed.
+
+The RGB is exactly what PyAV's `frame.to_ndarray(format="rgb24")` gives, turned as the file's display matrix asks.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from .container import describe_streams, libav_errors, open_input, video_tracks
+from .errors import KeySyncError
+from .video_info import Orientation, read_info
+
+Frame = NDArray[np.uint8]
+Decoded = Generator[VideoFrame, None, None]
+Stamped = Generator[tuple[int, VideoFrame], None, None]
+log = logging.getLogger(__name__)
+
+CHUNK_BYTES = 256 * 2**20
+# How many seconds before a wanted frame to look for a keyframe: more where a file's index points too late.
+SEEK_BACK = (0, 2, 20)
+
+
+class VideoReader:
+    """A video file, or the window of it that begins `start` seconds after its first frame and lasts `duration` seconds.
+
+    Every pass opens the file anew, so passes may run side by side. Raises `KeySyncError` at once for a file that holds
+    no video, and when a pass comes to the place where a file is damaged.
+    """
+
+    def __init__(self, path: str | Path, start: float = 0, duration: float | None = None) -> None:
+        self.path = Path(path)
+        if start < 0 or (duration is not None and duration <= 0):
+            raise KeySyncError(
+                f"{path} cannot be trimmed to {duration} s from {start} s on: choose a start >= 0 and a duration > 0"
+            )
+        with _open_pass(self.path) as (container, stream, frames):
+            first = next(frames, None)
+            if first is None:
+                raise KeySyncError(f"{path} has a video track without a single frame: copy or export it again")
+            info = read_info(self.path, container, stream, first)
+        if info.bits > 8:
+            log.warning("%s has %d bits a colour%s: the result has 8", path, info.bits, " (HDR)" if info.hdr else "")
+        self._orientation = Orientation.of(first)
+        self._stored_size = first.width, first.height
+        self._first = first.pts or 0
+        self._begin = self._first + round(Fraction(start) / info.time_base)
+        self._end = math.inf if duration is None else self._first + round(Fraction(start + duration) / info.time_base)
+        seconds = min(max(0.0, info.duration_seconds - start), duration or math.inf)
+        share = seconds / info.duration_seconds if info.duration_seconds else 1.0
+        self.info = replace(info, duration_seconds=seconds, frame_count=round(info.frame_count * share))
+
+    def frames(self) -> Iterator[tuple[int, Frame]]:
+        """Yields (pts, frame) in display order; pts are in `info.time_base` and rise from frame to frame.
+
+        Where the file gives a frame no timestamp, or that of the frame before, one is made up from the frame rate.
+        """
+        to_rgb = VideoReformatter()
+        with closing(self._window()) as window:
+            for pts, frame in window:
+                yield pts, self._picture(frame, to_rgb)
+
+    def timestamps(self) -> NDArray[np.int64]:
+        """The pts (n,) of all frames, from a pass that converts no picture."""
+        return np.fromiter((pts for pts, _ in self._window()), dtype=np.int64)
+
+    def pick(self, pts: Sequence[int] | NDArray[np.int64], indices: Iterable[int]) -> Iterator[Frame]:
+        """Yields the frames with these indices, in any order; `pts` are those of all frames, from an earlier pass.
+
+        Indices that never fall are served in one pass. Where they fall, the file is decoded anew from a keyframe on, in
+        pieces of at most 256 MB of pictures. Neighbours of the same index may be one array: copy it before changing it.
+        """
+        stamps = [int(stamp) for stamp in pts]
+        chunk = max(1, CHUNK_BYTES // (3 * self.info.width * self.info.height))
+        to_rgb = VideoReformatter()
+        held: dict[int, Frame] = {}
+        position: int | None = None  # index of the frame decoded last
+        with ExitStack() as passes:
+            source: Iterator[tuple[int, VideoFrame]] = iter(())
+            for index, following in _with_next(indices):
+                first = index
+                if index in held:
+                    yield held[index]
+                    continue
+                if position is None or index <= position:
+                    if position is not None and following < index:
+                        first = max(0, index - chunk + 1)
+                    passes.close()
+                    source = passes.enter_context(closing(self._indexed(stamps, first)))
+                held = {}
+                while index not in held:
+                    position, frame = next(source, (index, None))
+                    if frame is None:
+                        raise KeySyncError(f"{self.path} has lost its frame {index}: do not change it during a run")
+                    if position >= first:
+                        held[position] = self._picture(frame, to_rgb)
+                yield held[index]
+
+    def _picture(self, frame: VideoFrame, to_rgb: VideoReformatter) -> Frame:
+        width, height = self._stored_size  # a track whose size changes on the way keeps that of its first frame
+        message = f"{self.path} has colours that cannot become RGB ({{}}): convert it to an ordinary H.264 mp4"
+        with libav_errors(message):
+            rgb = to_rgb.reformat(frame, width=width, height=height, format="rgb24")
+        return self._orientation.apply(cast("Frame", rgb.to_ndarray()))
+
+    def _window(self) -> Stamped:
+        count = 0
+        with closing(self._from(self._begin)) as frames:
+            for pts, frame in frames:
+                if pts >= self._end:
+                    break
+                if pts >= self._begin:
+                    count += 1
+                    yield pts, frame
+        if count == 0:
+            raise KeySyncError(f"{self.path} has no frame in the chosen window of time: choose an earlier start")
+
+    def _indexed(self, stamps: list[int], first: int) -> Stamped:
+        """Yields (index, frame) from `first` or an earlier frame on; its index is that of its pts, never counted."""
+        index_of = {stamp: index for index, stamp in enumerate(stamps)}
+        last = -1
+        with closing(self._from(stamps[first])) as frames:
+            for pts, frame in frames:
+                index = index_of.get(pts, -1)
+                if pts < stamps[0]:
+                    continue
+                if index < 0 or (last >= 0 and index != last + 1):
+                    break
+                last = index
+                yield index, frame
+        # Made-up timestamps can differ after a jump; then only a pass from the start tells the frames apart.
+        if last < len(stamps) - 1:
+            with closing(self._from(self._first)) as frames:
+                for pts, frame in frames:
+                    index = index_of.get(pts, -1)
+                    if index > last:
+                        last = index
+                        yield index, frame
+
+    def _from(self, target: int) -> Stamped:
+        """Yields (pts, frame) from a keyframe at or before the pts `target` on, or from the start of the file."""
+        for back in SEEK_BACK if target > self._first else ():
+            with _open_pass(self.path) as (container, stream, frames):
+                try:
+                    container.seek(target - round(back / self.info.time_base), stream=stream)
+                except av.FFmpegError:
+                    break  # a format that cannot be jumped in
+                # Frames that are shown before the first keyframe lean on pictures that were jumped over.
+                landed = next((frame for frame in frames if frame.key_frame), None)
+                if landed is not None and landed.pts is not None and landed.pts <= target:
+                    yield from self._stamp(chain((landed,), frames))
+                    return
+        with _open_pass(self.path) as (_, _, frames):
+            yield from self._stamp(frames)
+
+    def _stamp(self, frames: Iterable[VideoFrame]) -> Stamped:
+        last: int | None = None
+        for frame in frames:
+            pts = frame.pts
+            if pts is None:
+                pts = self._first if last is None else last + self.info.frame_duration
+            if last is not None and pts <= last:
+                pts = last + 1
+            last = pts
+            yield pts, frame
+
+
+def _with_next(indices: Iterable[int]) -> Iterator[tuple[int, float]]:
+    """Yields each index with the one after it; with infinity at the end."""
+    ahead = iter(indices)
+    index = next(ahead, None)
+    while index is not None:
+        following = next(ahead, None)
+        yield int(index), math.inf if following is None else following
+        index = following
+
+
+@contextmanager
+def _open_pass(path: Path) -> Iterator[tuple[InputContainer, VideoStream, Decoded]]:
+    """An open file, its best video track and that track's frames; all closed at the end."""
+    with open_input(path) as container:
+        stream = _best_track(path, container)
+        stream.codec_context.thread_type = "AUTO"
+        with closing(_decode(path, container, stream)) as frames:
+            yield container, stream, frames
+
+
+def _best_track(path: Path, container: InputContainer) -> VideoStream:
+    """The default video track, of several the largest; cover pictures are no video."""
+    tracks = video_tracks(container)
+    if not tracks:
+        raise KeySyncError(f"{path} has no video track, only {describe_streams(container)}: give a video here")
+    known = [stream for stream in tracks if stream.codec_context is not None]
+    if not known:
+        raise KeySyncError(f"{path} is coded in a way that PyAV cannot decode: convert it to an H.264 mp4")
+    return max(known, key=lambda track: (bool(track.disposition & Disposition.default), track.width * track.height))
+
+
+def _decode(path: Path, container: InputContainer, stream: VideoStream) -> Decoded:
+    """Yields the frames from where the container stands.
+
+    What cannot be decoded before the first frame is passed over: recordings often begin in the middle of a group of
+    pictures. What cannot be decoded later is an error.
+    """
+    seconds: float | None = None
+    packets = container.demux(stream)
+    while True:
+        with libav_errors(f"{path} is damaged or cut off after {seconds or 0:.2f} s ({{}}): copy or export it again"):
+            packet = next(packets, None)
+            if packet is None:
+                return
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                if seconds is not None:
+                    raise
+                continue
+        for frame in frames:
+            seconds = frame.time or seconds or 0.0
+            yield frame

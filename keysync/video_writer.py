@@ -1,0 +1,188 @@
+"""Video files out: frames (h, w, 3) uint8 RGB with their timestamps, and the new speech, into one file, streamed.
+
+H.264 in mp4, mov or mkv; lossless: FFV1 in mkv, which keeps every bit of the RGB. Timestamps are kept exactly, but in
+mkv, which counts in milliseconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from .container import libav_errors, url
+from .errors import KeySyncError
+from .soundtrack import Soundtrack
+from .video_info import BT709, FULL_RANGE, LIMITED_RANGE, PictureFormat
+
+Frame = NDArray[np.uint8]
+log = logging.getLogger(__name__)
+
+SUFFIXES = (".mp4", ".mov", ".mkv")
+CRF = 16
+# From the matrices of H.273 that swscale converts with to its own numbers; what is not said is decoded as BT.601.
+SWS_MATRIX = {1: 1, 2: 5, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
+# Chroma averaged over the pixels that share it: undoes the decoder's repeating of it exactly.
+AVERAGED = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
+
+
+def check_output(path: str | Path, inputs: Iterable[str | Path] = (), *, lossless: bool = False) -> Path:
+    """Raises `KeySyncError` unless a result can go there: a known suffix, an existing folder, none of the inputs."""
+    path = Path(path)
+    suffixes = (".mkv",) if lossless else SUFFIXES
+    if path.suffix.lower() not in suffixes:
+        kind = "a lossless result" if lossless else "a result"
+        raise KeySyncError(f"{path} ends in {path.suffix or 'nothing'!r}: name {kind} with {', '.join(suffixes)}")
+    if not path.parent.is_dir():
+        raise KeySyncError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
+    if path.is_dir():
+        raise KeySyncError(f"{path} is a folder: choose another name for the result")
+    for source in map(Path, inputs):
+        if path.exists() and source.exists() and path.samefile(source):
+            raise KeySyncError(f"{path} is an input too: choose another name for the result")
+    return path
+
+
+class VideoWriter:
+    """Writes one video file; a context manager. The file appears under its name when all of it is written.
+
+    `like` gives size, timing and colours; a `VideoInfo` will do. `audio` names the file whose sound goes along, cut or
+    padded with silence to `seconds` (its own length where that is None). Raises `KeySyncError` for a path that cannot be
+    written, also when the disk is full; then, and at any other exception, no file is left and an older one stays.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        like: PictureFormat,
+        *,
+        lossless: bool = False,
+        audio: str | Path | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        self.path = check_output(path, [audio] if audio else [], lossless=lossless)
+        self._temporary = self.path.with_name(f".keysync-{secrets.token_hex(4)}{self.path.suffix}")
+        self._like, self._lossless, self._audio, self._seconds = like, lossless, audio, seconds
+        self._first: int | None = None
+        self._shift = 0
+        self._to_yuv = VideoReformatter()
+
+    def __enter__(self) -> VideoWriter:
+        with ExitStack() as undo:
+            undo.callback(self._remove)
+            with self._disk():
+                # The offset of the first frame is written in the movie's own unit: it must be as fine as the track's.
+                mov_options = {"movflags": "+faststart", "movie_timescale": str(self._like.time_base.denominator)}
+                options = {} if self.path.suffix.lower() == ".mkv" else mov_options
+                self._container = av.open(url(self._temporary), "w", container_options=options)
+                undo.callback(self._close)
+                self._stream = self._add_stream()
+                self._sound: Soundtrack | None = None
+                if self._audio is not None:
+                    self._sound = Soundtrack(self._container, self._audio, self._seconds, self._lossless)
+                    undo.callback(self._sound.close)
+            self._undo = undo.pop_all()
+        return self
+
+    def write(self, frame: Frame, pts: int) -> None:
+        """Adds a frame (h, w, 3) uint8; `pts`, in the format's time base, must rise from frame to frame."""
+        if frame.shape != (self._like.height, self._like.width, 3) or frame.dtype != np.uint8:
+            raise ValueError(f"a frame {frame.shape} of {frame.dtype} for {self._like.width}x{self._like.height} uint8")
+        time_base = self._like.time_base
+        if self._first is None:
+            self._shift = max(0, -pts)  # players skip what comes before time 0
+            self._first = pts + self._shift
+            if self._sound is not None:
+                self._sound.start(self._first * time_base)
+        picture = VideoFrame.from_ndarray(frame, format="rgb24") if self._lossless else self._converted(frame)
+        picture.pts = pts + self._shift
+        picture.time_base = time_base
+        with self._disk():
+            self._mux(self._stream.encode(picture))
+            if self._sound is not None:
+                self._container.mux(list(self._sound.advance(float((picture.pts - self._first) * time_base))))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._undo:
+            if kind is None:
+                if self._first is None:
+                    raise KeySyncError(f"{self.path} is not written: there is no frame for it")
+                with self._disk():
+                    self._mux(self._stream.encode(None))
+                    if self._sound is not None:
+                        for packet in self._sound.finish():
+                            self._container.mux(packet)
+                    self._container.close()
+                    self._temporary.replace(self.path)
+
+    def _add_stream(self) -> VideoStream:
+        like = self._like
+        if self._lossless:
+            options, colours = {"level": "3", "g": "1"}, replace(like.colours, matrix=0, range=FULL_RANGE)
+            stream = self._container.add_stream("ffv1", rate=like.rate, time_base=like.time_base, options=options)
+            stream.pix_fmt = "bgr0"
+        else:
+            colours = like.colours if like.colours.matrix in SWS_MATRIX else replace(like.colours, matrix=BT709.matrix)
+            stream = self._container.add_stream(
+                "libx264", rate=like.rate, time_base=like.time_base, options={"crf": str(CRF)}
+            )
+            stream.pix_fmt = "yuv420p"
+            if like.width % 2 or like.height % 2:
+                stream.pix_fmt = "yuv444p"
+                log.info("%dx%d is odd: %s keeps all of its colour (4:4:4)", like.width, like.height, self.path)
+        context = stream.codec_context
+        context.width, context.height, context.sample_aspect_ratio = like.width, like.height, like.pixel_aspect
+        context.colorspace, context.color_range = colours.matrix, colours.range
+        context.color_primaries, context.color_trc = colours.primaries, colours.transfer
+        return stream
+
+    def _converted(self, frame: Frame) -> VideoFrame:
+        """RGB to YUV, such that PyAV's decoder gives the RGB back.
+
+        That decoder rounds down: what it returns is more than a level too dark. So what one trip there and back loses is
+        added beforehand; a source's untouched pixels get the very YUV back that they came from.
+        """
+        yuv = self._to_yuv_once(frame)
+        again = self._to_yuv_once(yuv.to_ndarray(format="rgb24"))
+        values = 2 * yuv.to_ndarray().astype(np.int16) - again.to_ndarray()
+        return VideoFrame.from_ndarray(values.clip(0, 255).astype(np.uint8), format=yuv.format.name)
+
+    def _to_yuv_once(self, frame: Frame) -> VideoFrame:
+        colours = self._like.colours
+        return self._to_yuv.reformat(
+            VideoFrame.from_ndarray(frame, format="rgb24"),
+            format=self._stream.pix_fmt,
+            dst_colorspace=SWS_MATRIX.get(colours.matrix, SWS_MATRIX[BT709.matrix]),
+            dst_color_range=colours.range or LIMITED_RANGE,
+            interpolation=AVERAGED,
+        )
+
+    def _mux(self, packets: list[Packet]) -> None:
+        for packet in packets:
+            if not packet.duration:
+                packet.duration = max(1, round(1 / (self._like.rate * self._like.time_base)))
+            self._container.mux(packet)
+
+    def _disk(self) -> AbstractContextManager[None]:
+        return libav_errors(f"{self.path} cannot be written ({{}}): free some space or choose another place")
+
+    def _close(self) -> None:
+        with suppress(av.FFmpegError):  # the file is whole already, or given up
+            self._container.close()
+
+    def _remove(self) -> None:
+        self._temporary.unlink(missing_ok=True)

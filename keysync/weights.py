@@ -1,0 +1,165 @@
+"""Weight files: names and tensors in and out, whatever the format, never running what a file brings along.
+
+Reads safetensors and PyTorch's pickles (`.pt`, `.pth`, `.ckpt`, `.bin`), writes safetensors.
+"""
+
+from __future__ import annotations
+
+import os
+import pickletools
+import re
+import threading
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .errors import KeySyncError
+
+SAFETENSORS = ".safetensors"
+PICKLES = (".pt", ".pth", ".ckpt", ".bin")
+# Where training frameworks put the weights: DeepSpeed (the published files), Lightning, fairseq (Microsoft's WavLM).
+CONTAINERS = ("module", "state_dict", "model")
+# What DeepSpeed puts between the names of a wrapped module.
+WRAPPER = "_forward_module."
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a weight file, on the CPU and mapped from the disk where the format allows, and its metadata.
+
+    Pickles are read with `weights_only=True`, their container (`module`, `state_dict`, `model`) opened, entries that
+    are no tensors left out, and `_forward_module.` taken out of the names; they carry no metadata.
+    Raises `KeySyncError` for a file that is missing, empty, truncated, of another format, or wants to run code.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise KeySyncError(f"{path} is a directory: a weight file was wanted")
+    if not path.is_file():
+        raise KeySyncError(f"{path} does not exist: a weight file was wanted")
+    if path.suffix.lower() not in (SAFETENSORS, *PICKLES):
+        known = ", ".join((SAFETENSORS, *PICKLES))
+        raise KeySyncError(f"{path} ends in {path.suffix or 'nothing'!r}: a weight file ends in one of {known}")
+    try:
+        if path.stat().st_size == 0:
+            raise KeySyncError(f"{path} is empty: copy or download it again")
+        tensors, metadata = _read_safetensors(path) if path.suffix.lower() == SAFETENSORS else (_read_pickle(path), {})
+    except OSError as error:
+        raise KeySyncError(f"{path} cannot be read: {error.strerror or _first_line(error)}") from error
+    if not tensors:
+        raise KeySyncError(f"{path} holds no tensors: a weight file was wanted")
+    return {name.replace(WRAPPER, ""): tensor for name, tensor in tensors.items()}, metadata
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str]) -> None:
+    """Writes a safetensors file: whole under its name, or not at all.
+
+    Raises `KeySyncError` for another extension or a place that cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() != SAFETENSORS:
+        raise KeySyncError(f"{path} ends in {path.suffix or 'nothing'!r}: weights are written as {SAFETENSORS}")
+    if path.is_dir() or not path.parent.is_dir():
+        problem = "is a directory" if path.is_dir() else "lies in a folder that does not exist"
+        raise KeySyncError(f"{path} {problem}: name a file in an existing folder")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        # Made here first: safetensors alone would leave a file that only its owner may read.
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, dict(metadata))
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise KeySyncError(f"{path} cannot be written: {_first_line(error)}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except SafetensorError as error:
+        raise KeySyncError(
+            f"{path} is truncated or not a safetensors file ({_first_line(error)}): copy or download it again"
+        ) from error
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except Exception as error:  # any byte is a command to the unpickler, so garbage fails in any way
+        wanted = _wanted_global(path, str(error), zipped)
+        if wanted:
+            raise KeySyncError(
+                f"{path} is refused: its pickle wants {wanted}, and code in a weight file is never run; "
+                f"a {SAFETENSORS} file or a pickle of tensors alone was wanted"
+            ) from error
+        raise KeySyncError(f"{path} is truncated or not a PyTorch weight file: copy or download it again") from error
+    return _tensors_of(content)
+
+
+def _tensors_of(content: Any) -> dict[str, Tensor]:
+    if not isinstance(content, dict):
+        return {}
+    for container in CONTAINERS:
+        if isinstance(content.get(container), dict):
+            content = content[container]
+            break
+    return {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+
+
+def _wanted_global(path: Path, message: str, zipped: bool) -> str | None:
+    """The function or class that a refused pickle asks for; reads the pickle's commands without obeying them."""
+    named = re.search(r"GLOBAL ([\w.]+)", message)
+    if named:
+        return named[1]
+    if not zipped:
+        with path.open("rb") as file:
+            return _stack_global(file)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            pickled = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+            with archive.open(pickled) as file:
+                return _stack_global(file)
+    except (zipfile.BadZipFile, StopIteration, OSError):
+        return None  # truncated
+
+
+def _stack_global(file: IO[bytes]) -> str | None:
+    """The first global that pickle protocol 4 puts on the stack and torch does not know: its message lacks the name."""
+    strings: list[str] = []
+    memo: list[str] = []
+    try:
+        for _ in range(4):  # torch's older format puts three short pickles before the content
+            for opcode, argument, _ in pickletools.genops(file):
+                if "UNICODE" in opcode.name:
+                    strings.append(str(argument))
+                elif opcode.name == "MEMOIZE":
+                    memo.append(strings[-1] if strings else "")
+                elif opcode.name in ("BINGET", "LONG_BINGET") and isinstance(argument, int):
+                    strings.append(memo[argument])
+                elif opcode.name == "STACK_GLOBAL" and not strings[-2].startswith(("torch", "collections")):
+                    return ".".join(strings[-2:])
+    except (ValueError, IndexError):
+        pass  # not a pickle
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,98 @@
+"""Crop boxes follow the face, hold it and stay inside the frame; points go there and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from keysync.crop import affine, crop, crop_boxes, to_crop
+from keysync.track import FaceTrack, from_landmarks
+
+from .synthetic_face import face_points
+
+
+def moving(centres: list[tuple[float, float]], size: tuple[int, int], width: float = 40.0) -> FaceTrack:
+    return from_landmarks([face_points(centre, width) for centre in centres], size)
+
+
+def test_a_face_at_rest_has_twice_its_box() -> None:
+    track = moving([(150, 120)] * 5, (240, 320))
+    low, high = track.landmarks[0].min(0), track.landmarks[0].max(0)
+    boxes = crop_boxes(track, 0, 5)
+    assert boxes.dtype == np.int64
+    assert (boxes == boxes[0]).all()
+    x, y, side = boxes[0].tolist()
+    assert side == pytest.approx(2 * (high - low).max(), abs=1)
+    assert x + side / 2 == pytest.approx((low[0] + high[0]) / 2, abs=1)
+    assert y + side / 2 == pytest.approx((low[1] + high[1]) / 2, abs=1)
+
+
+def test_small_motion_is_smoothed_by_the_published_factor() -> None:
+    track = moving([(150, 120), (160, 120)], (240, 320))
+    first, second = crop_boxes(track, 0, 2)
+    assert second[0] - first[0] == pytest.approx(10 * (0.2 + 0.6 * 10 / 100), abs=1)
+
+
+@pytest.mark.parametrize("step", [1.0, 15.0, 60.0])
+def test_the_face_stays_in_the_crop_and_the_crop_in_the_frame(step: float) -> None:
+    size = (240, 640)
+    track = moving([(60 + step * frame, 120 + 30 * np.sin(frame)) for frame in range(9)], size, width=50)
+    boxes = crop_boxes(track, 0, 9)
+    for points, (x, y, side) in zip(track.landmarks, boxes, strict=True):
+        assert x >= 0
+        assert y >= 0
+        assert x + side <= size[1]
+        assert y + side <= size[0]
+        assert (points >= (x, y)).all()
+        assert (points <= (x + side, y + side)).all()
+
+
+def test_a_face_larger_than_the_frame_gets_the_largest_square() -> None:
+    track = moving([(40, 30)], (60, 80), width=100)
+    x, y, side = crop_boxes(track, 0, 1)[0]
+    assert side == 60
+    assert y == 0
+    assert 0 <= x <= 20
+
+
+def test_a_later_run_starts_at_its_own_box() -> None:
+    track = moving([(60, 120)] * 3 + [(260, 120)] * 3, (240, 320))
+    assert (crop_boxes(track, 3, 6) == crop_boxes(track, 3, 6)[0]).all()
+
+
+def test_crop_reads_bytes_and_floats_alike() -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    small = crop(frame, (10, 5, 40), (16, 16))
+    assert small.shape == (16, 16, 3)
+    assert small.dtype == torch.float32
+    torch.testing.assert_close(small, crop(torch.from_numpy(frame).float() / 255, (10, 5, 40), (16, 16)))
+    exact = crop(frame, (10, 5, 40), (40, 40))
+    torch.testing.assert_close(exact, torch.from_numpy(frame[5:45, 10:50]).float() / 255)
+
+
+def test_enlarging_is_plain_bilinear_and_shrinking_averages() -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    planes = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
+    plain = F.interpolate(planes, (32, 48), mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
+    torch.testing.assert_close(crop(frame, (0, 0, 16), (32, 48)), plain)
+    stripes = np.zeros((64, 64, 3), dtype=np.uint8)
+    stripes[:, ::2] = 255
+    assert (crop(stripes, (0, 0, 64), (8, 8)) - 0.5).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 128)])
+def test_points_go_to_the_crop_and_back(size: tuple[int, int]) -> None:
+    box, points = np.array([20, 30, 100]), face_points((70, 80), 40)
+    there = to_crop(points, box, size)
+    matrix = affine(box, size)
+    back = there.numpy() @ matrix[:, :2].T + matrix[:, 2]
+    np.testing.assert_allclose(back, points, atol=1e-3)
+
+
+def test_points_outside_the_crop_are_kept_at_its_edge() -> None:
+    there = to_crop(face_points((0, 200), 40), (0, 0, 100), (64, 128))
+    assert there[:, 0].min() == 0
+    assert there[:, 1].max() == 63
+    assert to_crop(np.full((68, 2), 1e4, dtype=np.float32), (0, 0, 100), (64, 128))[0].tolist() == [127, 63]

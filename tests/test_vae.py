@@ -1,0 +1,173 @@
+"""The VAE's front: layouts, batches, seeds, and an error for everything that is not one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKLTemporalDecoder
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from keysync.errors import KeySyncError
+from keysync.vae import VAE, load_vae
+
+FILE = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small VAE of random weights as diffusers saves it; two levels, so 2 pixels for a latent cell."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("vae")
+    AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 64), layers_per_block=1, down_block_types=("DownEncoderBlock2D",) * 2
+    ).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def vae(folder: Path) -> VAE:
+    return load_vae(folder)
+
+
+@pytest.fixture(scope="module")
+def weights(folder: Path) -> dict[str, Tensor]:
+    return load_file(folder / FILE)
+
+
+def pictures(count: int = 5) -> Tensor:
+    return torch.rand(count, 16, 12, 3, generator=torch.Generator().manual_seed(1))
+
+
+def error_of(path: Path, decoder_from: Path | None = None) -> str:
+    with pytest.raises(KeySyncError) as caught:
+        load_vae(path, decoder_from=decoder_from)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_shapes_range_and_type(folder: Path) -> None:
+    vae = load_vae(folder)
+    with torch.no_grad():
+        vae.decoder.time_conv_out.weight *= 100
+    latents = vae.encode(pictures())
+    assert latents.shape == (5, 4, 8, 6)
+    decoded = vae.decode(latents)
+    assert decoded.shape == (5, 16, 12, 3)
+    assert decoded.dtype == torch.float32
+    assert decoded.min() == 0
+    assert decoded.max() == 1
+
+
+def test_the_batch_changes_nothing(folder: Path, vae: VAE) -> None:
+    one = load_vae(folder)
+    one.batch = 1
+    latents = vae.encode(pictures())
+    torch.testing.assert_close(one.encode(pictures()), latents, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(one.decode(latents), vae.decode(latents), rtol=1e-5, atol=1e-6)
+
+
+def test_frames_do_not_depend_on_each_other(vae: VAE) -> None:
+    latents = vae.encode(pictures())
+    torch.testing.assert_close(vae.decode(latents)[3:4], vae.decode(latents[3:4]), rtol=1e-5, atol=1e-6)
+
+
+def test_a_seed_samples_the_posterior_the_same_in_any_chunks(vae: VAE) -> None:
+    def sample(*chunks: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(7)
+        return torch.cat([vae.encode(chunk, generator=generator) for chunk in chunks])
+
+    whole = sample(pictures())
+    torch.testing.assert_close(sample(pictures()[:2], pictures()[2:]), whole)
+    mean, std = vae.posterior(pictures())
+    assert not torch.equal(whole, vae.encode(pictures()))
+    deviation = (whole / 0.18215 - mean) / std
+    assert 0.8 < deviation.std() < 1.2
+
+
+def test_half_precision(folder: Path, vae: VAE) -> None:
+    half = load_vae(folder, dtype=torch.bfloat16)
+    assert next(half.parameters()).dtype == torch.bfloat16
+    latents = vae.encode(pictures())
+    torch.testing.assert_close(half.encode(pictures()), latents, rtol=0.1, atol=0.1)
+    assert half.decode(latents).dtype == torch.float32
+
+
+def test_every_file_of_diffusers_layout_gives_the_same(tmp_path: Path, vae: VAE, weights: dict[str, Tensor]) -> None:
+    save_file(weights, tmp_path / "vae.safetensors")
+    torch.save(weights, tmp_path / "vae.bin")
+    (tmp_path / "fp16").mkdir()
+    save_file(weights, tmp_path / "fp16" / "diffusion_pytorch_model.fp16.safetensors")
+    (tmp_path / "bin").mkdir()
+    torch.save(weights, tmp_path / "bin" / "diffusion_pytorch_model.bin")
+    expected = vae.encode(pictures())
+    for name in ("vae.safetensors", "vae.bin", "fp16", "bin"):
+        torch.testing.assert_close(load_vae(tmp_path / name).encode(pictures()), expected)
+
+
+def test_the_weights_outlive_their_file(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    path = tmp_path / "vae.safetensors"
+    save_file(weights, path)
+    vae = load_vae(path)
+    before = vae.encode(pictures())
+    path.write_bytes(bytes(path.stat().st_size))
+    assert torch.equal(vae.encode(pictures()), before)
+
+
+def test_a_decoder_alone_decodes_and_says_why_it_cannot_encode(
+    tmp_path: Path, vae: VAE, weights: dict[str, Tensor]
+) -> None:
+    path = tmp_path / "decoder.safetensors"
+    save_file({name: tensor for name, tensor in weights.items() if name.startswith("decoder.")}, path)
+    decoder = load_vae(path)
+    latents = vae.encode(pictures())
+    torch.testing.assert_close(decoder.decode(latents), vae.decode(latents))
+    with pytest.raises(KeySyncError, match=r"decoder\.safetensors holds only the VAE's decoder: .*--vae"):
+        decoder.encode(pictures())
+
+
+def test_the_decoder_of_another_file(tmp_path: Path, vae: VAE, weights: dict[str, Tensor]) -> None:
+    encoder, decoder = tmp_path / "encoder.safetensors", tmp_path / "decoder.safetensors"
+    save_file({name: tensor for name, tensor in weights.items() if not name.startswith("decoder.")}, encoder)
+    save_file({name: 2 * tensor for name, tensor in weights.items() if name.startswith("decoder.")}, decoder)
+    mixed = load_vae(encoder, decoder_from=decoder)
+    latents = vae.encode(pictures())
+    torch.testing.assert_close(mixed.encode(pictures()), latents)
+    assert not torch.allclose(mixed.decode(latents), vae.decode(latents))
+    assert "encoder.safetensors holds no VAE decoder: the temporal decoder" in error_of(encoder)
+
+
+def test_sides_that_the_network_cannot_halve(vae: VAE) -> None:
+    with pytest.raises(KeySyncError, match="pictures of 12x15 cannot be encoded: 2 must divide both sides"):
+        vae.encode(torch.zeros(1, 15, 12, 3))
+
+
+def test_files_that_are_no_vae(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    other = tmp_path / "other.safetensors"
+    save_file({"something": torch.zeros(1)}, other)
+    assert "other.safetensors is none of the files KeySync knows" in error_of(other)
+    assert "a Stable Video Diffusion VAE was wanted" in error_of(other)
+    assert "is a folder without diffusion_pytorch_model.safetensors" in error_of(tmp_path)
+    assert "nowhere.safetensors does not exist" in error_of(tmp_path / "nowhere.safetensors")
+    still = tmp_path / "still.safetensors"
+    names = {name: name.replace("spatial_res_block.", "") for name in weights if "temporal" not in name}
+    save_file({names[name]: weights[name] for name in names}, still)
+    assert "still.safetensors holds a VAE for single images: the temporal decoder" in error_of(still)
+
+
+def test_missing_misshapen_and_unknown_tensors(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    path = tmp_path / "vae.safetensors"
+    name = "encoder.down_blocks.0.resnets.0.conv2.weight"
+    save_file({key: tensor for key, tensor in weights.items() if key != name}, path)
+    assert f"does not hold a whole VAE encoder: 1 missing, first {name}" in error_of(path)
+    save_file({**weights, name: torch.zeros(1)}, path)
+    assert f"does not hold a whole VAE encoder: 1 misshapen, first {name}" in error_of(path)
+    save_file({**weights, "decoder.extra": torch.zeros(1)}, path)
+    assert "does not hold a whole VAE decoder: 1 unknown, first decoder.extra" in error_of(path)
+    save_file({**weights, "encoder.down_blocks.0.resnets.0.conv1.weight": torch.zeros(40, 3, 3, 3)}, path)
+    assert "multiples of 32" in error_of(path)
+    fewer = {key: tensor for key, tensor in weights.items() if ".1." not in key or key.startswith("decoder.")}
+    save_file(fewer, path)
+    assert "its encoder has 1 levels but the decoder 2" in error_of(path)
