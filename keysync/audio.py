@@ -26,8 +26,8 @@ SPEECH_RATE = 16_000
 class AudioReader:
     """The sound of a file: `rate` in samples per second, `channels`, and `is_16_bit` for samples of at most 16 bits.
 
-    Time 0 is the first sample; in a video file it is the first picture, as a player would have it. Raises `KeySyncError`
-    at once for a file without sound.
+    Time 0 is the first sample; in a video file it is the first picture, as a player would have it. Raises
+    `KeySyncError` at once for a file without sound.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -61,21 +61,22 @@ class AudioReader:
                 f"{self.path} changes from {self.channels} channels at {self.rate} Hz to "
                 f"{len(frame.layout.channels)} at {frame.sample_rate} Hz on the way: convert it to an ordinary wav"
             )
-        samples = frame.to_ndarray()
+        coded = frame.to_ndarray()
         if not frame.format.is_planar:
-            samples = samples.reshape(-1, self.channels).T
-        if samples.dtype == np.uint8:
-            return (samples.astype(np.float32) - 128) / 128
-        if np.issubdtype(samples.dtype, np.integer):
-            return samples.astype(np.float32) / np.float32(-float(np.iinfo(samples.dtype).min))
-        return samples.astype(np.float32)
+            coded = coded.reshape(-1, self.channels).T
+        samples = coded.astype(np.float32)
+        if coded.dtype == np.uint8:
+            samples = samples / 128 - 1
+        elif coded.dtype.kind == "i":
+            samples /= 2.0 ** (8 * coded.dtype.itemsize - 1)
+        return samples
 
 
 def read_speech(path: str | Path) -> tuple[Tensor, float]:
     """Reads a sound file, or the sound of a video file, whatever its rate, channels and coding.
 
-    Returns the mean of its channels at 16 kHz: (n,) float32, -1..1, and its length in seconds. Raises `KeySyncError` for
-    what holds no sound.
+    Returns the mean of its channels at 16 kHz: (n,) float32, -1..1, and its length in seconds. Raises `KeySyncError`
+    for what holds no sound.
     """
     reader = AudioReader(path)
     mono = np.concatenate([block.mean(axis=0, dtype=np.float32) for block in reader.blocks()])
@@ -115,7 +116,9 @@ def _decode(path: Path, container: InputContainer) -> Generator[AudioFrame, None
 def _track(path: Path, container: InputContainer) -> AudioStream:
     tracks = container.streams.audio
     if not tracks:
-        raise KeySyncError(f"{path} has no audio track, only {describe_streams(container)}: give speech here")
+        raise KeySyncError(
+            f"{path} has no audio track (it holds {describe_streams(container)}): give a file with speech here"
+        )
     if tracks[0].codec_context is None:
         raise KeySyncError(f"{path} holds sound coded in a way that PyAV cannot decode: convert it to wav")
     return tracks[0]

@@ -14,7 +14,7 @@ from torch import Tensor
 from .description import Description, describe
 from .errors import KeySyncError
 from .kind import DECODER
-from .layout import PREFIXES, metadata_of, needed_shapes, on_meta, published_names, spec_of
+from .layout import PREFIXES, check, metadata_of, needed_shapes, on_meta, published_names, spec_of
 from .stage import Stage
 from .weights import read_tensors, shapes_of, write_tensors
 
@@ -39,7 +39,9 @@ def load_stage(
     Raises `KeySyncError` for what `read_tensors` refuses, another kind of file, and missing or misshapen tensors.
     """
     tensors, metadata = read_tensors(path)
-    spec = spec_of(path, shapes_of(tensors), metadata, expect=expect, head_dim=head_dim, latent_size=latent_size)
+    shapes = shapes_of(tensors)
+    spec = spec_of(path, shapes, metadata, expect=expect, head_dim=head_dim, latent_size=latent_size)
+    check(path, spec, shapes)
     stage = on_meta(spec)
     names = published_names(stage)
     whole = next((name for name in names if not tensors[name].is_floating_point()), None)
@@ -79,7 +81,9 @@ def convert(
     if Path(source).resolve() == Path(target).resolve():
         raise KeySyncError(f"{target} is both source and target: give the target another name")
     tensors, metadata = read_tensors(source)
-    spec = spec_of(source, shapes_of(tensors), metadata, head_dim=head_dim, latent_size=latent_size)
+    shapes = shapes_of(tensors)
+    spec = spec_of(source, shapes, metadata, head_dim=head_dim, latent_size=latent_size)
+    check(source, spec, shapes)
     needed = needed_shapes(spec)
     kept = {name: tensor for name, tensor in tensors.items() if name in needed or name.startswith(DECODER)}
     write_tensors(_cast(kept, dtype), target, {**metadata, **metadata_of(spec)})

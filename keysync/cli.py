@@ -18,9 +18,10 @@ from tqdm import tqdm
 
 from .checkpoint import DTYPES, convert, describe
 from .demo import SPEECH, write_demo_video
-from .dub import Settings, dub_file
+from .dub import Settings
 from .errors import KeySyncError
 from .generate import Sampling
+from .job import FaceSource, dub_file
 from .landmarks import DETECTORS
 from .masks import MASKS
 from .models import UNTRAINED, load_models
@@ -56,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     dub.add_argument("--landmarks", type=Path, metavar="JSON", help="68 points a frame instead of a detector")
     dub.add_argument("--detector", choices=sorted(DETECTORS), default="mediapipe")
     dub.add_argument("--detector-weights", type=Path, metavar="FOLDER", help="for detectors that need files")
-    dub.add_argument("--face", type=int, default=0, metavar="N", help="which face: 0 the largest (default), 1 the next ...")
+    dub.add_argument("--face", type=int, default=0, metavar="N", help="0 the largest (default), 1 the next ...")
     _add_run_options(dub)
     dub.set_defaults(run=_dub)
 
@@ -73,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     change.add_argument("source", type=Path, metavar="IN")
     change.add_argument("target", type=Path, metavar="OUT")
     change.add_argument("--head-dim", type=int, metavar="N", help="channels of one attention head; no shape tells it")
-    change.add_argument("--latent-size", type=_size, metavar="HxW", help="latent height x width, 64x64 for published files")
+    change.add_argument("--latent-size", type=_size, metavar="HxW", help="height x width, 64x64 if published")
     change.add_argument("--dtype", choices=sorted(DTYPES), help="precision to store")
     change.set_defaults(run=_convert)
     return parser
@@ -82,14 +83,16 @@ def _parser() -> argparse.ArgumentParser:
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=".mp4, .mov or .mkv")
     for stage in ("keyframe", "interpolation"):
-        parser.add_argument(f"--{stage}-model", type=Path, metavar="FILE", help=f"{stage} checkpoint (.safetensors, .pt)")
+        parser.add_argument(
+            f"--{stage}-model", type=Path, metavar="FILE", help=f"{stage} checkpoint (.safetensors, .pt)"
+        )
     parser.add_argument("--vae", type=Path, metavar="PATH", help="Stable Video Diffusion VAE: folder or file")
     parser.add_argument("--hubert", type=Path, metavar="PATH", help="HuBERT: transformers folder or file")
     parser.add_argument("--wavlm", type=Path, metavar="PATH", help="WavLM: transformers folder, file or WavLM-Base+.pt")
     parser.add_argument("--sync-mode", choices=sorted(SYNC_MODES), default="cut_off", help="for unequal lengths")
     parser.add_argument("--mask", choices=sorted(MASKS), default="box", help="what is generated anew")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=11, metavar="N", help="network evaluations of one batch, 10 or more")
+    parser.add_argument("--steps", type=int, default=11, metavar="N", help="sampling steps, 10 or more")
     parser.add_argument("--audio-guidance", type=float, default=5.0, metavar="X")
     parser.add_argument("--identity-guidance", type=float, default=2.0, metavar="X")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, mps ...")
@@ -111,7 +114,8 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise KeySyncError(f"the device {name!r} cannot be used here ({str(error).splitlines()[0]}): try --device cpu") from error
+        reason = str(error).splitlines()[0]
+        raise KeySyncError(f"the device {name!r} cannot be used here ({reason}): try --device cpu") from error
     return device
 
 
@@ -134,10 +138,6 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
         mask=options.mask,
         seed=options.seed,
         sampling=Sampling(options.steps, options.audio_guidance, options.identity_guidance),
-        face=FaceChoice(index=options.face),
-        detector=options.detector,
-        detector_weights=options.detector_weights,
-        lossless=options.lossless,
     )
     models = load_models(
         options.keyframe_model,
@@ -157,9 +157,10 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
         options.output,
         models,
         settings,
-        landmarks=options.landmarks,
+        FaceSource(FaceChoice(options.face), options.detector, options.detector_weights, options.landmarks),
+        Bars(),
         occluder=options.occluder,
-        progress=Bars(),
+        lossless=options.lossless,
     )
     if options.report:
         report.write(options.report)

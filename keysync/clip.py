@@ -1,22 +1,23 @@
 """One clip: consecutive network frames of one face in one shot, from latents to generated pictures.
 
-Keyframes come in batches of fourteen, windows of fourteen frames between them (paper §3.3). A batch with its windows spans
-13 x 13 frames, and memory holds the latents of that span alone, whatever the length of the clip.
+Keyframes come in batches of fourteen, windows of fourteen frames between them (paper §3.3). A batch with its
+windows spans 13 x 13 frames, and memory holds the latents of that span alone, whatever the length of the clip.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from .generate import Sampling, interpolate, sample_keyframes
+from .models import Models
 from .plan import Plan
 from .sampling import initial_noise
-from .stage import Stage
-from .vae import VAE
 
 
 @dataclass(frozen=True)
@@ -54,76 +55,80 @@ class LatentStream:
 
 @dataclass(frozen=True)
 class ClipSpeech:
-    """What is said while the clip runs: a pair of feature rows for each network frame, per stage: (frames, 2, channels)."""
+    """What is said while the clip runs: two feature rows for each network frame, (frames, 2, channels) per stage."""
 
     keyframe: Tensor
     interpolation: Tensor
 
 
-def generate_clip(
-    keyframe: Stage,
-    interpolation: Stage,
-    vae: VAE,
-    encoded: Iterator[tuple[Tensor, Tensor]],
-    speech: ClipSpeech,
-    sampling: Sampling,
-    noise: Noise,
-    on_step: Callable[[int], None] | None = None,
-) -> Iterator[Tensor]:
-    """Yields every frame of the clip in order: (8h, 8w, 3), 0..1.
+@dataclass(frozen=True)
+class Run:
+    """What all clips of one dub share: models, sampling, noise, who is told of each step, and who times each stage."""
 
-    `encoded` yields the latent and the mask of each frame once, in order. The first frame is the identity and the anchor.
+    models: Models
+    sampling: Sampling
+    noise: Noise
+    clock: Callable[[str], AbstractContextManager[None]]
+    on_step: Callable[[int], None] | None = None
+
+
+def generate_clip(run: Run, encoded: Iterator[tuple[Tensor, Tensor]], speech: ClipSpeech) -> Iterator[Tensor]:
+    """Yields every frame of the clip in order: (8h, 8w, 3) float32 in 0..1, on the CPU.
+
+    `encoded` yields the latent and the mask of each frame, in order. The first frame is the identity and the anchor.
     """
-    plan = Plan(frames=speech.keyframe.shape[0], window=keyframe.spec.window)
+    plan = Plan(frames=len(speech.keyframe), window=run.models.keyframe.spec.window)
     stream = LatentStream(encoded)
     last: tuple[int, Tensor] | None = None
     for number, batch in enumerate(plan.batches):
-        known, mask = stream.take([plan.index(frame) for frame in batch])
-        latents = sample_keyframes(
-            keyframe,
-            speech.keyframe[[plan.index(frame) for frame in batch]][None],
-            known[0],
-            known[None],
-            mask[None],
-            initial_noise((1, *known.shape), noise.keyframes),
-            sampling,
-            on_step,
-        )[0]
+        frames = [plan.index(frame) for frame in batch]
+        known, mask = stream.take(frames)
+        with run.clock("keyframes"):
+            latents = sample_keyframes(
+                run.models.keyframe,
+                speech.keyframe[frames][None],
+                known[0],
+                known[None],
+                mask[None],
+                initial_noise(known.shape, run.noise.keyframes)[None],
+                run.sampling,
+                run.on_step,
+            )[0].cpu()
         fresh = plan.fresh_keyframes(number)
         made = list(zip(fresh, latents[1 : 1 + len(fresh)], strict=True))
         ends = made if last is None else [last, *made]
-        yield from _windows(interpolation, vae, plan, stream, speech, ends, sampling, noise, on_step)
+        pairs = list(pairwise(ends))
+        for start in range(0, len(pairs), run.sampling.group):
+            yield from _windows(run, plan, stream, speech, pairs[start : start + run.sampling.group])
         last = ends[-1]
-        stream.forget_before(last[0])
+        stream.forget_before(plan.index(last[0]))
 
 
 def _windows(
-    stage: Stage,
-    vae: VAE,
+    run: Run,
     plan: Plan,
     stream: LatentStream,
     speech: ClipSpeech,
-    ends: list[tuple[int, Tensor]],
-    sampling: Sampling,
-    noise: Noise,
-    on_step: Callable[[int], None] | None,
+    pairs: list[tuple[tuple[int, Tensor], tuple[int, Tensor]]],
 ) -> Iterator[Tensor]:
-    """The frames between consecutive keyframes; a frame that two windows share is yielded once, padding never."""
-    pairs = list(zip(ends, ends[1:], strict=False))
-    for group in (pairs[start : start + sampling.group] for start in range(0, len(pairs), sampling.group)):
-        frames = [[plan.index(frame) for frame in range(first, last + 1)] for (first, _), (last, _) in group]
-        known, mask = (torch.stack(part) for part in zip(*(stream.take(window) for window in frames), strict=True))
+    """The frames of windows between two keyframes each; a frame that two windows share comes once, padding never."""
+    frames = [[plan.index(frame) for frame in range(first, last + 1)] for (first, _), (last, _) in pairs]
+    known, mask = (torch.stack(part) for part in zip(*(stream.take(window) for window in frames), strict=True))
+    with run.clock("interpolation"):
         latents = interpolate(
-            stage,
+            run.models.interpolation,
             torch.stack([speech.interpolation[window] for window in frames]),
-            torch.stack([torch.stack((first, last)) for (_, first), (_, last) in group]),
+            torch.stack([torch.stack((first, last)) for (_, first), (_, last) in pairs]),
             known,
             mask,
-            torch.stack([initial_noise(known.shape[1:], noise.windows) for _ in group]),
-            sampling,
-            on_step,
-        )
-        for ((first, _), (last, _)), window in zip(group, latents, strict=True):
-            begin = 0 if first == 0 else 1
-            end = min(last, plan.frames - 1) - first + 1
-            yield from vae.decode(window[begin:end])
+            torch.stack([initial_noise(known.shape[1:], run.noise.windows) for _ in pairs]),
+            run.sampling,
+            run.on_step,
+        ).cpu()
+    for ((first, _), (last, _)), window in zip(pairs, latents, strict=True):
+        begin = 0 if first == 0 else 1
+        end = min(last, plan.frames - 1) - first + 1
+        if end > begin:
+            with run.clock("decode"):
+                pictures = run.models.vae.decode(window[begin:end])
+            yield from pictures

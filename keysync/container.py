@@ -12,10 +12,14 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from .completeness import check_complete
 from .errors import KeySyncError
 
 # Playlists and the like may name further files, also on the network: nothing but local files is ever opened.
 LOCAL_ONLY = {"protocol_whitelist": "file"}
+
+# libav paints text by these demuxers.
+TEXT_SCREENS = {"tty", "bin", "xbin", "adf", "idf"}
 
 
 def url(path: Path) -> str:
@@ -33,7 +37,7 @@ def libav_errors(message: str) -> Iterator[None]:
 
 
 def check_input(path: Path) -> None:
-    """Raises `KeySyncError` for what cannot be a media file whatever it holds: missing, a folder, empty."""
+    """Raises `KeySyncError` for what cannot be a media file whatever it holds: missing, empty, cut off."""
     try:
         status = path.stat()
     except OSError as error:
@@ -44,6 +48,8 @@ def check_input(path: Path) -> None:
         raise KeySyncError(f"{path} is not a regular file: save it as a video or sound file first")
     if status.st_size == 0:
         raise KeySyncError(f"{path} is empty (0 bytes): copy or export it again")
+    with libav_errors(f"cannot open {path} ({{}}): check the path"):
+        check_complete(path)
 
 
 @contextmanager
@@ -58,6 +64,8 @@ def open_input(path: Path) -> Iterator[InputContainer]:
         # Titles in other encodings than UTF-8 are no reason to fail.
         container = av.open(url(path), container_options=LOCAL_ONLY, metadata_errors="replace")
     with container:
+        if container.format.name in TEXT_SCREENS:
+            raise KeySyncError(f"{path} is text: give a video or sound file")
         yield container
 
 

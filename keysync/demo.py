@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .media import VideoWriter
+from .media import PictureFormat, VideoWriter
 
 ASSETS = Path(__file__).parent / "assets"
 PORTRAIT = ASSETS / "portrait.jpg"
@@ -37,7 +37,7 @@ def portrait_frames(count: int, size: int = 384) -> Iterator[NDArray[np.uint8]]:
 
 def write_demo_video(path: Path, seconds: float = 5.0) -> Path:
     """Writes the moving portrait as an mp4 without sound; returns its path."""
-    with VideoWriter(path, width=384, height=384, time_base=Fraction(1, 25), rate=Fraction(25)) as writer:
+    with VideoWriter(path, PictureFormat(384, 384, time_base=Fraction(1, 25), rate=Fraction(25))) as writer:
         for pts, frame in enumerate(portrait_frames(round(25 * seconds))):
             writer.write(frame, pts)
     return path

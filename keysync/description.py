@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .errors import KeySyncError
 from .kind import DECODER, KINDS, recognise
-from .layout import needed_shapes, spec_of, unexpected
+from .layout import check, needed_shapes, spec_of, unexpected
 from .stage import STAGES, StageSpec
 from .weights import read_tensors, shapes_of
 
@@ -72,6 +72,7 @@ def describe(path: str | Path) -> Description:
         try:
             spec = spec_of(path, shapes, metadata)
             stage, foreign = _sizes(spec), unexpected(needed_shapes(spec), shapes)
+            check(path, spec, shapes)
         except KeySyncError as error:
             problem = str(error)
     return Description(
@@ -86,7 +87,7 @@ def describe(path: str | Path) -> Description:
         vae_decoder=any(name.startswith(DECODER) for name in tensors),
         unexpected=tuple(foreign),
         problem=problem,
-        metadata=metadata,
+        metadata=dict(sorted(metadata.items())),
     )
 
 

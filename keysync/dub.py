@@ -1,22 +1,22 @@
 """The whole path: video and speech in, dubbed frames out, one after another, with memory that no length makes grow.
 
-The video is decoded three times and never held: once to follow the face (`survey`), once for the crops that the network
-sees, which run ahead by one batch of keyframes, and once for the frames that the generated crops are pasted into.
+The video is decoded three times and never held: once to follow the face (`job.survey`), once for the crops that the
+network sees, which run ahead by one batch of keyframes, and once for the frames that the results are pasted into.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import pairwise, repeat
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .clip import ClipSpeech, Noise, generate_clip
+from .clip import ClipSpeech, Noise, Run, generate_clip
 from .compose import paste
 from .crop import crop, crop_boxes, to_crop
 from .errors import KeySyncError
@@ -27,10 +27,9 @@ from .models import Models
 from .plan import Plan
 from .report import DUBBED, PASSED_THROUGH, Report
 from .timeline import NetworkTimeline, Timeline, network_times
-from .track import FaceTrack, Tracker
+from .track import FaceTrack
 
 Frame = NDArray[np.uint8]
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,34 @@ class Settings:
     sampling: Sampling = field(default_factory=Sampling)
 
 
+@dataclass(frozen=True, eq=False)
+class Occluder:
+    """A video of masks as long and as large as the source: white where something stands before the face."""
+
+    reader: VideoReader
+    pts: NDArray[np.int64]
+
+    @classmethod
+    def open(cls, path: Path, width: int, height: int, frames: int) -> Occluder:
+        """Raises `KeySyncError` unless the video has this size and so many frames."""
+        reader = VideoReader(path)
+        if (reader.info.width, reader.info.height) != (width, height):
+            raise KeySyncError(
+                f"the occluder video {path} is {reader.info.width}x{reader.info.height} but the video is "
+                f"{width}x{height}: draw the masks at the video's size"
+            )
+        pts = reader.timestamps()
+        if len(pts) != frames:
+            raise KeySyncError(
+                f"the occluder video {path} has {len(pts)} frames but the video has {frames}: "
+                "give one mask for each frame"
+            )
+        return cls(reader, pts)
+
+
 @dataclass(frozen=True)
 class Clip:
-    """Output frames `start`..`stop` (exclusive) that show the chosen face within one shot, and when the network works."""
+    """Output frames `start`..`stop` (exclusive) that show the chosen face in one shot, and when the network works."""
 
     start: int
     stop: int
@@ -63,7 +87,7 @@ def find_clips(track: FaceTrack, timeline: Timeline) -> list[Clip]:
     seconds = timeline.times
     return [
         Clip(start, stop, network_times(seconds[start:stop], timeline.rate))
-        for start, stop in zip(edges, edges[1:], strict=False)
+        for start, stop in pairwise(edges)
         if runs[start] >= 0
     ]
 
@@ -71,8 +95,8 @@ def find_clips(track: FaceTrack, timeline: Timeline) -> list[Clip]:
 class Dub:
     """One video, one speech, one face: everything known before the first network evaluation, then the frames.
 
-    `evaluations` counts the network evaluations to come; `frames()` yields (pts, frame) for each frame of the result and
-    fills `report` as it goes.
+    `evaluations` counts the network evaluations to come; `frames()` yields (pts, frame) for each frame of the result
+    and fills `report` as it goes.
     """
 
     def __init__(
@@ -85,7 +109,7 @@ class Dub:
         models: Models,
         settings: Settings,
         report: Report,
-        occluder: VideoReader | None = None,
+        occluder: Occluder | None = None,
     ) -> None:
         if settings.mask not in MASKS:
             raise KeySyncError(f"no mask is called {settings.mask!r}: choose one of {', '.join(MASKS)}")
@@ -97,9 +121,8 @@ class Dub:
         self.boxes = np.zeros((len(pts), 3), dtype=np.int64)
         for start, stop in track.runs():
             self.boxes[start:stop] = crop_boxes(track, start, stop)
-        window = models.keyframe.spec.window
-        plans = [Plan(frames=len(clip.network.times), window=window) for clip in self.clips]
-        self.evaluations = sum(plan.evaluations(settings.sampling.evaluations) for plan in plans)
+        window, each = models.keyframe.spec.window, settings.sampling.network_evaluations
+        self.evaluations = sum(Plan(len(clip.network.times), window).evaluations(each) for clip in self.clips)
         report.network_evaluations = self.evaluations
 
     def frames(self, on_step: Callable[[int], None] | None = None) -> Iterator[tuple[int, Frame]]:
@@ -121,39 +144,33 @@ class Dub:
         with self.report.clock("paste"):
             mask = self._mask(source, occluder)
             if is_empty(mask):
-                return original, PASSED_THROUGH, "the mask is empty: the occluder or the frame's edge hides the whole mouth"
+                return (
+                    original,
+                    PASSED_THROUGH,
+                    "nothing to generate: the mask is empty, or the occluder hides all of it",
+                )
             frame = paste(original, picture, self.boxes[source], mask)
         filled = bool(self.track.filled[source])
         return frame, DUBBED, "face position interpolated: the detector missed it" if filled else "face found"
 
     def _why_not(self, source: int) -> str:
-        return "no face found" if not self.track.found[source] else "another face than the chosen one"
+        return "another face than the chosen one" if self.track.faces[source] else "no face found"
 
     def _generated(self, on_step: Callable[[int], None] | None) -> Iterator[Tensor | None]:
         """For each output frame the generated crop (H, W, 3), 0..1, or None where nothing is generated."""
         noise = Noise.from_seed(self.settings.seed)
+        run = Run(self.models, self.settings.sampling, noise, self.report.clock, on_step)
         speech = self._speech()
         encoded = self._encoded()
         output = 0
         for clip, said in zip(self.clips, speech, strict=True):
             yield from (None for _ in range(clip.start - output))
-            crops = generate_clip(
-                self.models.keyframe,
-                self.models.interpolation,
-                self.models.vae,
-                encoded,
-                said,
-                self.settings.sampling,
-                noise,
-                on_step,
-            )
-            at = -1
+            at, picture = -1, None
+            crops = generate_clip(run, encoded, said)
             for index in clip.network.shown.tolist():
                 while at < index:
-                    picture, at = next(crops), at + 1
+                    at, picture = at + 1, next(crops)
                 yield picture
-            for _ in crops:
-                pass
             output = clip.stop
         yield from (None for _ in range(len(self.timeline.source) - output))
 
@@ -174,9 +191,8 @@ class Dub:
 
     def _encoded(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Latent (4, h, w) and latent mask (1, h, w) of every network frame of every clip, in order."""
-        sources = [
-            int(self.timeline.source[clip.start + index]) for clip in self.clips for index in clip.network.source.tolist()
-        ]
+        shown = self.timeline.source
+        sources = [int(shown[clip.start + frame]) for clip in self.clips for frame in clip.network.source.tolist()]
         latent_size = self.models.keyframe.spec.latent_size
         crops: list[Tensor] = []
         masks: list[Tensor] = []
@@ -201,5 +217,5 @@ class Dub:
 
     def _occluders(self, sources: list[int]) -> Iterator[Frame | None]:
         if self.occluder is None:
-            return chain.from_iterable([[None] * len(sources)])
-        return self.occluder.pick(self.pts, sources)
+            return repeat(None, len(sources))
+        return self.occluder.reader.pick(self.occluder.pts, sources)

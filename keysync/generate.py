@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .errors import KeySyncError
-from .sampling import ays_sigmas, euler, guide
+from .sampling import ays_sigmas, branches, euler, guide
 from .stage import Stage
 
 
@@ -27,6 +27,11 @@ class Sampling:
     guidance_interval: tuple[float, float] = (0.0, math.inf)
     group: int = 1
 
+    @property
+    def network_evaluations(self) -> int:
+        """How often the network is evaluated for one window."""
+        return sum(branches(sigma, self.guidance_interval) for sigma in ays_sigmas(self.evaluations)[:-1].tolist())
+
 
 def sample_keyframes(
     stage: Stage,
@@ -39,7 +44,10 @@ def sample_keyframes(
     on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Batches of keyframes: latents (b, t, 4, h, w) from features (b, t, 2, c), the identity's latents (4, h, w), clean
-    latents `known` and noise (b, t, 4, h, w), and masks (b, t, 1, h, w). `on_step(n)` follows each step of n windows."""
+    latents `known` and noise (b, t, 4, h, w), and masks (b, t, 1, h, w).
+
+    `on_step(n)` follows each step, in which the network was evaluated for n windows and guidance branches.
+    """
     _want(stage, "keyframe")
     return _sample(stage, features, identity.expand(len(known), -1, -1, -1), known, mask, noise, sampling, on_step)
 
@@ -54,7 +62,7 @@ def interpolate(
     sampling: Sampling,
     on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Windows between keyframes (b, 2, 4, h, w): latents (b, t, 4, h, w) whose first and last frames are the keyframes."""
+    """Windows between keyframes (b, 2, 4, h, w): latents (b, t, 4, h, w) that begin and end with the keyframes."""
     _want(stage, "interpolation")
     latents = _sample(stage, features, keyframes, known, mask, noise, sampling, on_step)
     latents[:, [0, -1]] = keyframes.to(latents)
@@ -63,7 +71,9 @@ def interpolate(
 
 def _want(stage: Stage, name: str) -> None:
     if stage.spec.name != name:
-        raise KeySyncError(f"a model of the {stage.spec.name} stage was given where the {name} model is needed: swap them")
+        raise KeySyncError(
+            f"a model of the {stage.spec.name} stage was given where the {name} model is needed: swap them"
+        )
 
 
 @torch.no_grad()
@@ -94,7 +104,15 @@ def _sample(
             identity_guidance=sampling.identity_guidance,
             interval=sampling.guidance_interval,
         )
-        count = len(noise_)
-        tell = (lambda _step, _x, count=count: on_step(count)) if on_step else None
+        tell = _teller(on_step, len(noise_), sigmas, sampling) if on_step else None
         done.append(euler(denoise, noise_.to(stage.device), sigmas, tell))
     return torch.cat(done)
+
+
+def _teller(
+    on_step: Callable[[int], None], windows: int, sigmas: Tensor, sampling: Sampling
+) -> Callable[[int, Tensor], None]:
+    def tell(step: int, _: Tensor) -> None:
+        on_step(windows * branches(float(sigmas[step]), sampling.guidance_interval))
+
+    return tell

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .dub import Dub, Settings
+from .dub import Dub, Occluder, Settings
 from .errors import KeySyncError
-from .landmarks import DETECTORS, read_landmarks_file
-from .media import VideoReader, VideoWriter, read_speech
+from .face import Face, Frame
+from .landmarks import make_detector, read_landmarks_file
+from .media import VideoReader, VideoWriter, check_output, read_speech
 from .models import Models
 from .report import Report
 from .speech import SAMPLE_RATE
@@ -56,16 +58,22 @@ def dub_file(
     occluder: Path | None = None,
     lossless: bool = False,
 ) -> Report:
-    """Dubs `video` with `audio` into `output`; returns the report. Raises `KeySyncError` and leaves no half-written file."""
+    """Dubs `video` with `audio` into `output`; returns the report.
+
+    Raises `KeySyncError` for anything a user can put right; then no file is left under the final name.
+    """
+    check_output(output, [path for path in (video, audio, occluder) if path], lossless=lossless)
     reader = VideoReader(video)
     waveform, audio_seconds = read_speech(audio)
-    began = Report.now()
+    began = time.perf_counter()
     progress.begin("following the face", reader.info.frame_count)
     pts, track = survey(reader, face, progress)
-    tracked = Report.now() - began
+    tracked = time.perf_counter() - began
     if not track.found.any():
-        raise KeySyncError(f"no face was found in the {len(pts)} frames of {video}: nothing to dub; try another --detector")
-    timeline = fit(pts, _last_duration(reader, pts), reader.info.time_base, audio_seconds, settings.sync_mode)
+        raise KeySyncError(
+            f"no face was found in the {len(pts)} frames of {video}: nothing to dub; try another --detector"
+        )
+    timeline = fit(pts, reader.info.frame_duration, reader.info.time_base, audio_seconds, settings.sync_mode)
     report = Report(
         video=str(video),
         speech=str(audio),
@@ -80,15 +88,15 @@ def dub_file(
         seed=settings.seed,
         network_evaluations=0,
         models=dict(models.origins),
-        notes=list(_notes(reader, audio_seconds, timeline)),
+        notes=list(_notes(reader, audio_seconds, timeline, lossless)),
     )
-    report.seconds_per_stage["face track"] = tracked
-    hidden = Occluder(occluder, reader, len(pts)) if occluder else None
+    report.seconds_per_stage["face track"] = round(tracked, 4)
+    hidden = Occluder.open(occluder, reader.info.width, reader.info.height, len(pts)) if occluder else None
     dub = Dub(reader, pts, track, timeline, _fitted(waveform, timeline.seconds), models, settings, report, hidden)
-    writer = VideoWriter(output, like=reader.info, lossless=lossless, audio=audio, seconds=timeline.seconds)
+    writer = VideoWriter(output, reader.info, lossless=lossless, audio=audio, seconds=timeline.seconds)
     progress.begin("network evaluations", dub.evaluations)
-    with writer, closing(dub.frames(progress.step)) as frames:
-        for stamp, frame in frames:
+    with writer:
+        for stamp, frame in dub.frames(progress.step):
             with report.clock("write"):
                 writer.write(frame, stamp)
     progress.end()
@@ -97,25 +105,27 @@ def dub_file(
 
 def survey(reader: VideoReader, face: FaceSource, progress: Progress) -> tuple[NDArray[np.int64], FaceTrack]:
     """Decodes the video once: the timestamp of every frame, and the track of the chosen face."""
+    if face.landmarks is None:
+        with closing(make_detector(face.detector, face.weights)) as detector:
+            return _survey(reader, Tracker(), lambda frame, _: detector.detect(frame), face.choice, progress)
+    size = reader.info.height, reader.info.width
+    given = read_landmarks_file(face.landmarks, size=size, frames=len(reader.timestamps()))
+    return _survey(reader, Tracker(exact=True), lambda _, number: given.faces(number), face.choice, progress)
+
+
+def _survey(
+    reader: VideoReader,
+    tracker: Tracker,
+    find: Callable[[Frame, int], list[Face]],
+    choice: FaceChoice,
+    progress: Progress,
+) -> tuple[NDArray[np.int64], FaceTrack]:
     pts: list[int] = []
-    tracker = Tracker()
-    given = read_landmarks_file(face.landmarks) if face.landmarks else None
-    detector = None if given else make_detector(face.detector, face.weights)
-    try:
-        for stamp, frame in reader.frames():
-            faces = detector.detect(frame) if detector else given.faces(len(pts))
-            tracker.add(frame, faces)
-            pts.append(stamp)
-            progress.step()
-    finally:
-        if detector:
-            detector.close()
-    return np.asarray(pts, dtype=np.int64), tracker.finish(face.choice)
-
-
-def _last_duration(reader: VideoReader, pts: NDArray[np.int64]) -> int:
-    """How long the last frame is shown, in the video's time base: as long as its frames are on average."""
-    return max(1, round(1 / (reader.info.rate * reader.info.time_base)))
+    for stamp, frame in reader.frames():
+        tracker.add(frame, find(frame, len(pts)))
+        pts.append(stamp)
+        progress.step()
+    return np.asarray(pts, dtype=np.int64), tracker.finish(choice)
 
 
 def _fitted(waveform: Tensor, seconds: float) -> Tensor:
@@ -124,10 +134,15 @@ def _fitted(waveform: Tensor, seconds: float) -> Tensor:
     return torch.nn.functional.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
 
 
-def _notes(reader: VideoReader, audio_seconds: float, timeline: Timeline) -> Iterator[str]:
+def _notes(reader: VideoReader, audio_seconds: float, timeline: Timeline, lossless: bool) -> Iterator[str]:
     """What a person should know of this job, a line each."""
     video_seconds = reader.info.duration_seconds
     if abs(audio_seconds - video_seconds) > 1 / 25:
-        yield f"the video lasts {video_seconds:.2f} s, the speech {audio_seconds:.2f} s, the result {timeline.seconds:.2f} s"
-    if not 20 <= timeline.rate <= 33:
+        lengths = f"the video lasts {video_seconds:.2f} s, the speech {audio_seconds:.2f} s"
+        yield f"{lengths}, the result {timeline.seconds:.2f} s"
+    if not 20 <= round(float(timeline.rate), 2) <= 33:
         yield f"{float(timeline.rate):.3g} frames a second: the network works at 25 and each frame takes the nearest"
+    if reader.info.hdr or reader.info.bits > 8:
+        yield f"the video has {reader.info.bits} bits a colour{' in HDR' if reader.info.hdr else ''}: the result has 8"
+    if reader.info.path.suffix.lower() != ".mkv" and lossless:
+        yield "the lossless result is Matroska, which keeps timestamps to the millisecond"

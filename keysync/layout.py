@@ -64,9 +64,9 @@ def spec_of(
     head_dim: int | None = None,
     latent_size: tuple[int, int] | None = None,
 ) -> StageSpec:
-    """The stage that tensors of these shapes make, once every tensor it needs is there and in shape.
+    """The stage that tensors of these shapes are of, as far as they tell; `check` says whether they are all there.
 
-    Raises `KeySyncError` that names `path` for another kind of file, missing or misshapen tensors, a wrong head dim.
+    Raises `KeySyncError` that names `path` for another kind of file and for metadata that makes no sense.
     """
     kind, sign = recognise(shapes)
     if kind not in STAGES or expect not in (None, kind):
@@ -76,7 +76,7 @@ def spec_of(
         raise KeySyncError(f"{path} is of a newer format than this KeySync reads: update KeySync")
     published = STAGES[kind]
     unet = _unet_config(path, shapes, published.unet)
-    spec = replace(
+    return replace(
         published,
         unet=replace(unet, head_dim=head_dim or _number(path, metadata, "head_dim", published.unet.head_dim)),
         audio_channels=width(shapes, 1, published.audio_channels, f"{AUDIO_PROJECTION}weight"),
@@ -84,9 +84,12 @@ def spec_of(
         window=_number(path, metadata, "window", published.window),
         speech_encoder=metadata.get("keysync.speech_encoder", published.speech_encoder),
     )
+
+
+def check(path: str | Path, spec: StageSpec, shapes: Shapes) -> None:
+    """Raises `KeySyncError` that names `path` for missing or misshapen tensors, another network, a wrong head dim."""
     _check_tensors(path, spec, shapes)
     _check_head_dim(path, spec.unet)
-    return spec
 
 
 def metadata_of(spec: StageSpec) -> dict[str, str]:

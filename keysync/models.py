@@ -35,8 +35,8 @@ class Models:
         first, second = self.keyframe.spec, self.interpolation.spec
         if first.latent_size != second.latent_size or first.window != second.window:
             raise KeySyncError(
-                f"the keyframe model works on {_working_size(first.latent_size, first.window)} but the interpolation model "
-                f"on {_working_size(second.latent_size, second.window)}: give two models that were trained together"
+                f"the keyframe model works on {_working_size(first.latent_size, first.window)} but the interpolation "
+                f"model on {_working_size(second.latent_size, second.window)}: give two models that were trained together"
             )
         for spec in (first, second):
             encoder = self.encoders.get(spec.speech_encoder)
@@ -88,5 +88,7 @@ def load_models(
             interpolation=second,
             vae=load_vae(paths["vae"], device=device),
             encoders={name: load_encoder(name, paths[name], device=device) for name in sorted(wanted)},
-            origins={name: origin for name, origin in origins.items() if name not in ("hubert", "wavlm") or name in wanted},
+            origins={
+                name: origin for name, origin in origins.items() if name not in ("hubert", "wavlm") or name in wanted
+            },
         )

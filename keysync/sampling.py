@@ -28,7 +28,9 @@ def ays_sigmas(evaluations: int = len(AYS)) -> Tensor:
     interpolated log-linearly. Raises `KeySyncError` for fewer than 10.
     """
     if evaluations < len(AYS) - 1:
-        raise KeySyncError(f"{evaluations} steps are too few: the schedule needs {len(AYS) - 1} or more, 11 is the method's")
+        raise KeySyncError(
+            f"{evaluations} steps are too few: the schedule needs {len(AYS) - 1} or more, 11 is the method's"
+        )
     sigmas = np.array(AYS[:evaluations])
     if evaluations > len(AYS):
         places, wanted = np.linspace(0, 1, len(AYS)), np.linspace(0, 1, evaluations)
@@ -41,7 +43,9 @@ def initial_noise(shape: tuple[int, ...] | torch.Size, generator: torch.Generato
     return torch.randn(shape, generator=generator)
 
 
-def euler(denoise: Denoise, noise: Tensor, sigmas: Tensor, on_step: Callable[[int, Tensor], None] | None = None) -> Tensor:
+def euler(
+    denoise: Denoise, noise: Tensor, sigmas: Tensor, on_step: Callable[[int, Tensor], None] | None = None
+) -> Tensor:
     """Integrates from noise of standard deviation 1 down the noise levels; `on_step(i, x)` follows each step."""
     x = noise * math.sqrt(1.0 + float(sigmas[0]) ** 2)
     for step, (sigma, next_sigma) in enumerate(zip(sigmas.tolist(), sigmas.tolist()[1:], strict=False)):
@@ -51,6 +55,11 @@ def euler(denoise: Denoise, noise: Tensor, sigmas: Tensor, on_step: Callable[[in
         if on_step is not None:
             on_step(step, x)
     return x
+
+
+def branches(sigma: float, interval: tuple[float, float]) -> int:
+    """Network evaluations of one guided step: three inside the guidance interval, one outside it."""
+    return 3 if interval[0] <= sigma <= interval[1] else 1
 
 
 def combine(neither: Tensor, identity: Tensor, both: Tensor, audio_guidance: float, identity_guidance: float) -> Tensor:
@@ -79,10 +88,10 @@ def guide(
     )
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        if not interval[0] <= float(sigma) <= interval[1]:
+        if branches(float(sigma), interval) == 1:
             denoised: Tensor = stage(x, sigma, both)
             return denoised
-        branches = (stage(x, sigma, condition) for condition in (neither, identity, both))
-        return combine(*branches, audio_guidance, identity_guidance)
+        with_neither, with_identity, with_both = (stage(x, sigma, part) for part in (neither, identity, both))
+        return combine(with_neither, with_identity, with_both, audio_guidance, identity_guidance)
 
     return denoise

@@ -1,4 +1,4 @@
-"""The new speech on its way into an output file: decoded, cut or padded to the result's length and encoded in blocks."""
+"""The new speech on its way into an output file: decoded, cut or padded and encoded, block by block."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Soundtrack:
         """Sets the time of the first sample; before the first `advance`."""
         self._offset = round(seconds * self._rate)
 
-    def advance(self, seconds: float) -> Iterator[Packet]:
+    def advance(self, seconds: float) -> Iterator[Packet[AudioStream]]:
         """Yields the packets until this many seconds of sound are encoded, or all there is."""
         while self._sent < seconds * self._rate:
             block = next(self._blocks, None)
@@ -59,7 +59,7 @@ class Soundtrack:
             self._sent += block.shape[1]
             yield from self._stream.encode(frame)
 
-    def finish(self) -> Iterator[Packet]:
+    def finish(self) -> Iterator[Packet[AudioStream]]:
         """Yields the packets of all that is left."""
         yield from self.advance(float("inf"))
         yield from self._stream.encode(None)

@@ -1,6 +1,6 @@
 """A stage: the U-Net with its audio projection and, for interpolation, the learned mask; and the denoiser around them.
 
-Latents are (b, t, 4, h, w): b windows of t frames, scaled by 0.18215. The mathematics is the paper's §3.1-3.3 in its letters.
+Latents are (b, t, 4, h, w): b windows of t frames, scaled by 0.18215. The mathematics is the paper's, §3.1-3.3.
 """
 
 from __future__ import annotations
@@ -95,9 +95,9 @@ class Stage(nn.Module):
     ) -> Condition:
         """The condition of b windows, on the stage's device in float32.
 
-        `features` (b, t, 2, audio_channels): two rows of speech features a frame. `reference_latents`: the identity frame
-        (b, 4, h, w) for keyframes; the first and last keyframe (b, 2, 4, h, w) for interpolation. Without `audio` or
-        `reference` that part is zero, as guidance wants it; the learned mask and the end flag stay.
+        `features` (b, t, 2, audio_channels): two rows of speech features a frame. `reference_latents`: the identity
+        frame (b, 4, h, w) for keyframes; the first and last keyframe (b, 2, 4, h, w) for interpolation. Without `audio`
+        or `reference` that part is zero, as guidance wants it; the learned mask and the end flag stay.
         Raises `KeySyncError` for features or latents of another size than the stage's.
         """
         self._check(features, known)
@@ -106,10 +106,12 @@ class Stage(nn.Module):
         )
         weight, bias = self.audio_projection.weight.float(), self.audio_projection.bias.float()
         tokens = torch.nn.functional.linear(features.mean(dim=2), weight, bias) * float(audio)
-        return Condition(tokens, self._reference(latents / SCALE_FACTOR * float(reference), known.shape[1]), known, mask)
+        return Condition(
+            tokens, self._reference(latents / SCALE_FACTOR * float(reference), known.shape[1]), known, mask
+        )
 
     def forward(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        """The denoised latents (b, t, 4, h, w) in float32 of noisy ones at noise level sigma, (b,) or a single number."""
+        """The denoised latents (b, t, 4, h, w), float32, of noisy ones x at noise level sigma: (b,) or one for all."""
         sigma = sigma.to(x.device, torch.float32).expand(len(x)).reshape(-1, 1, 1, 1, 1)
         c_skip, c_out, c_in, c_noise = preconditioning(sigma)
         x = keep_known(x, condition)
@@ -121,11 +123,11 @@ class Stage(nn.Module):
         dtype = self.audio_projection.weight.dtype
         x = torch.cat((network_input, condition.reference), dim=2).flatten(0, 1)  # b t c h w -> (b t) c h w
         output: Tensor = self.unet(x.to(dtype), c_noise, condition.tokens.to(dtype))
-        return output.float().unflatten(0, network_input.shape[:2])
+        return output.float().reshape(network_input.shape)
 
     def _reference(self, latents: Tensor, frames: int) -> Tensor:
-        """Keyframes: the identity at every frame. Interpolation: the keyframes at the ends, the learned mask between, and
-        a channel that is 1 at the ends (paper eq. 3)."""
+        """Keyframes: the identity at every frame. Interpolation: the keyframes at the ends, the learned mask between,
+        and a channel that is 1 at the ends (paper eq. 3)."""
         if self.learned_mask is None:
             return latents[:, None].expand(-1, frames, -1, -1, -1)
         between = self.learned_mask.float().expand(len(latents), frames - 2, -1, -1, -1)

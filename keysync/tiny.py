@@ -1,7 +1,7 @@
 """Small untrained models of the published architecture, for the demo, the tests and a first look without downloads.
 
-Only sizes differ from the published files: 64 x 64 pixels, narrow networks. They are written as files and loaded like any
-others, so that a run with them takes the same path as a run with published weights.
+Only sizes differ from the published files: 64 x 64 pixels, narrow networks. They are written as files and loaded like
+any others, so that a run with them takes the same path as a run with published weights.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_model
 from torch import nn
 
 from .checkpoint import save_stage
@@ -20,7 +21,7 @@ LATENT_SIZE = (8, 8)
 
 
 def write_tiny_models(folder: Path, seed: int = 0) -> dict[str, Path]:
-    """Writes the five models into `folder`; returns the path of each by name: keyframe, interpolation, vae, hubert, wavlm."""
+    """Writes the five models into `folder`; returns their paths: keyframe, interpolation, vae, hubert, wavlm."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         paths = {name: _write_stage(folder / f"{name}.safetensors", name) for name in ("keyframe", "interpolation")}
@@ -34,8 +35,8 @@ def _write_stage(path: Path, name: str) -> Path:
     unet = UNetConfig(
         in_channels=8 if name == "keyframe" else 9,
         model_channels=64,
-        channel_mult=(1, 2),
-        attention=(True, True),
+        channel_mult=(1, 1),
+        attention=(False, True),
         num_res_blocks=1,
         head_dim=32,
         context_dim=64,
@@ -57,8 +58,11 @@ def _randomise(module: nn.Module) -> None:
 def _write_vae(folder: Path) -> Path:
     from diffusers import AutoencoderKLTemporalDecoder
 
-    vae = AutoencoderKLTemporalDecoder(block_out_channels=(32, 32, 32, 32), layers_per_block=1, down_block_types=4 * ("DownEncoderBlock2D",))
-    vae.save_pretrained(folder)
+    vae = AutoencoderKLTemporalDecoder(
+        down_block_types=("DownEncoderBlock2D",) * 4, block_out_channels=(32,) * 4, layers_per_block=1
+    )
+    vae.save_config(folder)
+    save_model(vae, folder / "diffusion_pytorch_model.safetensors")
     return folder
 
 
@@ -68,9 +72,10 @@ def _write_encoder(folder: Path, kind: str) -> Path:
     config = getattr(transformers, f"{kind}Config")(
         hidden_size=AUDIO_CHANNELS,
         num_hidden_layers=2,
-        num_attention_heads=4,
+        num_attention_heads=2,
         intermediate_size=64,
         conv_dim=(16,) * 7,
     )
-    getattr(transformers, f"{kind}Model")(config).save_pretrained(folder)
+    config.save_pretrained(folder)
+    save_model(getattr(transformers, f"{kind}Model")(config), folder / "model.safetensors")
     return folder

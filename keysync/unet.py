@@ -1,7 +1,7 @@
 """The network of both stages: Stable Video Diffusion's U-Net, told what is said instead of camera motion (paper §3.3).
 
-Frames travel flattened, (b*t, c, h, w). Every frame attends to all t audio tokens of its clip, and its own token is added to
-the time embedding. Attribute names are the published ones.
+Frames travel flattened, (b*t, c, h, w). Every frame attends to all t audio tokens of its clip, and its own token is
+added to the time embedding. Attribute names are the published ones.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ INTERPOLATION = UNetConfig(in_channels=9)
 def sinusoids(positions: Tensor, channels: int) -> Tensor:
     """Positions (n,) as cosines and sines (n, channels) of geometrically falling frequencies."""
     half = channels // 2
-    frequencies = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float32, device=positions.device) / half)
+    frequencies = torch.exp(
+        -math.log(10000.0) * torch.arange(half, dtype=torch.float32, device=positions.device) / half
+    )
     angles = positions.float()[:, None] * frequencies
     return F.pad(torch.cat((angles.cos(), angles.sin()), dim=-1), (0, channels % 2))
 
@@ -101,7 +103,9 @@ class VideoResBlock(ResBlock):
         self.time_stack = ResBlock(out_channels, out_channels, embedding, over_time=True)
         self.time_mixer = Mixer()
 
-    def forward(self, x: Tensor, embedding: Tensor, context: Tensor | None = None, still: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, embedding: Tensor, context: Tensor | None = None, still: Tensor | None = None
+    ) -> Tensor:
         """x (b*t, c, h, w), embedding (b*t, e), still (b, t). The context is for the transformers alone."""
         assert still is not None
         b, t = still.shape
@@ -130,9 +134,9 @@ class Attention(nn.Module):
             for part in (self.to_q(x), self.to_k(context), self.to_v(context))
         )
         parts = zip(q.split(ATTENTION_ROWS), k.split(ATTENTION_ROWS), v.split(ATTENTION_ROWS), strict=True)
-        out = torch.cat([F.scaled_dot_product_attention(*part) for part in parts])
-        projected: Tensor = self.to_out(out.transpose(1, 2).flatten(2))
-        return projected
+        attended = torch.cat([F.scaled_dot_product_attention(*part) for part in parts])
+        out: Tensor = self.to_out(attended.transpose(1, 2).flatten(2))
+        return out
 
 
 class GEGLU(nn.Module):
@@ -144,7 +148,8 @@ class GEGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.proj(x).chunk(2, dim=-1)
-        return value * F.gelu(gate)
+        gated: Tensor = value * F.gelu(gate)
+        return gated
 
 
 class FeedForward(nn.Module):
@@ -172,7 +177,8 @@ class SpatialBlock(nn.Module):
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         x = x + self.attn1(self.norm1(x))
         x = x + self.attn2(self.norm2(x), context)
-        return x + self.ff(self.norm3(x))
+        out: Tensor = x + self.ff(self.norm3(x))
+        return out
 
 
 class TemporalBlock(SpatialBlock):
@@ -198,7 +204,9 @@ class VideoTransformer(nn.Module):
         self.transformer_blocks = nn.ModuleList(SpatialBlock(*widths) for _ in range(depth))
         self.proj_out = nn.Linear(channels, channels)
         self.time_stack = nn.ModuleList(TemporalBlock(*widths) for _ in range(depth))
-        self.time_pos_embed = nn.Sequential(nn.Linear(channels, 4 * channels), nn.SiLU(), nn.Linear(4 * channels, channels))
+        self.time_pos_embed = nn.Sequential(
+            nn.Linear(channels, 4 * channels), nn.SiLU(), nn.Linear(4 * channels, channels)
+        )
         self.time_mixer = Mixer()
 
     def forward(self, x: Tensor, embedding: Tensor, context: Tensor, still: Tensor) -> Tensor:
@@ -293,12 +301,16 @@ class VideoUNet(nn.Module):
             block.append(VideoTransformer(out_channels, self.config))
         return block
 
-    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, image_only_indicator: Tensor | None = None) -> Tensor:
-        """x (b*t, in_channels, h, w), timesteps (b*t,) and audio tokens (b, t, context_dim) -> (b*t, out_channels, h, w).
+    def forward(
+        self, x: Tensor, timesteps: Tensor, context: Tensor, image_only_indicator: Tensor | None = None
+    ) -> Tensor:
+        """x (b*t, in_channels, h, w), timesteps (b*t,), audio tokens (b, t, context_dim) -> (b*t, out_channels, h, w).
 
         `image_only_indicator` (b, t) marks frames that do not belong to a clip; none do in this method.
         """
-        still = torch.zeros(context.shape[:2], device=x.device) if image_only_indicator is None else image_only_indicator
+        still = (
+            torch.zeros(context.shape[:2], device=x.device) if image_only_indicator is None else image_only_indicator
+        )
         embedding = self.time_embed(sinusoids(timesteps, self.config.model_channels).to(x.dtype))
         embedding = embedding + self.label_emb(context.flatten(0, 1))
         x = self.input_blocks[0][0](x)  # type: ignore[index]

@@ -206,7 +206,7 @@ def _best_track(path: Path, container: InputContainer) -> VideoStream:
     """The default video track, of several the largest; cover pictures are no video."""
     tracks = video_tracks(container)
     if not tracks:
-        raise KeySyncError(f"{path} has no video track, only {describe_streams(container)}: give a video here")
+        raise KeySyncError(f"{path} has no video track (it holds {describe_streams(container)}): give a video here")
     known = [stream for stream in tracks if stream.codec_context is not None]
     if not known:
         raise KeySyncError(f"{path} is coded in a way that PyAV cannot decode: convert it to an H.264 mp4")

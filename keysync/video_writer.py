@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
 import av
 import numpy as np
@@ -59,8 +60,8 @@ class VideoWriter:
     """Writes one video file; a context manager. The file appears under its name when all of it is written.
 
     `like` gives size, timing and colours; a `VideoInfo` will do. `audio` names the file whose sound goes along, cut or
-    padded with silence to `seconds` (its own length where that is None). Raises `KeySyncError` for a path that cannot be
-    written, also when the disk is full; then, and at any other exception, no file is left and an older one stays.
+    padded with silence to `seconds` (its own length where that is None). Raises `KeySyncError` where nothing can be
+    written, as on a full disk; then, and at any other exception, no file is left and an older one stays.
     """
 
     def __init__(
@@ -133,18 +134,19 @@ class VideoWriter:
         like = self._like
         if self._lossless:
             options, colours = {"level": "3", "g": "1"}, replace(like.colours, matrix=0, range=FULL_RANGE)
-            stream = self._container.add_stream("ffv1", rate=like.rate, time_base=like.time_base, options=options)
+            stream = self._container.add_stream("ffv1", rate=like.rate, options=options)
             stream.pix_fmt = "bgr0"
         else:
             colours = like.colours if like.colours.matrix in SWS_MATRIX else replace(like.colours, matrix=BT709.matrix)
             stream = self._container.add_stream(
-                "libx264", rate=like.rate, time_base=like.time_base, options={"crf": str(CRF)}
+                "libx264", rate=like.rate, options={"crf": str(CRF), "preset": "veryfast"}
             )
             stream.pix_fmt = "yuv420p"
             if like.width % 2 or like.height % 2:
                 stream.pix_fmt = "yuv444p"
                 log.info("%dx%d is odd: %s keeps all of its colour (4:4:4)", like.width, like.height, self.path)
         context = stream.codec_context
+        stream.time_base = context.time_base = like.time_base
         context.width, context.height, context.sample_aspect_ratio = like.width, like.height, like.pixel_aspect
         context.colorspace, context.color_range = colours.matrix, colours.range
         context.color_primaries, context.color_trc = colours.primaries, colours.transfer
@@ -153,11 +155,11 @@ class VideoWriter:
     def _converted(self, frame: Frame) -> VideoFrame:
         """RGB to YUV, such that PyAV's decoder gives the RGB back.
 
-        That decoder rounds down: what it returns is more than a level too dark. So what one trip there and back loses is
-        added beforehand; a source's untouched pixels get the very YUV back that they came from.
+        That decoder rounds down: what it returns is a level too dark. So what one trip there and back loses is added
+        beforehand, and a source's untouched pixels get the YUV back that they came from.
         """
         yuv = self._to_yuv_once(frame)
-        again = self._to_yuv_once(yuv.to_ndarray(format="rgb24"))
+        again = self._to_yuv_once(cast("Frame", yuv.to_ndarray(format="rgb24")))
         values = 2 * yuv.to_ndarray().astype(np.int16) - again.to_ndarray()
         return VideoFrame.from_ndarray(values.clip(0, 255).astype(np.uint8), format=yuv.format.name)
 
@@ -171,7 +173,7 @@ class VideoWriter:
             interpolation=AVERAGED,
         )
 
-    def _mux(self, packets: list[Packet]) -> None:
+    def _mux(self, packets: list[Packet[VideoStream]]) -> None:
         for packet in packets:
             if not packet.duration:
                 packet.duration = max(1, round(1 / (self._like.rate * self._like.time_base)))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from keysync.checkpoint import PREFIXES, convert, describe, load_stage, read_tensors, save_stage
 from keysync.errors import KeySyncError
-from keysync.layout import needed_shapes, on_meta, published_names, spec_of
+from keysync.layout import check, needed_shapes, on_meta, published_names, spec_of
 from keysync.stage import STAGES, Stage, StageSpec
 
 PUBLISHED = json.loads((Path(__file__).parent / "data" / "published_keys.json").read_text())
@@ -87,7 +87,9 @@ def test_published_names_and_shapes_both_ways(stage: str) -> None:
 @pytest.mark.parametrize("stage", list(PUBLISHED))
 def test_shapes_of_the_published_files_tell_the_published_stage(stage: str) -> None:
     shapes = {name: tuple(shape) for name, shape in PUBLISHED[stage].items()}
-    assert spec_of("published.pt", shapes, {}) == STAGES[stage]
+    spec = spec_of("published.pt", shapes, {})
+    assert spec == STAGES[stage]
+    check("published.pt", spec, shapes)
 
 
 @pytest.mark.parametrize(
@@ -500,6 +502,7 @@ def test_describe_what_cannot_be_loaded(weights: dict[str, Tensor], tmp_path: Pa
     assert found.kind == "keyframe"
     assert "keysync convert --head-dim" in str(found.problem)
     assert "problem: " in str(found)
+    assert found.stage["channel_mult"] == (1, 2)
     target = tmp_path / "stage.safetensors"
     save_file({**weights, "stray": torch.zeros(1)}, target, {"keysync.head_dim": "16"})
     assert describe(target).unexpected == ("stray",)

@@ -63,7 +63,7 @@ def test_an_occluder_of_another_size_is_an_error() -> None:
 
 
 def test_frames_without_a_face_have_no_mask() -> None:
-    with pytest.raises(KeySyncError, match="68 points .* with NaN: draw masks only for frames that show a face"):
+    with pytest.raises(KeySyncError, match=r"68 points .* with NaN: draw masks only for frames that show a face"):
         MASKS["box"](torch.full((68, 2), torch.nan), (64, 64))
     with pytest.raises(KeySyncError, match="got 478x2"):
         MASKS["face"](torch.zeros(478, 2), (64, 64))
