@@ -14,7 +14,7 @@ from torch import Tensor
 from .description import Description, describe
 from .errors import KeySyncError
 from .kind import DECODER
-from .layout import PREFIXES, check, metadata_of, needed_shapes, on_meta, published_names, spec_of
+from .layout import PREFIXES, check, metadata_of, needed_shapes, on_meta, published_names, spec_of, with_embedded
 from .stage import Stage
 from .weights import read_tensors, shapes_of, write_tensors
 
@@ -39,6 +39,7 @@ def load_stage(
     Raises `KeySyncError` for what `read_tensors` refuses, another kind of file, and missing or misshapen tensors.
     """
     tensors, metadata = read_tensors(path)
+    metadata = with_embedded(path, tensors, metadata)
     shapes = shapes_of(tensors)
     spec = spec_of(path, shapes, metadata, expect=expect, head_dim=head_dim, latent_size=latent_size)
     check(path, spec, shapes)
@@ -81,6 +82,7 @@ def convert(
     if Path(source).resolve() == Path(target).resolve():
         raise KeySyncError(f"{target} is both source and target: give the target another name")
     tensors, metadata = read_tensors(source)
+    metadata = with_embedded(source, tensors, metadata)
     shapes = shapes_of(tensors)
     spec = spec_of(source, shapes, metadata, head_dim=head_dim, latent_size=latent_size)
     check(source, spec, shapes)

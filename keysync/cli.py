@@ -11,12 +11,14 @@ import logging
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from .checkpoint import DTYPES, convert, describe
+from .container import open_input
 from .demo import SPEECH, write_demo_video
 from .dub import Settings
 from .errors import KeySyncError
@@ -24,8 +26,9 @@ from .generate import Sampling
 from .job import FaceSource, dub_file
 from .landmarks import DETECTORS
 from .masks import MASKS
+from .media import check_output
 from .models import UNTRAINED, load_models
-from .report import DUBBED, PASSED_THROUGH, Report
+from .report import DUBBED, PASSED_THROUGH, Report, check_report
 from .timeline import SYNC_MODES
 from .track import FaceChoice
 
@@ -104,6 +107,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 def _size(text: str) -> tuple[int, int]:
     try:
         height, width = (int(part) for part in text.lower().split("x"))
+        if min(height, width) < 1:
+            raise ValueError
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 64x64") from None
     return height, width
@@ -112,8 +117,8 @@ def _size(text: str) -> tuple[int, int]:
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise KeySyncError(f"the device {name!r} cannot be used here ({reason}): try --device cpu") from error
     return device
@@ -131,14 +136,23 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
+    # All that can be refused is refused before anything large is loaded.
+    inputs = [path for path in (video, audio, options.occluder) if path]
+    for path in inputs:
+        with open_input(path):
+            pass
+    check_output(options.output, inputs, lossless=options.lossless)
+    if options.report:
+        check_report(options.report, [path for path in (*inputs, options.landmarks, options.output) if path])
     device = _device(options.device)
-    dtype = DTYPES[options.dtype] if options.dtype else (torch.float16 if device.type == "cuda" else torch.float32)
+    dtype = DTYPES[options.dtype] if options.dtype else None
     settings = Settings(
         sync_mode=options.sync_mode,
         mask=options.mask,
         seed=options.seed,
         sampling=Sampling(options.steps, options.audio_guidance, options.identity_guidance),
     )
+    face = FaceSource(FaceChoice(options.face), options.detector, options.detector_weights, options.landmarks)
     models = load_models(
         options.keyframe_model,
         options.interpolation_model,
@@ -150,18 +164,19 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
     )
     if models.untrained:
         stand_ins = ", ".join(name for name, origin in models.origins.items() if UNTRAINED in origin)
-        print(f"keysync: {UNTRAINED} (stand-ins for {stand_ins}; give trained files to change that)")
-    report = dub_file(
-        video,
-        audio,
-        options.output,
-        models,
-        settings,
-        FaceSource(FaceChoice(options.face), options.detector, options.detector_weights, options.landmarks),
-        Bars(),
-        occluder=options.occluder,
-        lossless=options.lossless,
-    )
+        print(f"keysync: {UNTRAINED} (stand-ins for {stand_ins}; give trained files to change that)", flush=True)
+    with closing(Bars()) as bars:
+        report = dub_file(
+            video,
+            audio,
+            options.output,
+            models,
+            settings,
+            face,
+            bars,
+            occluder=options.occluder,
+            lossless=options.lossless,
+        )
     if options.report:
         report.write(options.report)
     _say(report, options.output)
@@ -177,13 +192,17 @@ class Bars:
         """Starts the bar of one part; `total` in its steps, None where unknown."""
         self.end()
         if what == "network evaluations":
-            print(f"keysync: {total} network evaluations to come")
+            print(f"keysync: {total} network evaluations to come", flush=True)
         self._bar = tqdm(total=total, desc=what, unit="", dynamic_ncols=True, file=sys.stderr)
 
     def step(self, count: int = 1) -> None:
         """Moves the bar on."""
         if self._bar is not None:
             self._bar.update(count)
+
+    def close(self) -> None:
+        """Closes the bar that an error or Ctrl-C left open."""
+        self.end()
 
     def end(self) -> None:
         """Closes the bar."""

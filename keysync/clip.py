@@ -29,7 +29,9 @@ class Noise:
 
     @staticmethod
     def from_seed(seed: int) -> Noise:
-        return Noise(torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 1))
+        """Any whole number is a seed: torch takes those of 64 bits, the others are wrapped around."""
+        first, second = (torch.Generator().manual_seed((seed + stream) % 2**64) for stream in range(2))
+        return Noise(first, second)
 
 
 class LatentStream:

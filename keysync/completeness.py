@@ -1,4 +1,4 @@
-"""Whether a media file is all there: its outermost boxes say how long they are, and libav plays a cut one without a word.
+"""Whether a media file is all there: its outermost boxes say so, and libav plays a cut one without a word.
 
 Known for mp4 and mov (ISO 14496-12 §4.2), mkv and webm (RFC 8794) and avi. Other formats do not say how long they are.
 """

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .errors import KeySyncError
 from .kind import DECODER, KINDS, recognise
-from .layout import check, needed_shapes, spec_of, unexpected
+from .layout import check, needed_shapes, spec_of, unexpected, with_embedded
 from .stage import STAGES, StageSpec
 from .weights import read_tensors, shapes_of
 
@@ -70,6 +70,7 @@ def describe(path: str | Path) -> Description:
     problem = None
     if kind in STAGES:
         try:
+            metadata = with_embedded(path, tensors, metadata)
             spec = spec_of(path, shapes, metadata)
             stage, foreign = _sizes(spec), unexpected(needed_shapes(spec), shapes)
             check(path, spec, shapes)

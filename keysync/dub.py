@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise, repeat
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -50,9 +49,9 @@ class Occluder:
     pts: NDArray[np.int64]
 
     @classmethod
-    def open(cls, path: Path, width: int, height: int, frames: int) -> Occluder:
+    def open(cls, reader: VideoReader, width: int, height: int, frames: int) -> Occluder:
         """Raises `KeySyncError` unless the video has this size and so many frames."""
-        reader = VideoReader(path)
+        path = reader.path
         if (reader.info.width, reader.info.height) != (width, height):
             raise KeySyncError(
                 f"the occluder video {path} is {reader.info.width}x{reader.info.height} but the video is "
@@ -150,6 +149,9 @@ class Dub:
                     "nothing to generate: the mask is empty, or the occluder hides all of it",
                 )
             frame = paste(original, picture, self.boxes[source], mask)
+            if occluder is not None:
+                # The mask was drawn at the crop's resolution: what is finer than that is kept here.
+                frame = np.where(occluder.mean(-1, keepdims=True) > 127.5, original, frame)
         filled = bool(self.track.filled[source])
         return frame, DUBBED, "face position interpolated: the detector missed it" if filled else "face found"
 

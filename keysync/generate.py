@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from .errors import KeySyncError
 from .sampling import ays_sigmas, branches, euler, guide
-from .stage import Stage
+from .stage import Stage, StageSpec
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,35 @@ class Sampling:
     guidance_interval: tuple[float, float] = (0.0, math.inf)
     group: int = 1
 
+    def __post_init__(self) -> None:
+        ays_sigmas(self.evaluations)  # refuses too few steps here, before any work
+
     @property
     def network_evaluations(self) -> int:
         """How often the network is evaluated for one window."""
         return sum(branches(sigma, self.guidance_interval) for sigma in ays_sigmas(self.evaluations)[:-1].tolist())
 
 
+class HostStage(Protocol):
+    """A stage that a host program runs, its memory managed there: it samples windows by itself, as `_sample` does."""
+
+    @property
+    def spec(self) -> StageSpec: ...
+
+    def sample(
+        self,
+        features: Tensor,
+        reference_latents: Tensor,
+        known: Tensor,
+        mask: Tensor,
+        noise: Tensor,
+        sampling: Sampling,
+        on_step: Callable[[int], None] | None,
+    ) -> Tensor: ...
+
+
 def sample_keyframes(
-    stage: Stage,
+    stage: Stage | HostStage,
     features: Tensor,
     identity: Tensor,
     known: Tensor,
@@ -53,7 +75,7 @@ def sample_keyframes(
 
 
 def interpolate(
-    stage: Stage,
+    stage: Stage | HostStage,
     features: Tensor,
     keyframes: Tensor,
     known: Tensor,
@@ -69,7 +91,7 @@ def interpolate(
     return latents
 
 
-def _want(stage: Stage, name: str) -> None:
+def _want(stage: Stage | HostStage, name: str) -> None:
     if stage.spec.name != name:
         raise KeySyncError(
             f"a model of the {stage.spec.name} stage was given where the {name} model is needed: swap them"
@@ -78,7 +100,7 @@ def _want(stage: Stage, name: str) -> None:
 
 @torch.no_grad()
 def _sample(
-    stage: Stage,
+    stage: Stage | HostStage,
     features: Tensor,
     reference_latents: Tensor,
     known: Tensor,
@@ -87,6 +109,8 @@ def _sample(
     sampling: Sampling,
     on_step: Callable[[int], None] | None,
 ) -> Tensor:
+    if not isinstance(stage, Stage):
+        return stage.sample(features, reference_latents, known, mask, noise, sampling, on_step)
     sigmas = ays_sigmas(sampling.evaluations)
     groups = zip(
         *(part.split(sampling.group) for part in (features, reference_latents, known, mask, noise)),

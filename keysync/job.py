@@ -21,7 +21,7 @@ from .landmarks import make_detector, read_landmarks_file
 from .media import VideoReader, VideoWriter, check_output, read_speech
 from .models import Models
 from .report import Report
-from .speech import SAMPLE_RATE
+from .speech import ONE_PASS, SAMPLE_RATE, WINDOW
 from .timeline import Timeline, fit
 from .track import FaceChoice, FaceTrack, Tracker
 
@@ -38,16 +38,17 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class FaceSource:
-    """Where the landmarks come from, and whose face it is."""
+    """Where the landmarks come from, and whose face it is: a `track` needs nothing else, `landmarks` no detector."""
 
     choice: FaceChoice = field(default_factory=FaceChoice)
     detector: str = "mediapipe"
     weights: Path | None = None
     landmarks: Path | None = None
+    track: FaceTrack | None = None
 
 
 def dub_file(
-    video: Path,
+    video: Path | VideoReader,
     audio: Path,
     output: Path,
     models: Models,
@@ -55,15 +56,15 @@ def dub_file(
     face: FaceSource,
     progress: Progress,
     *,
-    occluder: Path | None = None,
+    occluder: Path | VideoReader | None = None,
     lossless: bool = False,
 ) -> Report:
-    """Dubs `video` with `audio` into `output`; returns the report.
+    """Dubs `video` with `audio` into `output`; returns the report. A reader stands for its window of a file.
 
     Raises `KeySyncError` for anything a user can put right; then no file is left under the final name.
     """
-    check_output(output, [path for path in (video, audio, occluder) if path], lossless=lossless)
-    reader = VideoReader(video)
+    check_output(output, [_path(file) for file in (video, audio, occluder) if file], lossless=lossless)
+    reader = _reader(video)
     waveform, audio_seconds = read_speech(audio)
     began = time.perf_counter()
     progress.begin("following the face", reader.info.frame_count)
@@ -71,11 +72,11 @@ def dub_file(
     tracked = time.perf_counter() - began
     if not track.found.any():
         raise KeySyncError(
-            f"no face was found in the {len(pts)} frames of {video}: nothing to dub; try another --detector"
+            f"no face was found in the {len(pts)} frames of {reader.path}: nothing to dub; try another --detector"
         )
     timeline = fit(pts, reader.info.frame_duration, reader.info.time_base, audio_seconds, settings.sync_mode)
     report = Report(
-        video=str(video),
+        video=str(reader.path),
         speech=str(audio),
         width=reader.info.width,
         height=reader.info.height,
@@ -91,7 +92,7 @@ def dub_file(
         notes=list(_notes(reader, audio_seconds, timeline, lossless)),
     )
     report.seconds_per_stage["face track"] = round(tracked, 4)
-    hidden = Occluder.open(occluder, reader.info.width, reader.info.height, len(pts)) if occluder else None
+    hidden = Occluder.open(_reader(occluder), reader.info.width, reader.info.height, len(pts)) if occluder else None
     dub = Dub(reader, pts, track, timeline, _fitted(waveform, timeline.seconds), models, settings, report, hidden)
     writer = VideoWriter(output, reader.info, lossless=lossless, audio=audio, seconds=timeline.seconds)
     progress.begin("network evaluations", dub.evaluations)
@@ -105,12 +106,34 @@ def dub_file(
 
 def survey(reader: VideoReader, face: FaceSource, progress: Progress) -> tuple[NDArray[np.int64], FaceTrack]:
     """Decodes the video once: the timestamp of every frame, and the track of the chosen face."""
+    if face.track is not None:
+        return _check_track(reader, face.track), face.track
     if face.landmarks is None:
         with closing(make_detector(face.detector, face.weights)) as detector:
             return _survey(reader, Tracker(), lambda frame, _: detector.detect(frame), face.choice, progress)
     size = reader.info.height, reader.info.width
     given = read_landmarks_file(face.landmarks, size=size, frames=len(reader.timestamps()))
     return _survey(reader, Tracker(exact=True), lambda _, number: given.faces(number), face.choice, progress)
+
+
+def _check_track(reader: VideoReader, track: FaceTrack) -> NDArray[np.int64]:
+    """The timestamp of every frame. Raises `KeySyncError` where the track is of another video."""
+    pts = reader.timestamps()
+    size = reader.info.height, reader.info.width
+    if (len(pts), size) != (len(track.found), track.size):
+        raise KeySyncError(
+            f"the face track covers {len(track.found)} frames of {track.size[1]}x{track.size[0]} but the video has "
+            f"{len(pts)} of {size[1]}x{size[0]}: follow the face in this video's own frames"
+        )
+    return pts
+
+
+def _path(video: Path | VideoReader) -> Path:
+    return video.path if isinstance(video, VideoReader) else video
+
+
+def _reader(video: Path | VideoReader) -> VideoReader:
+    return video if isinstance(video, VideoReader) else VideoReader(video)
 
 
 def _survey(
@@ -146,3 +169,8 @@ def _notes(reader: VideoReader, audio_seconds: float, timeline: Timeline, lossle
         yield f"the video has {reader.info.bits} bits a colour{' in HDR' if reader.info.hdr else ''}: the result has 8"
     if reader.info.path.suffix.lower() != ".mkv" and lossless:
         yield "the lossless result is Matroska, which keeps timestamps to the millisecond"
+    if timeline.seconds * SAMPLE_RATE > ONE_PASS:
+        yield (
+            f"the speech is longer than {ONE_PASS // SAMPLE_RATE} s: its features come from windows of "
+            f"{WINDOW // SAMPLE_RATE} s and differ by some percent from those of one pass"
+        )

@@ -8,7 +8,6 @@ Points are in pixels of the video (see `face`); null marks a frame without a fac
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +92,7 @@ def _parse(path: Path, content: Any) -> LandmarksFile:
     if not isinstance(content, dict) or not {"fps", "size", "frames"} <= content.keys():
         raise KeySyncError(f"the landmarks {path} have another layout: {_WANTED}")
     fps, size, frames = content["fps"], content["size"], content["frames"]
-    if not _is_number(fps) or not math.isfinite(fps) or fps <= 0:
+    if not _is_number(fps) or fps <= 0:
         raise KeySyncError(f"the landmarks {path} have fps {fps!r}: {_WANTED}")
     if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
         raise KeySyncError(f"the landmarks {path} have size {size!r}: {_WANTED}")
@@ -107,11 +106,11 @@ def _points(path: Path, index: int, frame: Any) -> Points:
     pairs = isinstance(frame, list) and all(
         isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) for pair in frame
     )
-    points = np.array(frame, dtype=np.float32) if pairs and len(frame) == POINTS else None
-    if points is None or not np.isfinite(points).all():
+    if not pairs or len(frame) != POINTS:
         raise KeySyncError(f"frame {index} of the landmarks {path} is neither null nor 68 pairs of numbers: {_WANTED}")
-    return points
+    return np.array(frame, dtype=np.float32)
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float)
+    """A number of a size that a picture or a frame rate can have; JSON as Python reads it may hold NaN and infinity."""
+    return type(value) in (int, float) and abs(value) < 1e9

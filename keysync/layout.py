@@ -6,6 +6,7 @@ it is silent the published values hold (KeySync reference implementation).
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from .errors import KeySyncError
 from .kind import AUDIO_PROJECTION, KINDS, LEARNED_MASK, UNET, Shapes, recognise, width
@@ -25,6 +27,10 @@ logger = logging.getLogger(__name__)
 PREFIXES = {"unet.": UNET, "learned_mask": LEARNED_MASK, "audio_projection.": AUDIO_PROJECTION}
 # What published and training files also hold and a stage does not need.
 IGNORED = ("first_stage_model.", "conditioner.embedders.0.", "loss_fn.", "model_ema.", "optimizer", "lr_scheduler")
+# ComfyUI's model save writes no metadata but its own: ours travels as JSON in the bytes of this tensor.
+EMBEDDED = "keysync.metadata"
+# That tensor, and the noise levels that ComfyUI writes beside the weights.
+SAVED_BY_COMFYUI = (EMBEDDED, "edm_vpred.")
 
 FORMAT_VERSION = 1
 IMPLEMENTATION = "https://github.com/keysync-comfyui/keysync"
@@ -110,10 +116,33 @@ def metadata_of(spec: StageSpec) -> dict[str, str]:
     }
 
 
+def embed(spec: StageSpec) -> Tensor:
+    """What `metadata_of` says of KeySync, as the tensor that goes under the name `EMBEDDED`."""
+    ours = {key: value for key, value in metadata_of(spec).items() if key.startswith("keysync.")}
+    return torch.tensor(list(json.dumps(ours).encode()), dtype=torch.uint8)
+
+
+def with_embedded(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
+    """A file's metadata and what `embed` put among its tensors; the file's own goes first.
+
+    Raises `KeySyncError` that names `path` for an embedded tensor that `embed` did not write.
+    """
+    if EMBEDDED not in tensors:
+        return dict(metadata)
+    tensor = tensors[EMBEDDED]
+    try:
+        embedded = json.loads(bytes(tensor.tolist())) if tensor.dtype == torch.uint8 and tensor.ndim == 1 else None
+    except ValueError:  # not JSON, or not text at all
+        embedded = None
+    if not isinstance(embedded, dict) or not all(isinstance(value, str) for value in embedded.values()):
+        raise KeySyncError(f"{path}: its tensor {EMBEDDED} is not KeySync's metadata: save the model again")
+    return {**embedded, **metadata}
+
+
 def unexpected(needed: Iterable[str], names: Iterable[str]) -> list[str]:
     """The names that a stage neither needs nor knows to ignore."""
     known = set(needed)
-    return [name for name in names if name not in known and not name.startswith(IGNORED)]
+    return [name for name in names if name not in known and not name.startswith((*IGNORED, *SAVED_BY_COMFYUI))]
 
 
 def _unet_config(path: str | Path, shapes: Shapes, published: UNetConfig) -> UNetConfig:

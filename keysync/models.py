@@ -6,37 +6,77 @@ Where a file is not given, a small untrained stand-in of the same architecture t
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from .checkpoint import load_stage
 from .errors import KeySyncError
-from .speech import SpeechEncoder, load_encoder
-from .stage import Stage
+from .generate import HostStage
+from .speech import SpeechEncoder, SpeechFeatures, load_encoder
+from .stage import Stage, StageSpec
 from .tiny import write_tiny_models
 from .vae import VAE, load_vae
 
+PIXELS_PER_LATENT = 8
 UNTRAINED = "untrained: the mouth region is noise"
+
+
+class HostVAE(Protocol):
+    """A VAE that a host program runs; the members are those of `VAE`."""
+
+    batch: int
+    downscale: int
+    source: str
+
+    @property
+    def encoder(self) -> object | None: ...
+
+    def encode(self, images: Tensor, /) -> Tensor: ...
+
+    def decode(self, latents: Tensor, /) -> Tensor: ...
+
+
+class HostSpeechEncoder(Protocol):
+    """A speech encoder that a host program runs; the members are those of `SpeechEncoder`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    def encode(self, waveform: Tensor, /) -> SpeechFeatures: ...
 
 
 @dataclass(frozen=True)
 class Models:
     """What a dub runs on; `origins` says for the report where each model came from."""
 
-    keyframe: Stage
-    interpolation: Stage
-    vae: VAE
-    encoders: dict[str, SpeechEncoder]
+    keyframe: Stage | HostStage
+    interpolation: Stage | HostStage
+    vae: VAE | HostVAE
+    encoders: Mapping[str, SpeechEncoder | HostSpeechEncoder]
     origins: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         first, second = self.keyframe.spec, self.interpolation.spec
         if first.latent_size != second.latent_size or first.window != second.window:
             raise KeySyncError(
-                f"the keyframe model works on {_working_size(first.latent_size, first.window)} but the interpolation "
-                f"model on {_working_size(second.latent_size, second.window)}: give two models that were trained together"
+                f"the keyframe model works on {_working_size(first)} but the interpolation model on "
+                f"{_working_size(second)}: give two models that were trained together (--keyframe-model, "
+                "--interpolation-model)"
+            )
+        if self.vae.encoder is None:
+            raise KeySyncError(f"{self.vae.source} holds only the VAE's decoder: give a whole one (--vae)")
+        if self.vae.downscale != PIXELS_PER_LATENT:
+            raise KeySyncError(
+                f"{self.vae.source} is a VAE of {self.vae.downscale} pixels a latent but the models want "
+                f"{PIXELS_PER_LATENT}: give the VAE of Stable Video Diffusion (--vae)"
             )
         for spec in (first, second):
             encoder = self.encoders.get(spec.speech_encoder)
@@ -54,9 +94,9 @@ class Models:
         return any(UNTRAINED in origin for origin in self.origins.values())
 
 
-def _working_size(latent_size: tuple[int, int], window: int) -> str:
-    height, width = latent_size
-    return f"{8 * width}x{8 * height} pixels in windows of {window}"
+def _working_size(spec: StageSpec) -> str:
+    height, width = spec.image_size
+    return f"{width}x{height} pixels in windows of {spec.window}"
 
 
 def load_models(
@@ -69,10 +109,12 @@ def load_models(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
 ) -> Models:
-    """Loads what is given and stands in for what is not. `dtype` is that of the two U-Nets; the rest works in float32.
+    """Loads what is given and stands in for what is not. `dtype` is that of the two U-Nets, else float16 on a GPU and
+    float32 on a CPU, which is slow at halves; the rest works in float32.
 
     Raises `KeySyncError` where a file is not what it is given as, or where two models do not fit together.
     """
+    dtype = dtype or (torch.float16 if torch.device(device).type == "cuda" else torch.float32)
     given = {"keyframe": keyframe, "interpolation": interpolation, "vae": vae, "hubert": hubert, "wavlm": wavlm}
     origins = {name: str(path) if path else f"stand-in, {UNTRAINED}" for name, path in given.items()}
     with tempfile.TemporaryDirectory(prefix="keysync-tiny-") as folder:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +15,18 @@ from .errors import KeySyncError
 
 DUBBED = "dubbed"
 PASSED_THROUGH = "passed through"
+
+
+def check_report(path: Path, others: Iterable[Path]) -> None:
+    """Raises `KeySyncError` unless a report can be written there; `others` are the files of the job, to be kept."""
+    if path.is_dir():
+        raise KeySyncError(f"cannot write the report {path}: it is a folder; choose another --report")
+    if not path.parent.is_dir():
+        raise KeySyncError(f"cannot write the report {path}: there is no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise KeySyncError(f"cannot write the report {path}: {path.parent} is read-only; choose another --report")
+    if path.resolve() in {other.resolve() for other in others}:
+        raise KeySyncError(f"cannot write the report {path}: it is another file of this job; choose another --report")
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ THUMBNAIL = (36, 64)
 # Change of a frame against the one before: mean colour difference plus half the histogram distance, both 0..1. Hard
 # cuts measure 0.18 and more, hands and heads in motion up to 0.09.
 LEAST_CHANGE = 0.12
-# A cut also stands out from the motion just before it: a fast pan changes every frame as much.
-TIMES_RECENT = 3.0
+# A cut also stands out from the motion before it: of the last frames (median), and of the very last. A fast pan changes
+# every frame about as much as the one before; the end of a camera's flash as much as its start.
+TIMES_RECENT, TIMES_LAST = 3.0, 2.0
 RECENT = 8
 
 
@@ -36,7 +37,8 @@ class ShotCounter:
             difference = float(np.abs(picture - self._last[0]).mean())
             change = difference + float(np.abs(histogram - self._last[1]).sum()) / 4
             usual = float(np.median(self._recent)) if self._recent else 0.0
-            self._shot += change > max(LEAST_CHANGE, TIMES_RECENT * usual)
+            last = self._recent[-1] if self._recent else 0.0
+            self._shot += change > max(LEAST_CHANGE, TIMES_RECENT * usual, TIMES_LAST * last)
             self._recent.append(change)
         self._last = picture, histogram
         return self._shot

@@ -29,6 +29,16 @@ class StageSpec:
     window: int = 14
     speech_encoder: str = "hubert"
 
+    def __post_init__(self) -> None:
+        """Raises `KeySyncError` for a latent size that the U-Net cannot halve from level to level."""
+        step = 2 ** (len(self.unet.channel_mult) - 1)
+        if any(side % step for side in self.latent_size):
+            height, width = self.latent_size
+            raise KeySyncError(
+                f"the latent size of the {self.name} model is {height}x{width}: height and width must be multiples of "
+                f"{step} for a network of {len(self.unet.channel_mult)} levels"
+            )
+
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width of the crops in pixels."""

@@ -59,10 +59,10 @@ def _write_vae(folder: Path) -> Path:
     from diffusers import AutoencoderKLTemporalDecoder
 
     vae = AutoencoderKLTemporalDecoder(
-        down_block_types=("DownEncoderBlock2D",) * 4, block_out_channels=(32,) * 4, layers_per_block=1
+        down_block_types=("DownEncoderBlock2D",) * 4, block_out_channels=(32,) * 4, layers_per_block=2
     )
     vae.save_config(folder)
-    save_model(vae, folder / "diffusion_pytorch_model.safetensors")
+    save_model(vae, str(folder / "diffusion_pytorch_model.safetensors"))
     return folder
 
 
@@ -72,10 +72,10 @@ def _write_encoder(folder: Path, kind: str) -> Path:
     config = getattr(transformers, f"{kind}Config")(
         hidden_size=AUDIO_CHANNELS,
         num_hidden_layers=2,
-        num_attention_heads=2,
+        num_attention_heads=1,
         intermediate_size=64,
         conv_dim=(16,) * 7,
     )
     config.save_pretrained(folder)
-    save_model(getattr(transformers, f"{kind}Model")(config), folder / "model.safetensors")
+    save_model(getattr(transformers, f"{kind}Model")(config), str(folder / "model.safetensors"))
     return folder

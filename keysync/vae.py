@@ -7,6 +7,7 @@ network is diffusers' `AutoencoderKLTemporalDecoder`; encoder and decoder may co
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import KeySyncError
-from .kind import KINDS, recognise
+from .kind import KINDS, Shapes, recognise
 from .stage import SCALE_FACTOR
 from .vae_layout import Widths, part_of, widths_of
 from .weights import read_tensors, shapes_of
@@ -100,7 +101,31 @@ def load_vae(
     `decoder_from` takes the decoder from another file, such as a KeySync checkpoint. The original runs in float32.
     Raises `KeySyncError` for a file that holds no such VAE, and for missing or misshapen tensors.
     """
-    file = _weight_file(Path(path))
+    weights = read_vae(path, decoder_from=decoder_from)
+    decoder = _filled(weights.decoder_file, "decoder", _network(weights.widths).decoder, weights.decoder)
+    encoder = _encoder(weights) if weights.encoder else None
+    return VAE(encoder, decoder, weights.widths, str(weights.file)).to(device=device, dtype=dtype).eval()
+
+
+@dataclass(frozen=True)
+class VAEWeights:
+    """What a VAE is filled with: tensors of each part by diffusers' names, and the widths that the decoder tells.
+
+    `encoder` and `quant_conv`, what makes moments of its output, are empty where the file does not hold them: Stable
+    Video Diffusion's own file has folded the latter into the encoder.
+    """
+
+    file: Path
+    encoder: dict[str, Tensor]
+    quant_conv: dict[str, Tensor]
+    decoder_file: Path
+    decoder: dict[str, Tensor]
+    widths: Widths
+
+
+def read_vae(path: str | Path, *, decoder_from: str | Path | None = None) -> VAEWeights:
+    """Reads what `load_vae` makes a VAE of. Raises `KeySyncError` for a file that holds none."""
+    file = weight_file(Path(path))
     tensors, _ = read_tensors(file)
     encoder = part_of(tensors, "encoder")
     decoder = part_of(tensors, "decoder")
@@ -111,17 +136,21 @@ def load_vae(
         )
     decoder_file = file
     if decoder_from is not None:
-        decoder_file = _weight_file(Path(decoder_from))
+        decoder_file = weight_file(Path(decoder_from))
         decoder = part_of(read_tensors(decoder_file)[0], "decoder")
     if not any("temporal_res_block" in name for name in decoder):
         what = "a VAE for single images" if decoder else "no VAE decoder"
         raise KeySyncError(f"{decoder_file} holds {what}: the temporal decoder of Stable Video Diffusion was wanted")
-    decoding, widths = _decoder(decoder_file, decoder)
-    encoding = _encoder(file, encoder, part_of(tensors, "quant_conv"), widths) if encoder else None
-    return VAE(encoding, decoding, widths, str(file)).to(device=device, dtype=dtype).eval()
+    widths = _checked_widths(decoder_file, decoder)
+    if encoder and len(_checked_widths(file, encoder).channels) != len(widths.channels):
+        raise KeySyncError(
+            f"{file}: its encoder has {len(widths_of(shapes_of(encoder)).channels)} levels but the decoder "
+            f"{len(widths.channels)}: give two that belong together"
+        )
+    return VAEWeights(file, encoder, part_of(tensors, "quant_conv"), decoder_file, decoder, widths)
 
 
-def _weight_file(path: Path) -> Path:
+def weight_file(path: Path) -> Path:
     """The file to read: itself, or the one in a folder of diffusers' layout."""
     if not path.is_dir():
         return path
@@ -133,35 +162,30 @@ def _weight_file(path: Path) -> Path:
     return found
 
 
-def _decoder(path: Path, tensors: Mapping[str, Tensor]) -> tuple[nn.Module, Widths]:
+def _checked_widths(path: Path, tensors: Mapping[str, Tensor]) -> Widths:
     widths = widths_of(shapes_of(tensors))
-    return _filled(path, "decoder", _network(path, widths).decoder, tensors), widths
-
-
-def _encoder(path: Path, tensors: Mapping[str, Tensor], quant: Mapping[str, Tensor], decoder: Widths) -> nn.Module:
-    """The encoder and what makes moments of its output; Stable Video Diffusion's own file has folded the latter in."""
-    widths = widths_of(shapes_of(tensors))
-    if len(widths.channels) != len(decoder.channels):
-        raise KeySyncError(
-            f"{path}: its encoder has {len(widths.channels)} levels but the decoder {len(decoder.channels)}: "
-            "give two that belong together"
-        )
-    network = _network(path, widths)
-    encoder = _filled(path, "encoder", network.encoder, tensors)
-    return nn.Sequential(encoder, _filled(path, "quant_conv", network.quant_conv, quant)) if quant else encoder
-
-
-def _network(path: Path, widths: Widths) -> Any:
-    """diffusers' network of these widths, without weights."""
-    try:
-        from diffusers import AutoencoderKLTemporalDecoder
-    except ImportError as error:
-        raise KeySyncError("the VAE needs diffusers, which is not installed: pip install diffusers") from error
     if not widths.channels or widths.blocks < 1 or any(width < 1 or width % NORM_GROUPS for width in widths.channels):
         raise KeySyncError(
             f"{path}: its VAE is {widths.channels} channels wide in {widths.blocks} blocks a level: "
             f"multiples of {NORM_GROUPS} and at least one block were wanted"
         )
+    return widths
+
+
+def _encoder(weights: VAEWeights) -> nn.Module:
+    network = _network(widths_of(shapes_of(weights.encoder)))
+    encoder = _filled(weights.file, "encoder", network.encoder, weights.encoder)
+    if not weights.quant_conv:
+        return encoder
+    return nn.Sequential(encoder, _filled(weights.file, "quant_conv", network.quant_conv, weights.quant_conv))
+
+
+def _network(widths: Widths) -> Any:
+    """diffusers' network of these widths, without weights."""
+    try:
+        from diffusers import AutoencoderKLTemporalDecoder
+    except ImportError as error:
+        raise KeySyncError("the VAE needs diffusers, which is not installed: pip install diffusers") from error
     with torch.device("meta"):
         return AutoencoderKLTemporalDecoder(
             down_block_types=("DownEncoderBlock2D",) * len(widths.channels),
@@ -171,18 +195,22 @@ def _network(path: Path, widths: Widths) -> Any:
         )
 
 
-def _filled(path: Path, part: str, network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """The network with these weights, which must be exactly its own."""
-    needed = shapes_of(network.state_dict())
+def check_part(path: Path, part: str, needed: Shapes, held: Shapes) -> None:
+    """Raises `KeySyncError` unless a file holds exactly what the network's part ("encoder" ...) needs."""
     for problem, names in {
-        "missing": [name for name in needed if name not in tensors],
-        "misshapen": [name for name in needed if name in tensors and tuple(tensors[name].shape) != needed[name]],
-        "unknown": [name for name in tensors if name not in needed],
+        "missing": [name for name in needed if name not in held],
+        "misshapen": [name for name in needed if name in held and held[name] != needed[name]],
+        "unknown": [name for name in held if name not in needed],
     }.items():
         if names:
             raise KeySyncError(
                 f"{path} does not hold a whole VAE {part}: {len(names)} {problem}, first {part}.{names[0]}"
             )
+
+
+def _filled(path: Path, part: str, network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """The network with these weights, which must be exactly its own."""
+    check_part(path, part, shapes_of(network.state_dict()), shapes_of(tensors))
     # Copied: a mapped tensor would change or vanish with its file.
     network.load_state_dict(
         {name: tensor.to(torch.float32, copy=True) for name, tensor in tensors.items()}, assign=True

@@ -61,13 +61,18 @@ def widths_of(shapes: Shapes) -> Widths:
     return Widths(tuple(channels if encoder else reversed(channels)), blocks if encoder else blocks - 1)
 
 
+def diffusers_names(names: Iterable[str]) -> dict[str, str]:
+    """sgm's names of a whole encoder, decoder or both, without prefix, each with diffusers' name."""
+    names = list(names)
+    top = _last(names, r"decoder\.up\.(\d+)\.")
+    return {name: _diffusers_name(name, top) for name in names}
+
+
 def _from_sgm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    top = _last(tensors, r"decoder\.up\.(\d+)\.")
     renamed = {}
-    for name, tensor in tensors.items():
-        ours = _diffusers_name(name, top)
-        linear = ".attentions." in ours and tensor.ndim == 4
-        renamed[ours] = tensor[:, :, 0, 0] if linear else tensor
+    for name, ours in diffusers_names(tensors).items():
+        linear = ".attentions." in ours and tensors[name].ndim == 4
+        renamed[ours] = tensors[name][:, :, 0, 0] if linear else tensors[name]
     return renamed
 
 

@@ -28,14 +28,14 @@ class Colours:
     transfer: int = 2
 
     @staticmethod
-    def of(frame: VideoFrame) -> Colours:
-        """The colours of a decoded frame; RGB has no matrix, so it is given that of BT.709 for the way back."""
+    def of(stream: VideoStream, frame: VideoFrame) -> Colours:
+        """The colours of a track's decoded frame; RGB has no matrix, so it is given that of BT.709 for the way back."""
         matrix, range_ = int(frame.colorspace), int(frame.color_range)
         if frame.format.is_rgb:
             matrix, range_ = BT709.matrix, BT709.range
         elif frame.format.name.startswith("yuvj"):
             range_ = FULL_RANGE
-        return Colours(matrix, range_, int(frame.color_primaries), int(frame.color_trc))
+        return Colours(matrix, range_, int(stream.color_primaries), int(stream.color_trc))
 
 
 BT709 = Colours(matrix=1, range=LIMITED_RANGE, primaries=1, transfer=1)
@@ -135,7 +135,7 @@ def read_info(path: Path, container: InputContainer, stream: VideoStream, first:
         rate=rate,
         rotation=int(first.rotation),
         pixel_aspect=pixel_aspect,
-        colours=Colours.of(first),
+        colours=Colours.of(stream, first),
         bits=first.format.components[0].bits,
         duration_seconds=seconds,
         frame_count=stream.frames or round(seconds * rate),

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from keysync.models import Models, load_models
+from keysync.tiny import write_tiny_models
+
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,3 +23,15 @@ def media() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real clips at {folder}: set KEYSYNC_MEDIA to a folder that holds them")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The five untrained models as files: keyframe, interpolation, vae, hubert, wavlm."""
+    return write_tiny_models(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def models() -> Models:
+    """The five untrained models, loaded."""
+    return load_models()

@@ -19,7 +19,17 @@ from torch import Tensor
 
 from keysync.checkpoint import PREFIXES, convert, describe, load_stage, read_tensors, save_stage
 from keysync.errors import KeySyncError
-from keysync.layout import check, needed_shapes, on_meta, published_names, spec_of
+from keysync.layout import (
+    EMBEDDED,
+    check,
+    embed,
+    needed_shapes,
+    on_meta,
+    published_names,
+    spec_of,
+    unexpected,
+    with_embedded,
+)
 from keysync.stage import STAGES, Stage, StageSpec
 
 PUBLISHED = json.loads((Path(__file__).parent / "data" / "published_keys.json").read_text())
@@ -479,6 +489,34 @@ def test_bad_metadata(key: str, value: str, message: str, keyframe: Stage, tmp_p
 # What it says of a file
 
 
+def test_metadata_among_the_tensors(keyframe: Stage, weights: dict[str, Tensor]) -> None:
+    """As ComfyUI's model save needs it: what no shape tells comes back, and the file's own metadata goes first."""
+    tensors = {**weights, EMBEDDED: embed(keyframe.spec), "edm_vpred.sigma_max": torch.tensor(700.0)}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    assert spec_of("saved", shapes, with_embedded("saved", tensors, {})) == keyframe.spec
+    own = with_embedded("saved", tensors, {"keysync.window": "9", "prompt": "{}"})
+    assert spec_of("saved", shapes, own) == replace(keyframe.spec, window=9)
+    assert own["prompt"] == "{}"
+    assert with_embedded("saved", weights, {"prompt": "{}"}) == {"prompt": "{}"}
+    assert unexpected(weights, tensors) == []
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(3),
+        torch.zeros(1, 2, dtype=torch.uint8),
+        torch.zeros(0, dtype=torch.uint8),
+        torch.full((3,), 255, dtype=torch.uint8),
+        torch.tensor(list(b"[1]"), dtype=torch.uint8),
+        torch.tensor(list(b'{"keysync.window": 9}'), dtype=torch.uint8),
+    ],
+)
+def test_a_tensor_that_is_no_metadata(tensor: Tensor) -> None:
+    with pytest.raises(KeySyncError, match=r"^saved: its tensor keysync\.metadata is not KeySync's metadata: save the"):
+        with_embedded("saved", {EMBEDDED: tensor}, {})
+
+
 def test_describe_a_stage(keyframe: Stage, tmp_path: Path) -> None:
     path = tmp_path / "stage.safetensors"
     save_stage(keyframe, path, dtype=torch.float16, extra_metadata={"keysync.untrained": "true"})
@@ -507,3 +545,13 @@ def test_describe_what_cannot_be_loaded(weights: dict[str, Tensor], tmp_path: Pa
     save_file({**weights, "stray": torch.zeros(1)}, target, {"keysync.head_dim": "16"})
     assert describe(target).unexpected == ("stray",)
     assert not describe(target).untrained
+
+
+def test_metadata_among_the_tensors_is_read(keyframe: Stage, weights: dict[str, Tensor], tmp_path: Path) -> None:
+    """ComfyUI's Save Model writes no metadata of ours, so it travels as a tensor."""
+    saved = tmp_path / "saved.safetensors"
+    save_file({**weights, EMBEDDED: embed(keyframe.spec)}, saved)
+    assert load_stage(saved).spec == keyframe.spec
+    assert describe(saved).stage["speech_encoder"] == "wavlm"
+    convert(saved, tmp_path / "converted.safetensors")
+    assert load_stage(tmp_path / "converted.safetensors").spec == keyframe.spec

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from keysync import face_alignment_detector
+from keysync.demo import PORTRAIT
 from keysync.errors import KeySyncError
 from keysync.face import Face, overlap
 from keysync.landmarks import DETECTORS, Detector, make_detector, read_landmarks_file, write_landmarks_file
@@ -33,8 +35,8 @@ def mediapipe() -> Iterator[Detector]:
 
 @pytest.fixture(scope="module")
 def portrait() -> np.ndarray:
-    data = pytest.importorskip("skimage.data", reason="scikit-image, which carries the portrait, is not installed")
-    return data.astronaut()
+    with Image.open(PORTRAIT) as file:
+        return np.asarray(file.convert("RGB"))
 
 
 def test_the_mesh_table_names_68_different_points_of_the_mesh() -> None:
@@ -254,6 +256,7 @@ GOOD: dict[str, Any] = {"fps": 25, "size": [320, 240], "frames": [None, [[1, 2.5
         ),
         (json.dumps(GOOD | {"frames": [[[1, 2, 3]] * 68]}), "frame 0 of the landmarks"),
         (json.dumps(GOOD | {"frames": [[[1, float("nan")]] * 68]}), "frame 0 of the landmarks"),
+        (json.dumps(GOOD | {"frames": [[[1, 10**400]] * 68]}), "frame 0 of the landmarks"),
         (json.dumps(GOOD | {"frames": [5]}), "frame 0 of the landmarks"),
     ],
 )

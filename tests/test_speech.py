@@ -358,3 +358,10 @@ def test_without_transformers(folders: dict[str, Path], monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(KeySyncError, match="speech encoders need transformers: pip install transformers"):
         load_encoder("hubert", folders["hubert"])
+
+
+def test_wavlm_s_position_bias_is_transformers_own(encoders: dict[str, SpeechEncoder]) -> None:
+    attention = encoders["wavlm"].model.encoder.layers[0].attention
+    for queries, keys in ((1, 1), (5, 5), (700, 700), (3, 1900)):
+        theirs = type(attention).compute_bias(attention, queries, keys)
+        assert torch.equal(attention.compute_bias(queries, keys), theirs)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from keysync.errors import KeySyncError
 from keysync.face import Face
@@ -150,10 +151,13 @@ def test_given_landmarks_are_used_as_they_stand() -> None:
 
 
 def test_a_pan_is_no_cut() -> None:
-    wide = np.kron(np.random.default_rng(3).integers(0, 256, (12, 60, 3)), np.ones((15, 15, 1))).astype(np.uint8)
-    corners = np.cumsum(np.minimum(np.arange(45), 14)).tolist()
+    blobs = np.random.default_rng(3).integers(0, 256, (4, 40, 3), dtype=np.uint8)
+    wide = np.asarray(Image.fromarray(blobs).resize((2400, 240), Image.Resampling.BICUBIC))
+    corners = np.cumsum(np.minimum(2 * np.arange(60), 36)).tolist()
     counter = ShotCounter()
     assert {counter.add(wide[:, corner : corner + 320]) for corner in corners} == {0}
+    jump = ShotCounter()
+    assert [jump.add(wide[:, corner : corner + 320]) for corner in (0, 2, 4, 800, 802)] == [0, 0, 0, 1, 1]
 
 
 def test_two_cuts_a_few_frames_apart_are_both_seen() -> None:

@@ -15,6 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from keysync.checkpoint import load_stage
+from keysync.stage import Stage
+
 SHIPPED = Path(__file__).resolve().parent.parent / "data" / "golden"
 
 
@@ -47,6 +50,17 @@ class Golden:
 @pytest.fixture(scope="session")
 def golden() -> Golden:
     return Golden(Path(os.environ.get("KEYSYNC_GOLDEN") or SHIPPED))
+
+
+@pytest.fixture(scope="session")
+def stages(golden: Golden) -> dict[str, Stage]:
+    """Both stages by name, in float32. They are shared: a test that changes one changes it back."""
+    return {
+        name: load_stage(
+            golden.path(f"{name}_checkpoint.safetensors"), head_dim=golden.head_dim(name), dtype=torch.float32
+        )
+        for name in ("keyframe", "interpolation")
+    }
 
 
 def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> float:

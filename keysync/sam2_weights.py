@@ -1,0 +1,235 @@
+"""Weights of SAM 2: files of its authors or of transformers in, transformers' `Sam2VideoModel` out.
+
+Both layouts hold the same tensors one to one, but for four point embeddings (1, c) that are one (4, c) in transformers,
+and one positional matrix (2, c / 2) that transformers holds twice. Names are compared one by one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import KeySyncError
+from .kind import KINDS, recognise
+from .weights import read_tensors, shapes_of
+
+# Where the layouts put the backbone's position embedding (1, width, side, side).
+OFFICIAL = "image_encoder.trunk."
+TRANSFORMERS = "vision_encoder.backbone."
+
+POINTS = "prompt_encoder.point_embed.weight"
+# What SAM 2.1 has and SAM 2 has not, in both layouts.
+NEWER = {"no_obj_embed_spatial", "occlusion_spatial_embedding_parameter"}
+# The positional matrix, under its two names in transformers; a file may lack one.
+TWINS = ("shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding")
+
+# transformers' names to those of SAM 2's authors, in the order they are applied.
+RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+    (rf"^({'|'.join(map(re.escape, TWINS))})$", "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
+    (r"^prompt_encoder\.", "sam_prompt_encoder."),
+    (r"\.mask_embed\.conv1\.", ".mask_downscaling.0."),
+    (r"\.mask_embed\.layer_norm1\.", ".mask_downscaling.1."),
+    (r"\.mask_embed\.conv2\.", ".mask_downscaling.3."),
+    (r"\.mask_embed\.layer_norm2\.", ".mask_downscaling.4."),
+    (r"\.mask_embed\.conv3\.", ".mask_downscaling.6."),
+    (r"^mask_decoder\.", "sam_mask_decoder."),
+    (r"\.upscale_conv1\.", ".output_upscaling.0."),
+    (r"\.upscale_layer_norm\.", ".output_upscaling.1."),
+    (r"\.upscale_conv2\.", ".output_upscaling.3."),
+    (rf"^{re.escape(TRANSFORMERS)}", OFFICIAL),
+    (r"\.patch_embed\.projection\.", ".patch_embed.proj."),
+    (r"^vision_encoder\.neck\.convs\.(\d+)\.", r"image_encoder.neck.convs.\1.conv."),
+    (r"\.mask_downsampler\.layers\.(\d+)\.conv\.", lambda match: f".mask_downsampler.encoder.{3 * int(match[1])}."),
+    (
+        r"\.mask_downsampler\.layers\.(\d+)\.layer_norm\.",
+        lambda match: f".mask_downsampler.encoder.{3 * int(match[1]) + 1}.",
+    ),
+    (r"\.mask_downsampler\.final_conv\.", ".mask_downsampler.encoder.12."),
+    (r"^memory_encoder\.projection\.", "memory_encoder.out_proj."),
+    (r"\.feature_projection\.", ".pix_feat_proj."),
+    (r"\.memory_fuser\.", ".fuser."),
+    (r"\.depthwise_conv\.", ".dwconv."),
+    (r"\.pointwise_conv(\d)\.", r".pwconv\1."),
+    (r"\.scale$", ".gamma"),
+    (r"^object_pointer_proj\.", "obj_ptr_proj."),
+    (r"^no_object_pointer$", "no_obj_ptr"),
+    (r"^no_memory_embedding$", "no_mem_embed"),
+    (r"^no_memory_positional_encoding$", "no_mem_pos_enc"),
+    (r"^memory_temporal_positional_encoding$", "maskmem_tpos_enc"),
+    (r"^occlusion_spatial_embedding_parameter$", "no_obj_embed_spatial"),
+    (r"^temporal_positional_encoding_projection_layer\.", "obj_ptr_tpos_proj."),
+    # Perceptrons of two layers, then those of three.
+    (r"\.mlp\.proj_out\.", ".mlp.layers.1."),
+    (r"(_head|_proj|_mlps\.\d+)\.layers\.0\.", r"\1.layers.1."),
+    (r"\.proj_out\.", ".layers.2."),
+    (r"\.proj_in\.", ".layers.0."),
+    (r"\.layer_norm", ".norm"),
+    (r"\.o_proj\.", ".out_proj."),
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the shapes of a published backbone do not tell; windows and background in tokens."""
+
+    heads: int
+    blocks: tuple[int, int, int, int]
+    global_blocks: tuple[int, int, int]
+    windows: tuple[int, int, int, int] = (8, 4, 14, 7)
+    background: int = 7
+
+
+# The published sizes by their width and number of blocks: tiny, small, base+ and large, of SAM 2 and 2.1 alike.
+SIZES = {
+    (96, 12): Size(1, (1, 2, 7, 2), (5, 7, 9)),
+    (96, 16): Size(1, (1, 2, 11, 2), (7, 10, 13)),
+    (112, 24): Size(2, (2, 3, 16, 3), (12, 16, 20), background=14),
+    (144, 48): Size(2, (2, 6, 36, 4), (23, 33, 43), windows=(8, 4, 16, 8)),
+}
+
+
+def load_sam2(path: str | Path) -> Any:
+    """SAM 2 of a file in either layout: a `Sam2VideoModel` on the CPU in float32, in evaluation mode.
+
+    A model of another than the published sizes needs its config.json beside it, or in the file's metadata.
+    Raises `KeySyncError` for another kind of file, missing or misshapen tensors, and a transformers that is too old.
+    """
+    path = Path(path)
+    tensors, metadata = read_tensors(path)
+    model = _build(path, _settings(path, tensors, metadata))
+    weights = {}
+    needed = model.state_dict()
+    sources = {name: _sources(name, tensors) for name in needed}
+    _compare_names(path, sources, tensors)
+    for name, tensor in needed.items():
+        # Copied: a mapped tensor would change or vanish with its file.
+        weights[name] = torch.cat([tensors[source] for source in sources[name]]).float()
+        if weights[name].shape != tensor.shape:
+            raise KeySyncError(
+                f"{path}: {sources[name][0]} makes {tuple(weights[name].shape)}, {tuple(tensor.shape)} was wanted: "
+                "put the config.json it came with beside it"
+            )
+    model.load_state_dict(weights, assign=True)
+    return model.requires_grad_(False).eval()
+
+
+def official_names(name: str) -> list[str]:
+    """What SAM 2's authors call a tensor of transformers: one name, or four for the point embeddings."""
+    if name == POINTS:
+        return [f"sam_prompt_encoder.point_embeddings.{point}.weight" for point in range(4)]
+    for pattern, replacement in RULES:
+        name = re.sub(pattern, replacement, name)
+    return [name]
+
+
+def import_transformers() -> Any:
+    """transformers, if it can track frame by frame; raises `KeySyncError` with what installs it."""
+    install = 'pip install "keysync[sam2]"'
+    try:
+        import transformers
+    except ImportError as error:
+        raise KeySyncError(f"SAM 2 needs transformers: {install}") from error
+    if tuple(int(part) for part in transformers.__version__.split(".")[:2]) < (4, 57):
+        raise KeySyncError(f"SAM 2 needs transformers 4.57 and {transformers.__version__} is installed: {install}")
+    return transformers
+
+
+def published_settings(width: int, depth: int, *, newer: bool = True) -> dict[str, Any]:
+    """The settings, in transformers' words, of a published size; `newer` is SAM 2.1."""
+    size = SIZES[width, depth]
+    widths = [width * 2**stage for stage in range(4)]
+    backbone = {
+        "model_type": "sam2_hiera_det_model",
+        "hidden_size": width,
+        "num_attention_heads": size.heads,
+        "embed_dim_per_stage": widths,
+        "num_attention_heads_per_stage": [size.heads * 2**stage for stage in range(4)],
+        "blocks_per_stage": list(size.blocks),
+        "global_attention_blocks": list(size.global_blocks),
+        "window_size_per_stage": list(size.windows),
+        "window_positional_embedding_background_size": [size.background, size.background],
+    }
+    vision = {
+        "model_type": "sam2_vision_model",
+        "backbone_config": backbone,
+        "backbone_channel_list": widths[::-1],
+    }
+    return {
+        "vision_config": vision,
+        "enable_temporal_pos_encoding_for_object_pointers": newer,
+        "enable_occlusion_spatial_embedding": newer,
+    }
+
+
+def _settings(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Any]:
+    prefix = OFFICIAL if f"{OFFICIAL}pos_embed" in tensors else TRANSFORMERS
+    shapes = shapes_of(tensors)
+    shape = shapes.get(f"{prefix}pos_embed", ())
+    if len(shape) != 4:
+        kind, sign = recognise(shapes)
+        raise KeySyncError(f"{path} is {KINDS[kind]} ({sign}): a SAM 2 model was wanted")
+    blocks = {match[1] for name in tensors if (match := re.match(rf"{re.escape(prefix)}blocks\.(\d+)\.", name))}
+    width, depth = shape[1], len(blocks)
+    if (width, depth) in SIZES:
+        return published_settings(width, depth, newer=not NEWER.isdisjoint(tensors))
+    beside = path.with_name("config.json")
+    if "config" not in metadata and not beside.is_file():
+        raise KeySyncError(
+            f"{path} is {width} wide with {depth} blocks, none of SAM 2's published sizes: "
+            "put the config.json it came with beside it"
+        )
+    text = metadata.get("config") or beside.read_text(encoding="utf-8", errors="replace")
+    try:
+        settings = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise KeySyncError(f"the config.json of {path} is not JSON ({error}): copy or download it again") from error
+    if not isinstance(settings, dict):
+        raise KeySyncError(f"the config.json of {path} holds no settings: a JSON object was wanted")
+    return settings
+
+
+def _build(path: Path, settings: dict[str, Any]) -> Any:
+    """The model without its weights."""
+    transformers = import_transformers()
+    try:
+        config = transformers.Sam2VideoConfig.from_dict(settings)
+        with torch.device("meta"):
+            model = transformers.Sam2VideoModel(config)
+        # It computes a table of positions that no file holds.
+        model.memory_attention = type(model.memory_attention)(config)
+    except Exception as error:  # transformers answers a wrong setting in many ways
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise KeySyncError(
+            f"the settings of {path} make no model ({reason}): put the config.json it came with beside it"
+        ) from error
+    return model
+
+
+def _sources(name: str, tensors: Mapping[str, Tensor]) -> list[str]:
+    """The tensors of the file that make one of transformers'."""
+    if f"{OFFICIAL}pos_embed" in tensors:
+        return official_names(name)
+    if name in TWINS and name not in tensors:
+        return [twin for twin in TWINS if twin != name]
+    return [name]
+
+
+def _compare_names(path: Path, sources: Mapping[str, list[str]], tensors: Mapping[str, Tensor]) -> None:
+    wanted = {source for names in sources.values() for source in names}
+    missing = sorted(wanted - tensors.keys())
+    if missing:
+        raise KeySyncError(f"{path} lacks {_first(missing)}: the whole model was wanted, with its memory")
+    unknown = sorted(tensors.keys() - wanted)
+    if unknown:
+        raise KeySyncError(f"{path} also holds {_first(unknown)}: a SAM 2 model alone was wanted")
+
+
+def _first(names: list[str]) -> str:
+    return names[0] + (f" and {len(names) - 1} more tensors" if len(names) > 1 else "")

@@ -1,0 +1,137 @@
+"""Small videos, speech and landmarks that tests make, and cheap stand-ins for the network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from keysync.generate import Sampling
+from keysync.media import PictureFormat, VideoReader, VideoWriter
+
+from .test_audio import tones, write_sound
+
+Frame = NDArray[np.uint8]
+WIDTH, HEIGHT = 96, 80
+
+
+def picture(number: int, shot: int = 0, width: int = WIDTH, height: int = HEIGHT) -> Frame:
+    """A textured picture that moves a little from frame to frame; shots look wholly different."""
+    y, x = np.mgrid[:height, :width].astype(float)
+    planes = [np.sin((x + number) / 9 + k) * np.cos(y / (7 + k)) for k in range(3)]
+    light = 60 if shot % 2 == 0 else 190
+    return (light + 40 * np.stack(planes, -1) + 10 * np.eye(3)[shot % 3]).clip(0, 255).astype(np.uint8)
+
+
+def write_video(
+    path: Path,
+    frames: Iterable[Frame],
+    *,
+    rate: Fraction = Fraction(25),
+    pts: Sequence[int] | None = None,
+    time_base: Fraction | None = None,
+    lossless: bool = False,
+) -> Path:
+    """A video without sound; timestamps 0, 1, 2, ... of one frame each unless given."""
+    frames = list(frames)
+    height, width = frames[0].shape[:2]
+    like = PictureFormat(width, height, time_base or 1 / rate, rate)
+    with VideoWriter(path, like, lossless=lossless) as writer:
+        for frame, stamp in zip(frames, pts or range(len(frames)), strict=True):
+            writer.write(frame, stamp)
+    return path
+
+
+def write_speech(path: Path, seconds: float, rate: int = 16_000) -> Path:
+    return write_sound(path, tones(seconds, rate), rate, "pcm_s16le")
+
+
+def write_landmarks(
+    path: Path, points: Sequence[NDArray[np.float32] | None], size: tuple[int, int] = (WIDTH, HEIGHT)
+) -> Path:
+    """A landmarks file; `size` is (width, height)."""
+    frames = [None if face is None else face.tolist() for face in points]
+    path.write_text(json.dumps({"fps": 25.0, "size": size, "frames": frames}))
+    return path
+
+
+def read_frames(path: Path) -> list[Frame]:
+    return [frame for _, frame in VideoReader(path).frames()]
+
+
+class Quiet:
+    """Progress that only counts."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, list[Any]] = {"": [None, 0]}
+        self._current = ""
+
+    def begin(self, what: str, total: int | None) -> None:
+        self.parts[what] = [total, 0]
+        self._current = what
+
+    def step(self, count: int = 1) -> None:
+        self.parts[self._current][1] += count
+
+    def end(self) -> None:
+        pass
+
+
+@dataclass
+class CheapStages:
+    """Stands in for `sample_keyframes` and `interpolate`: numbers that depend on all that the stages are given."""
+
+    identities: list[Tensor] = field(default_factory=list)
+
+    def keyframes(self, _: Any, features: Tensor, identity: Tensor, *rest: Any) -> Tensor:
+        self.identities.append(identity)
+        return _mixed(features, identity.expand(len(features), 1, -1, -1, -1), *rest)
+
+    def windows(self, _: Any, features: Tensor, keyframes: Tensor, *rest: Any) -> Tensor:
+        latents = _mixed(features, keyframes.sum(1, keepdim=True), *rest)
+        latents[:, [0, -1]] = keyframes
+        return latents
+
+    def install(self, monkeypatch: Any) -> CheapStages:
+        monkeypatch.setattr("keysync.clip.sample_keyframes", self.keyframes)
+        monkeypatch.setattr("keysync.clip.interpolate", self.windows)
+        return self
+
+
+def _mixed(
+    features: Tensor,
+    reference: Tensor,
+    known: Tensor,
+    mask: Tensor,
+    noise: Tensor,
+    sampling: Sampling,
+    on_step: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Each frame of a window by itself, but for the window's mean: known outside the mask, a blend of all within."""
+    spoken = features.mean((2, 3))[..., None, None, None]
+    made = 0.2 * noise + 0.3 * reference + spoken + 0.1 * known.mean((1, 2, 3, 4), keepdim=True)
+    if on_step is not None:
+        on_step(len(known) * sampling.network_evaluations)
+    return torch.where(mask > 0, made, known)
+
+
+class CheapVAE:
+    """Stands in for the VAE: a latent is the mean of its 8 x 8 pixels, and they are it."""
+
+    batch, downscale, encoder, source = 16, 8, "none", "cheap"
+
+    def encode(self, images: Tensor) -> Tensor:
+        means = F.avg_pool2d(images.movedim(-1, 1), 8)
+        return torch.cat((means, means[:, :1]), 1)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return F.interpolate(latents[:, :3].clamp(0, 1), scale_factor=8.0, mode="nearest").movedim(1, -1)

@@ -1,0 +1,65 @@
+"""Small stages of random weights and inputs for them; no size is a published one, and no two sizes are equal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from keysync.stage import LATENT_CHANNELS, Stage, StageSpec
+from keysync.unet import UNetConfig
+
+FRAMES = 5
+SIZE = (4, 8)
+AUDIO_CHANNELS = 12
+
+
+def small_unet(in_channels: int = 8, **changes: Any) -> UNetConfig:
+    """64 channels: with 32, group norm over 32 groups would erase the embedding of time and speech."""
+    small = {"model_channels": 64, "channel_mult": (1,), "attention": (True,), "num_res_blocks": 1}
+    return UNetConfig(in_channels, **{**small, "head_dim": 16, "context_dim": 20, **changes})
+
+
+def small_stage(name: str, **changes: Any) -> Stage:
+    torch.manual_seed(0)
+    unet = small_unet(8 if name == "keyframe" else 9, **changes)
+    stage = Stage(StageSpec(name, unet, AUDIO_CHANNELS, SIZE, FRAMES, "wavlm")).eval()
+    if stage.learned_mask is not None:
+        torch.nn.init.normal_(stage.learned_mask)
+    return stage
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What windows are sampled from, in the order of `Stage.condition`, and noise."""
+
+    features: Tensor
+    reference: Tensor
+    known: Tensor
+    mask: Tensor
+    noise: Tensor
+
+    @property
+    def conditions(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.features, self.reference, self.known, self.mask
+
+    def window(self, number: int) -> Inputs:
+        kept = slice(number, number + 1)
+        return Inputs(*(part[kept] for part in (*self.conditions, self.noise)))
+
+
+def inputs(name: str, windows: int = 2, seed: int = 1) -> Inputs:
+    """Random windows for `small_stage(name)`; the mask keeps the upper rows."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    latents = (windows, FRAMES, LATENT_CHANNELS, *SIZE)
+    reference = (windows, LATENT_CHANNELS, *SIZE) if name == "keyframe" else (windows, 2, LATENT_CHANNELS, *SIZE)
+    mask = torch.ones(windows, FRAMES, 1, *SIZE)
+    mask[..., : SIZE[0] // 2, :] = 0.0
+    features = random(windows, FRAMES, 2, AUDIO_CHANNELS)
+    return Inputs(features, random(*reference), random(*latents), mask, random(*latents))

@@ -1,0 +1,498 @@
+"""The command line as a person meets it: what it says, what it leaves, and one clear line for whatever goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import keysync.cli
+import keysync.job
+from keysync.cli import main
+from keysync.face import Face
+from keysync.media import VideoReader, read_speech
+from keysync.models import Models
+from keysync.weights import read_tensors
+
+from .clips import CheapStages, picture, read_frames, write_landmarks, write_speech, write_video
+from .synthetic_face import face, face_points
+
+Fails = Callable[..., str]
+CLI = [sys.executable, "-m", "keysync.cli"]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """A video of 20 frames, its face, and speech; nothing else is in the folder."""
+    return {
+        "video": write_video(tmp_path / "in.mp4", [picture(n) for n in range(20)]),
+        "audio": write_speech(tmp_path / "speech.wav", 0.8),
+        "landmarks": write_landmarks(tmp_path / "face.json", [face_points((46, 36), 30)] * 20),
+        "output": tmp_path / "out.mp4",
+    }
+
+
+@pytest.fixture
+def dub(files: dict[str, Path]) -> Callable[..., int]:
+    """Runs `keysync dub` on these files; names take another file's place, the rest goes on the command line."""
+
+    def run(*options: object, **instead: object) -> int:
+        return main(arguments(files, *options, **instead))
+
+    return run
+
+
+def arguments(files: dict[str, Path], *options: object, **instead: object) -> list[str]:
+    given = {**files, **instead}
+    line = [given["video"], given["audio"], "-o", given["output"], "--landmarks", given["landmarks"], *options]
+    return ["dub", *map(str, line)]
+
+
+@pytest.fixture
+def fails(files: dict[str, Path], dub: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Fails:
+    """The message of a dub that must fail, and leave everything as it was."""
+
+    def run(*options: object, **instead: object) -> str:
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        assert dub(*options, **instead) == 1
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+        return error_line(capsys.readouterr().err)
+
+    return run
+
+
+@pytest.fixture
+def loaded(models: Models, monkeypatch: pytest.MonkeyPatch) -> Models:
+    """Spares a test the loading of the models."""
+    monkeypatch.setattr(keysync.cli, "load_models", lambda *_, **__: models)
+    return models
+
+
+@pytest.fixture
+def cheap(loaded: Models, monkeypatch: pytest.MonkeyPatch) -> CheapStages:
+    return CheapStages().install(monkeypatch)
+
+
+def error_line(text: str) -> str:
+    """The one line that an error takes, below the progress bars that may stand before it."""
+    assert "Traceback" not in text
+    *others, last = text.rstrip("\n").split("\n")
+    assert last.startswith("keysync: error: ")
+    assert not any(line.startswith("keysync:") for line in others)
+    return last.removeprefix("keysync: error: ")
+
+
+def check(message: str, pattern: str) -> None:
+    assert re.search(pattern, message), message
+
+
+# A run
+
+
+def test_a_dub_with_the_network(
+    files: dict[str, Path], dub: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert dub("--steps", 10, "--report", tmp_path / "report.json") == 0
+    said = capsys.readouterr()
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert said.out.splitlines() == [
+        "keysync: untrained: the mouth region is noise (stand-ins for keyframe, interpolation, vae, hubert, wavlm; "
+        "give trained files to change that)",
+        "keysync: 90 network evaluations to come",
+        f"keysync: {files['output']}: 20 frames dubbed, 0 passed through unchanged",
+    ]
+    assert report["network_evaluations"] == 90  # a batch and two windows
+    assert re.findall(r"network evaluations: 100%\D+(\d+)/(\d+)", said.err)[-1] == ("90", "90")
+    assert re.findall(r"following the face: 100%\D+(\d+)/(\d+)", said.err)[-1] == ("20", "20")
+    result, source = VideoReader(files["output"]), VideoReader(files["video"])
+    assert result.timestamps().tolist() == source.timestamps().tolist()
+    assert (result.info.width, result.info.height) == (source.info.width, source.info.height)
+    assert read_speech(files["output"])[0].abs().max() > 0.1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "face.json",
+        "in.mp4",
+        "out.mp4",
+        "report.json",
+        "speech.wav",
+    ]
+
+
+@pytest.mark.usefixtures("cheap")
+def test_what_was_passed_through_is_said_and_so_are_notes(
+    dub: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    points = [None, None, *[face_points((46, 36), 30)] * 18]
+    write_landmarks(tmp_path / "face.json", points)
+    write_speech(tmp_path / "speech.wav", 0.4)
+    output = tmp_path / "out.mkv"
+    assert dub("--lossless", "--sync-mode", "silence", "--mask", "jaw", "--seed", 2**64 - 1, output=output) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "keysync: 99 network evaluations to come",
+        f"keysync: {output}: 18 frames dubbed, 2 passed through unchanged",
+        "  frames 0-1 unchanged: no face found",
+        "  the video lasts 0.80 s, the speech 0.40 s, the result 0.80 s",
+        "  the lossless result is Matroska, which keeps timestamps to the millisecond",
+    ]
+    source, result = read_frames(tmp_path / "in.mp4"), read_frames(output)
+    assert [np.array_equal(*pair) for pair in zip(source, result, strict=True)] == [True] * 2 + [False] * 18
+
+
+@pytest.mark.usefixtures("cheap")
+def test_an_older_result_is_replaced(files: dict[str, Path], dub: Callable[..., int]) -> None:
+    files["output"].write_text("older")
+    assert dub() == 0
+    assert len(read_frames(files["output"])) == 20
+
+
+@pytest.mark.usefixtures("cheap")
+def test_the_sound_of_a_video_is_speech_too(files: dict[str, Path], dub: Callable[..., int], tmp_path: Path) -> None:
+    assert dub() == 0
+    assert dub(audio=files["output"], output=tmp_path / "again.mp4") == 0
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert all(command in said for command in ("dub", "demo", "inspect", "convert"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["dub", "a.mp4", "b.wav"], "the following arguments are required: -o"),
+        (["dub", "a.mp4", "b.wav", "-o", "c.mp4", "--mask", "beard"], "invalid choice: 'beard'"),
+        (["dub", "a.mp4", "b.wav", "-o", "c.mp4", "--steps", "ten"], "invalid int value: 'ten'"),
+        (["convert", "a.pt", "b.safetensors", "--latent-size", "64"], "'64' is not HEIGHTxWIDTH, such as 64x64"),
+        (["convert", "a.pt", "b.safetensors", "--latent-size", "0x8"], "'0x8' is not HEIGHTxWIDTH, such as 64x64"),
+    ],
+)
+def test_a_line_that_makes_no_sense(line: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(line)
+    assert message in capsys.readouterr().err
+
+
+# Media that is none
+
+
+def renamed_text(path: Path) -> None:
+    path.write_text("This is a text, and nothing else.\n" * 20)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def missing(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def cut_off(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+
+
+@pytest.mark.usefixtures("loaded")
+@pytest.mark.parametrize(
+    ("which", "spoil", "message"),
+    [
+        ("video", missing, r"cannot open .*in\.mp4 \(No such file or directory\): check the path"),
+        ("audio", missing, r"cannot open .*speech\.wav \(No such file or directory\): check the path"),
+        ("video", renamed_text, r"in\.mp4 (cannot be read as video or sound|is text)"),
+        ("audio", renamed_text, r"speech\.wav (cannot be read as video or sound|is text)"),
+        ("video", empty, r"in\.mp4 is empty \(0 bytes\): copy or export it again"),
+        ("audio", empty, r"speech\.wav is empty \(0 bytes\): copy or export it again"),
+        ("video", cut_off, r"in\.mp4 is cut off: \d+ bytes came, \d+ were to come"),
+        ("landmarks", missing, r"cannot read the landmarks .*face\.json: No such file or directory"),
+        ("landmarks", renamed_text, r"the landmarks .*face\.json are not JSON"),
+    ],
+)
+def test_files_that_are_not_what_they_should_be(
+    which: str, spoil: Callable[[Path], None], message: str, files: dict[str, Path], fails: Fails
+) -> None:
+    spoil(files[which])
+    check(fails(), message)
+
+
+@pytest.mark.usefixtures("loaded")
+def test_media_in_each_other_s_place(files: dict[str, Path], fails: Fails, tmp_path: Path) -> None:
+    check(fails(video=files["audio"]), r"speech\.wav has no video track \(it holds audio .*\): give a video here")
+    check(
+        fails(audio=files["video"]), r"in\.mp4 has no audio track \(it holds video .*\): give a file with speech here"
+    )
+    check(fails(video=tmp_path), r" is a folder: give the video or sound file itself")
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_face_that_is_not_there(
+    files: dict[str, Path], fails: Fails, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_landmarks(files["landmarks"], [None] * 20)
+    check(fails(), r"no face was found in the 20 frames of .*in\.mp4: nothing to dub; try another --detector")
+    write_landmarks(files["landmarks"], [face_points()] * 20, size=(80, 96))
+    check(fails(), "are for 80x96 pixels but the video has 96x80: give the landmarks of this video")
+    write_landmarks(files["landmarks"], [face_points()] * 19)
+    check(fails(), "cover 19 frames but the video has 20: write null for frames without a face")
+
+
+class OneFace:
+    def detect(self, _: object) -> list[Face]:
+        return [face((46, 36), 30)]
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_face_that_nobody_has(
+    files: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keysync.job, "make_detector", lambda *_: OneFace())
+    line = ["dub", str(files["video"]), str(files["audio"]), "-o", str(files["output"]), "--face"]
+    for number, message in (
+        ("1", "face 1 was chosen but no shot shows more than 1: choose 0 to 0"),
+        ("-1", "face -1"),
+    ):
+        assert main([*line, number]) == 1
+        check(error_line(capsys.readouterr().err), message)
+    assert not files["output"].exists()
+
+
+@pytest.mark.usefixtures("loaded")
+def test_the_detector_finds_none(files: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("mediapipe", reason='the detector mediapipe is not installed: pip install "keysync[mediapipe]"')
+    assert main(["dub", str(files["video"]), str(files["audio"]), "-o", str(files["output"])]) == 1
+    check(error_line(capsys.readouterr().err), "no face was found in the 20 frames of")
+    assert not files["output"].exists()
+
+
+# Options that cannot be
+
+
+def refuse(*_: Any, **__: Any) -> Models:
+    raise AssertionError("the models are loaded before the options are known to be sound")
+
+
+def test_options_that_cannot_be_are_refused_before_any_work(
+    files: dict[str, Path], fails: Fails, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(keysync.cli, "load_models", refuse)
+    output, nowhere = files["output"], tmp_path / "nowhere"
+    avi = output.with_suffix(".avi")
+    check(fails(output=avi), r"out\.avi ends in '\.avi': name a result with \.mp4, \.mov, \.mkv")
+    check(fails("--lossless"), r"out\.mp4 ends in '\.mp4': name a lossless result with \.mkv")
+    check(fails(output=nowhere / "out.mp4"), "cannot be written: there is no folder .*nowhere; make it first")
+    check(fails(output=files["video"]), r"in\.mp4 is an input too: choose another name for the result")
+    check(fails("--steps", 5), "5 steps are too few: the schedule needs 10 or more, 11 is the method's")
+    check(fails("--device", "nonsense"), r"the device 'nonsense' cannot be used here \(.*\): try --device cpu")
+    check(fails("--device", "meta"), r"the device 'meta' cannot be used here \(.*\): try --device cpu")
+    if not torch.cuda.is_available():
+        check(fails("--device", "cuda"), r"the device 'cuda' cannot be used here \(.*\): try --device cpu")
+    check(fails("--face", -1), "face -1 cannot be chosen")
+    check(fails("--occluder", nowhere), r"cannot open .*nowhere \(No such file or directory\): check the path")
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_any_work(
+    files: dict[str, Path], fails: Fails, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(keysync.cli, "load_models", refuse)
+    check(fails("--report", tmp_path / "no" / "report.json"), r"cannot write the report .*: there is no folder .*no;")
+    check(fails("--report", tmp_path), r"cannot write the report .*: it is a folder; choose another --report")
+    for name in ("video", "audio", "landmarks", "output"):
+        check(fails("--report", files[name]), "it is another file of this job; choose another --report")
+    check(fails("--report", tmp_path / "." / "in.mp4"), "it is another file of this job")
+    if os.getuid():
+        locked = tmp_path / "locked"
+        locked.mkdir(mode=0o500)
+        check(fails("--report", locked / "report.json"), "locked is read-only; choose another --report")
+
+
+# Checkpoints that are none
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("ran",)
+
+
+def test_checkpoints_of_another_kind(
+    tiny_files: dict[str, Path], fails: Fails, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    models = [part for name, path in tiny_files.items() if name != "keyframe" for part in (_option(name), path)]
+    keyframe = [*models, "--keyframe-model"]
+    check(
+        fails(*keyframe, tiny_files["interpolation"]),
+        r"is a KeySync interpolation stage \(.*\): a KeySync keyframe stage was wanted",
+    )
+    check(fails(*keyframe, tmp_path / "no.pt"), r"no\.pt does not exist: a weight file was wanted")
+    check(fails(*keyframe, tmp_path / "speech.wav"), r"speech\.wav ends in '\.wav': a weight file ends in one of ")
+
+    tensors, _ = read_tensors(tiny_files["keyframe"])
+    plain = {name: tensor for name, tensor in tensors.items() if not name.startswith("conditioner.")}
+    plain["model.diffusion_model.label_emb.0.0.weight"] = torch.zeros(256, 768)
+    save_file(plain, tmp_path / "svd.safetensors")
+    check(
+        fails(*keyframe, tmp_path / "svd.safetensors"),
+        r"svd\.safetensors is a plain Stable Video Diffusion model \(its label_emb takes 768 and it has no "
+        r"conditioner\.embedders\.2\.linear\): a KeySync keyframe stage was wanted",
+    )
+
+    content = tiny_files["keyframe"].read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(content[: len(content) // 2])
+    check(fails(*keyframe, tmp_path / "cut.safetensors"), r"cut\.safetensors is truncated or not a safetensors file")
+
+    torch.save({"module": tensors, "extra": Evil()}, tmp_path / "evil.pt")
+    check(
+        fails(*keyframe, tmp_path / "evil.pt"),
+        r"evil\.pt is refused: its pickle wants \w+\.mkdir, and code in a weight file is never run",
+    )
+    assert not (tmp_path / "ran").exists()
+
+    save_file(tensors, tmp_path / "bare.safetensors", {"keysync.head_dim": "48"})
+    check(
+        fails(*keyframe, tmp_path / "bare.safetensors"),
+        r"head dim 48 does not divide the width 64: .*keysync convert --head-dim N --latent-size HxW",
+    )
+    lacking = {name: tensor for name, tensor in tensors.items() if not name.endswith("out.2.bias")}
+    save_file(lacking, tmp_path / "lacking.safetensors")
+    check(fails(*keyframe, tmp_path / "lacking.safetensors"), r"not a whole keyframe stage: .*out\.2\.bias is missing")
+
+
+def test_models_that_do_not_fit_together(tiny_files: dict[str, Path], fails: Fails, tmp_path: Path) -> None:
+    line = ["convert", str(tiny_files["keyframe"]), str(tmp_path / "wide.safetensors"), "--latent-size", "8x16"]
+    assert main(line) == 0
+    check(
+        fails("--keyframe-model", tmp_path / "wide.safetensors"),
+        "the keyframe model works on 128x64 pixels in windows of 14 but the interpolation model on 64x64",
+    )
+    check(fails("--vae", tiny_files["keyframe"]), "a Stable Video Diffusion VAE was wanted|holds no VAE")
+    check(fails("--hubert", tiny_files["vae"]), "vae")
+
+
+def _option(name: str) -> str:
+    return f"--{name}-model" if name in ("keyframe", "interpolation") else f"--{name}"
+
+
+# inspect and convert
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("keyframe", "keyframe", "a KeySync keyframe stage (8 input channels)"),
+        ("interpolation", "interpolation", "a KeySync interpolation stage"),
+        ("vae/diffusion_pytorch_model", "vae", "a VAE (encoder and decoder in diffusers layout, temporal decoder)"),
+        ("hubert/model", "hubert", "a HuBERT speech encoder"),
+        ("wavlm/model", "wavlm", "a WavLM speech encoder"),
+    ],
+)
+def test_inspect(
+    name: str, kind: str, words: str, tiny_files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tiny_files["keyframe"].parent / f"{name}.safetensors"
+    assert main(["inspect", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"{path}: {words}")
+    assert ("untrained weights" in text) == (kind in ("keyframe", "interpolation"))
+    assert main(["inspect", str(path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["kind"], told["path"]) == (kind, str(path))
+    assert told["tensors"] == len(read_tensors(path)[0])
+
+
+def test_inspect_and_convert_say_what_is_wrong(
+    tiny_files: dict[str, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    vae = str(tiny_files["vae"] / "diffusion_pytorch_model.safetensors")
+    target = tmp_path / "out.safetensors"
+    for line, message in (
+        (["inspect", str(tmp_path / "no.pt")], "does not exist"),
+        (["convert", str(tmp_path / "no.pt"), str(target)], "does not exist"),
+        (["convert", vae, str(target)], "is a VAE .*: a KeySync keyframe or interpolation stage was wanted"),
+        (["convert", str(tiny_files["keyframe"]), str(target), "--head-dim", "48"], "head dim 48 does not divide"),
+        (["convert", str(tiny_files["keyframe"]), str(tmp_path / "out.pt")], r"weights are written as \.safetensors"),
+        (["convert", str(tiny_files["keyframe"]), str(tiny_files["keyframe"])], "is both source and target"),
+    ):
+        assert main(line) == 1
+        check(error_line(capsys.readouterr().err), message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_convert_then_dub(
+    tiny_files: dict[str, Path],
+    dub: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """A published-style pickle without metadata: an error that names the way out, and the way out."""
+    CheapStages().install(monkeypatch)
+    tensors, _ = read_tensors(tiny_files["keyframe"])
+    published, converted = tmp_path / "published.pt", tmp_path / "keyframe.safetensors"
+    torch.save({"module": {f"_forward_module.{name}": tensor for name, tensor in tensors.items()}}, published)
+    line = [part for name, path in tiny_files.items() if name != "keyframe" for part in (_option(name), path)]
+    assert dub(*line, "--keyframe-model", published) == 1
+    check(capsys.readouterr().err, "the keyframe model works on 512x512 pixels")
+    options = ["--head-dim", "32", "--latent-size", "8x8", "--dtype", "bf16"]
+    assert main(["convert", str(published), str(converted), *options]) == 0
+    assert capsys.readouterr().out == f"keysync: wrote {converted}\n"
+    assert {tensor.dtype for tensor in read_tensors(converted)[0].values()} == {torch.bfloat16}
+    assert dub(*line, "--keyframe-model", converted) == 0
+    said = capsys.readouterr().out
+    assert "untrained" not in said
+    assert "20 frames dubbed" in said
+
+
+# As a process
+
+
+def test_an_error_as_a_process(files: dict[str, Path]) -> None:
+    files["video"].write_text("This is a text.\n" * 30)
+    done = subprocess.run([*CLI, *arguments(files)], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    check(error_line(done.stderr), r"in\.mp4 (cannot be read as video or sound|is text)")
+    assert not files["output"].exists()
+
+
+def test_ctrl_c_in_the_network_leaves_the_older_file(files: dict[str, Path], tmp_path: Path) -> None:
+    """The first frames show no face, so a part of the result is written when the network begins."""
+    write_landmarks(files["landmarks"], [None, None, *[face_points((46, 36), 30)] * 18])
+    files["output"] = tmp_path / "out.mkv"
+    files["output"].write_text("older")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    line = [*CLI, *arguments(files, "--lossless", "--steps", 1000, "--report", tmp_path / "report.json")]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        guard = threading.Timer(120, process.kill)
+        guard.start()
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = [process.stdout.readline(), process.stdout.readline()]
+        assert said[1] == "keysync: 9000 network evaluations to come\n"
+        # Each state of a bar is a line of its own here: "\r" is read as the end of a line.
+        while not re.search(r"network evaluations: .* [1-9]\d*/9000", bar := process.stderr.readline()):
+            assert bar
+        assert any(path.name.startswith(".keysync-") for path in tmp_path.iterdir())
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate()
+        guard.cancel()
+    assert process.returncode == 130
+    assert rest.rstrip("\n").split("\n")[-1] == "keysync: stopped; no half-written file was left"
+    assert "Traceback" not in rest
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -1,0 +1,181 @@
+"""A clip streamed in batches gives the frames of the whole computed at once, and holds one batch of it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import keysync.clip
+from keysync.clip import ClipSpeech, LatentStream, Noise, Run, generate_clip
+from keysync.generate import Sampling
+from keysync.models import Models
+from keysync.plan import Plan
+from keysync.sampling import initial_noise
+
+from .clips import CheapStages
+
+SAMPLING = Sampling(evaluations=10)
+# A first window and more, one batch of keyframes (13 windows: 170 frames) and more.
+LENGTHS = [1, 5, 13, 14, 15, 27, 40, 156, 157, 158, 169, 170, 171, 340]
+
+
+class SmallVAE:
+    """Decodes a latent to a picture of its own numbers."""
+
+    batch, downscale, encoder, source = 4, 8, "none", "small"
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return latents[:, :3].movedim(1, -1)
+
+
+@pytest.fixture
+def cheap(models: Models, monkeypatch: pytest.MonkeyPatch) -> Models:
+    """Models whose stages cost nothing."""
+    CheapStages().install(monkeypatch)
+    vae: Any = SmallVAE()
+    return replace(models, vae=vae)
+
+
+def clip_of(models: Models, frames: int) -> tuple[Tensor, Tensor, ClipSpeech]:
+    """Latents, masks and speech of a clip: random, the same for each call."""
+    spec = models.keyframe.spec
+    generator = torch.Generator().manual_seed(frames)
+    latents = torch.randn(frames, 4, *spec.latent_size, generator=generator)
+    masks = torch.zeros(frames, 1, *spec.latent_size)
+    masks[..., spec.latent_size[0] // 2 :, 1:-1] = 1
+    speech = [torch.randn(frames, 2, spec.audio_channels, generator=generator) for _ in range(2)]
+    return latents, masks, ClipSpeech(*speech)
+
+
+def run_of(models: Models, seed: int = 0, sampling: Sampling = SAMPLING) -> Run:
+    return Run(models, sampling, Noise.from_seed(seed), lambda _: nullcontext())
+
+
+def streamed(run: Run, latents: Tensor, masks: Tensor, speech: ClipSpeech) -> Tensor:
+    return torch.stack(list(generate_clip(run, zip(latents, masks, strict=True), speech)))
+
+
+def at_once(run: Run, latents: Tensor, masks: Tensor, speech: ClipSpeech) -> Tensor:
+    """The same from all batches in one call, all windows in one call, then the decoder."""
+    plan = Plan(len(latents), run.models.keyframe.spec.window)
+    batches = torch.tensor([[plan.index(frame) for frame in batch] for batch in plan.batches])
+    noise = torch.stack([initial_noise(latents[batch].shape, run.noise.keyframes) for batch in batches])
+    keyframes = keysync.clip.sample_keyframes(
+        run.models.keyframe,
+        speech.keyframe[batches],
+        latents[0],
+        latents[batches],
+        masks[batches],
+        noise,
+        run.sampling,
+    )
+    made = {
+        frame: keyframes[number, slot + 1]
+        for number in range(len(plan.batches))
+        for slot, frame in enumerate(plan.fresh_keyframes(number))
+    }
+    windows = torch.tensor([[plan.index(frame) for frame in range(first, last + 1)] for first, last in plan.windows])
+    noise = torch.stack([initial_noise(latents[window].shape, run.noise.windows) for window in windows])
+    between = keysync.clip.interpolate(
+        run.models.interpolation,
+        speech.interpolation[windows],
+        torch.stack([torch.stack([made[first], made[last]]) for first, last in plan.windows]),
+        latents[windows],
+        masks[windows],
+        noise,
+        run.sampling,
+    )
+    frames = [between[0, :1], *(window[1:] for window in between)]
+    return run.models.vae.decode(torch.cat(frames)[: len(latents)])
+
+
+@pytest.mark.parametrize("frames", LENGTHS)
+@pytest.mark.parametrize("group", [1, 5])
+def test_streaming_equals_all_at_once(frames: int, group: int, cheap: Models) -> None:
+    clip = clip_of(cheap, frames)
+    result = streamed(run_of(cheap, sampling=replace(SAMPLING, group=group)), *clip)
+    expected = at_once(run_of(cheap), *clip)
+    assert result.shape[0] == frames
+    assert torch.allclose(result, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("frames", [1, 15])
+def test_the_network_gives_the_same_whatever_the_group(frames: int, models: Models) -> None:
+    clip = clip_of(models, frames)
+    steps: list[int] = []
+    result = streamed(replace(run_of(models), on_step=steps.append), *clip)
+    expected = at_once(run_of(models, sampling=replace(SAMPLING, group=4)), *clip)
+    assert result.shape == (frames, *models.keyframe.spec.image_size, 3)
+    assert 0 <= float(result.min()) < float(result.max()) <= 1
+    assert torch.allclose(result, expected, atol=1e-3)
+    assert sum(steps) == Plan(frames).evaluations(SAMPLING.network_evaluations)
+
+
+def test_a_seed_means_one_result(cheap: Models) -> None:
+    clip = clip_of(cheap, 30)
+    first, again, other = (streamed(run_of(cheap, seed), *clip) for seed in (7, 7, 8))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other, atol=1e-2)
+
+
+@pytest.mark.parametrize("seed", [-1, 0, 2**63, 2**64 - 1, 2**64, 10**30])
+def test_any_whole_number_is_a_seed(seed: int) -> None:
+    noise, again = Noise.from_seed(seed), Noise.from_seed(seed)
+    assert torch.equal(initial_noise((4,), noise.keyframes), initial_noise((4,), again.keyframes))
+    assert not torch.equal(initial_noise((4,), noise.keyframes), initial_noise((4,), noise.windows))
+
+
+def test_what_the_mask_leaves_is_kept(cheap: Models) -> None:
+    latents, masks, speech = clip_of(cheap, 40)
+    result = streamed(run_of(cheap), latents, masks, speech)
+    kept = (masks == 0).expand(-1, 3, -1, -1).movedim(1, -1)
+    assert torch.equal(result[kept], latents[:, :3].movedim(1, -1)[kept])
+    assert not torch.isclose(result[~kept], latents[:, :3].movedim(1, -1)[~kept], atol=1e-4).all()
+
+
+def test_memory_does_not_grow_with_the_clip(cheap: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    most: dict[int, int] = {}
+    take = LatentStream.take
+
+    def watched(self: LatentStream, frames: list[int]) -> tuple[Tensor, Tensor]:
+        taken = take(self, frames)
+        most[length] = max(most.get(length, 0), len(self._held))
+        return taken
+
+    monkeypatch.setattr(LatentStream, "take", watched)
+    for length in (100, 500, 1200):
+        streamed(run_of(cheap), *clip_of(cheap, length))
+    assert most[500] <= 13 * 13 + 15
+    assert most[1200] == most[500]
+
+
+def test_frames_come_before_the_whole_clip_is_read(cheap: Models) -> None:
+    latents, masks, speech = clip_of(cheap, 400)
+    read: list[int] = []
+
+    def encoded() -> Iterator[tuple[Tensor, Tensor]]:
+        for number, pair in enumerate(zip(latents, masks, strict=True)):
+            read.append(number)
+            yield pair
+
+    frames = generate_clip(run_of(cheap), encoded(), speech)
+    next(frames)
+    assert len(read) <= 13 * 13 + 1
+    assert len(list(frames)) == 399
+    assert len(read) == 400
+
+
+def test_a_stream_gives_what_it_holds_and_keeps_the_anchor() -> None:
+    stream = LatentStream((torch.full((4, 1, 1), float(n)), torch.full((1, 1, 1), float(n))) for n in range(50))
+    latents, masks = stream.take([0, 30, 30, 7])
+    assert latents[:, 0, 0, 0].tolist() == masks[:, 0, 0, 0].tolist() == [0, 30, 30, 7]
+    stream.forget_before(30)
+    assert stream.take([0, 30, 31])[0].shape == (3, 4, 1, 1)
+    with pytest.raises(KeyError):
+        stream.take([29])

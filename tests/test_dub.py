@@ -1,0 +1,398 @@
+"""From frames to frames: what may change changes, all else keeps its bits, and the report says which is which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from keysync.crop import crop
+from keysync.dub import Dub, Settings, find_clips
+from keysync.errors import KeySyncError
+from keysync.generate import Sampling
+from keysync.job import FaceSource, dub_file, survey
+from keysync.media import VideoReader, read_speech
+from keysync.models import Models
+from keysync.plan import Plan
+from keysync.report import DUBBED, PASSED_THROUGH, Report
+from keysync.timeline import Timeline, fit
+from keysync.track import FaceChoice, FaceTrack
+
+from .clips import (
+    HEIGHT,
+    WIDTH,
+    CheapStages,
+    Frame,
+    Quiet,
+    picture,
+    read_frames,
+    write_landmarks,
+    write_speech,
+    write_video,
+)
+from .synthetic_face import face_points
+
+NOSE = 28
+SAMPLING = Sampling(evaluations=10)
+Points = NDArray[np.float32]
+
+
+def face_at(frame: int) -> Points:
+    """A face that wanders slowly."""
+    return face_points((46 + 4 * np.sin(frame / 9), 36 + 2 * np.cos(frame / 7)), 30)
+
+
+@dataclass
+class Scene:
+    """A video, its landmarks and speech in a folder."""
+
+    folder: Path
+    video: Path
+    points: Sequence[Points | None]
+    speech: Path
+
+    def dub(self, models: Models, output: str = "out.mkv", occluder: Path | None = None, **settings: object) -> Report:
+        self.output = self.folder / output
+        self.progress = Quiet()
+        return dub_file(
+            self.video,
+            self.speech,
+            self.output,
+            models,
+            replace(Settings(sampling=SAMPLING, sync_mode="silence"), **settings),
+            FaceSource(landmarks=write_landmarks(self.folder / "face.json", self.points)),
+            self.progress,
+            occluder=occluder,
+            lossless=self.output.suffix == ".mkv",
+        )
+
+    def source(self) -> list[Frame]:
+        return read_frames(self.video)
+
+    def result(self) -> list[Frame]:
+        return read_frames(self.output)
+
+
+def scene(
+    folder: Path,
+    frames: int = 20,
+    *,
+    missing: Sequence[int] = (),
+    rate: Fraction = Fraction(25),
+    pts: Sequence[int] | None = None,
+    cut: int | None = None,
+    seconds: float = 1.0,
+) -> Scene:
+    """`missing` frames show no face; `pts` are in milliseconds; at `cut` another shot begins."""
+    pictures = [picture(n, int(cut is not None and n >= cut)) for n in range(frames)]
+    time_base = Fraction(1, 1000) if pts else None
+    video = write_video(folder / "in.mp4", pictures, rate=rate, pts=pts, time_base=time_base)
+    points = [None if n in missing else face_at(n) for n in range(frames)]
+    return Scene(folder, video, points, write_speech(folder / "speech.wav", seconds))
+
+
+@pytest.fixture
+def cheap(models: Models, monkeypatch: pytest.MonkeyPatch) -> CheapStages:
+    return CheapStages().install(monkeypatch)
+
+
+def assert_only_the_mouth_changed(source: Frame, result: Frame, points: Points) -> None:
+    """The box mask in the frame, to a pixel of the crop: from the nose bridge down, as wide as the face."""
+    changed = (source != result).any(-1)
+    inside = np.zeros_like(changed)
+    slack = 2  # a pixel of the crop is up to 1.25 of the frame, and points are cut to whole ones
+    (left, _), (right, _) = points.min(0), points.max(0)
+    top = points[NOSE, 1]
+    inside[max(0, int(top) - slack) :, int(left) - slack : int(right) + slack + 1] = True
+    assert not changed[~inside].any()
+    heart = np.zeros_like(changed)
+    heart[int(top) + 6 : int(points[8, 1]), int(left) + 5 : int(right) - 4] = True
+    assert changed[heart].mean() > 0.9
+
+
+# What may change
+
+
+def test_only_the_mouth_changes_and_all_else_keeps_its_bits(models: Models, tmp_path: Path) -> None:
+    """The one run here with the network itself."""
+    clip = scene(tmp_path, 20, missing=[0, 1, 9, 19], seconds=0.8)
+    report = clip.dub(models)
+    source, result = clip.source(), clip.result()
+    assert len(result) == 20
+    for frame, points in enumerate(clip.points):
+        if points is None:
+            assert np.array_equal(source[frame], result[frame])
+        else:
+            assert_only_the_mouth_changed(source[frame], result[frame], points)
+    fates = [(part.first, part.last, part.state, part.reason) for part in report.ranges]
+    assert fates == [
+        (0, 1, PASSED_THROUGH, "no face found"),
+        (2, 8, DUBBED, "face found"),
+        (9, 9, PASSED_THROUGH, "no face found"),
+        (10, 18, DUBBED, "face found"),
+        (19, 19, PASSED_THROUGH, "no face found"),
+    ]
+    assert (report.count(DUBBED), report.count(PASSED_THROUGH)) == (16, 4)
+    assert report.network_evaluations == 2 * 2 * 30  # two clips, a batch and a window each
+    assert clip.progress.parts["network evaluations"] == [report.network_evaluations] * 2
+    assert clip.progress.parts["following the face"][1] == 20
+    stages = {"face track", "speech", "encode", "keyframes", "interpolation", "decode", "paste", "write"}
+    assert report.seconds_per_stage.keys() == stages
+
+
+@pytest.mark.usefixtures("cheap")
+@pytest.mark.parametrize("mask", ["box", "full", "mouth", "face", "jaw"])
+def test_every_mask_keeps_what_lies_outside(mask: str, models: Models, tmp_path: Path) -> None:
+    clip = scene(tmp_path, 6)
+    clip.dub(models, mask=mask)
+    for source, result, points in zip(clip.source(), clip.result(), clip.points, strict=True):
+        changed = (source != result).any(-1)
+        assert changed.any()
+        assert points is not None
+        top = points[2:15, 1].min() - 5 if mask == "face" else points[NOSE, 1] - 2
+        assert not changed[: int(top)].any()
+
+
+@pytest.mark.usefixtures("cheap")
+def test_a_seed_means_one_result(models: Models, tmp_path: Path) -> None:
+    clip = scene(tmp_path, 8)
+    results = []
+    for seed in (3, 3, 4):
+        clip.dub(models, seed=seed)
+        results.append(np.stack(clip.result()))
+    assert np.array_equal(results[0], results[1])
+    assert not np.array_equal(results[0], results[2])
+
+
+def test_an_unknown_mask_is_an_error(models: Models, tmp_path: Path) -> None:
+    with pytest.raises(KeySyncError, match="no mask is called 'beard': choose one of box, "):
+        scene(tmp_path, 3).dub(models, mask="beard")
+    assert not (tmp_path / "out.mkv").exists()
+
+
+# Time
+
+
+@pytest.mark.usefixtures("cheap")
+@pytest.mark.parametrize(
+    "pts",
+    [
+        None,
+        [500 + 40 * n for n in range(20)],
+        [0, 40, 70, 120, 160, 161, 240, 280, 330, 360, 400, 433, 480, 520, 599, 600, 640, 680, 700, 760],
+    ],
+    ids=["even", "late start", "variable"],
+)
+@pytest.mark.parametrize("output", ["out.mp4", "out.mkv"])
+def test_silence_keeps_count_size_and_timestamps(
+    pts: list[int] | None, output: str, models: Models, tmp_path: Path
+) -> None:
+    clip = scene(tmp_path, 20, pts=pts, seconds=0.3)
+    report = clip.dub(models, output)
+    source, result = VideoReader(clip.video), VideoReader(clip.output)
+    assert (result.info.width, result.info.height) == (WIDTH, HEIGHT)
+    times = [[stamp * reader.info.time_base for stamp in reader.timestamps().tolist()] for reader in (source, result)]
+    assert times[0] == times[1]
+    assert (report.frames, report.source_frames, report.count(DUBBED)) == (20, 20, 20)
+    heard, seconds = read_speech(clip.output)
+    assert seconds == pytest.approx(report.seconds, abs=0.1)
+    assert heard[: int(0.25 * 16_000)].abs().max() > 0.1
+    assert heard[int(0.4 * 16_000) : int(0.7 * 16_000)].abs().max() < 0.01
+
+
+@pytest.mark.usefixtures("cheap")
+@pytest.mark.parametrize(
+    ("mode", "seconds", "frames"),
+    [
+        ("cut_off", 0.5, 13),
+        ("cut_off", 2.0, 20),
+        ("loop", 1.2, 30),
+        ("bounce", 1.2, 30),
+        ("bounce", 0.4, 10),
+        ("remap", 1.2, 30),
+        ("remap", 0.4, 10),
+        ("silence", 2.0, 20),
+    ],
+)
+def test_lengths_of_every_mode(mode: str, seconds: float, frames: int, models: Models, tmp_path: Path) -> None:
+    clip = scene(tmp_path, 20, seconds=seconds, missing=[4])
+    report = clip.dub(models, sync_mode=mode)
+    timeline = fit(np.arange(20), 1, Fraction(1, 25), seconds, mode)
+    result, source = clip.result(), clip.source()
+    assert len(result) == report.frames == frames == len(timeline.source)
+    for frame, shown in enumerate(timeline.source.tolist()):
+        points = clip.points[shown]
+        if points is None:
+            assert np.array_equal(result[frame], source[shown])
+        else:
+            assert_only_the_mouth_changed(source[shown], result[frame], points)
+    lengths = "the video lasts 0.80 s, the speech" in "".join(report.notes)
+    assert lengths == (abs(seconds - 0.8) > 0.04)
+
+
+@pytest.mark.usefixtures("cheap")
+@pytest.mark.parametrize("rate", [Fraction(25, 2), Fraction(60), Fraction(30000, 1001)])
+def test_other_frame_rates(rate: Fraction, models: Models, tmp_path: Path) -> None:
+    frames = 24
+    clip = scene(tmp_path, frames, rate=rate, seconds=2.0)
+    report = clip.dub(models)
+    assert report.count(DUBBED) == len(clip.result()) == frames
+    for source, result, points in zip(clip.source(), clip.result(), clip.points, strict=True):
+        assert points is not None
+        assert_only_the_mouth_changed(source, result, points)
+    own = rate == Fraction(30000, 1001)
+    network = frames if own else int((frames - 1) * 25 / rate + Fraction(1, 2)) + 1
+    assert report.network_evaluations == Plan(network).evaluations(30)
+    assert clip.progress.parts["network evaluations"] == [report.network_evaluations] * 2
+    assert any("the network works at 25" in note for note in report.notes) == (not own)
+
+
+# Clips
+
+
+def test_a_cut_makes_two_clips_with_an_identity_each(cheap: CheapStages, models: Models, tmp_path: Path) -> None:
+    clip = scene(tmp_path, 20, cut=9)
+    report = clip.dub(models)
+    reader = VideoReader(clip.video)
+    pts, track = survey(reader, FaceSource(landmarks=tmp_path / "face.json"), Quiet())
+    assert track.runs() == [(0, 9), (9, 20)]
+    dub = dub_of(reader, pts, track, models)
+    source = clip.source()
+    assert len(cheap.identities) == 2
+    for identity, first in zip(cheap.identities, (0, 9), strict=True):
+        expected = models.vae.encode(crop(source[first], dub.boxes[first], dub.size)[None])[0]
+        assert torch.allclose(identity, expected, atol=1e-4)
+    assert [(part.first, part.last, part.state) for part in report.ranges] == [(0, 19, DUBBED)]
+
+
+def dub_of(reader: VideoReader, pts: NDArray[np.int64], track: FaceTrack, models: Models) -> Dub:
+    timeline = fit(pts, 1, reader.info.time_base, len(pts) / 25, "silence")
+    report = Report("in", "speech", WIDTH, HEIGHT, len(pts), len(pts), "25", 1.0, "silence", "box", 0, 0, {})
+    return Dub(reader, pts, track, timeline, torch.zeros(16_000), models, Settings(), report)
+
+
+def track_of(found: Sequence[bool], shots: Sequence[int] | None = None) -> FaceTrack:
+    count = len(found)
+    person = np.where(found, 0, -1)
+    shot = np.asarray(shots if shots is not None else np.zeros(count), dtype=np.int64)
+    points = np.stack([face_at(n) for n in range(count)])
+    return FaceTrack(
+        points, np.ones(count, np.float32), person, shot, (HEIGHT, WIDTH), np.zeros(count, bool), np.ones(count, int)
+    )
+
+
+def ranges_of(track: FaceTrack, source: Sequence[int]) -> list[tuple[int, int]]:
+    timeline = Timeline(np.asarray(source), np.arange(len(source)), Fraction(1, 25), len(source) / 25)
+    return [(clip.start, clip.stop) for clip in find_clips(track, timeline)]
+
+
+def test_clips_are_runs_of_the_result() -> None:
+    track = track_of([True] * 4 + [False] * 2 + [True] * 4, [0] * 8 + [1] * 2)
+    through = list(range(10))
+    assert ranges_of(track, through) == [(0, 4), (6, 8), (8, 10)]
+    assert ranges_of(track, through[:5]) == [(0, 4)]
+    # There and back: the turn parts nothing.
+    assert ranges_of(track, [*through, *through[-2::-1]]) == [(0, 4), (6, 8), (8, 11), (11, 13), (15, 19)]
+    # From the start again: a jump is a new clip even where the same face is seen on both sides of it.
+    whole = track_of([True] * 5)
+    assert ranges_of(whole, [0, 1, 2, 3, 4] * 2 + [0, 1]) == [(0, 5), (5, 10), (10, 12)]
+    assert ranges_of(whole, [0, 0, 1, 1, 2, 4]) == [(0, 6)]
+    assert ranges_of(track_of([False] * 5), range(5)) == []
+
+
+@pytest.mark.usefixtures("cheap")
+def test_another_face_than_the_chosen_one_is_said(models: Models, tmp_path: Path) -> None:
+    """As when the second largest face is chosen and a shot shows only one."""
+    clip = scene(tmp_path, 6)
+    reader = VideoReader(clip.video)
+    dub = dub_of(reader, reader.timestamps(), track_of([True] * 4 + [False] * 2), models)
+    frames = [frame for _, frame in dub.frames()]
+    assert [(part.first, part.last, part.reason) for part in dub.report.ranges] == [
+        (0, 3, "face found"),
+        (4, 5, "another face than the chosen one"),
+    ]
+    assert np.array_equal(frames[5], clip.source()[5])
+
+
+@pytest.mark.usefixtures("cheap")
+def test_a_face_that_only_comes_after_the_speech_leaves_all_as_it_was(models: Models, tmp_path: Path) -> None:
+    clip = scene(tmp_path, 20, missing=range(15), seconds=0.4)
+    report = clip.dub(models, sync_mode="cut_off")
+    assert (report.network_evaluations, report.count(PASSED_THROUGH), report.count(DUBBED)) == (0, 10, 0)
+    assert np.array_equal(clip.source()[:10], clip.result())
+
+
+def test_a_video_without_a_face_is_an_error(models: Models, tmp_path: Path) -> None:
+    clip = scene(tmp_path, 4, missing=range(4))
+    with pytest.raises(KeySyncError, match=r"no face was found in the 4 frames of .*in\.mp4: nothing to dub"):
+        clip.dub(models)
+    assert not clip.output.exists()
+
+
+# Occluders
+
+
+def write_occluder(path: Path, hidden: Sequence[NDArray[np.bool_]]) -> Path:
+    return write_video(path, [np.repeat(mask[..., None] * np.uint8(255), 3, -1) for mask in hidden], lossless=True)
+
+
+@pytest.mark.usefixtures("cheap")
+def test_what_the_occluder_marks_keeps_its_bits(models: Models, tmp_path: Path) -> None:
+    """Also where it is finer than a pixel of the crop."""
+    clip = scene(tmp_path, 6)
+    generator = np.random.default_rng(0)
+    hidden = []
+    for _ in range(6):
+        mask = np.zeros((HEIGHT, WIDTH), bool)
+        mask[:, 40:48] = True
+        mask[generator.integers(0, HEIGHT, 80), generator.integers(0, WIDTH, 80)] = True
+        hidden.append(mask)
+    report = clip.dub(models, occluder=write_occluder(tmp_path / "occluder.mkv", hidden))
+    assert report.count(DUBBED) == 6
+    for source, result, mask in zip(clip.source(), clip.result(), hidden, strict=True):
+        changed = (source != result).any(-1)
+        assert changed.mean() > 0.05
+        assert not changed[mask].any()
+
+
+@pytest.mark.usefixtures("cheap")
+def test_a_mouth_that_is_hidden_whole_is_passed_through_and_said(models: Models, tmp_path: Path) -> None:
+    clip = scene(tmp_path, 6)
+    hidden = [np.full((HEIGHT, WIDTH), frame in (2, 3)) for frame in range(6)]
+    report = clip.dub(models, occluder=write_occluder(tmp_path / "occluder.mkv", hidden))
+    assert [(part.first, part.last, part.state, part.reason) for part in report.ranges] == [
+        (0, 1, DUBBED, "face found"),
+        (2, 3, PASSED_THROUGH, "nothing to generate: the mask is empty, or the occluder hides all of it"),
+        (4, 5, DUBBED, "face found"),
+    ]
+    source, result = clip.source(), clip.result()
+    kept = [np.array_equal(*pair) for pair in zip(source, result, strict=True)]
+    assert kept == [False, False, True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("size", "frames", "message"),
+    [
+        ((64, 48), 4, "occluder.mkv is 64x48 but the video is 96x80: draw the masks at the video's size"),
+        ((WIDTH, HEIGHT), 3, "occluder.mkv has 3 frames but the video has 4: give one mask for each frame"),
+    ],
+)
+def test_an_occluder_of_another_video_is_an_error(
+    size: tuple[int, int], frames: int, message: str, models: Models, tmp_path: Path
+) -> None:
+    clip = scene(tmp_path, 4)
+    occluder = write_occluder(tmp_path / "occluder.mkv", [np.zeros(size[::-1], bool)] * frames)
+    with pytest.raises(KeySyncError, match=message):
+        clip.dub(models, occluder=occluder)
+    assert not clip.output.exists()
+
+
+def test_a_face_is_chosen_from_0_on() -> None:
+    with pytest.raises(KeySyncError, match="face -1 cannot be chosen: 0 is the largest"):
+        FaceChoice(-1)

@@ -1,0 +1,160 @@
+"""Both samplers: windows are independent, known latents are kept, progress is told, seeds are kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from keysync.errors import KeySyncError
+from keysync.generate import Sampling, interpolate, sample_keyframes
+from keysync.sampling import initial_noise
+from keysync.stage import Stage
+
+from .small_stages import Inputs, inputs, small_stage
+
+WINDOWS = 3
+# Guided at one of the noise levels.
+QUICK = Sampling(evaluations=10, guidance_interval=(1.0, 2.0))
+
+by_stage = pytest.mark.parametrize("name", ["keyframe", "interpolation"])
+
+
+@pytest.fixture(scope="module")
+def stages() -> dict[str, Stage]:
+    return {name: small_stage(name) for name in ("keyframe", "interpolation")}
+
+
+def windows(name: str) -> Inputs:
+    """As the samplers take them: all keyframes have one identity."""
+    given = inputs(name, WINDOWS)
+    return replace(given, reference=given.reference[:1].expand_as(given.reference)) if name == "keyframe" else given
+
+
+def sample(
+    stage: Stage, given: Inputs, sampling: Sampling = QUICK, on_step: Callable[[int], None] | None = None
+) -> Tensor:
+    rest = (given.known, given.mask, given.noise, sampling, on_step)
+    if stage.spec.name == "keyframe":
+        return sample_keyframes(stage, given.features, given.reference[0], *rest)
+    return interpolate(stage, given.features, given.reference, *rest)
+
+
+@by_stage
+def test_any_grouping_gives_the_same(name: str, stages: dict[str, Stage]) -> None:
+    """Windows do not see each other, so that one sampled alone is as it is among others."""
+    given = windows(name)
+    pairs, together = (sample(stages[name], given, replace(QUICK, group=group)) for group in (2, WINDOWS + 1))
+    assert pairs.shape == given.noise.shape
+    torch.testing.assert_close(pairs, together, rtol=1e-4, atol=1e-4)
+    alone = sample(stages[name], given.window(1))
+    torch.testing.assert_close(alone, together[1:2], rtol=1e-4, atol=1e-4)
+
+
+@by_stage
+def test_known_latents_are_kept(name: str, stages: dict[str, Stage]) -> None:
+    given = windows(name)
+    latents = sample(stages[name], given)
+    kept = (given.mask == 0).expand_as(latents).clone()
+    made = ~kept
+    if name == "interpolation":
+        assert torch.equal(latents[:, [0, -1]], given.reference)
+        kept[:, [0, -1]] = made[:, [0, -1]] = False
+    # The last step adds and subtracts the rest of the noise, which rounds.
+    torch.testing.assert_close(latents[kept], given.known[kept], rtol=0, atol=1e-6)
+    assert ((latents - given.known)[made].abs() > 1e-3).float().mean() > 0.9
+
+
+@by_stage
+def test_same_inputs_same_latents(name: str, stages: dict[str, Stage]) -> None:
+    given = windows(name).window(0)
+    noises = [initial_noise(given.noise.shape, torch.Generator().manual_seed(seed)) for seed in (3, 3, 4)]
+    latents, same, reseeded = (sample(stages[name], replace(given, noise=noise)) for noise in noises)
+    assert torch.equal(same, latents)
+    given = replace(given, noise=noises[0])
+    respoken = sample(stages[name], replace(given, features=given.features + 1))
+    another = sample(stages[name], replace(given, reference=given.reference + 1))
+    for other in (reseeded, respoken, another):
+        # Interpolation overwrites the ends with the keyframes.
+        assert (other - latents)[:, 1:-1].abs().max() > 1e-3
+
+
+@by_stage
+def test_inputs_are_left_alone_and_no_gradients_are_kept(name: str, stages: dict[str, Stage]) -> None:
+    given = windows(name).window(0)
+    before = [part.clone() for part in (*given.conditions, given.noise)]
+    latents = sample(stages[name], given)
+    assert not latents.requires_grad
+    assert all(torch.equal(*pair) for pair in zip(before, (*given.conditions, given.noise), strict=True))
+
+
+@by_stage
+def test_half_precision_weights_give_float32(name: str) -> None:
+    latents = sample(small_stage(name).to(torch.bfloat16), windows(name).window(0))
+    assert latents.dtype == torch.float32
+    assert latents.isfinite().all()
+
+
+# Progress
+
+
+def test_network_evaluations() -> None:
+    assert Sampling().network_evaluations == 33
+    assert Sampling(evaluations=10).network_evaluations == 30
+    assert Sampling(evaluations=20).network_evaluations == 60
+    # Six of the table's values lie between.
+    assert Sampling(guidance_interval=(0.1, 10.0)).network_evaluations == 6 * 3 + 5
+    assert Sampling(guidance_interval=(800.0, math.inf)).network_evaluations == 11
+
+
+@by_stage
+@pytest.mark.parametrize(("sampling", "group"), [(Sampling(), 2), (QUICK, 1)])
+def test_progress_sums_to_the_evaluations(name: str, sampling: Sampling, group: int, stages: dict[str, Stage]) -> None:
+    told: list[int] = []
+    evaluated: list[int] = []
+    with stages[name].register_forward_pre_hook(lambda _, given: evaluated.append(len(given[0]))):
+        sample(stages[name], windows(name), replace(sampling, group=group), told.append)
+    assert sum(told) == sum(evaluated) == WINDOWS * sampling.network_evaluations
+    assert len(told) == math.ceil(WINDOWS / group) * sampling.evaluations
+
+
+def test_cancelling_stops_at_once(stages: dict[str, Stage]) -> None:
+    class Cancelled(Exception):
+        pass
+
+    told: list[int] = []
+
+    def cancel(count: int) -> None:
+        told.append(count)
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        sample(stages["keyframe"], windows("keyframe"), Sampling(), cancel)
+    assert told == [3]
+
+
+# Errors
+
+
+def test_stages_swapped(stages: dict[str, Stage]) -> None:
+    given = windows("keyframe")
+    rest = (given.features, given.reference[0], given.known, given.mask, given.noise, QUICK)
+    with pytest.raises(KeySyncError) as caught:
+        sample_keyframes(stages["interpolation"], *rest)
+    assert str(caught.value) == (
+        "a model of the interpolation stage was given where the keyframe model is needed: swap them"
+    )
+    with pytest.raises(KeySyncError) as caught:
+        interpolate(stages["keyframe"], *rest)
+    assert str(caught.value) == (
+        "a model of the keyframe stage was given where the interpolation model is needed: swap them"
+    )
+
+
+def test_too_few_steps_are_refused_before_any_work() -> None:
+    with pytest.raises(KeySyncError, match=r"^9 steps are too few: the schedule needs 10 or more, 11 is the method's$"):
+        Sampling(evaluations=9)

@@ -1,0 +1,173 @@
+"""A job from files to a file: the face followed, the speech fitted, the report filled, nothing half-done left."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import keysync.job
+from keysync.dub import Settings
+from keysync.errors import KeySyncError
+from keysync.face import Face
+from keysync.generate import Sampling
+from keysync.job import FaceSource, dub_file, survey
+from keysync.media import VideoReader, read_speech
+from keysync.models import Models
+from keysync.track import FaceChoice
+
+from .clips import HEIGHT, WIDTH, CheapStages, Quiet, picture, write_landmarks, write_speech, write_video
+from .synthetic_face import face, face_points
+
+SETTINGS = Settings(sampling=Sampling(evaluations=10))
+
+
+class Detector:
+    """Finds one face, and a smaller one beside it from the fourth frame on; counts its frames."""
+
+    def __init__(self) -> None:
+        self.frames, self.closed = 0, False
+
+    def detect(self, _: object) -> list[Face]:
+        self.frames += 1
+        return [face((30, 36), 24)] + [face((72, 36), 16)] * (self.frames > 3)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def detector(monkeypatch: pytest.MonkeyPatch) -> Detector:
+    found = Detector()
+    monkeypatch.setattr(keysync.job, "make_detector", lambda *_: found)
+    return found
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    video = write_video(tmp_path / "in.mp4", [picture(n) for n in range(10)])
+    return {"video": video, "audio": write_speech(tmp_path / "speech.wav", 0.4), "output": tmp_path / "out.mkv"}
+
+
+def test_survey_follows_the_chosen_face(files: dict[str, Path], detector: Detector) -> None:
+    reader, progress = VideoReader(files["video"]), Quiet()
+    pts, track = survey(reader, FaceSource(), progress)
+    assert pts.tolist() == reader.timestamps().tolist()
+    assert track.found.all()
+    assert np.abs(track.landmarks[5] - face_points((30, 36), 24)).max() < 1e-3
+    assert (detector.frames, detector.closed, progress.parts[""][1]) == (10, True, 10)
+
+
+def test_the_second_face_is_another_one_where_it_is_not(
+    files: dict[str, Path], detector: Detector, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    CheapStages().install(monkeypatch)
+    report = dub_file(**files, models=models, settings=SETTINGS, face=FaceSource(FaceChoice(1)), progress=Quiet())
+    assert [(part.first, part.last, part.reason) for part in report.ranges] == [
+        (0, 2, "another face than the chosen one"),
+        (3, 9, "face found"),
+    ]
+
+
+@pytest.mark.usefixtures("detector")
+def test_a_face_that_no_shot_shows(files: dict[str, Path], models: Models) -> None:
+    with pytest.raises(KeySyncError, match="face 2 was chosen but no shot shows more than 2: choose 0 to 1"):
+        dub_file(**files, models=models, settings=SETTINGS, face=FaceSource(FaceChoice(2)), progress=Quiet())
+
+
+@pytest.mark.usefixtures("detector")
+def test_the_report_tells_the_job(files: dict[str, Path], models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    CheapStages().install(monkeypatch)
+    report = dub_file(**files, models=models, settings=SETTINGS, face=FaceSource(), progress=Quiet(), lossless=True)
+    told = report.to_dict()
+    assert (told["video"], told["speech"]) == (str(files["video"]), str(files["audio"]))
+    assert (told["width"], told["height"], told["frame_rate"], told["seconds"]) == (WIDTH, HEIGHT, "25", 0.4)
+    assert (told["frames"], told["source_frames"], told["sync_mode"], told["mask"]) == (10, 10, "cut_off", "box")
+    assert told["models"] == models.origins
+    assert told["network_evaluations"] == 60
+    assert told["notes"] == ["the lossless result is Matroska, which keeps timestamps to the millisecond"]
+
+
+@pytest.mark.usefixtures("detector")
+def test_the_network_hears_the_speech_as_long_as_the_result(
+    files: dict[str, Path], models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    CheapStages().install(monkeypatch)
+    heard = []
+    for encoder in models.encoders.values():
+        monkeypatch.setattr(
+            encoder, "encode", lambda waveform, plain=encoder.encode: heard.append(waveform) or plain(waveform)
+        )
+    for seconds in (0.2, 1.0):
+        write_speech(files["audio"], seconds)
+        settings = Settings(sync_mode="silence", sampling=SETTINGS.sampling)
+        report = dub_file(**files, models=models, settings=settings, face=FaceSource(), progress=Quiet())
+        waveform, _ = read_speech(files["audio"])
+        fitted = heard[-1]
+        assert len(fitted) == 6400
+        kept = min(6400, len(waveform))
+        assert torch.equal(fitted[:kept], waveform[:kept])
+        assert not fitted[kept:].any()
+        assert report.notes == [f"the video lasts 0.40 s, the speech {seconds:.2f} s, the result 0.40 s"]
+
+
+@pytest.mark.usefixtures("detector")
+def test_notes_of_frame_rate_and_container(
+    files: dict[str, Path], models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    CheapStages().install(monkeypatch)
+    files["video"] = write_video(tmp_path / "fast.mp4", [picture(n) for n in range(20)], rate=Fraction(50))
+    report = dub_file(**files, models=models, settings=SETTINGS, face=FaceSource(), progress=Quiet(), lossless=True)
+    assert report.notes == [
+        "50 frames a second: the network works at 25 and each frame takes the nearest",
+        "the lossless result is Matroska, which keeps timestamps to the millisecond",
+    ]
+
+
+@pytest.mark.usefixtures("detector")
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, KeySyncError, RuntimeError])
+@pytest.mark.parametrize("part", ["interpolate", "sample_keyframes"])
+def test_whatever_stops_the_network_the_older_file_stays(
+    raised: type[BaseException], part: str, files: dict[str, Path], models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    CheapStages().install(monkeypatch)
+    files["output"].write_text("older")
+
+    def stop(*_: Any) -> None:
+        raise raised("stopped")
+
+    monkeypatch.setattr(f"keysync.clip.{part}", stop)
+    before = sorted(files["output"].parent.iterdir())
+    with pytest.raises(raised, match="stopped"):
+        dub_file(**files, models=models, settings=SETTINGS, face=FaceSource(), progress=Quiet())
+    assert sorted(files["output"].parent.iterdir()) == before
+    assert files["output"].read_text() == "older"
+
+
+def test_a_landmarks_file_takes_the_place_of_the_detector(
+    files: dict[str, Path], detector: Detector, models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    CheapStages().install(monkeypatch)
+    points = [None, *([face_points((50, 36), 28)] * 9)]
+    source = FaceSource(landmarks=write_landmarks(tmp_path / "face.json", points))
+    report = dub_file(**files, models=models, settings=SETTINGS, face=source, progress=Quiet())
+    assert [(part.first, part.last) for part in report.ranges] == [(0, 0), (1, 9)]
+    assert detector.frames == 0
+
+
+def test_a_track_of_before_needs_no_detector_and_must_be_of_this_video(
+    files: dict[str, Path], detector: Detector, tmp_path: Path
+) -> None:
+    pts, track = survey(VideoReader(files["video"]), FaceSource(), Quiet())
+    seen = detector.frames
+    again, same = survey(VideoReader(files["video"]), FaceSource(track=track), Quiet())
+    assert same is track
+    assert np.array_equal(pts, again)
+    assert detector.frames == seen
+    other = write_video(tmp_path / "other.mp4", [picture(n) for n in range(4)])
+    with pytest.raises(KeySyncError, match="covers 10 frames of 96x80 but the video has 4 of 96x80: follow the face"):
+        survey(VideoReader(other), FaceSource(track=track), Quiet())

@@ -1,0 +1,153 @@
+"""The schedule, Euler's method on problems with known solutions, and guidance."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from keysync.errors import KeySyncError
+from keysync.sampling import AYS, ays_sigmas, branches, combine, euler, guide, initial_noise
+from keysync.stage import Condition, Stage
+
+from .small_stages import inputs, small_stage
+
+# The schedule
+
+
+def test_eleven_evaluations_are_the_table() -> None:
+    assert ays_sigmas().dtype == torch.float64
+    assert ays_sigmas().tolist() == [*AYS, 0.0]
+    assert len(AYS) == 11
+
+
+def test_ten_evaluations_leave_out_the_last_value() -> None:
+    assert ays_sigmas(10).tolist() == [*AYS[:10], 0.0]
+
+
+@pytest.mark.parametrize("evaluations", [12, 21, 50])
+def test_more_evaluations_go_log_linearly(evaluations: int) -> None:
+    sigmas = ays_sigmas(evaluations)
+    assert len(sigmas) == evaluations + 1
+    assert sigmas[[0, -2, -1]].tolist() == pytest.approx([AYS[0], AYS[-1], 0.0])
+    assert (sigmas.diff() < 0).all()
+    if evaluations == 21:
+        # Each second value is the table's, those between are geometric means.
+        assert sigmas[:-1:2].tolist() == pytest.approx(AYS)
+        assert sigmas[1:-1:2].tolist() == pytest.approx(np.sqrt(np.multiply(AYS[:-1], AYS[1:])).tolist())
+
+
+@pytest.mark.parametrize("evaluations", [9, 1, 0, -3])
+def test_too_few_evaluations(evaluations: int) -> None:
+    with pytest.raises(KeySyncError) as caught:
+        ays_sigmas(evaluations)
+    assert str(caught.value) == (f"{evaluations} steps are too few: the schedule needs 10 or more, 11 is the method's")
+
+
+# Noise and Euler's method
+
+
+def test_a_seed_gives_the_same_noise() -> None:
+    shape = (2, 3, 4, 5, 6)
+    one, same, other = (initial_noise(shape, torch.Generator().manual_seed(seed)) for seed in (7, 7, 8))
+    assert (one.shape, one.dtype, one.device.type) == (shape, torch.float32, "cpu")
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    generator = torch.Generator().manual_seed(7)
+    assert torch.equal(initial_noise(shape, generator), one)
+    assert not torch.equal(initial_noise(shape, generator), one)
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    state = torch.get_rng_state()
+    initial_noise((3,), torch.Generator().manual_seed(0))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("evaluations", [10, 11, 20])
+def test_a_denoiser_that_knows_the_answer_is_followed_straight(evaluations: int) -> None:
+    """x - clean shrinks with sigma, and Euler's method is exact on a straight line."""
+    noise, clean = (torch.randn(2, 3, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    sigmas, steps = ays_sigmas(evaluations), []
+
+    def follow(step: int, x: Tensor) -> None:
+        steps.append(step)
+        expected = clean + (start - clean) * float(sigmas[step + 1] / sigmas[0])
+        torch.testing.assert_close(x, expected, rtol=1e-4, atol=1e-4)
+
+    start = noise * math.sqrt(1 + 700.0**2)
+    result = euler(lambda x, sigma: clean, noise, sigmas, follow)
+    assert steps == list(range(evaluations))
+    torch.testing.assert_close(result, clean, rtol=1e-5, atol=1e-5)
+
+
+def test_gaussian_data_gives_the_noise_itself() -> None:
+    """For data of variance 1 the best denoiser is x / (1 + sigma^2), and x / sqrt(1 + sigma^2) stays constant."""
+    noise = torch.randn(5, generator=torch.Generator().manual_seed(0))
+    errors = []
+    for evaluations in (200, 2000):
+        result = euler(lambda x, sigma: x / (1 + sigma**2), noise, ays_sigmas(evaluations))
+        errors.append(float((result - noise).abs().max()))
+    assert errors[1] < 0.01
+    assert errors[0] / errors[1] == pytest.approx(10, rel=0.3), "Euler's method is of first order"
+
+
+def test_the_denoiser_is_told_each_noise_level() -> None:
+    told: list[Tensor] = []
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        told.append(sigma)
+        return x
+
+    euler(denoise, torch.zeros(1), ays_sigmas())
+    assert all(sigma.dtype == torch.float32 for sigma in told)
+    assert [float(sigma) for sigma in told] == pytest.approx(AYS)
+
+
+# Guidance
+
+
+def test_combine() -> None:
+    neither, identity, both = torch.tensor(1.0), torch.tensor(10.0), torch.tensor(100.0)
+    assert float(combine(neither, identity, both, 5.0, 2.0)) == 5 * 90 + 2 * 9 + 1
+    assert float(combine(neither, identity, both, 1.0, 1.0)) == 100
+    assert float(combine(neither, identity, both, 0.0, 0.0)) == 1
+
+
+def watched(stage: Stage) -> list[Condition]:
+    """The conditions the stage will be evaluated with."""
+    seen: list[Condition] = []
+    stage.register_forward_pre_hook(lambda _, given: seen.append(given[2]))
+    return seen
+
+
+@pytest.mark.parametrize("name", ["keyframe", "interpolation"])
+def test_guided_inside_the_interval_and_conditional_outside(name: str) -> None:
+    stage, given = small_stage(name), inputs(name)
+    options = {"audio_guidance": 3.0, "identity_guidance": 1.5}
+    with torch.no_grad():
+        denoise = guide(stage, *given.conditions, **options, interval=(0.5, 4.0))
+        parts = [
+            stage.condition(*given.conditions, audio=audio, reference=reference)
+            for audio, reference in ((False, False), (False, True), (True, True))
+        ]
+        expected = {
+            sigma: [stage(given.noise, torch.tensor(sigma), part) for part in parts]
+            for sigma in (0.1, 0.5, 2.0, 4.0, 9.0)
+        }
+        seen = watched(stage)
+        for sigma, (neither, identity, both) in expected.items():
+            seen.clear()
+            result = denoise(given.noise, torch.tensor(sigma))
+            inside = 0.5 <= sigma <= 4.0
+            assert len(seen) == branches(sigma, (0.5, 4.0)) == (3 if inside else 1)
+            wanted = 3.0 * (both - identity) + 1.5 * (identity - neither) + neither if inside else both
+            torch.testing.assert_close(result, wanted)
+        assert seen[-1].tokens.any()
+
+
+def test_guided_everywhere_by_default() -> None:
+    assert all(branches(sigma, (0.0, math.inf)) == 3 for sigma in AYS)
