@@ -7,6 +7,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: demo test check bench clean
 
 demo: $(INSTALLED)
+	mkdir -p out
 	$(BIN)/keysync demo -o out/demo.mp4 --report out/demo.json
 
 test: $(INSTALLED)
