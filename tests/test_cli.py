@@ -478,7 +478,15 @@ def test_ctrl_c_in_the_network_leaves_the_older_file(files: dict[str, Path], tmp
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     line = [*CLI, *arguments(files, "--lossless", "--steps", 1000, "--report", tmp_path / "report.json")]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        line,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        # A test run in the background ignores Ctrl-C, and its children would too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         guard = threading.Timer(120, process.kill)
         guard.start()
         assert process.stdout is not None

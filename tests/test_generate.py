@@ -137,6 +137,34 @@ def test_cancelling_stops_at_once(stages: dict[str, Stage]) -> None:
     assert told == [3]
 
 
+def test_a_stage_of_a_host_samples_by_itself(stages: dict[str, Stage]) -> None:
+    class Host:
+        def __init__(self, stage: Stage) -> None:
+            self.spec = stage.spec
+
+        def sample(self, features: Tensor, reference: Tensor, known: Tensor, *rest: object) -> Tensor:
+            given.append((features, reference, known, *rest))
+            return torch.zeros_like(known)
+
+    given: list[tuple[object, ...]] = []
+    for name, stage in stages.items():
+        inputs_ = windows(name)
+        sampled = sample(Host(stage), inputs_)  # type: ignore[arg-type]
+        features, reference, known, mask, noise, sampling, on_step = given[-1]
+        assert all(
+            came is gave
+            for came, gave in zip(
+                (features, known, mask, noise),
+                (inputs_.features, inputs_.known, inputs_.mask, inputs_.noise),
+                strict=True,
+            )
+        )
+        assert torch.equal(reference, inputs_.reference)
+        assert (sampling, on_step) == (QUICK, None)
+        ends = inputs_.reference if name == "interpolation" else torch.zeros_like(sampled[:, [0, -1]])
+        assert torch.equal(sampled[:, [0, -1]], ends)
+
+
 # Errors
 
 

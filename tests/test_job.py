@@ -171,3 +171,26 @@ def test_a_track_of_before_needs_no_detector_and_must_be_of_this_video(
     other = write_video(tmp_path / "other.mp4", [picture(n) for n in range(4)])
     with pytest.raises(KeySyncError, match="covers 10 frames of 96x80 but the video has 4 of 96x80: follow the face"):
         survey(VideoReader(other), FaceSource(track=track), Quiet())
+
+
+@pytest.mark.usefixtures("detector")
+def test_a_reader_stands_for_its_window_of_a_file(
+    files: dict[str, Path], models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    CheapStages().install(monkeypatch)
+    masks = write_video(tmp_path / "masks.mkv", [np.full((HEIGHT, WIDTH, 3), 255, np.uint8)] * 10, lossless=True)
+    window = {"start": 0.12, "duration": 0.2}
+    report = dub_file(
+        VideoReader(files["video"], **window),
+        files["audio"],
+        files["output"],
+        models,
+        SETTINGS,
+        FaceSource(),
+        Quiet(),
+        occluder=VideoReader(masks, **window),
+    )
+    assert (report.source_frames, report.frames, report.video) == (5, 5, str(files["video"]))
+    assert [part.state for part in report.ranges] == ["passed through"]
+    with pytest.raises(KeySyncError, match="is an input too"):
+        dub_file(VideoReader(files["video"]), files["audio"], files["video"], models, SETTINGS, FaceSource(), Quiet())
