@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, maximum_filter
 from torch import Tensor
 
 from .crop import Box, Picture, resize
@@ -58,6 +57,8 @@ def feathered(mask: Picture, width: float, frame_border: Sides | None = None) ->
 
     It falls to 0 at the picture's own border too, except on the sides that are the frame's border.
     """
+    from scipy.ndimage import distance_transform_edt  # here: a third of what the nodes' import may take
+
     inside = torch.as_tensor(mask).cpu().numpy() > 0.5
     border = frame_border or Sides()
     # Beyond the frame's border the mask goes on; beyond the crop's own it ends.
@@ -96,6 +97,8 @@ def _colour_shift(
 
     There the network only re-draws what it was shown, so a difference is the model's and holds inside the mask as well.
     """
+    from scipy.ndimage import maximum_filter
+
     ring = maximum_filter(inside, size=2 * max(2, round(width)) + 1) & ~inside
     if not ring.any():
         return np.zeros(3, dtype=np.float32)

@@ -1,0 +1,15 @@
+"""The extension: every node of KeySync, in the order in which a dub is wired."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import audio, dub, face, mask, model, occluder, paste, sampling, speech, vae
+
+
+class KeySyncExtension(ComfyExtension):
+    """What ComfyUI asks for the nodes."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        parts = (model, vae, speech, face, mask, occluder, sampling, paste, audio, dub)
+        return [node for part in parts for node in part.NODES]

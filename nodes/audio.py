@@ -1,0 +1,94 @@
+"""Fit Audio: brings frames and speech of unequal lengths together."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+from comfy_api.latest import io
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..keysync.errors import KeySyncError
+from ..keysync.timeline import NETWORK_RATE, SYNC_MODES, fit
+
+# ComfyUI's AUDIO: "waveform" (batch, channels, n) float -1..1, "sample_rate".
+AudioDict = dict[str, Any]
+
+SYNC_TIP = (
+    "What gives way where video and speech differ in length. cut_off: the shorter ends both. silence: the video keeps "
+    "its length. bounce: the video runs forth and back until the speech ends; loop: again from its start; remap: "
+    "slower or faster."
+)
+DEFAULT_SYNC_MODE = "cut_off"
+
+
+class FitAudio(io.ComfyNode):
+    """Makes frames and speech equally long."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KeySyncFitAudio",
+            display_name="Fit Audio",
+            category="KeySync",
+            description="Makes frames and speech equally long: frames are repeated or left out, the speech is cut or "
+            "followed by silence.",
+            inputs=[
+                io.Image.Input("images", tooltip="The frames of the video, in order."),
+                io.Audio.Input("audio", tooltip="The new speech."),
+                io.Float.Input(
+                    "fps",
+                    default=float(NETWORK_RATE),
+                    min=1.0,
+                    max=240.0,
+                    step=0.001,
+                    tooltip="Frames a second of the images, from Get Video Components.",
+                ),
+                io.Combo.Input("sync_mode", options=list(SYNC_MODES), default=DEFAULT_SYNC_MODE, tooltip=SYNC_TIP),
+            ],
+            outputs=[
+                io.Image.Output(display_name="images", tooltip="The frames of the result."),
+                io.Audio.Output(display_name="audio", tooltip="The speech, as long as the frames."),
+                io.Float.Output(display_name="fps", tooltip="The rate that came in: for Encode Speech."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, images: Tensor, audio: AudioDict, fps: float, sync_mode: str) -> io.NodeOutput:
+        waveform, rate = channels_of(audio)
+        tick = 1 / Fraction(fps).limit_denominator(100_000)
+        timeline = fit(np.arange(len(images)), 1, tick, waveform.shape[-1] / rate, sync_mode)
+        fitted = as_long_as(waveform, round(timeline.seconds * rate))
+        return io.NodeOutput(pick(images, timeline.source), {"waveform": fitted[None], "sample_rate": rate}, float(fps))
+
+
+def channels_of(audio: AudioDict | None) -> tuple[Tensor, int]:
+    """Samples (channels, n) and sample rate of an AUDIO. Raises `KeySyncError` unless it is one sound."""
+    if audio is None:
+        raise KeySyncError("no audio came: give the new speech, from Load Audio")
+    waveform, rate = audio["waveform"], int(audio["sample_rate"])
+    if waveform.ndim != 3 or len(waveform) != 1:
+        raise KeySyncError(
+            f"audio of shape {list(waveform.shape)} came but one sound [1, channels, samples] was wanted: "
+            "give the sounds one at a time"
+        )
+    return waveform[0].float().cpu(), rate
+
+
+def pick(images: Tensor, source: NDArray[np.int64]) -> Tensor:
+    """The frames with these numbers; copied only where they are not the first ones in order."""
+    if np.array_equal(source, np.arange(len(source))):
+        return images[: len(source)]
+    return images[torch.from_numpy(source)]
+
+
+def as_long_as(waveform: Tensor, samples: int) -> Tensor:
+    """The waveform (channels, n) cut, or padded with silence, to so many samples."""
+    return F.pad(waveform[:, :samples], (0, max(0, samples - waveform.shape[1])))
+
+
+NODES: list[type[io.ComfyNode]] = [FitAudio]

@@ -1,0 +1,114 @@
+"""The core's MODEL and VAE as the library's dub asks for its models: whole windows, latents times 0.18215."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import comfy.samplers
+import comfy.sd
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ..keysync.errors import KeySyncError
+from ..keysync.generate import Sampling
+from ..keysync.models import PIXELS_PER_LATENT, Models
+from ..keysync.sampling import ays_sigmas
+from ..keysync.stage import SCALE_FACTOR, StageSpec
+from ..keysync.vae import LATENT_CHANNELS
+from .guider import BRANCHES, WindowGuider, Windows
+from .speech import CoreSpeechEncoder
+from .vae import decode_frame, refuse_decoder_alone
+from .wiring import spec_of, want_stage
+
+
+class CoreStage:
+    """A MODEL as the library's dub asks for it: windows are sampled by the core, in groups that fit memory."""
+
+    def __init__(self, patcher: ModelPatcher, show: Callable[[Tensor], None]) -> None:
+        self._patcher = patcher
+        self._show = show
+        self._sampler = comfy.samplers.sampler_object("euler")
+
+    @property
+    def spec(self) -> StageSpec:
+        return spec_of(self._patcher)
+
+    def sample(
+        self,
+        features: Tensor,
+        reference_latents: Tensor,
+        known: Tensor,
+        mask: Tensor,
+        noise: Tensor,
+        sampling: Sampling,
+        on_step: Callable[[int], None] | None,
+    ) -> Tensor:
+        """Latents (b, t, 4, h, w) of b windows; arguments as in `keysync.generate`."""
+        guider = WindowGuider(self._patcher, sampling.audio_guidance, sampling.identity_guidance)
+
+        def told(windows: int, denoised: Tensor) -> None:
+            self._show(denoised)
+            if on_step is not None:
+                on_step(windows * len(BRANCHES))
+
+        guider.on_group = told
+        windows = Windows(features, reference_latents, known / SCALE_FACTOR, mask)
+        sigmas = ays_sigmas(sampling.evaluations).float()
+        return guider.sample_windows(windows, noise, self._sampler, sigmas).float().cpu() * SCALE_FACTOR
+
+
+class CoreVAE:
+    """The core's VAE as the library's dub asks for it: latents are scaled there, and not in the core."""
+
+    batch = 4
+    source = "the VAE"
+
+    def __init__(self, vae: comfy.sd.VAE) -> None:
+        """Raises `KeySyncError` for a VAE that is not Stable Video Diffusion's, and for a decoder alone."""
+        refuse_decoder_alone(vae)
+        if vae.latent_channels != LATENT_CHANNELS or vae.downscale_ratio != PIXELS_PER_LATENT:
+            raise KeySyncError(
+                f"a VAE of {vae.latent_channels} channels came, but the models want {LATENT_CHANNELS} at a latent for "
+                f"{PIXELS_PER_LATENT}x{PIXELS_PER_LATENT} pixels: load the VAE of Stable Video Diffusion"
+            )
+        self._vae = vae
+        self.encoder = vae.first_stage_model
+        self.downscale = PIXELS_PER_LATENT
+
+    def encode(self, images: Tensor) -> Tensor:
+        return self._vae.encode(images).float().cpu() * SCALE_FACTOR
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return torch.stack([decode_frame(self._vae, latent).float().cpu() for latent in latents / SCALE_FACTOR])
+
+
+def core_models(
+    keyframe_model: ModelPatcher,
+    interpolation_model: ModelPatcher,
+    vae: comfy.sd.VAE,
+    keyframe_encoder: CoreSpeechEncoder,
+    interpolation_encoder: CoreSpeechEncoder,
+    show: Callable[[Tensor], None],
+) -> Models:
+    """What a dub runs on. Raises `KeySyncError` where two of them do not fit each other."""
+    encoders = {}
+    for patcher, encoder, name in (
+        (keyframe_model, keyframe_encoder, "keyframe"),
+        (interpolation_model, interpolation_encoder, "interpolation"),
+    ):
+        spec = spec_of(patcher)
+        want_stage(spec, name)
+        want_encoder(spec, encoder)
+        encoders[encoder.name] = encoder
+    return Models(CoreStage(keyframe_model, show), CoreStage(interpolation_model, show), CoreVAE(vae), encoders)
+
+
+def want_encoder(spec: StageSpec, encoder: CoreSpeechEncoder) -> None:
+    """Raises `KeySyncError` unless the model was trained with this encoder."""
+    came, wanted = (encoder.name, encoder.channels), (spec.speech_encoder, spec.audio_channels)
+    if came != wanted:
+        raise KeySyncError(
+            f"{spec.name}_encoder is {came[0]} of {came[1]} channels but the {spec.name} model was trained with "
+            f"{wanted[0]} of {wanted[1]}: load that one in Load Speech Encoder"
+        )

@@ -1,0 +1,289 @@
+"""Nodes that find the face in every frame and cut out the square that the network sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import folder_paths
+import numpy as np
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..keysync.crop import crop, crop_boxes, resize, to_crop
+from ..keysync.errors import KeySyncError
+from ..keysync.face import Face
+from ..keysync.landmarks import DETECTORS, make_detector
+from ..keysync.masks import MASKS
+from ..keysync.mediapipe_points import MESH_TO_68
+from ..keysync.preview import draw_track
+from ..keysync.track import FaceChoice, FaceTrack, Tracker
+from .frames import as_bytes, check_frames, each_frame, name_frames
+from .sockets import Faces, FaceTrackSocket
+from .wiring import spec_of
+
+# Made by the core's node MediaPipeFaceLandmarker, which the oldest supported ComfyUI lacks; the socket is only a name.
+FaceLandmarksSocket = io.Custom("FACE_LANDMARKS")
+FROM_SOCKET = "face_landmarks"
+# The preview's longer side in pixels: it is for the eye, and as large as the frames it would double the memory.
+PREVIEW_SIDE = 640
+
+# The faces of one frame, given the frame's number and its image (h, w, c).
+FindFaces = Callable[[int, Tensor], list[Face]]
+CHOICES: dict[str, Callable[[int, float, float], FaceChoice]] = {
+    "largest": lambda index, x, y: FaceChoice(),
+    "index": lambda index, x, y: FaceChoice(index=index),
+    "coordinates": lambda index, x, y: FaceChoice(point=(x, y)),
+}
+
+
+class TrackFace(io.ComfyNode):
+    """Follows one face through all frames."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KeySyncTrackFace",
+            display_name="Track Face",
+            category="KeySync",
+            description="Follows one face through the frames: 68 points in each. Cuts between shots are noticed, "
+            "short misses of the detector bridged and its jitter smoothed away.",
+            inputs=[
+                io.Image.Input("images", tooltip="The frames of the video, in order."),
+                io.Combo.Input(
+                    "detector",
+                    options=[*DETECTORS, FROM_SOCKET],
+                    default="mediapipe",
+                    tooltip="What finds the faces. mediapipe needs its package, which carries its models. "
+                    "face-alignment is the method's own: it needs its package, and its two weight files in "
+                    "models/face_alignment. face_landmarks takes the input of that name and needs nothing.",
+                ),
+                io.Combo.Input(
+                    "face",
+                    options=list(CHOICES),
+                    default="largest",
+                    tooltip="Whose face: the largest of each shot, the one of rank face_index, or "
+                    "the one at face_x, face_y.",
+                ),
+                io.Int.Input(
+                    "face_index",
+                    default=0,
+                    min=0,
+                    max=63,
+                    tooltip="For face = index: 0 is the largest face, 1 the second largest, and so on.",
+                ),
+                io.Int.Input(
+                    "face_x",
+                    default=0,
+                    min=0,
+                    max=32768,
+                    tooltip="For face = coordinates: pixels from the left edge to the face.",
+                ),
+                io.Int.Input(
+                    "face_y",
+                    default=0,
+                    min=0,
+                    max=32768,
+                    tooltip="For face = coordinates: pixels from the upper edge to the face.",
+                ),
+                FaceLandmarksSocket.Input(
+                    "face_landmarks",
+                    optional=True,
+                    tooltip="From the core's Detect Face Landmarks (MediaPipe), run on the same images. Where it is "
+                    "linked it is used, and the detector above is not loaded.",
+                ),
+            ],
+            outputs=[
+                FaceTrackSocket.Output(display_name="track"),
+                io.Image.Output(display_name="preview"),
+                io.String.Output(display_name="report"),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        images: Tensor,
+        detector: str,
+        face: str,
+        face_index: int,
+        face_x: int,
+        face_y: int,
+        face_landmarks: Mapping[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        choice = CHOICES[face](face_index, face_x, face_y)
+        check_point(choice, images)
+        with face_finder(detector, face_landmarks, images) as find_faces:
+            track = follow(images, find_faces, choice)
+        return io.NodeOutput(Faces(track), preview(images, track), describe(track))
+
+
+class CropFace(io.ComfyNode):
+    """Cuts the square around the face out of every frame."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KeySyncCropFace",
+            display_name="Crop Face",
+            category="KeySync",
+            description="Cuts the square around the face out of every frame, at the resolution the model works at.",
+            inputs=[
+                io.Image.Input("images", tooltip="The frames that went into Track Face."),
+                FaceTrackSocket.Input("track", tooltip="From Track Face."),
+                io.Model.Input("model", tooltip="From Load KeySync Model: it says how large the crops must be."),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="crops",
+                    tooltip="One a frame; a frame without the face is cut where it was last or next.",
+                ),
+                FaceTrackSocket.Output(
+                    display_name="track", tooltip="Knows where the crops came from: for Mouth Mask and Paste Face."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, images: Tensor, track: Faces, model: ModelPatcher) -> io.NodeOutput:
+        check_frames(images, track.track)
+        size = spec_of(model).image_size
+        boxes = boxes_of(track.track)
+        return io.NodeOutput(cut(images, boxes, size), replace(track, boxes=boxes, crop_size=size))
+
+
+@contextmanager
+def face_finder(detector: str, face_landmarks: Mapping[str, Any] | None, images: Tensor) -> Iterator[FindFaces]:
+    """What finds the faces of a frame: the core's landmarks where they are linked, else the detector of that name."""
+    if face_landmarks is not None:
+        faces = read_face_landmarks(face_landmarks, images)
+        yield lambda index, image: faces[index]
+        return
+    if detector == FROM_SOCKET:
+        raise KeySyncError(
+            f"the detector {FROM_SOCKET} needs its input: link the core's Detect Face Landmarks (MediaPipe) to "
+            f"{FROM_SOCKET}, or choose the detector {' or '.join(DETECTORS)}"
+        )
+    device = str(comfy.model_management.get_torch_device())
+    with closing(make_detector(detector, detector_weights(), device=device)) as found:
+        yield lambda index, image: found.detect(as_bytes(image))
+
+
+def read_face_landmarks(value: Mapping[str, Any], images: Tensor) -> list[list[Face]]:
+    """The faces of each frame in a FACE_LANDMARKS value of the core's.
+
+    It is {"frames": [[{"landmarks_xy": (478, 2), "score": float, ...}, ...], ...], "image_size": (h, w), ...}.
+    Its points are the mesh's own coordinates times the picture's size, so pixels as in `keysync.face`. Raises
+    `KeySyncError` where the value is of other frames.
+    """
+    frames, size = value["frames"], tuple(int(side) for side in value["image_size"])
+    h, w = images.shape[1:3]
+    if len(frames) != len(images) or size != (h, w):
+        raise KeySyncError(
+            f"face_landmarks covers {len(frames)} frames of {size[1]}x{size[0]} but there are {len(images)} images of "
+            f"{w}x{h}: detect the landmarks on the same images"
+        )
+    return [[Face.of(_mesh(face)[list(MESH_TO_68)], face["score"]) for face in faces] for faces in frames]
+
+
+def _mesh(face: Mapping[str, Any]) -> NDArray[np.float32]:
+    mesh = np.asarray(face["landmarks_xy"], dtype=np.float32)
+    if mesh.ndim != 2 or mesh.shape[1] != 2 or len(mesh) <= max(MESH_TO_68):
+        raise KeySyncError(
+            f"face_landmarks holds a face of {'x'.join(map(str, mesh.shape))} numbers but MediaPipe's mesh has 478x2: "
+            "link the core's Detect Face Landmarks (MediaPipe)"
+        )
+    return mesh
+
+
+def detector_weights() -> Path | None:
+    """The folder with face-alignment's weights; None stands for torch's own, where many have them already."""
+    folder = Path(folder_paths.models_dir, "face_alignment")
+    return folder if folder.is_dir() else None
+
+
+def check_point(choice: FaceChoice, images: Tensor) -> None:
+    """Raises `KeySyncError` where the chosen point lies outside the images."""
+    h, w = images.shape[1:3]
+    if choice.point is not None and not (choice.point[0] < w and choice.point[1] < h):
+        x, y = choice.point
+        raise KeySyncError(f"face_x {x}, face_y {y} lies outside the images of {w}x{h}: give a point on the face")
+
+
+def follow(images: Tensor, find_faces: FindFaces, choice: FaceChoice) -> FaceTrack:
+    """The track of the chosen face through the images (n, h, w, c). Raises `KeySyncError` where none shows a face."""
+    tracker = Tracker()
+    for index in each_frame(len(images)):
+        tracker.add(as_bytes(images[index]), find_faces(index, images[index]))
+    track = tracker.finish(choice)
+    if not track.found.any():
+        raise KeySyncError(
+            f"no face was found in the {len(images)} images: give images that show a face from the front, or choose "
+            "another detector"
+        )
+    return track
+
+
+def boxes_of(track: FaceTrack) -> NDArray[np.int64]:
+    """One box (x, y, side) a frame, (n, 3): where the face is not seen, that of the nearest frame that shows it."""
+    boxes = np.zeros((len(track.found), 3), dtype=np.int64)
+    for start, stop in track.runs():
+        boxes[start:stop] = crop_boxes(track, start, stop)
+    seen, frames = np.flatnonzero(track.found), np.arange(len(boxes))
+    after = np.searchsorted(seen, frames).clip(max=len(seen) - 1)
+    before = (after - 1).clip(min=0)
+    nearest = np.where(abs(seen[before] - frames) <= abs(seen[after] - frames), seen[before], seen[after])
+    return np.asarray(boxes[nearest])
+
+
+def preview(images: Tensor, track: FaceTrack) -> Tensor:
+    """The images (n, h, w, 3), no larger than `PREVIEW_SIDE`, with the face's points, crop and box mask drawn."""
+    h, w = track.size
+    shrink = min(1.0, PREVIEW_SIDE / max(h, w))
+    # Sides that video encoders take are even.
+    size = (h, w) if shrink == 1 else (max(2, round(h * shrink / 2) * 2), max(2, round(w * shrink / 2) * 2))
+    drawn = torch.empty(len(images), *size, 3)
+    for index, box in enumerate(boxes_of(track)):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        picture = as_bytes(images[index])
+        if track.found[index]:
+            landmarks, side = track.landmarks[index], int(box[2])
+            picture = draw_track(
+                picture, landmarks, box, MASKS["box"](to_crop(landmarks, box, (side, side)), (side, side))
+            )
+        planes = torch.tensor(picture).permute(2, 0, 1)[None] / 255  # h w c -> 1 c h w
+        drawn[index] = resize(planes, size)[0].permute(1, 2, 0)
+    return drawn
+
+
+def describe(track: FaceTrack) -> str:
+    """What was found, a line each, for a person to read."""
+    found = int(track.found.sum())
+    lines = [f"the face was found in {found} of {len(track.found)} frames; shots: {int(track.shot[-1]) + 1}"]
+    missing = ~track.found
+    for what, frames in {
+        "no face": missing & (track.faces == 0),
+        "another face than the chosen one": missing & (track.faces > 0),
+        "missed by the detector, position interpolated": track.filled,
+    }.items():
+        if frames.any():
+            lines.append(f"{what}: frames {name_frames(np.flatnonzero(frames).tolist())}")
+    return "\n".join(lines)
+
+
+def cut(images: Tensor, boxes: NDArray[np.int64], size: tuple[int, int]) -> Tensor:
+    """The crops (n, H, W, 3) of the images (n, h, w, c) at one box each."""
+    crops = torch.empty(len(images), *size, 3)
+    for index in each_frame(len(images)):
+        crops[index] = crop(images[index, ..., :3].cpu(), boxes[index], size)
+    return crops
+
+
+NODES: list[type[io.ComfyNode]] = [TrackFace, CropFace]

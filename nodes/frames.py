@@ -1,0 +1,59 @@
+"""Batches of frames as they travel through ComfyUI: IMAGE (n, h, w, c) and MASK (n, h, w), float 0..1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+import comfy.model_management
+import comfy.utils
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..keysync.errors import KeySyncError
+from ..keysync.track import FaceTrack
+
+
+def each_frame(count: int) -> Iterator[int]:
+    """The numbers 0..count-1 while the node's progress bar moves; stops where the user cancels."""
+    progress = comfy.utils.ProgressBar(count)
+    for index in range(count):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        yield index
+        progress.update(1)
+
+
+def as_bytes(image: Tensor) -> NDArray[np.uint8]:
+    """One frame (h, w, c) of an IMAGE as an RGB picture (h, w, 3) of whole levels."""
+    levels: NDArray[np.float32] = image[..., :3].detach().cpu().float().mul(255).round().clamp(0, 255).numpy()
+    return levels.astype(np.uint8)
+
+
+def as_masks(mask: Tensor) -> Tensor:
+    """A MASK as (n, h, w), also where another node gives (h, w) or (n, 1, h, w)."""
+    return mask.reshape(-1, *mask.shape[-2:])
+
+
+def check_frames(images: Tensor, track: FaceTrack) -> None:
+    """Raises `KeySyncError` unless the images are as many and as large as those that the face was followed in."""
+    if len(images) != len(track.found):
+        raise KeySyncError(
+            f"there are {len(images)} images but the face track covers {len(track.found)} frames: "
+            "give the images that went into Track Face"
+        )
+    h, w = images.shape[1:3]
+    if (h, w) != track.size:
+        raise KeySyncError(
+            f"the images are {w}x{h} but the face was followed in frames of {track.size[1]}x{track.size[0]}: "
+            "give the images that went into Track Face, at their size"
+        )
+
+
+def name_frames(numbers: Iterable[int]) -> str:
+    """Rising frame numbers for a person to read: `3-5, 9`."""
+    runs = []
+    for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        frames = [frame for _, frame in run]
+        runs.append(str(frames[0]) if len(frames) == 1 else f"{frames[0]}-{frames[-1]}")
+    return ", ".join(runs)

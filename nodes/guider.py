@@ -1,0 +1,269 @@
+"""KeySync's GUIDER: the core's sampling loop over all windows of a clip, evaluated in groups that fit memory.
+
+Shapes: n frames (n, 4, h, w) come in, as a LATENT has them; b windows of t frames (b, t, ...) are sampled (paper §3.3).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.patcher_extension
+import comfy.samplers
+import torch
+from torch import Tensor
+
+from ..keysync.errors import KeySyncError
+from ..keysync.masks import to_latent
+from ..keysync.plan import Plan
+from ..keysync.sampling import combine
+from .network import KeySyncModel
+from .sockets import Speech
+from .wiring import spec_of, want_size, want_speech, want_stage
+
+# Guidance asks the network three times: with nothing, with the reference, with reference and speech.
+BRANCHES = ((False, False), (False, True), (True, True))
+# How much more than its own estimate the core wants free before it evaluates conditions together.
+SPARE_MEMORY = 1.5
+
+OnGroup = Callable[[int, Tensor], None]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What b windows of t frames are generated from, on the CPU.
+
+    `features` (b, t, 2, c); `reference`: the identity (b, 4, h, w) or the first and last keyframe (b, 2, 4, h, w), both
+    times 0.18215 as the network knows latents; `latents` (b, t, 4, h, w) as a LATENT has them, kept where `mask`
+    (b, t, 1, h, w) is 0.
+    """
+
+    features: Tensor
+    reference: Tensor
+    latents: Tensor
+    mask: Tensor
+
+
+class WindowGuider(comfy.samplers.CFGGuider):
+    """Samples windows that do not see each other: all go through the sampler together, to the network in groups."""
+
+    def __init__(
+        self, patcher: comfy.model_patcher.ModelPatcher, audio_guidance: float = 5.0, identity_guidance: float = 2.0
+    ) -> None:
+        self.spec = spec_of(patcher)
+        super().__init__(patcher)
+        self.audio_guidance = audio_guidance
+        self.identity_guidance = identity_guidance
+        self.on_group: OnGroup | None = None
+        self.windows: Windows | None = None
+        self.model_options = comfy.model_patcher.create_model_options_clone(self.model_options)
+        comfy.patcher_extension.add_wrapper(
+            comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING,
+            _make_room_for_one_window,
+            self.model_options,
+            is_model_options=True,
+        )
+
+    def sample_windows(
+        self,
+        windows: Windows,
+        noise: Tensor,
+        sampler: comfy.samplers.Sampler,
+        sigmas: Tensor,
+        callback: Callable[[int, Tensor, Tensor, int], None] | None = None,
+        disable_pbar: bool = True,
+        seed: int | None = None,
+    ) -> Tensor:
+        """Latents (b, t, 4, h, w) as a LATENT has them, from noise of that shape.
+
+        After each group that the network was evaluated for, `on_group(windows of the group, denoised)` is called.
+        """
+        noise_, latents, mask = (part.flatten(0, 1) for part in (noise, windows.latents, windows.mask))
+        self.windows = windows
+        try:
+            sampled = super().sample(noise_, latents, sampler, sigmas, mask, callback, disable_pbar, seed)
+        finally:
+            self.windows = None  # the graph keeps guiders: not a clip's latents too
+        return sampled.reshape(noise.shape)
+
+    def predict_noise(
+        self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
+    ) -> Tensor:
+        """The guided denoised latents (b*t, 4, h, w); in a group of windows at a time, cancelled between groups."""
+        count, frames = self.windows.mask.shape[:2]
+        x, timestep = x.unflatten(0, (count, frames)), timestep.expand(len(x)).unflatten(0, (count, frames))
+        group = windows_at_once(self.inner_model, x)
+        denoised = torch.empty_like(x)
+        for start in range(0, count, group):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            part = slice(start, start + group)
+            denoised[part] = self._guided(x[part], timestep[part], part, model_options or {})
+            if self.on_group is not None:
+                self.on_group(len(denoised[part]), denoised[part].flatten(0, 1))
+        return denoised.flatten(0, 1)
+
+    def _guided(self, x: Tensor, timestep: Tensor, part: slice, model_options: dict[str, Any]) -> Tensor:
+        windows = self.windows
+        inputs = (windows.features[part], windows.reference[part], windows.latents[part], windows.mask[part])
+        conds = []
+        for audio, reference in BRANCHES:
+            condition = self.inner_model.conditioner.condition(*inputs, audio=audio, reference=reference)
+            model_conds = self.inner_model.extra_conds(keysync_condition=condition, device=x.device)
+            conds.append([{"model_conds": model_conds, "uuid": uuid.uuid4()}])
+        denoised = comfy.samplers.calc_cond_batch(
+            self.inner_model, conds, x.flatten(0, 1), timestep.flatten(), model_options
+        )
+        return combine(*denoised, self.audio_guidance, self.identity_guidance).reshape(x.shape)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which frame each slot of the windows shows, (b, t), and where what is asked for lies among all slots, (k,)."""
+
+    slots: Tensor
+    wanted: Tensor
+
+
+def keyframe_layout(plan: Plan) -> Layout:
+    """The batches of keyframes, and the slots of the keyframes in order."""
+    wanted = [
+        batch * plan.window + 1 + place
+        for batch in range(len(plan.batches))
+        for place in range(len(plan.fresh_keyframes(batch)))
+    ]
+    return Layout(_slots(plan, plan.batches), torch.tensor(wanted))
+
+
+def frame_layout(plan: Plan) -> Layout:
+    """The windows between keyframes, and the slots of the frames in order, each frame once."""
+    windows = [tuple(range(first, last + 1)) for first, last in plan.windows]
+    places = [(max(0, frame - 1) // plan.step, frame) for frame in range(plan.frames)]
+    wanted = [window * plan.window + frame - window * plan.step for window, frame in places]
+    return Layout(_slots(plan, windows), torch.tensor(wanted))
+
+
+class ClipGuider(WindowGuider):
+    """A GUIDER whose latents are the frames of a clip: the keyframes of it, or all of it, come out."""
+
+    def __init__(
+        self,
+        patcher: comfy.model_patcher.ModelPatcher,
+        speech: Speech,
+        *,
+        identity: Tensor | None = None,
+        keyframes: Tensor | None = None,
+        audio_guidance: float = 5.0,
+        identity_guidance: float = 2.0,
+    ) -> None:
+        """`identity` (1, 4, h, w), or the clip's first frame; `keyframes` (k, 4, h, w) make it an interpolation.
+
+        Raises `KeySyncError` for what does not fit the model.
+        """
+        super().__init__(patcher, audio_guidance, identity_guidance)
+        want_stage(self.spec, "keyframe" if keyframes is None else "interpolation")
+        want_speech(self.spec, speech)
+        for name, latents in (("identity", identity), ("keyframes", keyframes)):
+            if latents is not None:
+                want_size(self.spec, latents, name)
+        self.speech = speech
+        self.identity = identity
+        self.keyframes = keyframes
+
+    def layout(self, frames: int) -> Layout:
+        """How a clip of so many frames is cut up."""
+        plan = Plan(frames, self.spec.window)
+        return keyframe_layout(plan) if self.keyframes is None else frame_layout(plan)
+
+    def sample(
+        self,
+        noise: Tensor,
+        latent_image: Tensor,
+        sampler: comfy.samplers.Sampler,
+        sigmas: Tensor,
+        denoise_mask: Tensor | None = None,
+        callback: Callable[[int, Tensor, Tensor, int], None] | None = None,
+        disable_pbar: bool = False,
+        seed: int | None = None,
+    ) -> Tensor:
+        """Keyframes (k, 4, h, w) or frames (n, 4, h, w) of a clip of n latents.
+
+        `noise` for every slot of the layout (b*t, 4, h, w), or for every frame: a slot then takes that of its frame.
+        `denoise_mask` (n, H, W) or (n, 1, H, W) at any size. Raises `KeySyncError` for what does not fit the clip.
+        """
+        latents = latent_image.float().cpu()
+        want_size(self.spec, latents, "latents")
+        frames = len(latents)
+        layout = self.layout(frames)
+        windows = Windows(
+            features=self.speech.for_frames(frames)[layout.slots],
+            reference=self._reference(latents, len(layout.slots)),
+            latents=latents[layout.slots],
+            mask=self._mask(denoise_mask, frames)[layout.slots],
+        )
+        if len(noise) != layout.slots.numel():
+            noise = noise[layout.slots.flatten() % len(noise)]
+
+        def pick(slots: Tensor) -> Tensor:
+            return slots[layout.wanted.to(slots.device)]
+
+        def picked(step: int, x0: Tensor, x: Tensor, steps: int) -> None:
+            callback(step, pick(x0), pick(x), steps)
+
+        noise = noise.reshape(windows.latents.shape)
+        tell = None if callback is None else picked
+        sampled = self.sample_windows(windows, noise, sampler, sigmas, tell, disable_pbar, seed).flatten(0, 1)
+        return self._with_keyframes(pick(sampled))
+
+    def _reference(self, latents: Tensor, count: int) -> Tensor:
+        scaled = self.model_patcher.model.process_latent_in
+        if self.keyframes is None:
+            identity = latents if self.identity is None else self.identity
+            return scaled(identity[:1].float().cpu()).expand(count, -1, -1, -1)
+        if len(self.keyframes) != count + 1:
+            raise KeySyncError(
+                f"{len(self.keyframes)} keyframes were given but a clip of {len(latents)} frames has {count + 1}: "
+                "give Sample Keyframes and Interpolate Keyframes the same latents"
+            )
+        keyframes = scaled(self.keyframes.float().cpu())
+        return torch.stack((keyframes[:-1], keyframes[1:]), dim=1)
+
+    def _mask(self, mask: Tensor | None, frames: int) -> Tensor:
+        """The noise mask (n, 1, h, w), resized by the nearest pixel as in training; the core would blend."""
+        if mask is None:
+            return torch.ones(frames, 1, *self.spec.latent_size)
+        mask = mask.reshape(-1, 1, *mask.shape[-2:]).float().cpu()
+        if len(mask) != frames:
+            raise KeySyncError(
+                f"the noise mask has {len(mask)} frames but the latents have {frames}: "
+                "make the mask from the same frames"
+            )
+        return to_latent(mask, self.spec.latent_size)
+
+    def _with_keyframes(self, sampled: Tensor) -> Tensor:
+        """The windows begin and end with the very keyframes."""
+        if self.keyframes is None:
+            return sampled
+        places = slice(None, None, self.spec.window - 1)
+        sampled[places] = self.keyframes[: len(sampled[places])].to(sampled)
+        return sampled
+
+
+def windows_at_once(model: KeySyncModel, x: Tensor) -> int:
+    """How many of the windows (b, t, 4, h, w) the network can be evaluated for in free memory, guidance included."""
+    needed = SPARE_MEMORY * model.memory_required([len(BRANCHES) * x.shape[1], *x.shape[2:]])
+    return max(1, min(len(x), int(comfy.model_management.get_free_memory(x.device) / needed)))
+
+
+def _slots(plan: Plan, windows: Any) -> Tensor:
+    return torch.tensor([[plan.index(frame) for frame in window] for window in windows])
+
+
+def _make_room_for_one_window(
+    executor: Callable[..., Any], model: comfy.model_patcher.ModelPatcher, noise_shape: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """Tells the core's memory manager what is evaluated at once, at the least, instead of the whole clip."""
+    return executor(model, [model.model.spec.window, *noise_shape[1:]], *args, **kwargs)

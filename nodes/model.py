@@ -1,0 +1,133 @@
+"""Load KeySync Model: a stage's checkpoint as the core's MODEL."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.utils
+import folder_paths
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..keysync.errors import KeySyncError
+from ..keysync.layout import UNET, check, spec_of, with_embedded
+from ..keysync.weights import PICKLES, SAFETENSORS, read_tensors, shapes_of
+from .network import KeySyncConfig, KeySyncModel
+
+FOLDERS = ("keysync", "diffusion_models", "checkpoints")
+WEIGHT_DTYPES = {
+    "default": None,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "fp8_e4m3fn": torch.float8_e4m3fn,
+}
+
+folder_paths.add_model_folder_path("keysync", os.path.join(folder_paths.models_dir, "keysync"))
+# A set that is empty, as the core leaves it, would list every file.
+folder_paths.folder_names_and_paths["keysync"][1].update((SAFETENSORS, *PICKLES))
+
+
+class LoadKeySyncModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KeySyncLoadModel",
+            display_name="Load KeySync Model",
+            category="KeySync",
+            description="Loads one stage of KeySync, keyframes or interpolation: which one, the file itself tells. "
+            "LoRA loaders, offloading and Save Model work on it as on any other model.",
+            inputs=[
+                io.Combo.Input(
+                    "model_name",
+                    options=model_files(),
+                    tooltip="A KeySync checkpoint from models/keysync, models/diffusion_models or models/checkpoints.",
+                ),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=list(WEIGHT_DTYPES),
+                    default="default",
+                    tooltip="How the network's weights are held in memory. Default lets ComfyUI choose; fp8 halves the "
+                    "memory of fp16 and changes the picture a little.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The stage, for Sample Keyframes or Interpolate Keyframes.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, model_name: str, weight_dtype: str) -> str:
+        stat = model_path(model_name).stat()
+        return f"{stat.st_mtime_ns} {stat.st_size} {weight_dtype}"
+
+    @classmethod
+    def execute(cls, model_name: str, weight_dtype: str) -> io.NodeOutput:
+        return io.NodeOutput(load_model(model_path(model_name), WEIGHT_DTYPES[weight_dtype]))
+
+
+def model_files() -> list[str]:
+    """Names of the files that may be KeySync checkpoints, models/keysync first; each name once."""
+    return list(dict.fromkeys(name for folder in FOLDERS for name in folder_paths.get_filename_list(folder)))
+
+
+def model_path(name: str) -> Path:
+    """Where a file of `model_files` lies; raises `KeySyncError` if it has gone."""
+    for folder in FOLDERS:
+        path = folder_paths.get_full_path(folder, name)
+        if path is not None:
+            return Path(path)
+    places = ", ".join(f"models/{folder}" for folder in FOLDERS)
+    raise KeySyncError(f"{name} is in none of {places}: put it there or choose another file")
+
+
+def load_model(path: Path, dtype: torch.dtype | None = None) -> comfy.model_patcher.ModelPatcher:
+    """The stage of a checkpoint; `dtype` is that of the U-Net's weights, by default as the core chooses.
+
+    Raises `KeySyncError` where `keysync.checkpoint.load_stage` does.
+    """
+    tensors, metadata = read_tensors(path)
+    shapes = shapes_of(tensors)
+    spec = spec_of(path, shapes, with_embedded(path, tensors, metadata))
+    check(path, spec, shapes)
+    unet = {name.removeprefix(UNET): tensor for name, tensor in tensors.items() if name.startswith(UNET)}
+    whole = next((name for name, tensor in unet.items() if not tensor.is_floating_point()), None)
+    if whole:
+        raise KeySyncError(
+            f"{path}: {UNET}{whole} holds {unet[whole].dtype} numbers: floating-point weights were wanted"
+        )
+    config = KeySyncConfig(spec.unet)
+    _choose_dtypes(config, unet, dtype)
+    # The executor runs nodes in inference mode, and tensors made there cannot be patched by LoRA later.
+    with torch.inference_mode(False):
+        return _patcher(KeySyncModel(spec, config, tensors), unet)
+
+
+def _choose_dtypes(config: KeySyncConfig, unet: dict[str, Tensor], dtype: torch.dtype | None) -> None:
+    """What the weights are held in and what is computed in, as the core's diffusion model loader decides."""
+    management = comfy.model_management
+    if dtype is None:
+        dtype = management.unet_dtype(
+            model_params=comfy.utils.calculate_parameters(unet),
+            supported_dtypes=config.supported_inference_dtypes,
+            weight_dtype=comfy.utils.weight_dtype(unet),
+        )
+    compute = management.unet_manual_cast(dtype, management.get_torch_device(), config.supported_inference_dtypes)
+    config.set_inference_dtype(dtype, compute)
+
+
+def _patcher(model: KeySyncModel, unet: dict[str, Tensor]) -> comfy.model_patcher.ModelPatcher:
+    management = comfy.model_management
+    offload_device = management.unet_offload_device()
+    # ComfyUI 0.8.0 has one kind of patcher only.
+    kind = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    patcher = kind(model, load_device=management.get_torch_device(), offload_device=offload_device)
+    if not management.is_device_cpu(offload_device):
+        model.to(offload_device)
+    assign = {"assign": True} if kind is not comfy.model_patcher.ModelPatcher and patcher.is_dynamic() else {}
+    model.load_model_weights(unet, "", **assign)
+    return patcher
+
+
+NODES = [LoadKeySyncModel]

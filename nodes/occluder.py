@@ -1,0 +1,119 @@
+"""The node that follows whatever hides the face, such as a hand or a microphone, through the clip."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import folder_paths
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+from torch import Tensor, nn
+
+from ..keysync.errors import KeySyncError
+from ..keysync.sam2 import Prompt, load_sam2, track_occluder
+from ..keysync.weights import PICKLES, SAFETENSORS
+from .frames import each_frame
+
+# What the largest published model works with beside its weights; 0.8 GB were measured.
+ACTIVATIONS = 1024**3  # bytes
+
+folder_paths.add_model_folder_path("sam2", os.path.join(folder_paths.models_dir, "sam2"))
+# A set that is empty, as the core leaves it, would list every file.
+folder_paths.folder_names_and_paths["sam2"][1].update((SAFETENSORS, *PICKLES))
+
+
+class TrackOccluder(io.ComfyNode):
+    """Follows one object through all frames, from the frame where it is shown."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KeySyncTrackOccluder",
+            display_name="Track Occluder (SAM2)",
+            category="KeySync",
+            description="Follows what passes before the face, a hand or a microphone: shown on one frame by points or "
+            "a box, it is tracked forwards and backwards through the clip. Subtract Occlusion takes the mask.",
+            inputs=[
+                io.Image.Input("images", tooltip="The frames of the video, in order."),
+                io.Combo.Input(
+                    "model_name",
+                    options=folder_paths.get_filename_list("sam2"),
+                    tooltip="SAM 2 or 2.1 from models/sam2: the authors' files (sam2.1_hiera_large.pt) or those of "
+                    "transformers (model.safetensors), any size.",
+                ),
+                io.Int.Input(
+                    "frame",
+                    default=0,
+                    min=0,
+                    max=1_000_000,
+                    tooltip="The frame that the points and the box are on, counted from 0. Choose one that shows the "
+                    "object well.",
+                ),
+                io.String.Input(
+                    "points",
+                    default="",
+                    multiline=True,
+                    tooltip="Points on the object, x,y in pixels of the images, one on a line. -x,y is a point that "
+                    "does not belong to it.",
+                ),
+                io.String.Input(
+                    "box",
+                    default="",
+                    tooltip="A box around the object: left,top,right,bottom in pixels. Then points may be left out.",
+                ),
+            ],
+            outputs=[io.Mask.Output(tooltip="1 where the object is, one mask for each image.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, model_name: str, **others: Any) -> str:
+        stat = model_path(model_name).stat()
+        return f"{stat.st_mtime_ns} {stat.st_size}"
+
+    @classmethod
+    def execute(cls, images: Tensor, model_name: str, frame: int, points: str, box: str) -> io.NodeOutput:
+        prompt = Prompt.read(frame, points, box)
+        patcher = load(model_path(model_name))
+        comfy.model_management.load_models_gpu([patcher], memory_required=ACTIVATIONS, force_full_load=True)
+        return io.NodeOutput(gather(images, track_occluder(patcher.model.sam2, images, prompt)))
+
+
+class Sam2(nn.Module):
+    """transformers' model as the core holds one: it writes to attributes that transformers' own class forbids."""
+
+    def __init__(self, sam2: nn.Module) -> None:
+        super().__init__()
+        self.sam2 = sam2
+
+
+def model_path(name: str) -> Path:
+    """Where a file of models/sam2 lies; raises `KeySyncError` if it has gone."""
+    path = folder_paths.get_full_path("sam2", name)
+    if path is None:
+        raise KeySyncError(f"models/sam2 holds no {name}: choose another file, or put it back")
+    return Path(path)
+
+
+def load(path: Path) -> ModelPatcher:
+    """SAM 2 in the core's care. Raises `KeySyncError`."""
+    with torch.inference_mode(False):
+        model = Sam2(load_sam2(path))
+    device = comfy.model_management.get_torch_device()
+    return ModelPatcher(model, load_device=device, offload_device=comfy.model_management.unet_offload_device())
+
+
+def gather(images: Tensor, masks: Iterator[tuple[int, Tensor]]) -> Tensor:
+    """The masks as a MASK (n, h, w), each where its frame is."""
+    result = torch.zeros(images.shape[:3])
+    for _ in each_frame(len(images)):
+        number, mask = next(masks)
+        result[number] = mask
+    return result
+
+
+NODES = [TrackOccluder]

@@ -1,0 +1,272 @@
+"""Sample Keyframes, Interpolate Keyframes, and for SamplerCustomAdvanced KeySync Guider and KeySync Sigmas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import comfy.samplers
+import latent_preview
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..keysync.clip import Noise
+from ..keysync.errors import KeySyncError
+from ..keysync.sampling import AYS, ays_sigmas, initial_noise
+from .guider import ClipGuider
+from .sockets import Speech, SpeechSocket
+from .wiring import spec_of
+
+LatentDict = dict[str, Any]
+
+SPEECH_TIP = "What is said, from Encode Speech with the encoder that this model was trained with."
+IDENTITY_TIP = "The face to keep, as a latent of one frame; without it the clip's first frame."
+
+
+class SampleKeyframes(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KeySyncSampleKeyframes",
+            display_name="Sample Keyframes",
+            category="KeySync",
+            description="Stage one: generates every 13th frame of the clip, saying the new speech.",
+            inputs=[
+                io.Model.Input("model", tooltip="The keyframe model, from Load KeySync Model."),
+                SpeechSocket.Input("speech", tooltip=SPEECH_TIP),
+                *_clip_inputs(),
+                io.Latent.Input("identity", optional=True, tooltip=IDENTITY_TIP),
+                *_sampler_inputs(),
+            ],
+            outputs=[io.Latent.Output(display_name="keyframes", tooltip="The keyframes in order.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        speech: Speech,
+        latent: LatentDict,
+        seed: int,
+        audio_guidance: float,
+        identity_guidance: float,
+        identity: LatentDict | None = None,
+        sampler: comfy.samplers.Sampler | None = None,
+        sigmas: Tensor | None = None,
+    ) -> io.NodeOutput:
+        guider = ClipGuider(
+            model,
+            speech,
+            identity=None if identity is None else identity["samples"],
+            audio_guidance=audio_guidance,
+            identity_guidance=identity_guidance,
+        )
+        return io.NodeOutput(sample(guider, latent, Noise.from_seed(seed).keyframes, seed, sampler, sigmas))
+
+
+class InterpolateKeyframes(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KeySyncInterpolateKeyframes",
+            display_name="Interpolate Keyframes",
+            category="KeySync",
+            description="Stage two: generates the frames between the keyframes: the whole clip says the new speech.",
+            inputs=[
+                io.Model.Input("model", tooltip="The interpolation model, from Load KeySync Model."),
+                SpeechSocket.Input("speech", tooltip=SPEECH_TIP),
+                *_clip_inputs(),
+                io.Latent.Input("keyframes", tooltip="From Sample Keyframes, made from the same latents."),
+                *_sampler_inputs(),
+            ],
+            outputs=[io.Latent.Output(display_name="frames", tooltip="Every frame of the clip.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        speech: Speech,
+        latent: LatentDict,
+        keyframes: LatentDict,
+        seed: int,
+        audio_guidance: float,
+        identity_guidance: float,
+        sampler: comfy.samplers.Sampler | None = None,
+        sigmas: Tensor | None = None,
+    ) -> io.NodeOutput:
+        guider = ClipGuider(
+            model,
+            speech,
+            keyframes=keyframes["samples"],
+            audio_guidance=audio_guidance,
+            identity_guidance=identity_guidance,
+        )
+        return io.NodeOutput(sample(guider, latent, Noise.from_seed(seed).windows, seed, sampler, sigmas))
+
+
+class KeySyncGuider(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KeySyncGuider",
+            display_name="KeySync Guider",
+            category="KeySync",
+            description="Either stage as a guider for SamplerCustomAdvanced: the latents of the clip's frames go in, "
+            "keyframes (keyframe model) or all frames (interpolation model) come out.",
+            inputs=[
+                io.Model.Input("model", tooltip="Either model, from Load KeySync Model."),
+                SpeechSocket.Input("speech", tooltip=SPEECH_TIP),
+                *_guidance_inputs(),
+                io.Latent.Input("identity", optional=True, tooltip=f"For the keyframe model. {IDENTITY_TIP}"),
+                io.Latent.Input(
+                    "keyframes", optional=True, tooltip="For the interpolation model: what the keyframe model gave."
+                ),
+            ],
+            outputs=[io.Guider.Output(tooltip="For SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        speech: Speech,
+        audio_guidance: float,
+        identity_guidance: float,
+        identity: LatentDict | None = None,
+        keyframes: LatentDict | None = None,
+    ) -> io.NodeOutput:
+        if keyframes is None and spec_of(model).name == "interpolation":
+            raise KeySyncError(
+                "the interpolation model came without keyframes: connect those that the keyframe model gave"
+            )
+        guider = ClipGuider(
+            model,
+            speech,
+            identity=None if identity is None else identity["samples"],
+            keyframes=None if keyframes is None else keyframes["samples"],
+            audio_guidance=audio_guidance,
+            identity_guidance=identity_guidance,
+        )
+        return io.NodeOutput(guider)
+
+
+class KeySyncSigmas(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KeySyncSigmas",
+            display_name="KeySync Sigmas",
+            category="KeySync",
+            description="The noise levels that the method samples with: the whole Align Your Steps table.",
+            inputs=[
+                io.Int.Input(
+                    "steps",
+                    default=len(AYS),
+                    min=len(AYS) - 1,
+                    max=1000,
+                    tooltip="11 as published; 10 as ComfyUI's AlignYourStepsScheduler gives; more are interpolated.",
+                )
+            ],
+            outputs=[io.Sigmas.Output(tooltip="For Sample Keyframes, Interpolate Keyframes or SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(cls, steps: int) -> io.NodeOutput:
+        return io.NodeOutput(ays_sigmas(steps).float())
+
+
+class Progress:
+    """The core's progress bar and latent preview, told of every group of windows within a step."""
+
+    def __init__(self, guider: ClipGuider, steps: int, windows: int) -> None:
+        self._tell = latent_preview.prepare_callback(guider.model_patcher, steps * windows)
+        self._windows, self._total = windows, steps * windows
+        self._before = self._within = 0
+        guider.on_group = self.group
+
+    def group(self, windows: int, denoised: Tensor) -> None:
+        """Some more windows of this step; samplers that look twice in one step wait at its end."""
+        self._within = min(self._within + windows, self._windows)
+        self._tell(self._before + self._within - 1, denoised, denoised, self._total)
+
+    def step(self, step: int, denoised: Tensor, x: Tensor, steps: int) -> None:
+        self._before, self._within = (step + 1) * self._windows, 0
+
+
+def sample(
+    guider: ClipGuider,
+    latent: LatentDict,
+    generator: torch.Generator,
+    seed: int,
+    sampler: comfy.samplers.Sampler | None = None,
+    sigmas: Tensor | None = None,
+) -> LatentDict:
+    """Keyframes or frames of a clip, with noise drawn window by window; by default as the method samples."""
+    slots = guider.layout(len(latent["samples"])).slots
+    shape = (slots.shape[1], *latent["samples"].shape[1:])
+    noise = torch.cat([initial_noise(shape, generator) for _ in slots])
+    sigmas = ays_sigmas().float() if sigmas is None else sigmas
+    progress = Progress(guider, len(sigmas) - 1, len(slots))
+    samples = guider.sample(
+        noise,
+        latent["samples"],
+        comfy.samplers.sampler_object("euler") if sampler is None else sampler,
+        sigmas,
+        denoise_mask=latent.get("noise_mask"),
+        callback=progress.step,
+        disable_pbar=True,
+        seed=seed,
+    )
+    return {"samples": samples.to(comfy.model_management.intermediate_device())}
+
+
+def _clip_inputs() -> list[Any]:
+    return [
+        io.Latent.Input(
+            "latent",
+            tooltip="The face crops by VAE Encode, one for each frame; the mouth mask by Set Latent Noise Mask.",
+        ),
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=0xFFFFFFFFFFFFFFFF,
+            control_after_generate=True,
+            tooltip="Chooses the noise. The same number in both stages gives what the command line gives.",
+        ),
+        *_guidance_inputs(),
+    ]
+
+
+def _guidance_inputs() -> list[Any]:
+    return [
+        io.Float.Input(
+            "audio_guidance",
+            default=5.0,
+            min=0.0,
+            max=20.0,
+            step=0.1,
+            tooltip="How strongly the lips follow the speech. 5 as published.",
+        ),
+        io.Float.Input(
+            "identity_guidance",
+            default=2.0,
+            min=0.0,
+            max=20.0,
+            step=0.1,
+            tooltip="How strongly the face stays that of the reference. 2 as published.",
+        ),
+    ]
+
+
+def _sampler_inputs() -> list[Any]:
+    return [
+        io.Sampler.Input("sampler", optional=True, tooltip="Any sampler; without it Euler, as published."),
+        io.Sigmas.Input("sigmas", optional=True, tooltip="Noise levels; without them those of KeySync Sigmas."),
+    ]
+
+
+NODES = [SampleKeyframes, InterpolateKeyframes, KeySyncGuider, KeySyncSigmas]

@@ -1,0 +1,48 @@
+"""The sockets that only KeySync has, and what travels through them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from comfy_api.latest import io
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..keysync.errors import KeySyncError
+from ..keysync.speech import SpeechFeatures
+from ..keysync.track import FaceTrack
+
+SpeechEncoderSocket = io.Custom("KEYSYNC_SPEECH_ENCODER")
+SpeechSocket = io.Custom("KEYSYNC_SPEECH")
+FaceTrackSocket = io.Custom("FACE_TRACK")
+
+
+@dataclass(frozen=True, eq=False)
+class Speech:
+    """Features of a speech, and the rate of the frames that it is said over."""
+
+    features: SpeechFeatures
+    fps: float
+
+    def for_frames(self, count: int) -> Tensor:
+        """Two feature rows for each of `count` frames: (count, 2, channels).
+
+        Raises `KeySyncError` where the speech ends before the frames do.
+        """
+        covered = int(len(self.features.rows) / 50 * self.fps + 1e-6)
+        if covered < count:
+            raise KeySyncError(
+                f"the speech covers {covered} frames at {self.fps:g} fps but there are {count}: "
+                "put Fit Audio before Encode Speech, or give fewer frames"
+            )
+        return self.features.at(np.arange(count) / self.fps)
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """A face track in source pixels; after Crop Face also one box (x, y, side) a frame (n, 3) and the crops' (H, W)."""
+
+    track: FaceTrack
+    boxes: NDArray[np.int64] | None = None
+    crop_size: tuple[int, int] | None = None

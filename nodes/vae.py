@@ -1,0 +1,226 @@
+"""Load KeySync VAE: a VAE of any width as the core's VAE; Decode Frames: pictures that do not depend on each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import comfy.sd
+import torch
+from comfy.ldm.models.autoencoder import AutoencoderKL
+from comfy.ldm.modules.temporal_ae import AE3DConv, VideoResBlock, partialclass
+from comfy_api.latest import io
+from torch import Tensor, nn
+
+from ..keysync.errors import KeySyncError
+from ..keysync.vae import FOLDER_FILES, LATENT_CHANNELS, VAEWeights, check_part, read_vae
+from ..keysync.vae_layout import Widths, diffusers_names
+from ..keysync.weights import shapes_of
+from . import model  # noqa: F401 - registers models/keysync
+from .files import find, fingerprint, offered
+from .frames import each_frame
+
+KINDS = ("vae", "diffusers", "keysync", "checkpoints")
+# A convolution over time of this size follows each spatial one of the decoder.
+TIME_KERNEL = [3, 1, 1]
+
+
+class LoadKeySyncVAE(io.ComfyNode):
+    """Loads the VAE of Stable Video Diffusion."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KeySyncLoadVAE",
+            display_name="Load KeySync VAE",
+            category="KeySync",
+            description="Loads the VAE of Stable Video Diffusion, of any width. For published weights the core's "
+            "Load VAE does as well.",
+            inputs=[
+                io.Combo.Input(
+                    "vae_name",
+                    options=list(offered(KINDS, FOLDER_FILES)),
+                    tooltip="A file or diffusers folder in models/vae, a diffusers folder in models/diffusers, or a "
+                    "KeySync checkpoint in models/keysync or models/checkpoints: of it the decoder alone.",
+                )
+            ],
+            outputs=[io.Vae.Output(tooltip="For the core's VAE Encode, for Decode Frames and for Dub Video.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, vae_name: str) -> str:
+        return fingerprint(find(vae_name, KINDS, FOLDER_FILES))
+
+    @classmethod
+    def execute(cls, vae_name: str) -> io.NodeOutput:
+        return io.NodeOutput(core_vae(read_vae(find(vae_name, KINDS, FOLDER_FILES))))
+
+
+class DecodeFrames(io.ComfyNode):
+    """Decodes each frame as a clip of one."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KeySyncDecodeFrames",
+            display_name="Decode Frames",
+            category="KeySync",
+            description="Decodes every frame on its own, as the method does. The core's VAE Decode works too, but "
+            "mixes the frames it decodes together: as many as memory allows, so its pictures depend on the machine.",
+            inputs=[
+                io.Latent.Input("latent", tooltip="From Interpolate Keyframes, or any frames to decode."),
+                io.Vae.Input("vae", tooltip="The VAE of Stable Video Diffusion, from Load KeySync VAE or Load VAE."),
+            ],
+            outputs=[io.Image.Output(tooltip="One picture a frame.")],
+        )
+
+    @classmethod
+    def execute(cls, latent: dict[str, Any], vae: comfy.sd.VAE) -> io.NodeOutput:
+        latents = latent["samples"]
+        check_latents(latents)
+        return io.NodeOutput(decode_frames(vae, latents))
+
+
+class MissingEncoder(nn.Module):
+    """Stands where a file holds only the decoder."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.source = source
+
+    def forward(self, *_: Tensor) -> Tensor:
+        raise KeySyncError(
+            f"{self.source} holds only the VAE's decoder, which cannot encode: load a whole Stable Video Diffusion VAE"
+        )
+
+
+def core_vae(weights: VAEWeights) -> comfy.sd.VAE:
+    """The core's VAE with these weights, in float32 as the method runs it unless ComfyUI was started otherwise.
+
+    Raises `KeySyncError` where the weights do not fill the network.
+    """
+    management = comfy.model_management
+    parameters = {"embed_dim": LATENT_CHANNELS, "ddconfig": _network_arguments(weights.widths)}
+    tensors = core_tensors(weights, parameters)
+    # The executor runs nodes in inference mode: weights made there are slow to cast and cannot be patched.
+    with torch.inference_mode(False):
+        vae = comfy.sd.VAE(
+            sd=tensors,
+            config={"params": parameters},
+            dtype=management.vae_dtype(management.vae_device(), [torch.float32]),
+        )
+        vae.downscale_ratio = vae.upscale_ratio = 2 ** (len(weights.widths.channels) - 1)
+        if not weights.encoder:
+            vae.first_stage_model.encoder = MissingEncoder(str(weights.file))
+            vae.size = None
+    return vae
+
+
+def core_tensors(weights: VAEWeights, parameters: dict[str, Any]) -> dict[str, Tensor]:
+    """The weights by the names of the core's network, which are sgm's; an encoder that is not there becomes zeros.
+
+    The network's own `quant_conv` and `post_quant_conv` do nothing: as in Stable Video Diffusion's own file, what
+    makes moments of the encoder's output is folded into its last layer, so the core's Save VAE writes such a file.
+    """
+    with torch.device("meta"):
+        needed = AutoencoderKL(**parameters).state_dict()
+    tensors = {
+        "quant_conv.weight": torch.eye(2 * LATENT_CHANNELS)[..., None, None],
+        "quant_conv.bias": torch.zeros(2 * LATENT_CHANNELS),
+        "post_quant_conv.weight": torch.eye(LATENT_CHANNELS)[..., None, None],
+        "post_quant_conv.bias": torch.zeros(LATENT_CHANNELS),
+    }
+    encoder = _folded(weights)
+    for part, held, file in (
+        ("encoder", encoder, weights.file),
+        ("decoder", weights.decoder, weights.decoder_file),
+    ):
+        own = [name for name in needed if name.startswith(f"{part}.")]
+        theirs = {name: diffusers.removeprefix(f"{part}.") for name, diffusers in diffusers_names(own).items()}
+        if not held:
+            tensors |= {name: torch.zeros(()).expand(needed[name].shape) for name in own}
+            continue
+        # diffusers' attention is linear layers, sgm's 1x1 convolutions.
+        shapes = {theirs[name]: _without_kernel(theirs[name], needed[name]) for name in own}
+        check_part(file, part, shapes, shapes_of(held))
+        tensors |= {name: held[theirs[name]].reshape(needed[name].shape) for name in own}
+    return tensors
+
+
+def _without_kernel(diffusers_name: str, tensor: Tensor) -> tuple[int, ...]:
+    shape = tuple(tensor.shape)
+    return shape[:2] if ".attentions." in diffusers_name else shape
+
+
+def _folded(weights: VAEWeights) -> dict[str, Tensor]:
+    """The encoder with `quant_conv`, a 1x1 convolution, multiplied into its last layer."""
+    encoder, quant = weights.encoder, weights.quant_conv
+    if not encoder or not quant:
+        return encoder
+    moments = 2 * LATENT_CHANNELS
+    check_part(weights.file, "quant_conv", {"weight": (moments, moments, 1, 1), "bias": (moments,)}, shapes_of(quant))
+    matrix = quant["weight"][..., 0, 0].float()
+    weight, bias = (encoder.get(f"conv_out.{name}") for name in ("weight", "bias"))
+    if weight is None or bias is None or len(weight) != moments:
+        return encoder  # whose shapes are refused later
+    return encoder | {
+        "conv_out.weight": torch.einsum("om,mchw->ochw", matrix, weight.float()),
+        "conv_out.bias": matrix @ bias.float() + quant["bias"].float(),
+    }
+
+
+def _network_arguments(widths: Widths) -> dict[str, Any]:
+    """The core's own for Stable Video Diffusion, at these widths; the last two make its decoder one over time."""
+    channels = widths.channels
+    return {
+        "double_z": True,
+        "z_channels": LATENT_CHANNELS,
+        "resolution": 256,
+        "in_channels": 3,
+        "out_ch": 3,
+        "ch": channels[0],
+        "ch_mult": [width // channels[0] for width in channels],
+        "num_res_blocks": widths.blocks,
+        "attn_resolutions": [],
+        "dropout": 0.0,
+        "resnet_op": partialclass(VideoResBlock, video_kernel_size=TIME_KERNEL, alpha=0.0, merge_strategy="learned"),
+        "conv_out_op": partialclass(AE3DConv, video_kernel_size=TIME_KERNEL),
+    }
+
+
+def refuse_decoder_alone(vae: comfy.sd.VAE) -> None:
+    """Raises `KeySyncError` for a VAE that cannot encode, before any work."""
+    encoder = getattr(vae.first_stage_model, "encoder", None)
+    if isinstance(encoder, MissingEncoder):
+        encoder()
+
+
+def check_latents(latents: Tensor) -> None:
+    """Raises `KeySyncError` unless these are latents of frames, (n, 4, h, w)."""
+    if latents.ndim != 4 or latents.shape[1] != LATENT_CHANNELS:
+        raise KeySyncError(
+            f"latents of shape {list(latents.shape)} came but frames of Stable Video Diffusion are "
+            f"[frames, {LATENT_CHANNELS}, height, width]: give what Interpolate Keyframes or VAE Encode gave"
+        )
+
+
+def decode_frames(vae: comfy.sd.VAE, latents: Tensor) -> Tensor:
+    """Pictures (n, 8h, 8w, 3) in 0..1 of latents (n, 4, h, w) as a LATENT has them; moves the progress bar."""
+    first, *_ = latents.shape
+    pictures: Tensor | None = None
+    for index in each_frame(first):
+        picture = decode_frame(vae, latents[index])
+        if pictures is None:
+            pictures = picture.new_empty(first, *picture.shape)
+        pictures[index] = picture
+    if pictures is None:
+        raise KeySyncError("there are no latents to decode: give at least one frame")
+    return pictures
+
+
+def decode_frame(vae: comfy.sd.VAE, latent: Tensor) -> Tensor:
+    """One picture (8h, 8w, 3) of one latent (4, h, w): alone it sees no other, whatever memory is free."""
+    return vae.decode(latent[None])[0]
+
+
+NODES: list[type[io.ComfyNode]] = [LoadKeySyncVAE, DecodeFrames]

@@ -1,0 +1,120 @@
+"""Runs each host test on every ComfyUI that is found, and says at the end how many ran, or how to get a ComfyUI."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import wave
+from collections import Counter
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from keysync.demo import SPEECH, write_demo_video
+from keysync.tiny import write_tiny_models
+
+from ..tiny_sam2 import write_tiny_sam2
+from .find_comfyui import ComfyUI, find_comfyuis
+from .server import Server
+from .tiny_core import write_tiny_upscaler
+
+collect_ignore = ["inside"]  # by test_inside.py, in ComfyUI's own Python
+RAN = pytest.StashKey[Counter[str]]()
+NONE_FOUND = "no ComfyUI found: install one with `comfy install`"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[RAN] = Counter()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "comfyui" not in metafunc.fixturenames:
+        return
+    found = [
+        pytest.param(comfyui, id=comfyui.version, marks=() if comfyui.python else pytest.mark.skip(_no_python(comfyui)))
+        for comfyui in find_comfyuis()
+    ]
+    nothing = pytest.param(None, id="none", marks=pytest.mark.skip(NONE_FOUND))
+    metafunc.parametrize("comfyui", found or [nothing], scope="session")
+
+
+def _no_python(comfyui: ComfyUI) -> str:
+    return f"no Python found that runs the ComfyUI at {comfyui.folder}: set COMFYUI_PYTHON"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Counts a test that ran on a ComfyUI; the tests inside one are counted by test_inside.py."""
+    callspec = getattr(item, "callspec", None)
+    counts: Counter[str] = Counter()
+    if callspec and "comfyui" in callspec.params and "inner" not in callspec.params:
+        counts[callspec.params["comfyui"].version] += 1
+    try:
+        return (yield)
+    except pytest.skip.Exception:
+        counts.clear()
+        raise
+    finally:
+        item.config.stash[RAN].update(counts)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    ran = config.stash[RAN]
+    if ran:
+        line = ", ".join(f"{count} ran on ComfyUI {version}" for version, count in ran.items())
+    else:
+        line = f"none ran, {next((_no_python(found) for found in find_comfyuis() if not found.python), NONE_FOUND)}"
+    terminalreporter.write_line(f"host tests: {line}")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The untrained models as files, written once for all ComfyUIs."""
+    folder = tmp_path_factory.mktemp("tiny")
+    write_tiny_models(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(comfyui: ComfyUI, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running ComfyUI with the untrained models, the clip talk.mp4 and the sounds speech.flac and long.wav."""
+    base = tmp_path_factory.mktemp("comfyui")
+    for name in ("keyframe.safetensors", "interpolation.safetensors"):
+        _copy(tiny_folder / name, base / "models" / "keysync" / name)
+    _copy(tiny_folder / "vae", base / "models" / "vae" / "tiny")
+    for name in ("hubert", "wavlm"):
+        _copy(tiny_folder / name, base / "models" / "audio_encoders" / name)
+    for folder in ("input", "models/upscale_models", "models/sam2"):
+        (base / folder).mkdir(parents=True)
+    write_demo_video(base / "input" / "talk.mp4", seconds=1)
+    shutil.copy(SPEECH, base / "input" / "speech.flac")
+    _write_noise(base / "input" / "long.wav", seconds=8)
+    write_tiny_sam2(base / "models" / "sam2" / "tiny_sam2.safetensors")
+    write_tiny_upscaler(base / "models" / "upscale_models" / "tiny_upscaler.safetensors")
+    running = Server(comfyui, base)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def face_detector(comfyui: ComfyUI) -> None:
+    """Skips where the Python of ComfyUI lacks the detector that the example workflows name."""
+    question = "import importlib.util as u; raise SystemExit(u.find_spec('mediapipe') is None)"
+    if subprocess.run([str(comfyui.python), "-c", question]).returncode:
+        pytest.skip(f"{comfyui.python} has no face detector: pip install mediapipe==0.10.21 there")
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copy(source, target)
+
+
+def _write_noise(path: Path, seconds: int) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(random.Random(0).randbytes(2 * 16000 * seconds))

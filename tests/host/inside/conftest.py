@@ -1,0 +1,66 @@
+"""Tests that run inside a ComfyUI's own Python, from its folder, without a server; `test_inside.py` starts them.
+
+By hand: `cd <ComfyUI> && <its python> -m pytest -c <this folder>/pytest.ini <this folder>`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+# ComfyUI reads its settings where comfy is first imported: the CPU, and folders that are nobody's.
+BASE = tempfile.TemporaryDirectory(prefix="keysync-comfyui-")
+sys.argv = ["main.py", "--cpu", "--base-directory", BASE.name]
+import comfy.options  # noqa: E402
+
+comfy.options.enable_args_parsing()
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def extension() -> ModuleType:
+    """The extension, loaded by path as ComfyUI does, under the name `keysync_extension`."""
+    spec = importlib.util.spec_from_file_location("keysync_extension", ROOT / "__init__.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def tiny(extension: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the untrained models: keyframe.safetensors, interpolation.safetensors, vae, hubert, wavlm."""
+    if "KEYSYNC_TINY" in os.environ:
+        return Path(os.environ["KEYSYNC_TINY"])
+    folder = tmp_path_factory.mktemp("tiny")
+    importlib.import_module("keysync_extension.keysync.tiny").write_tiny_models(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden_folder() -> Path:
+    """The folder of golden vectors: the small set that ships, or that of `KEYSYNC_GOLDEN`."""
+    return Path(os.environ.get("KEYSYNC_GOLDEN") or ROOT / "tests" / "data" / "golden")
+
+
+@pytest.fixture(autouse=True)
+def _nobody_interrupts() -> Iterator[None]:
+    """The core's one flag for Cancel: a test that raises it leaves none behind for the next."""
+    import comfy.model_management
+
+    comfy.model_management.interrupt_current_processing(False)
+    yield
+    comfy.model_management.interrupt_current_processing(False)

@@ -1,0 +1,345 @@
+"""Dub Video: the same frames as the command line's, from a VIDEO of any kind; refused before any work where wrong."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+import numpy as np
+import pytest
+import torch
+from comfy_api.latest import InputImpl, Types
+from numpy.typing import NDArray
+from torch import Tensor
+
+FRAMES = 15
+SIZE = 192
+STEPS = 10
+# Levels of 255: 2e-3 of the decoded pixels, and rounding.
+LEVEL = 1
+
+
+def part(name: str) -> Any:
+    return importlib.import_module(f"keysync_extension.{name}")
+
+
+@pytest.fixture(scope="module")
+def node(extension: ModuleType) -> Any:
+    return part("nodes.dub")
+
+
+@pytest.fixture
+def error(extension: ModuleType) -> type[Exception]:
+    return part("keysync.errors").KeySyncError
+
+
+@pytest.fixture(autouse=True)
+def inference() -> Iterator[None]:
+    """The mode that ComfyUI's executor runs nodes in."""
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path) -> Iterator[Path]:
+    """ComfyUI's folder for temporary files."""
+    before = folder_paths.get_temp_directory()
+    folder_paths.set_temp_directory(str(tmp_path / "temp"))
+    yield tmp_path / "temp"
+    folder_paths.set_temp_directory(before)
+
+
+@pytest.fixture(scope="module")
+def clip(extension: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's portrait, moving."""
+    media, path = part("keysync.media"), tmp_path_factory.mktemp("clip") / "portrait.mp4"
+    with media.VideoWriter(path, media.PictureFormat(SIZE, SIZE, Fraction(1, 25), Fraction(25))) as writer:
+        for pts, frame in enumerate(part("keysync.demo").portrait_frames(FRAMES, SIZE)):
+            writer.write(frame, pts)
+    return path
+
+
+@pytest.fixture(scope="module")
+def speech(extension: ModuleType) -> dict[str, Any]:
+    """The demo's speech as AUDIO."""
+    reader = part("keysync.media").AudioReader(part("keysync.demo").SPEECH)
+    waveform = torch.from_numpy(np.concatenate(list(reader.blocks()), axis=1))
+    return {"waveform": waveform[None], "sample_rate": reader.rate}
+
+
+@pytest.fixture(scope="module")
+def track(extension: ModuleType) -> Any:
+    """A face that keeps still, of points that MediaPipe found in the portrait."""
+    record = json.loads((Path(__file__).parent / "face_landmarks.json").read_text())
+    mesh = np.array(record["landmarks_xy"][0], dtype=np.float32) * (SIZE / 384)
+    points = mesh[list(part("keysync.mediapipe_points").MESH_TO_68)]
+    tracker = part("keysync.track").Tracker(exact=True)
+    for _ in range(FRAMES):
+        tracker.add(np.zeros((SIZE, SIZE, 3), np.uint8), [part("keysync.face").Face.of(points, 1.0)])
+    return part("nodes.sockets").Faces(tracker.finish(part("keysync.track").FaceChoice()))
+
+
+@pytest.fixture(scope="module")
+def loaded(extension: ModuleType, tiny: Path) -> dict[str, Any]:
+    """The five models, from our loaders."""
+    loader, speech = part("nodes.model"), part("nodes.speech")
+    return {
+        "keyframe_model": loader.load_model(tiny / "keyframe.safetensors"),
+        "interpolation_model": loader.load_model(tiny / "interpolation.safetensors"),
+        "vae": part("nodes.vae").core_vae(part("keysync.vae").read_vae(tiny / "vae")),
+        "keyframe_encoder": speech.load(tiny / "hubert"),
+        "interpolation_encoder": speech.load(tiny / "wavlm"),
+    }
+
+
+SETTINGS = {
+    "sync_mode": "cut_off",
+    "mask": "box",
+    "seed": 7,
+    "steps": STEPS,
+    "audio_guidance": 4.0,
+    "identity_guidance": 1.5,
+    "detector": "mediapipe",
+    "face_index": 0,
+}
+
+
+@dataclass
+class Written:
+    """The frames that a dub gave to its writer."""
+
+    frames: list[NDArray[np.uint8]] = field(default_factory=list)
+
+
+@pytest.fixture
+def written(extension: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Written:
+    record, writer = Written(), part("keysync.job").VideoWriter
+
+    class Recorder(writer):  # type: ignore[misc, valid-type]
+        def write(self, frame: NDArray[np.uint8], pts: int) -> None:
+            record.frames.append(frame.copy())
+            super().write(frame, pts)
+
+    monkeypatch.setattr(part("keysync.job"), "VideoWriter", Recorder)
+    return record
+
+
+class Quiet:
+    def begin(self, what: str, total: int | None) -> None: ...
+
+    def step(self, count: int = 1) -> None: ...
+
+    def end(self) -> None: ...
+
+
+def as_the_command_line(clip: Path, tiny: Path, output: Path, **settings: Any) -> Any:
+    """What `keysync dub` does with the same choices; returns the report."""
+    job, dub, generate, models = (part(f"keysync.{name}") for name in ("job", "dub", "generate", "models"))
+    sampling = generate.Sampling(STEPS, SETTINGS["audio_guidance"], SETTINGS["identity_guidance"])
+    loaded = models.load_models(
+        *(tiny / name for name in ("keyframe.safetensors", "interpolation.safetensors", "vae", "hubert", "wavlm"))
+    )
+    return job.dub_file(
+        clip,
+        part("keysync.demo").SPEECH,
+        output,
+        loaded,
+        dub.Settings(sync_mode="cut_off", mask="box", seed=SETTINGS["seed"], sampling=sampling),
+        job.FaceSource(),
+        Quiet(),
+        **settings,
+    )
+
+
+def test_the_same_frames_as_the_command_line(
+    node: Any, loaded: dict[str, Any], tiny: Path, clip: Path, speech: dict[str, Any], written: Written, tmp_path: Path
+) -> None:
+    pytest.importorskip("mediapipe", reason="the package mediapipe is not installed in this ComfyUI")
+    expected = as_the_command_line(clip, tiny, tmp_path / "expected.mp4").to_dict()
+    theirs, written.frames = np.stack(written.frames), []
+    video, text = node.DubVideo.execute(InputImpl.VideoFromFile(str(clip)), speech, **loaded, **SETTINGS).args
+    ours = np.stack(written.frames)
+    assert ours.shape == theirs.shape == (FRAMES, SIZE, SIZE, 3)
+    assert np.abs(ours.astype(int) - theirs).max() <= LEVEL
+    source = np.stack([frame for _, frame in part("keysync.media").VideoReader(clip).frames()])
+    assert np.abs(ours.astype(int) - source).max() > 30  # something was generated
+    report = json.loads(text)
+    for name in ("ranges", "network_evaluations", "frames", "seconds", "notes", "seed"):
+        assert report[name] == json.loads(json.dumps(expected[name])), name
+    components = video.get_components()
+    assert components.images.shape == (FRAMES, SIZE, SIZE, 3)
+    assert components.frame_rate == 25
+    assert components.audio["sample_rate"] == speech["sample_rate"]
+    assert abs(components.images.numpy() - ours / 255).mean() < 0.02  # H.264
+
+
+def dub(node: Any, loaded: dict[str, Any], video: Any, speech: Any, **more: Any) -> tuple[Any, dict[str, Any]]:
+    video, text = node.DubVideo.execute(video, speech, **loaded, **(SETTINGS | more)).args
+    return video, json.loads(text)
+
+
+def test_progress_and_a_track_instead_of_a_detector(
+    node: Any,
+    loaded: dict[str, Any],
+    clip: Path,
+    speech: dict[str, Any],
+    track: Any,
+    temporary: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(part("keysync.job"), "make_detector", None)
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, node_id=None: told.append((value, total))
+    )
+    video, report = dub(node, loaded, InputImpl.VideoFromFile(str(clip)), speech, track=track, mask="mouth")
+    total = report["network_evaluations"]
+    assert total == 3 * STEPS * 3  # one batch of keyframes and two windows, three conditions each
+    assert told[-1] == (total, total)
+    assert len(told) > STEPS
+    assert [part["state"] for part in report["ranges"]] == ["dubbed"]
+    # The result is all that is left.
+    assert [str(path) for path in temporary.iterdir()] == [video.get_stream_source()]
+
+
+def test_cancelling_leaves_nothing(
+    node: Any, loaded: dict[str, Any], clip: Path, speech: dict[str, Any], track: Any, temporary: Path, monkeypatch: Any
+) -> None:
+    told: list[int] = []
+
+    def hook(value: int, total: int, preview: Any, node_id: Any = None) -> None:
+        told.append(value)
+        if len(told) == 4:
+            comfy.model_management.interrupt_current_processing()
+
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        dub(node, loaded, InputImpl.VideoFromFile(str(clip)), speech, track=track)
+    assert len(told) == 4
+    assert list(temporary.iterdir()) == []
+
+
+def test_occluders_as_mask_and_as_video(
+    node: Any,
+    loaded: dict[str, Any],
+    clip: Path,
+    speech: dict[str, Any],
+    track: Any,
+    written: Written,
+    tmp_path: Path,
+    error: type[Exception],
+) -> None:
+    source = np.stack([frame for _, frame in part("keysync.media").VideoReader(clip).frames()])
+    white = torch.ones(FRAMES, SIZE, SIZE)
+    video = InputImpl.VideoFromFile(str(clip))
+    half = white.clone()
+    half[:, :, : SIZE // 2] = 0
+    as_video = InputImpl.VideoFromComponents(
+        Types.VideoComponents(images=half[..., None].expand(-1, -1, -1, 3), audio=None, frame_rate=Fraction(25))
+    )
+    results = []
+    for occluder in (half, as_video):
+        written.frames = []
+        dub(node, loaded, video, speech, track=track, occluder=occluder)
+        results.append(np.stack(written.frames))
+    assert np.array_equal(*results)
+    changed = (results[0] != source).any(axis=(0, 3))
+    assert changed[:, : SIZE // 2].any()
+    assert not changed[:, SIZE // 2 :].any()
+    with pytest.raises(error, match=f"has {FRAMES - 1} frames but the video has {FRAMES}: give one mask for each"):
+        dub(node, loaded, video, speech, track=track, occluder=white[1:])
+    with pytest.raises(error, match=f"is {SIZE}x{SIZE - 8} but the video is {SIZE}x{SIZE}: draw the masks"):
+        dub(node, loaded, video, speech, track=track, occluder=white[:, 8:])
+
+
+def frames_of(reader: Any) -> NDArray[np.uint8]:
+    return np.stack([frame for _, frame in reader.frames()])
+
+
+def trimmed(clip: Path, start: float, duration: float) -> Any:
+    """As versions between the oldest and the newest ComfyUI keep it; the newest reads it from there."""
+    video = InputImpl.VideoFromFile(str(clip))
+    for name, value in (("start_time", start), ("duration", duration)):
+        setattr(video, f"_VideoFromFile__{name}", value)
+    return video
+
+
+@pytest.mark.parametrize(
+    ("start", "duration", "first", "count"), [(0.2, 0.24, 5, 6), (0.2, 0, 5, 10), (-0.2, 0, 10, 5), (0, 0, 0, 15)]
+)
+def test_the_trim_window(
+    extension: ModuleType, clip: Path, tmp_path: Path, start: float, duration: float, first: int, count: int
+) -> None:
+    whole = frames_of(part("keysync.media").VideoReader(clip))
+    video = trimmed(clip, start, duration)
+    frames = frames_of(part("nodes.video").open_video(video, tmp_path / "unused"))
+    assert np.array_equal(frames, whole[first : first + count])
+    if hasattr(video, "get_active_trim_window"):
+        assert len(video.get_components().images) == count
+
+
+def test_a_trimmed_dub(
+    node: Any, loaded: dict[str, Any], clip: Path, speech: dict[str, Any], track: Any, written: Written, error: Any
+) -> None:
+    with pytest.raises(error, match=f"the face track covers {FRAMES} frames of .* but the video has 6 of .*: follow"):
+        dub(node, loaded, trimmed(clip, 0.2, 0.24), speech, track=track)
+    pytest.importorskip("mediapipe", reason="the package mediapipe is not installed in this ComfyUI")
+    _, report = dub(node, loaded, trimmed(clip, 0.2, 0.24), speech)
+    assert (report["frames"], report["source_frames"], len(written.frames)) == (6, 6, 6)
+    corner = frames_of(part("keysync.media").VideoReader(clip))[5:11, :8]
+    assert np.array_equal(np.stack(written.frames)[:, :8], corner)
+
+
+def test_videos_that_are_in_memory(extension: ModuleType, clip: Path, tmp_path: Path, error: type[Exception]) -> None:
+    open_video = part("nodes.video").open_video
+    whole = frames_of(part("keysync.media").VideoReader(clip))
+    in_memory = InputImpl.VideoFromFile(io.BytesIO(clip.read_bytes()))
+    assert np.array_equal(frames_of(open_video(in_memory, tmp_path / "bytes.mkv")), whole)
+
+    def of_images(images: Tensor) -> Any:
+        components = Types.VideoComponents(images=images, audio=None, frame_rate=Fraction(30_000, 1001))
+        return InputImpl.VideoFromComponents(components)
+
+    reader = open_video(of_images(torch.from_numpy(whole).float() / 255), tmp_path / "images.mkv")
+    assert np.array_equal(frames_of(reader), whole)
+    assert abs(float(reader.info.rate) - 29.97) < 0.01
+    with pytest.raises(error, match="the video holds no frames"):
+        open_video(of_images(torch.zeros(0, 8, 8, 3)), tmp_path / "none.mkv")
+
+
+def test_what_does_not_fit_is_refused_before_any_work(
+    node: Any, loaded: dict[str, Any], clip: Path, speech: dict[str, Any], golden_folder: Path, error: type[Exception]
+) -> None:
+    video = InputImpl.VideoFromFile(str(clip))
+    decoder = part("keysync.vae").read_vae(golden_folder / "keyframe_checkpoint.safetensors")
+    other_vae = part("nodes.vae").core_vae(decoder)
+    for wrong, message in (
+        ({"keyframe_model": loaded["interpolation_model"]}, "a model of the interpolation stage was given where the k"),
+        ({"keyframe_encoder": loaded["interpolation_encoder"]}, "keyframe_encoder is wavlm of 32 channels but the key"),
+        ({"vae": other_vae}, "holds only the VAE's decoder, which cannot encode: load a whole"),
+    ):
+        with pytest.raises(error, match=message):
+            dub(node, loaded | wrong, video, speech)
+    with pytest.raises(error, match="no audio came"):
+        dub(node, loaded, video, None)
+    with pytest.raises(error, match="the audio holds no samples"):
+        dub(node, loaded, video, {"waveform": torch.zeros(1, 1, 0), "sample_rate": 16_000})
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6, 10])
+def test_sound_is_written_as_it_is(extension: ModuleType, tmp_path: Path, channels: int) -> None:
+    waveform = torch.rand(1, channels, 44_107, generator=torch.Generator().manual_seed(0)) - 0.5
+    path = part("nodes.video").write_sound({"waveform": waveform, "sample_rate": 44_100}, tmp_path / "speech.wav")
+    reader = part("keysync.media").AudioReader(path)
+    assert reader.rate == 44_100
+    assert np.array_equal(np.concatenate(list(reader.blocks()), axis=1), waveform[0].numpy())

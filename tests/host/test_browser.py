@@ -1,0 +1,94 @@
+"""ComfyUI's own frontend opens every example workflow, in a headless Chromium, and runs one to a video on screen.
+
+Pictures of what it shows are kept in out/screenshots; nothing compares them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from .browser import Browser, find_chromium
+from .find_comfyui import ROOT, ComfyUI
+from .graph import to_api
+from .server import Server
+from .workflows import WORKFLOWS, make, with_untrained
+
+PICTURES = ROOT / "out" / "screenshots"
+# No tour of the frontend, and nothing over the graph; words in it at any size.
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Locale": "en",
+    "Comfy.Minimap.Visible": False,
+    "LiteGraph.Canvas.MinFontSizeForLOD": 0,
+}
+UNKNOWN = "app.rootGraph.nodes.filter(node => !LiteGraph.registered_node_types[node.type]).map(node => node.type)"
+
+
+@pytest.fixture(scope="session")
+def browser(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("no Chromium found: on Debian, apt install chromium")
+    server.post("/settings", SETTINGS)
+    opened = Browser(chromium, tmp_path_factory.mktemp("chromium"))
+    opened.open(server.url)
+    opened.call("Emulation.setDeviceMetricsOverride", width=2400, height=1300, deviceScaleFactor=1, mobile=False)
+    opened.wait(
+        "window.app && app.rootGraph && app.extensionManager && LiteGraph.registered_node_types.KeySyncDubVideo", 120
+    )
+    yield opened
+    opened.close()
+
+
+def show(browser: Browser, workflow: dict[str, Any]) -> None:
+    """Opens a workflow and fits it into the window."""
+    browser.run(f"app.loadGraphData({json.dumps(workflow)})")
+    browser.wait(f"app.rootGraph.nodes.length == {len(workflow['nodes'])}")
+    browser.run("app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+    browser.run("new Promise(resolve => setTimeout(resolve, 1000))")
+
+
+def without_helpers(prompt: dict[str, Any], server: Server) -> dict[str, Any]:
+    """A prompt without what only the frontend's own players and buttons add to it."""
+    kept = {}
+    for place, node in prompt.items():
+        described = server.info[node["class_type"]]["input"]
+        known = {name for group in described.values() for name in group}
+        inputs = {name: value for name, value in node["inputs"].items() if name.partition(".")[0] in known}
+        kept[place] = node | {"inputs": inputs}
+    return kept
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_the_frontend_opens_the_workflow_and_makes_its_twin(
+    comfyui: ComfyUI, browser: Browser, server: Server, name: str
+) -> None:
+    workflow = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    show(browser, workflow)
+    assert browser.run(UNKNOWN) == []
+    made = browser.run("app.graphToPrompt().then(prompt => prompt.output)")
+    assert without_helpers(made, server) == to_api(make(name), server.info)
+    show(browser, with_untrained(workflow))
+    browser.picture(PICTURES / comfyui.version / f"{name}.png")
+    assert browser.run("app.rootGraph.nodes.filter(node => node.has_errors).map(node => node.title)") == []
+
+
+@pytest.mark.usefixtures("face_detector")
+def test_run_ends_with_the_video_on_screen(comfyui: ComfyUI, browser: Browser, server: Server) -> None:
+    workflow = json.loads((ROOT / "workflows" / "simple_dub.json").read_text(encoding="utf-8"))
+    show(browser, with_untrained(workflow))
+    browser.run("app.queuePrompt(0)")
+    video = 'document.querySelector(\'video[src*="type=output"], video source[src*="type=output"]\')'
+    saved = "app.rootGraph.nodes.find(node => node.type == 'SaveVideo')"
+    browser.wait(f"app.nodeOutputs[{saved}.id] || {video}", 180)
+    browser.run("new Promise(resolve => setTimeout(resolve, 2000))")
+    browser.picture(PICTURES / comfyui.version / "after_run.png")
+    assert browser.run(f"Boolean({video})"), "the frontend shows no saved video"
+
+
+def test_the_template_browser_offers_the_workflows(server: Server) -> None:
+    assert set(server.get("/workflow_templates")["keysync"]) == set(WORKFLOWS)

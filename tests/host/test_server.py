@@ -1,0 +1,91 @@
+"""The extension in a running ComfyUI: it loads, runs, stops when told, repeats nothing and holds no memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .graph import to_api
+from .server import Run, Server
+from .workflows import make, with_untrained
+
+
+def dub(server: Server, seed: int, speech: str = "speech.flac") -> dict[str, Any]:
+    """The API prompt of the simple dub; a speech longer than the clip makes it play to and fro."""
+    graph = make("simple_dub")
+    for node in graph.nodes:
+        if node.kind == "KeySyncDubVideo":
+            node.inputs.update(seed=seed, sync_mode="bounce" if speech == "long.wav" else "cut_off")
+        if node.kind == "LoadAudio":
+            node.inputs["audio"] = speech
+    prompt: dict[str, Any] = with_untrained(to_api(graph, server.info))
+    return prompt
+
+
+def test_the_extension_loads_without_an_error(server: Server) -> None:
+    lines = [line for line in server.log.splitlines() if "keysync" in line.lower()]
+    assert any("seconds" in line for line in lines), f"ComfyUI never loaded it:\n{server.log}"
+    assert not [line for line in lines if "FAILED" in line or "Cannot import" in line or "rror" in line]
+    assert [name for name in server.info if name.startswith("KeySync")]
+
+
+@pytest.mark.usefixtures("face_detector")
+def test_progress_is_told_and_a_video_is_saved(server: Server) -> None:
+    run = server.run(dub(server, seed=1))
+    assert run.error is None
+    assert [data["value"] for data in run.of("progress")], "no progress was told"
+    (video,) = server.saved(run)
+    assert video.stat().st_size > 1000
+
+
+@pytest.mark.usefixtures("face_detector")
+def test_an_unchanged_graph_runs_nothing_again(server: Server) -> None:
+    prompt = dub(server, seed=2)
+    assert server.run(prompt).error is None
+    again = server.run(prompt)
+    assert again.error is None
+    assert again.executed == []
+    (cached,) = again.of("execution_cached")
+    assert set(cached["nodes"]) == set(prompt)
+
+
+@pytest.mark.usefixtures("face_detector")
+def test_an_interrupt_stops_within_one_evaluation_and_comfyui_goes_on(server: Server) -> None:
+    run = server.run(dub(server, speech="long.wav", seed=3), interrupt_at="progress")
+    assert run.messages[-1]["type"] == "execution_interrupted"
+    sent = next(place for place, message in enumerate(run.messages) if message["type"] == "interrupt_sent")
+    steps = {m["data"]["value"] for m in run.messages[:sent] if m["type"] == "progress"}
+    more = {m["data"]["value"] for m in run.messages[sent:] if m["type"] == "progress"} - steps
+    # One evaluation is under way when the interrupt arrives, and one may be told before it does.
+    assert len(more) <= 2, f"{len(more)} more steps after the interrupt"
+    after = server.run(dub(server, seed=4))
+    assert after.error is None
+    assert server.saved(after)
+
+
+@pytest.mark.usefixtures("face_detector")
+def test_ten_runs_hold_no_more_memory_than_one(server: Server) -> None:
+    if server.resident_memory() is None:
+        pytest.skip("this system does not say how much memory a process holds")
+    for seed in range(10, 14):
+        finished(server.run(dub(server, seed=seed)))
+    before = server.resident_memory()
+    for seed in range(20, 30):
+        finished(server.run(dub(server, seed=seed)))
+    after = server.resident_memory()
+    assert before
+    assert after
+    assert after < 1.02 * before, f"{before / 2**20:.0f} MiB before, {after / 2**20:.0f} MiB after ten runs"
+
+
+@pytest.mark.usefixtures("face_detector")
+def test_models_are_unloaded_and_loaded_again(server: Server) -> None:
+    prompt = dub(server, seed=5)
+    finished(server.run(prompt))
+    server.post("/free", {"unload_models": True, "free_memory": True})
+    finished(server.run(dub(server, seed=6)))
+
+
+def finished(run: Run) -> None:
+    assert run.error is None

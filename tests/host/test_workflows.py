@@ -1,0 +1,56 @@
+"""Every example workflow runs to a saved video with untrained models, and its two forms say the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .find_comfyui import ROOT
+from .graph import to_api
+from .make_workflows import TWINS, files
+from .server import Server
+from .workflows import WORKFLOWS, make, with_untrained
+
+WRITTEN_WITH = "0.33.0"
+
+
+@pytest.mark.usefixtures("face_detector")
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflow_runs_to_a_saved_video(server: Server, name: str) -> None:
+    prompt = with_untrained(to_api(make(name), server.info))
+    run = server.run(prompt)
+    assert run.error is None
+    videos = [path for path in server.saved(run) if path.suffix == ".mp4"]
+    assert len(videos) == sum(node["class_type"] == "SaveVideo" for node in prompt.values())
+    assert all(path.stat().st_size > 1000 for path in videos)
+    assert run.of("progress") or run.of("progress_state")
+
+
+def test_the_files_are_what_their_description_makes(server: Server) -> None:
+    if server.comfyui.version != WRITTEN_WITH:
+        pytest.skip(f"they were written with ComfyUI {WRITTEN_WITH}, whose own nodes differ from this one's")
+    for path, content in files(server.info).items():
+        assert json.loads(path.read_text(encoding="utf-8")) == content, (
+            f"{path}: run python -m tests.host.make_workflows"
+        )
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflow_says_where_its_models_come_from(name: str) -> None:
+    workflow = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    for node in workflow["nodes"]:
+        if "Load" in node["type"] and node["type"] not in ("LoadVideo", "LoadAudio"):
+            (model,) = node["properties"]["models"]
+            assert model["name"] in node["widgets_values"]
+            assert model["url"].startswith("https://huggingface.co/")
+            assert model["directory"]
+
+
+def test_every_workflow_has_a_picture_and_a_twin() -> None:
+    folder = ROOT / "workflows"
+    assert {path.stem for path in folder.glob("*.json")} == set(WORKFLOWS)
+    assert {path.stem for path in folder.glob("*.jpg")} == set(WORKFLOWS)
+    assert {path.stem for path in TWINS.glob("*.json")} == set(WORKFLOWS)
+    assert all(path.stat().st_size < 200_000 for path in Path(folder).glob("*.jpg"))

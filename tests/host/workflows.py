@@ -1,0 +1,316 @@
+"""The example workflows, each written once; `make_workflows.py` makes ComfyUI's files of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .graph import Graph, Link, Model, Node
+
+AUTHORS = "https://huggingface.co/toninio19/keysync/resolve/main/checkpoints"
+KEYFRAMES = Model("keyframe_dub.pt", f"{AUTHORS}/keyframe_dub.pt", "keysync")
+INTERPOLATION = Model("interpolation_dub.pt", f"{AUTHORS}/interpolation_dub.pt", "keysync")
+VAE = Model(
+    "svd_vae.safetensors",
+    "https://huggingface.co/stabilityai/stable-video-diffusion-img2vid/resolve/main/vae/diffusion_pytorch_model.fp16.safetensors",
+    "vae",
+)
+HUBERT = Model(
+    "hubert-base-ls960.bin",
+    "https://huggingface.co/facebook/hubert-base-ls960/resolve/main/pytorch_model.bin",
+    "audio_encoders",
+)
+WAVLM = Model(
+    "wavlm-base-plus.bin",
+    "https://huggingface.co/microsoft/wavlm-base-plus/resolve/main/pytorch_model.bin",
+    "audio_encoders",
+)
+SAM2 = Model(
+    "sam2.1_hiera_large.safetensors",
+    "https://huggingface.co/facebook/sam2.1-hiera-large/resolve/main/model.safetensors",
+    "sam2",
+)
+UPSCALER = Model(
+    "RealESRGAN_x4plus.safetensors",
+    "https://huggingface.co/Comfy-Org/Real-ESRGAN_repackaged/resolve/main/RealESRGAN_x4plus.safetensors",
+    "upscale_models",
+)
+# The untrained files that stand for them in tests.
+UNTRAINED = {
+    KEYFRAMES.name: "keyframe.safetensors",
+    INTERPOLATION.name: "interpolation.safetensors",
+    VAE.name: "tiny",
+    HUBERT.name: "hubert",
+    WAVLM.name: "wavlm",
+    SAM2.name: "tiny_sam2.safetensors",
+    UPSCALER.name: "tiny_upscaler.safetensors",
+}
+COLUMN = 380  # pixels from one column of nodes to the next
+CLIP_ROW = 860  # pixels from one clip to the next
+# Nodes with room for a preview below their widgets.
+DUB_HEIGHT, SAMPLE_HEIGHT = 620, 440
+BELOW_LATENTS = 320  # pixels
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """The nodes that load the five models."""
+
+    keyframes: Node
+    interpolation: Node
+    vae: Node
+    hubert: Node
+    wavlm: Node
+
+
+def load_models(graph: Graph) -> Loaders:
+    """One column: the five loaders, in a group."""
+    at = (0, 0)
+    loaders = Loaders(
+        graph.add("KeySyncLoadModel", at, (KEYFRAMES,), model_name=KEYFRAMES.name, title="Keyframe model"),
+        graph.add("KeySyncLoadModel", at, (INTERPOLATION,), model_name=INTERPOLATION.name, title="Interpolation model"),
+        graph.add("KeySyncLoadVAE", at, (VAE,), vae_name=VAE.name),
+        graph.add("KeySyncLoadSpeechEncoder", at, (HUBERT,), encoder_name=HUBERT.name, title="HuBERT, for keyframes"),
+        graph.add("KeySyncLoadSpeechEncoder", at, (WAVLM,), encoder_name=WAVLM.name, title="WavLM, for interpolation"),
+    )
+    graph.group("Models", *vars(loaders).values())
+    return loaders
+
+
+def load_clip(graph: Graph, y: int = 0) -> tuple[Node, Node]:
+    """In the second column: the video and the new speech."""
+    video = graph.add("LoadVideo", (COLUMN, y), file="talk.mp4", height=390)
+    speech = graph.add("LoadAudio", (COLUMN, y), audio="speech.flac", height=140)
+    return video, speech
+
+
+def dub(graph: Graph, models: Loaders, name: str, seed: int = 0, y: int = 0) -> None:
+    """A clip, the whole in one node, and where its video and its report go."""
+    video, speech = load_clip(graph, y)
+    graph.group("What to dub", video, speech)
+    dubbed = graph.add(
+        "KeySyncDubVideo",
+        (2 * COLUMN, y),
+        height=DUB_HEIGHT,
+        video=video["VIDEO"],
+        audio=speech["AUDIO"],
+        keyframe_model=models.keyframes["MODEL"],
+        interpolation_model=models.interpolation["MODEL"],
+        vae=models.vae["VAE"],
+        keyframe_encoder=models.hubert[0],
+        interpolation_encoder=models.wavlm[0],
+        seed=seed,
+    )
+    saved = save_video(graph, (3 * COLUMN, y), dubbed["video"], name)
+    report = graph.add("PreviewAny", (3 * COLUMN, y), source=dubbed["report"], title="Report", height=200)
+    graph.group("Dub", dubbed, saved, report)
+
+
+def save_video(graph: Graph, at: tuple[int, int], video: Link, name: str) -> Node:
+    return graph.add("SaveVideo", at, video=video, filename_prefix=f"keysync/{name}", height=400)
+
+
+def simple_dub(graph: Graph) -> None:
+    dub(graph, load_models(graph), "dub")
+
+
+def batch_of_clips(graph: Graph) -> None:
+    models = load_models(graph)
+    for number in range(3):
+        dub(graph, models, f"clip_{number + 1}", seed=number, y=number * CLIP_ROW)
+
+
+def split_graph(graph: Graph) -> None:
+    prepared = prepare(graph)
+    finish(graph, prepared, frames=generate(graph, prepared), name="split")
+
+
+def occlusion_sam2(graph: Graph) -> None:
+    prepared = prepare(graph, hide_occluder=True)
+    finish(graph, prepared, frames=generate(graph, prepared), name="occlusion")
+
+
+def face_restorer_slot(graph: Graph) -> None:
+    prepared = prepare(graph)
+    frames = generate(graph, prepared)
+    x = 6 * COLUMN
+    loader = graph.add("UpscaleModelLoader", (x, 0), (UPSCALER,), model_name=UPSCALER.name)
+    upscaled = graph.add("ImageUpscaleWithModel", (x, 0), upscale_model=loader[0], image=frames)
+    graph.group("Any face restorer or upscaler", loader, upscaled)
+    finish(graph, prepared, frames=upscaled["IMAGE"], name="restored", x=7 * COLUMN)
+
+
+def keyframes_by_sampler_custom_advanced(graph: Graph) -> None:
+    prepared = prepare(graph)
+    finish(graph, prepared, frames=generate(graph, prepared, by_hand=True), name="by_hand", x=7 * COLUMN)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the split graphs share: the models, the clip, the face in it and the speech over it."""
+
+    models: Loaders
+    images: Link
+    fps: Link
+    audio: Link
+    crops: Link
+    track: Link
+    mask: Link
+    latent: Link
+    keyframe_speech: Link
+    interpolation_speech: Link
+
+
+def prepare(graph: Graph, *, hide_occluder: bool = False) -> Prepared:
+    """Columns 0 to 3: models, clip, face and speech."""
+    models = load_models(graph)
+    video, speech = load_clip(graph)
+    parts = graph.add("GetVideoComponents", (COLUMN, 0), video=video["VIDEO"])
+    graph.group("What to dub", video, speech, parts)
+    x = 2 * COLUMN
+    fitted = graph.add(
+        "KeySyncFitAudio", (x, 0), images=parts["images"], audio=speech["AUDIO"], fps=parts["fps"], sync_mode="cut_off"
+    )
+    speeches = [
+        graph.add(
+            "KeySyncEncodeSpeech", (x, 0), encoder=encoder[0], audio=fitted["audio"], fps=fitted["fps"], title=title
+        )
+        for encoder, title in ((models.hubert, "Speech for keyframes"), (models.wavlm, "Speech for interpolation"))
+    ]
+    graph.group("Speech", fitted, *speeches)
+    x = 3 * COLUMN
+    track = graph.add("KeySyncTrackFace", (x, 0), images=fitted["images"])
+    crop = graph.add(
+        "KeySyncCropFace", (x, 0), images=fitted["images"], track=track["track"], model=models.keyframes["MODEL"]
+    )
+    mouth = graph.add("KeySyncMouthMask", (x, 0), track=crop["track"])
+    face = [track, crop, mouth]
+    mask = mouth["mask"]
+    if hide_occluder:
+        occluder = graph.add(
+            "KeySyncTrackOccluder",
+            (x, 0),
+            (SAM2,),
+            images=fitted["images"],
+            model_name=SAM2.name,
+            points="200,330",
+            height=230,
+        )
+        free = graph.add("KeySyncSubtractOcclusion", (x, 0), mask=mask, occluder=occluder["MASK"], track=crop["track"])
+        mask = free["mask"]
+        face += [occluder, free]
+    graph.group("Face", *face)
+    x = 4 * COLUMN
+    encoded = graph.add("VAEEncode", (x, 0), pixels=crop["crops"], vae=models.vae["VAE"])
+    masked = graph.add("SetLatentNoiseMask", (x, 0), samples=encoded["LATENT"], mask=mask)
+    graph.group("Latents", encoded, masked)
+    return Prepared(
+        models,
+        fitted["images"],
+        fitted["fps"],
+        fitted["audio"],
+        crop["crops"],
+        crop["track"],
+        mask,
+        masked["LATENT"],
+        speeches[0][0],
+        speeches[1][0],
+    )
+
+
+def generate(graph: Graph, prepared: Prepared, *, by_hand: bool = False) -> Link:
+    """Columns 4 and 5, or 4 to 6: keyframes, the frames between them, and their pictures."""
+    x = 4 * COLUMN
+    sample = _keyframes_by_hand if by_hand else _keyframes
+    keyframes = sample(graph, x, prepared)
+    x += (2 if by_hand else 1) * COLUMN
+    frames = graph.add(
+        "KeySyncInterpolateKeyframes",
+        (x, 0),
+        model=prepared.models.interpolation["MODEL"],
+        speech=prepared.interpolation_speech,
+        latent=prepared.latent,
+        keyframes=keyframes,
+        height=SAMPLE_HEIGHT,
+    )
+    decoded = graph.add("KeySyncDecodeFrames", (x, 0), latent=frames["frames"], vae=prepared.models.vae["VAE"])
+    graph.group("Frames between", frames, decoded)
+    return decoded["IMAGE"]
+
+
+def _keyframes(graph: Graph, x: int, prepared: Prepared) -> Link:
+    sampled = graph.add(
+        "KeySyncSampleKeyframes",
+        (x, 0),
+        model=prepared.models.keyframes["MODEL"],
+        speech=prepared.keyframe_speech,
+        latent=prepared.latent,
+        height=SAMPLE_HEIGHT,
+    )
+    graph.group("Keyframes", sampled)
+    return sampled["keyframes"]
+
+
+def _keyframes_by_hand(graph: Graph, x: int, prepared: Prepared) -> Link:
+    guider = graph.add(
+        "KeySyncGuider",
+        (x, 0),
+        model=prepared.models.keyframes["MODEL"],
+        speech=prepared.keyframe_speech,
+    )
+    noise = graph.add("RandomNoise", (x, 0), noise_seed=0)
+    sampler = graph.add("KSamplerSelect", (x, 0), sampler_name="euler")
+    sigmas = graph.add("KeySyncSigmas", (x, 0))
+    sampled = graph.add(
+        "SamplerCustomAdvanced",
+        (x + COLUMN, BELOW_LATENTS),
+        noise=noise["NOISE"],
+        guider=guider["GUIDER"],
+        sampler=sampler["SAMPLER"],
+        sigmas=sigmas["SIGMAS"],
+        latent_image=prepared.latent,
+        height=SAMPLE_HEIGHT,
+    )
+    graph.group("Keyframes", guider, noise, sampler, sigmas, sampled)
+    return sampled["output"]
+
+
+def finish(graph: Graph, prepared: Prepared, *, frames: Link, name: str, x: int = 6 * COLUMN) -> None:
+    """The last two columns: back into the frames, and a video of them."""
+    pasted = graph.add(
+        "KeySyncPasteFace", (x, 0), images=prepared.images, crops=frames, track=prepared.track, mask=prepared.mask
+    )
+    video = graph.add("CreateVideo", (x, 0), images=pasted["images"], fps=prepared.fps, audio=prepared.audio)
+    saved = save_video(graph, (x + COLUMN, 0), video["VIDEO"], name)
+    report = graph.add("PreviewAny", (x + COLUMN, 0), source=pasted["report"], title="Report", height=200)
+    graph.group("Result", pasted, video, saved, report)
+
+
+WORKFLOWS: dict[str, Callable[[Graph], None]] = {
+    function.__name__: function
+    for function in (
+        simple_dub,
+        split_graph,
+        occlusion_sam2,
+        face_restorer_slot,
+        keyframes_by_sampler_custom_advanced,
+        batch_of_clips,
+    )
+}
+
+
+def make(name: str) -> Graph:
+    """The graph of a workflow."""
+    graph = Graph()
+    WORKFLOWS[name](graph)
+    return graph
+
+
+def with_untrained(form: Any) -> Any:
+    """A workflow or prompt that names the untrained files wherever it named published ones."""
+    if isinstance(form, dict):
+        return {key: with_untrained(value) for key, value in form.items()}
+    if isinstance(form, list):
+        return [with_untrained(value) for value in form]
+    return UNTRAINED.get(form, form) if isinstance(form, str) else form
