@@ -64,8 +64,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     ran = config.stash[RAN]
     if ran:
         line = ", ".join(f"{count} ran on ComfyUI {version}" for version, count in ran.items())
+    elif any(found.python for found in find_comfyuis()):
+        line = "none of those selected ran"
     else:
-        line = f"none ran, {next((_no_python(found) for found in find_comfyuis() if not found.python), NONE_FOUND)}"
+        line = f"none ran, {next((_no_python(found) for found in find_comfyuis()), NONE_FOUND)}"
     terminalreporter.write_line(f"host tests: {line}")
 
 

@@ -15,7 +15,7 @@ from .find_comfyui import ROOT
 HELD = {"__init__.py", "LICENSE", "README.md", "keysync", "locales", "nodes", "pyproject.toml", "web", "workflows"}
 
 
-def comfy(*words: str, folder: Path, home: Path) -> str:
+def comfy(*words: str, folder: Path, home: Path) -> None:
     """Runs comfy-cli in a home of its own, which sends no statistics."""
     command = shutil.which("comfy")
     if command is None:
@@ -29,7 +29,6 @@ def comfy(*words: str, folder: Path, home: Path) -> str:
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_the_package_holds_what_it_should(tmp_path: Path) -> None:
@@ -37,7 +36,7 @@ def test_the_package_holds_what_it_should(tmp_path: Path) -> None:
     copy, home = tmp_path / "copy", tmp_path / "home"
     home.mkdir()
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(copy)], check=True, timeout=300)
-    assert "passed" in comfy("validate", folder=copy, home=home)
+    comfy("validate", folder=copy, home=home)
     comfy("pack", folder=copy, home=home)
     names = zipfile.ZipFile(copy / "node.zip").namelist()
     assert {name.partition("/")[0] for name in names} == HELD
