@@ -183,6 +183,40 @@ def test_the_same_frames_as_the_command_line(
     assert abs(components.images.numpy() - ours / 255).mean() < 0.02  # H.264
 
 
+def test_the_split_graph_decodes_what_the_command_line_does(
+    extension: ModuleType, loaded: dict[str, Any], tiny: Path, clip: Path, speech: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    """Every node of the split graph in its order, core nodes among them; compared before anything is rounded."""
+    import nodes as core
+
+    pytest.importorskip("mediapipe", reason="the package mediapipe is not installed in this ComfyUI")
+    theirs: list[Tensor] = []
+    monkeypatch.setattr(part("keysync.dub"), "paste", lambda frame, picture, *_: theirs.append(picture) or frame)
+    as_the_command_line(clip, tiny, tmp_path / "expected.mp4")
+
+    audio, face, mask, sampling = (part(f"nodes.{name}") for name in ("audio", "face", "mask", "sampling"))
+    frames = np.stack([frame for _, frame in part("keysync.media").VideoReader(clip).frames()])
+    pictures = torch.from_numpy(frames).float() / 255
+    images, sound, fps = audio.FitAudio.execute(pictures, speech, 25.0, "cut_off").args
+    said = [
+        part("nodes.speech").EncodeSpeech.execute(loaded[f"{stage}_encoder"], sound, fps).args[0]
+        for stage in ("keyframe", "interpolation")
+    ]
+    track = face.TrackFace.execute(images, "mediapipe", "largest", 0, 0, 0).args[0]
+    crops, track = face.CropFace.execute(images, track, loaded["keyframe_model"]).args
+    (latent,) = core.VAEEncode().encode(loaded["vae"], crops)
+    (latent,) = core.SetLatentNoiseMask().set_mask(latent, mask.MouthMask.execute(track, "box").args[0])
+    choices = (SETTINGS["seed"], SETTINGS["audio_guidance"], SETTINGS["identity_guidance"])
+    sigmas = sampling.KeySyncSigmas.execute(STEPS).args[0]
+    first, second = loaded["keyframe_model"], loaded["interpolation_model"]
+    keyframes = sampling.SampleKeyframes.execute(first, said[0], latent, *choices, sigmas=sigmas).args[0]
+    made = sampling.InterpolateKeyframes.execute(second, said[1], latent, keyframes, *choices, sigmas=sigmas).args[0]
+    ours = part("nodes.vae").DecodeFrames.execute(made, loaded["vae"]).args[0]
+    assert len(ours) == len(theirs) == FRAMES
+    assert float((ours - torch.stack(theirs)).abs().max()) < 2e-3
+
+
 def dub(node: Any, loaded: dict[str, Any], video: Any, speech: Any, **more: Any) -> tuple[Any, dict[str, Any]]:
     video, text = node.DubVideo.execute(video, speech, **loaded, **(SETTINGS | more)).args
     return video, json.loads(text)
