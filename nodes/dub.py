@@ -30,6 +30,7 @@ from ..keysync.track import FaceChoice
 from .audio import DEFAULT_SYNC_MODE, SYNC_TIP, AudioDict
 from .core_models import core_models
 from .face import detector_weights
+from .sampling import guidance_inputs
 from .sockets import Faces, FaceTrackSocket, SpeechEncoderSocket
 from .speech import CoreSpeechEncoder
 from .video import open_occluder, open_video, write_sound
@@ -197,22 +198,7 @@ def _settings_inputs() -> list[Any]:
             max=1000,
             tooltip="Sampling steps: 11 as published, 10 a little faster; more are interpolated.",
         ),
-        io.Float.Input(
-            "audio_guidance",
-            default=5.0,
-            min=0.0,
-            max=20.0,
-            step=0.1,
-            tooltip="How strongly the lips follow the speech. 5 as published.",
-        ),
-        io.Float.Input(
-            "identity_guidance",
-            default=2.0,
-            min=0.0,
-            max=20.0,
-            step=0.1,
-            tooltip="How strongly the face stays that of the clip's first frame. 2 as published.",
-        ),
+        *guidance_inputs(),
         io.Combo.Input(
             "detector",
             options=list(DETECTORS),

@@ -119,7 +119,7 @@ class KeySyncGuider(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="Either model, from Load KeySync Model."),
                 SpeechSocket.Input("speech", tooltip=SPEECH_TIP),
-                *_guidance_inputs(),
+                *guidance_inputs(),
                 io.Latent.Input("identity", optional=True, tooltip=f"For the keyframe model. {IDENTITY_TIP}"),
                 io.Latent.Input(
                     "keyframes", optional=True, tooltip="For the interpolation model: what the keyframe model gave."
@@ -237,11 +237,12 @@ def _clip_inputs() -> list[Any]:
             control_after_generate=True,
             tooltip="Chooses the noise. The same number in both stages gives what the command line gives.",
         ),
-        *_guidance_inputs(),
+        *guidance_inputs(),
     ]
 
 
-def _guidance_inputs() -> list[Any]:
+def guidance_inputs() -> list[Any]:
+    """The two guidance scales, for every node that samples."""
     return [
         io.Float.Input(
             "audio_guidance",
