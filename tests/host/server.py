@@ -43,8 +43,8 @@ class Run:
 
     @property
     def executed(self) -> list[str]:
-        """The ids of the nodes that ran."""
-        return [data["node"] for data in self.of("executing") if data["node"]]
+        """The ids of the nodes that ran. Who connects again is told the last node once more, without a prompt's id."""
+        return [data["node"] for data in self.of("executing") if data["node"] and "prompt_id" in data]
 
 
 class Server:
