@@ -60,6 +60,18 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         item.config.stash[RAN].update(counts)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One ComfyUI after the other: pytest's own order goes to and fro, and each change starts a server anew."""
+    order = {comfyui: place for place, comfyui in enumerate(find_comfyuis(), start=1)}
+
+    def place(item: pytest.Item) -> int:
+        parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        return order.get(parameters.get("comfyui"), 0)
+
+    items.sort(key=place)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     ran = config.stash[RAN]
     if ran:
