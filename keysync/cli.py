@@ -93,7 +93,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hubert", type=Path, metavar="PATH", help="HuBERT: transformers folder or file")
     parser.add_argument("--wavlm", type=Path, metavar="PATH", help="WavLM: transformers folder, file or WavLM-Base+.pt")
     parser.add_argument("--sync-mode", choices=sorted(SYNC_MODES), default="cut_off", help="for unequal lengths")
-    parser.add_argument("--mask", choices=sorted(MASKS), default="box", help="what is generated anew")
+    parser.add_argument("--mask", choices=sorted(MASKS), help="what is generated anew (as trained)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=11, metavar="N", help="sampling steps, 10 or more")
     parser.add_argument("--audio-guidance", type=float, default=5.0, metavar="X")

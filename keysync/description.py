@@ -99,6 +99,7 @@ def _sizes(spec: StageSpec) -> dict[str, Any]:
         "image_size": spec.image_size,
         "window": spec.window,
         "speech_encoder": spec.speech_encoder,
+        "mask": spec.mask,
         "audio_channels": spec.audio_channels,
         **asdict(spec.unet),
     }

@@ -33,10 +33,10 @@ Frame = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Settings:
-    """What a person chooses; the defaults are the method's."""
+    """What a person chooses; the defaults are the method's. `mask` None: the one that the models were trained with."""
 
     sync_mode: str = "cut_off"
-    mask: str = "box"
+    mask: str | None = None
     seed: int = 0
     sampling: Sampling = field(default_factory=Sampling)
 
@@ -110,8 +110,9 @@ class Dub:
         report: Report,
         occluder: Occluder | None = None,
     ) -> None:
-        if settings.mask not in MASKS:
-            raise KeySyncError(f"no mask is called {settings.mask!r}: choose one of {', '.join(MASKS)}")
+        self.mask = settings.mask or models.keyframe.spec.mask
+        if self.mask not in MASKS:
+            raise KeySyncError(f"no mask is called {self.mask!r}: choose one of {', '.join(MASKS)}")
         self.reader, self.pts, self.track, self.timeline = reader, pts, track, timeline
         self.models, self.settings, self.report, self.occluder = models, settings, report, occluder
         self.waveform = waveform
@@ -211,7 +212,7 @@ class Dub:
     def _mask(self, source: int, occluder: Frame | None) -> Tensor:
         """Where the mouth is generated anew, at the crop's resolution: (H, W), 0 or 1."""
         landmarks = to_crop(self.track.landmarks[source], self.boxes[source], self.size)
-        mask = MASKS[self.settings.mask](landmarks, self.size)
+        mask = MASKS[self.mask](landmarks, self.size)
         if occluder is None:
             return mask
         hidden = crop(occluder, self.boxes[source], self.size).mean(-1) > 0.5

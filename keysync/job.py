@@ -85,11 +85,11 @@ def dub_file(
         frame_rate=str(reader.info.rate),
         seconds=timeline.seconds,
         sync_mode=settings.sync_mode,
-        mask=settings.mask,
+        mask=settings.mask or models.keyframe.spec.mask,
         seed=settings.seed,
         network_evaluations=0,
         models=dict(models.origins),
-        notes=list(_notes(reader, audio_seconds, timeline, lossless)),
+        notes=list(_notes(reader, audio_seconds, timeline, lossless, models, settings)),
     )
     report.seconds_per_stage["face track"] = round(tracked, 4)
     hidden = Occluder.open(_reader(occluder), reader.info.width, reader.info.height, len(pts)) if occluder else None
@@ -157,8 +157,13 @@ def _fitted(waveform: Tensor, seconds: float) -> Tensor:
     return torch.nn.functional.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
 
 
-def _notes(reader: VideoReader, audio_seconds: float, timeline: Timeline, lossless: bool) -> Iterator[str]:
+def _notes(
+    reader: VideoReader, audio_seconds: float, timeline: Timeline, lossless: bool, models: Models, settings: Settings
+) -> Iterator[str]:
     """What a person should know of this job, a line each."""
+    trained = models.keyframe.spec.mask
+    if settings.mask not in (None, trained):
+        yield f"the models were trained with the mask {trained} and work with the mask {settings.mask}"
     video_seconds = reader.info.duration_seconds
     if abs(audio_seconds - video_seconds) > 1 / 25:
         lengths = f"the video lasts {video_seconds:.2f} s, the speech {audio_seconds:.2f} s"

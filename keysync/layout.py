@@ -89,6 +89,7 @@ def spec_of(
         latent_size=_latent_size(path, shapes, metadata, latent_size, published.latent_size),
         window=_number(path, metadata, "window", published.window),
         speech_encoder=metadata.get("keysync.speech_encoder", published.speech_encoder),
+        mask=metadata.get("keysync.mask", published.mask),
     )
 
 
@@ -108,6 +109,7 @@ def metadata_of(spec: StageSpec) -> dict[str, str]:
         "keysync.latent_size": _hxw(spec.latent_size),
         "keysync.window": str(spec.window),
         "keysync.speech_encoder": spec.speech_encoder,
+        "keysync.mask": spec.mask,
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"keysync-{spec.name}",
         "modelspec.implementation": IMPLEMENTATION,

@@ -20,7 +20,8 @@ LATENT_CHANNELS = 4
 
 @dataclass(frozen=True)
 class StageSpec:
-    """What a checkpoint is: its network, and what it was trained on. `latent_size` is (height, width)."""
+    """What a checkpoint is: its network, and what it was trained on. `latent_size` is (height, width), `mask` a key of
+    `MASKS`."""
 
     name: str
     unet: UNetConfig
@@ -28,6 +29,7 @@ class StageSpec:
     latent_size: tuple[int, int] = (64, 64)
     window: int = 14
     speech_encoder: str = "hubert"
+    mask: str = "box"
 
     def __post_init__(self) -> None:
         """Raises `KeySyncError` for a latent size that the U-Net cannot halve from level to level."""

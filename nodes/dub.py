@@ -35,6 +35,8 @@ from .sockets import Faces, FaceTrackSocket, SpeechEncoderSocket
 from .speech import CoreSpeechEncoder
 from .video import open_occluder, open_video, write_sound
 
+AS_TRAINED = "as trained"
+
 
 class DubVideo(io.ComfyNode):
     """Dubs a video."""
@@ -108,7 +110,7 @@ class DubVideo(io.ComfyNode):
         )
         group = models.keyframe.spec.window - 1  # all windows of a batch of keyframes: the guider splits them to fit
         sampling = Sampling(steps, audio_guidance, identity_guidance, group=group)
-        settings = Settings(sync_mode=sync_mode, mask=mask, seed=seed, sampling=sampling)
+        settings = Settings(sync_mode, None if mask == AS_TRAINED else mask, seed, sampling)
         face = FaceSource(
             FaceChoice(face_index), detector, detector_weights(), track=None if track is None else track.track
         )
@@ -177,9 +179,10 @@ def _settings_inputs() -> list[Any]:
         io.Combo.Input("sync_mode", options=list(SYNC_MODES), default=DEFAULT_SYNC_MODE, tooltip=SYNC_TIP),
         io.Combo.Input(
             "mask",
-            options=list(MASKS),
-            default="box",
-            tooltip="What is generated anew. box: nose bridge to lower edge, as wide as the face (the method's own). "
+            options=[AS_TRAINED, *MASKS],
+            default=AS_TRAINED,
+            tooltip="What is generated anew. as trained: what the keyframe model's file says, or box. "
+            "box: nose bridge to lower edge, as wide as the face (the method's own). "
             "full: the same over the whole width. mouth: nose bridge to just below the chin. face: around the jaw's "
             "points. jaw: the face below the nose bridge.",
         ),

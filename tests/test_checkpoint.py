@@ -151,6 +151,7 @@ def test_metadata(keyframe: Stage, tmp_path: Path) -> None:
         "keysync.latent_size": "8x16",
         "keysync.window": "6",
         "keysync.speech_encoder": "wavlm",
+        "keysync.mask": "box",
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": "keysync-keyframe",
         "modelspec.implementation": "https://github.com/keysync-comfyui/keysync",

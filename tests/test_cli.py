@@ -142,6 +142,7 @@ def test_what_was_passed_through_is_said_and_so_are_notes(
         "keysync: 99 network evaluations to come",
         f"keysync: {output}: 18 frames dubbed, 2 passed through unchanged",
         "  frames 0-1 unchanged: no face found",
+        "  the models were trained with the mask box and work with the mask jaw",
         "  the video lasts 0.80 s, the speech 0.40 s, the result 0.80 s",
         "  the lossless result is Matroska, which keeps timestamps to the millisecond",
     ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -168,6 +169,20 @@ def test_a_seed_means_one_result(models: Models, tmp_path: Path) -> None:
         results.append(np.stack(clip.result()))
     assert np.array_equal(results[0], results[1])
     assert not np.array_equal(results[0], results[2])
+
+
+@pytest.mark.usefixtures("cheap")
+def test_the_mask_is_the_one_that_the_models_were_trained_with(models: Models, tmp_path: Path) -> None:
+    spec = replace(models.keyframe.spec, mask="mouth")
+    trained = replace(models, keyframe=SimpleNamespace(spec=spec))
+    frames = {}
+    for name, used, mask in (("asked", models, "mouth"), ("trained", trained, None), ("box", models, None)):
+        clip = scene(tmp_path, 3)
+        report = clip.dub(used, mask=mask)
+        frames[name] = np.stack(clip.result())
+        assert report.mask == ("box" if name == "box" else "mouth")
+    assert np.array_equal(frames["asked"], frames["trained"])
+    assert not np.array_equal(frames["asked"], frames["box"])
 
 
 def test_an_unknown_mask_is_an_error(models: Models, tmp_path: Path) -> None:
