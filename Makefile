@@ -25,7 +25,7 @@ bench: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cli,mediapipe,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cli,mediapipe,training,ray,dev]"
 	touch $@
 
 clean:

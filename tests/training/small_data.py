@@ -1,0 +1,77 @@
+"""A folder of prepared data with random numbers in it, as good as any to read from, made in a moment."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from keysync.models import UNTRAINED
+from keysync.video_info import BT709, PictureFormat
+from tests.synthetic_face import face_points
+from training.index import DataInfo, EncoderInfo
+from training.preparation.encode import CropWriter, save_array, write_sound
+from training.preparation.shards import ClipFiles, write_shards
+
+STAND_IN = f"stand-in, {UNTRAINED}"
+
+
+def write_small_data(
+    folder: Path,
+    *,
+    clips: int = 2,
+    frames: int = 200,
+    latent_size: tuple[int, int] = (8, 8),
+    channels: int = 32,
+    seed: int = 0,
+    shard_bytes: int = 10**9,
+) -> Path:
+    """Writes `clips` clips, each of its own video, into `folder`, which it makes and returns."""
+    folder.mkdir(parents=True, exist_ok=True)
+    size = 8 * latent_size[0], 8 * latent_size[1]
+    with tempfile.TemporaryDirectory() as held:
+        made = [
+            write_small_clip(Path(held), f"clip{number}", frames, latent_size, channels, seed + number)
+            for number in range(clips)
+        ]
+        encoders = {name: EncoderInfo(channels, STAND_IN) for name in ("hubert", "wavlm")}
+        info = DataInfo(size, latent_size, 14, encoders, STAND_IN, "mediapipe")
+        write_shards(made, folder, info, shard_bytes=shard_bytes)
+    return folder
+
+
+def write_small_clip(
+    folder: Path, key: str, frames: int, latent_size: tuple[int, int], channels: int, seed: int
+) -> ClipFiles:
+    """The files of one clip; `small_picture` is what its crops show."""
+    rng = np.random.default_rng(seed)
+    size = 8 * latent_size[0], 8 * latent_size[1]
+    latents = np.stack((rng.normal(0, 4, (frames, 4, *latent_size)), rng.uniform(0, 0.2, (frames, 4, *latent_size))), 1)
+    save_array(folder / f"{key}.latents.npy", latents.astype(np.float16))
+    centre = np.array([size[1] / 2, size[0] * 0.55]) + rng.normal(0, 0.01 * size[0], (frames, 2))
+    points = np.stack([face_points((x, y), 0.5 * size[1]) for x, y in centre])
+    save_array(folder / f"{key}.landmarks.npy", points.astype(np.float32))
+    for encoder in ("hubert", "wavlm"):
+        save_array(folder / f"{key}.{encoder}.npy", rng.normal(0, 1, (2 * frames, channels)).astype(np.float16))
+    like = PictureFormat(size[1], size[0], Fraction(1, 25), Fraction(25), colours=BT709)
+    with CropWriter(folder / f"{key}.mp4", like) as writer:
+        for frame in range(frames):
+            writer.write(small_picture(frame, size), frame)
+    waveform = torch.from_numpy(rng.uniform(-0.5, 0.5, frames * 640)).float()
+    write_sound(waveform, 0, frames, folder, key)
+    said = {"video": f"{key}.mp4", "start": 0.0, "frames": frames, "seconds": frames / 25}
+    (folder / f"{key}.json").write_text(json.dumps(said | {"sharpness": 1.0, "speaker_score": 1.0}))
+    parts = {path.name[len(key) + 1 :]: path for path in folder.glob(f"{key}.*")}
+    return ClipFiles(key, f"{key}.mp4", frames, parts)
+
+
+def small_picture(frame: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A smooth picture (H, W, 3) that no other frame of the first 500 resembles: its red tells the frame."""
+    y, x = np.mgrid[: size[0], : size[1]] / np.array(size)[:, None, None]
+    planes = [np.full(size, 20.0 + frame % 16 * 14), 20 + frame // 16 * 6 + 20 * x, 60 + 120 * y]
+    return np.stack(planes, -1).round().astype(np.uint8)

@@ -1,0 +1,275 @@
+"""Training as a whole: one process and two, stopped and gone on, and what breaks on the way."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from keysync.checkpoint import describe, load_stage
+from keysync.errors import KeySyncError
+from training.config import TrainConfig, load_config
+from training.loss import Losses, LossModule
+from training.run import Run
+from training.train import main, train
+
+from ..conftest import ROOT
+from .small_data import write_small_data
+
+# Windows of 5 frames and one level: a step in tens of milliseconds.
+SMALL = {
+    "window": 5,
+    "channel_mult": "1",
+    "attention": "true",
+    "warmup_steps": 1,
+    "sample_every": 0,
+    "checkpoint_every": 2,
+    "ema_decay": 0.9,
+    "steps": 4,
+    "rgb_weight": 0.5,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_data(tmp_path_factory.mktemp("data") / "small", frames=40)
+
+
+@pytest.fixture(autouse=True)
+def _new_state() -> Iterator[None]:
+    """accelerate keeps the precision of a process's first run."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def config(stage: str, **changes: Any) -> TrainConfig:
+    words = {key: str(value).lower() for key, value in {**SMALL, **changes}.items()}
+    return load_config(f"tiny-{stage}", None, words)
+
+
+def losses(out: Path) -> list[float]:
+    return [line["loss"] for line in Run(out).logged()]
+
+
+def weights(out: Path, step: int = 4) -> dict[str, torch.Tensor]:
+    """All that a checkpoint holds."""
+    folder = Run(out).checkpoint(step)
+    files = folder.glob("*.safetensors")
+    tensors = {f"{file.name} {name}": tensor for file in files for name, tensor in load_file(file).items()}
+    state = torch.load(folder / "optimizer.pt", weights_only=True)["state"]
+    return tensors | {f"{name} {key}": value for name, part in state.items() for key, value in part.items()}
+
+
+def assert_same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    assert ours.keys() == theirs.keys()
+    assert not [name for name in ours if not torch.equal(ours[name], theirs[name])]
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs of both stages that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    for stage in ("keyframe", "interpolation"):
+        assert train(config(stage), data, folder / stage) == 4
+    return {stage: folder / stage for stage in ("keyframe", "interpolation")}
+
+
+@pytest.mark.parametrize("stage", ["keyframe", "interpolation"])
+def test_a_run_leaves_what_the_library_loads(stage: str, whole: dict[str, Path]) -> None:
+    run = Run(whole[stage])
+    assert run.steps() == [2, 4]
+    assert len(set(losses(whole[stage]))) == 4
+    for file in ("stage.safetensors", "ema.safetensors"):
+        loaded = load_stage(run.checkpoint(4) / file, expect=stage)
+        assert loaded.spec.latent_size == (8, 8)
+        with safe_open(run.checkpoint(4) / file, "pt") as opened:
+            assert opened.metadata()["keysync.training.steps"] == "4"
+    assert describe(run.checkpoint(4) / "stage.safetensors").problem is None
+    first, last = (load_file(run.checkpoint(step) / "stage.safetensors") for step in (2, 4))
+    moved = [name for name in first if not torch.equal(first[name], last[name])]
+    assert len(moved) == len(first)  # trainable "all": none stays
+
+
+@pytest.mark.parametrize("stage", ["keyframe", "interpolation"])
+def test_a_run_in_two_parts_is_the_same_run(stage: str, data: Path, whole: dict[str, Path], tmp_path: Path) -> None:
+    assert train(config(stage, steps=2), data, tmp_path) == 2
+    assert train(config(stage), data, tmp_path) == 4
+    assert losses(tmp_path) == losses(whole[stage])
+    assert_same(weights(tmp_path), weights(whole[stage]))
+
+
+def command(stage: str, data: Path, out: Path, **changes: Any) -> list[str]:
+    settings = {**SMALL, **changes}
+    words = [f"--{key.replace('_', '-')}={str(value).lower()}" for key, value in settings.items()]
+    return ["training.train", stage, "--preset", f"tiny-{stage}", "--data", str(data), "--out", str(out), *words]
+
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def started(words: list[str], processes: int = 1) -> subprocess.Popen[str]:
+    launcher = ["-m"]
+    if processes > 1:
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+    return subprocess.Popen(
+        [sys.executable, *launcher, *words], cwd=ROOT, env=ENVIRONMENT, text=True, stderr=subprocess.PIPE
+    )
+
+
+def wait_for_lines(out: Path, count: int) -> None:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        if (out / "log.jsonl").exists() and len(Run(out).logged()) >= count:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"no {count} steps in two minutes")
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been(data: Path, whole: dict[str, Path], tmp_path: Path) -> None:
+    process = started(command("keyframe", data, tmp_path, steps=1000))
+    wait_for_lines(tmp_path, 3)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    for step in Run(tmp_path).steps()[1:]:  # it may have come further than the comparison goes
+        (tmp_path / "checkpoints" / f"step-{step:06d}").rename(tmp_path / f"later-{step}")
+    assert train(config("keyframe"), data, tmp_path) == 4
+    assert losses(tmp_path) == losses(whole["keyframe"])
+    assert_same(weights(tmp_path), weights(whole["keyframe"]))
+
+
+def test_a_terminated_run_keeps_its_last_step(data: Path, tmp_path: Path) -> None:
+    process = started(command("interpolation", data, tmp_path, steps=1000, checkpoint_every=900))
+    wait_for_lines(tmp_path, 2)
+    process.send_signal(signal.SIGTERM)
+    assert "the same command goes on" in process.communicate()[1]
+    assert process.returncode == 130
+    assert Run(tmp_path).steps() == [len(losses(tmp_path))]
+
+
+@pytest.mark.parametrize("distributed", ["ddp", "fsdp"])
+@pytest.mark.parametrize("stage", ["keyframe", "interpolation"])
+def test_two_processes_train_what_one_does(
+    stage: str, distributed: str, data: Path, whole: dict[str, Path], tmp_path: Path
+) -> None:
+    """One clip each where the one process has two; a run with sharded weights is also ended by one process."""
+    sample = 4 if distributed == "fsdp" else 0
+    words = command(stage, data, tmp_path, batch_size=1, distributed=distributed, sample_every=sample)
+    process = started(words, processes=2)
+    said = process.communicate()[1]
+    assert process.returncode == 0, said
+    assert losses(tmp_path) == pytest.approx(losses(whole[stage]), rel=1e-5)
+    ours, theirs = weights(tmp_path), weights(whole[stage])
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=1e-4, msg=name)
+    if sample:
+        assert (tmp_path / "samples" / "step-000004.png").is_file()
+        assert train(config(stage, batch_size=1, steps=5), data, tmp_path) == 5
+
+
+def test_passes_add_up_to_a_batch(data: Path, whole: dict[str, Path], tmp_path: Path) -> None:
+    train(config("keyframe", batch_size=1, accumulate=2), data, tmp_path)
+    assert losses(tmp_path) == pytest.approx(losses(whole["keyframe"]), rel=1e-4)
+
+
+def test_halves_on_a_cpu(data: Path, whole: dict[str, Path], tmp_path: Path) -> None:
+    train(config("interpolation", precision="bf16", gradient_checkpointing=True), data, tmp_path)
+    assert losses(tmp_path) == pytest.approx(losses(whole["interpolation"]), rel=0.05)
+    assert losses(tmp_path) != losses(whole["interpolation"])
+
+
+def test_adapters_alone_are_trained_and_go_on(data: Path, whole: dict[str, Path], tmp_path: Path) -> None:
+    base = Run(whole["keyframe"]).checkpoint(4) / "stage.safetensors"
+    settings = {"start": base, "trainable": "lora", "ema_decay": 0, "lora_rank": 2}
+    for out, steps in (("once", 4), ("twice", 2), ("twice", 4)):
+        made = config("keyframe", **settings, steps=steps)
+        train(TrainConfig(**{**vars(made), "start": str(base)}), data, tmp_path / out)
+    held = sorted(path.name for path in Run(tmp_path / "once").checkpoint(4).iterdir())
+    assert held == ["lora.safetensors", "optimizer.pt", "state.json"]
+    assert losses(tmp_path / "once") == losses(tmp_path / "twice")
+    assert_same(weights(tmp_path / "once"), weights(tmp_path / "twice"))
+    up = [tensor for name, tensor in weights(tmp_path / "once").items() if name.endswith("lora_B.weight")]
+    assert up
+    assert all(tensor.any() for tensor in up)
+
+
+def test_samples_and_the_validation_loss(data: Path, tmp_path: Path) -> None:
+    train(config("keyframe", sample_every=2, steps=2), data, tmp_path)
+    assert (tmp_path / "samples" / "step-000002.png").stat().st_size > 1000
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_a_loss_that_is_no_number_ends_the_run(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = LossModule.forward
+
+    def forward(self: LossModule, batch: Any, draws: Any) -> Losses:
+        found = plain(self, batch, draws)
+        return Losses(found.total * (float("nan") if 4 in batch.number else 1), *found[1:])
+
+    monkeypatch.setattr(LossModule, "forward", forward)
+    assert main(command("keyframe", data, tmp_path)[1:]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f"the loss is nan at step 3 of {tmp_path}" in error
+    assert "the checkpoint of step 2 is whole" in error
+    assert Run(tmp_path).steps() == [2]
+
+
+def test_a_full_disk_loses_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(config("keyframe", steps=2), data, tmp_path)
+
+    def save(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(torch, "save", save)
+    assert main(command("keyframe", data, tmp_path)[1:]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "step-000004 cannot be written: No space left on device" in error
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000002"]
+
+
+def test_another_run_in_the_folder_is_an_error(data: Path, whole: dict[str, Path]) -> None:
+    with pytest.raises(KeySyncError, match=r"holds a run with learning_rate 0\.001 but 0\.002 was given"):
+        train(config("keyframe", learning_rate=0.002), data, whole["keyframe"])
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["--learning-rat", "1"], "did you mean learning_rate?"),
+        (["--preset", "tiny-interpolation"], "the preset is for the interpolation stage but keyframe was asked for"),
+        (["--precision", "fp16", "--distributed", "fsdp"], "choose bf16"),
+        (["--device", "cuda:77"], "cannot be used here"),
+        (["--resolution", "128"], "holds crops of 64x64 but the run wants 128"),
+        (["--speech-encoder", "wavlm", "--mask", "beard"], "mask"),
+    ],
+)
+def test_settings_that_make_no_sense(
+    words: list[str], wanted: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preset = [] if "--preset" in words else ["--preset", "tiny-keyframe"]
+    assert main(["keyframe", "--data", str(data), "--out", str(tmp_path), *preset, *words]) == 1
+    assert wanted in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_log_is_json(whole: dict[str, Path]) -> None:
+    lines = [json.loads(line) for line in (whole["keyframe"] / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert lines[0].keys() == {"step", "loss", "latent", "pixel", "learning_rate"}

@@ -1,0 +1,1 @@
+"""Training: data in, weights out that `keysync` loads; `python -m training.<verb>`."""

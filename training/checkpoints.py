@@ -1,0 +1,102 @@
+"""Checkpoints of a run: the stage in published names, and what only going on needs. They hold whole tensors, so that a
+run may go on in another number of processes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from keysync.checkpoint import load_stage, save_stage
+from keysync.errors import KeySyncError
+from keysync.layout import on_meta
+
+from .lora import load_lora, write_lora
+from .metadata import metadata_of
+from .sharding import gather, load_optimizer_state, optimizer_state
+from .start import starting_stage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from accelerate import Accelerator
+
+    from keysync.stage import Stage
+
+    from .config import TrainConfig
+    from .dataset import Shards
+    from .ema import EMA
+    from .run import Run
+
+STAGE, AVERAGED, ADAPTERS = "stage.safetensors", "ema.safetensors", "lora.safetensors"
+OPTIMIZER, STATE = "optimizer.pt", "state.json"
+
+
+def save(
+    run: Run,
+    step: int,
+    config: TrainConfig,
+    accelerator: Accelerator,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ema: EMA | None,
+    data: Path,
+) -> None:
+    """Writes the checkpoint after `step` steps; every process must call it.
+
+    Raises `KeySyncError` where it cannot be written; the checkpoints before it are not touched.
+    """
+    stage: Stage = accelerator.unwrap_model(module).stage
+    weights = gather(stage.state_dict())
+    averages = gather(ema.averages) if ema is not None else {}
+    state = optimizer_state(module, optimizer)
+    if accelerator.is_main_process:
+        metadata = metadata_of(config, step, data)
+        scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
+        with run.new_checkpoint(step, config.keep_checkpoints) as folder:
+            if config.trainable == "lora":
+                write_lora(folder / ADAPTERS, stage.spec, weights, config, metadata)
+            else:
+                _save_stage(folder / STAGE, stage, weights, metadata)
+            if averages:
+                _save_stage(folder / AVERAGED, stage, weights | averages, metadata)
+            torch.save(state, folder / OPTIMIZER)
+            (folder / STATE).write_text(json.dumps({"step": step, "scaler": scaler}), encoding="utf-8")
+    accelerator.wait_for_everyone()
+
+
+def load_weights(folder: Path | None, config: TrainConfig, shards: Shards) -> Stage:
+    """The stage to train: a checkpoint's, or for None the one that the settings start from."""
+    if folder is not None and config.trainable != "lora":
+        return load_stage(folder / STAGE, expect=config.stage, dtype=torch.float32)
+    stage = starting_stage(config, shards.latent_size, shards.channels(config.speech_encoder))
+    if folder is not None:
+        load_lora(stage, folder / ADAPTERS)
+    return stage
+
+
+def load_state(
+    folder: Path, accelerator: Accelerator, module: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA | None
+) -> None:
+    """Takes over all else of a checkpoint, once the module is spread over its processes."""
+    try:
+        load_optimizer_state(module, optimizer, torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True))
+        scaler = json.loads((folder / STATE).read_text(encoding="utf-8"))["scaler"]
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise KeySyncError(
+            f"{folder} is damaged ({error}): delete it, and the run goes on from the checkpoint before it"
+        ) from error
+    if accelerator.scaler is not None and scaler is not None:
+        accelerator.scaler.load_state_dict(scaler)
+    if ema is not None:
+        ema.load(load_stage(folder / AVERAGED, dtype=torch.float32).state_dict())
+
+
+def _save_stage(path: Path, like: Stage, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    whole = on_meta(like.spec)
+    whole.load_state_dict(dict(weights), assign=True)
+    save_stage(whole, path, extra_metadata=metadata)

@@ -1,0 +1,207 @@
+"""What a run costs, counted and not guessed: `python -m training.cost [PRESET ...] [--key value ...]`.
+
+One step at full size runs on tensors that have shapes and no numbers: its floating-point operations are counted
+operator by operator, its memory tensor by tensor. Hours follow from what a GPU computes; how much of that a run reaches
+is an assumption and printed beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from keysync.errors import KeySyncError
+from keysync.stage import LATENT_CHANNELS, STAGES, Stage
+
+from .config import PIXELS_PER_LATENT, PRESETS, TrainConfig, load_config, overrides_of
+from .dataset import Batch
+from .loss import Draws, LossModule
+from .start import new_spec
+from .trainable import freeze
+
+GIB = 2**30
+# Dense bf16 operations a second of an NVIDIA A100, which the paper used, and the share that training usually reaches.
+GPU, PEAK, SHARE = "A100", 312e12, 0.4
+# The paper's (table 7), in clips.
+BATCH = 32
+GPUS = (1, 8)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One step of one process: floating-point operations for a clip, peak memory in bytes of its parts by name
+    (weights, gradients, optimiser, activations ...), and how many numbers are trained."""
+
+    flops: float
+    memory: dict[str, int]
+    parameters: int
+    trained: int
+
+    @property
+    def peak(self) -> int:
+        """All memory at its peak, in bytes."""
+        return sum(self.memory.values())
+
+    def hours(self, steps: int, gpus: int) -> float:
+        """Hours for so many steps of `BATCH` clips on so many of `GPU`."""
+        return self.flops * BATCH * steps / (PEAK * SHARE * gpus) / 3600
+
+
+def measure(config: TrainConfig, audio_channels: int = 768) -> Cost:
+    """The cost of a step of a run with these settings, new weights assumed; takes neither much memory nor a GPU."""
+    size = config.resolution // PIXELS_PER_LATENT
+    with FakeTensorMode():
+        stage = Stage(new_spec(config, (size, size), audio_channels)).train()
+        freeze(stage, config)
+        decoder = _decoder() if config.rgb_weight else None
+        module = LossModule(stage, decoder, config)
+        trained = [parameter for parameter in stage.parameters() if parameter.requires_grad]
+        batch, draws = _inputs(config, size, audio_channels)
+        held = [*stage.parameters(), *(decoder.parameters() if decoder else [])]
+
+        def step() -> None:
+            with torch.autocast("cpu", torch.bfloat16, enabled=config.precision != "fp32"):
+                total = module(batch, draws).total
+            total.backward()
+
+        # One after the other: the counter keeps alive what gradient checkpointing computes twice.
+        with Memory(held) as memory:
+            step()
+        stage.zero_grad()
+        with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+            step()
+    numbers = sum(parameter.numel() for parameter in trained)
+    lasting = {"weights": sum(parameter.nbytes for parameter in held), "gradients": 4 * numbers, "AdamW": 8 * numbers}
+    return Cost(
+        flops=counter.get_total_flops() / config.batch_size,
+        memory={**lasting, "activations": memory.peak - lasting["weights"] - lasting["gradients"]},
+        parameters=sum(parameter.numel() for parameter in stage.parameters()),
+        trained=numbers,
+    )
+
+
+class Memory(TorchDispatchMode):
+    """Follows the bytes of all tensors that live at once; `peak` is the most there were."""
+
+    def __init__(self, held: Sequence[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.peak = 0
+        self._known: set[int] = set()
+        for tensor in held:
+            self._add(tensor)
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), named: dict[str, Any] | None = None
+    ) -> Any:
+        out = function(*arguments, **(named or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor):
+                self._add(tensor)
+        return out
+
+    def _add(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size = id(storage), storage.nbytes()
+        if key in self._known:
+            return
+        self._known.add(key)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._drop, key, size)
+
+    def _drop(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size
+
+
+def _decoder() -> nn.Module:
+    """The decoder of Stable Video Diffusion's VAE at full size."""
+    from diffusers import AutoencoderKLTemporalDecoder
+
+    decoder: nn.Module = AutoencoderKLTemporalDecoder(
+        down_block_types=("DownEncoderBlock2D",) * 4, block_out_channels=(128, 256, 512, 512), layers_per_block=2
+    ).decoder
+    return decoder
+
+
+def _inputs(config: TrainConfig, size: int, audio_channels: int) -> tuple[Batch, Draws]:
+    b, t, pixels = config.batch_size, config.window, config.resolution
+    with_pixels = bool(config.rgb_weight)
+    batch = Batch(
+        number=torch.zeros(b, dtype=torch.int64),
+        latents=torch.zeros(b, t, LATENT_CHANNELS, size, size),
+        mask=torch.ones(b, t, 1, size, size),
+        features=torch.zeros(b, t, 2, audio_channels),
+        pixel_frame=torch.zeros(b, dtype=torch.int64),
+        pixels=torch.zeros(b, 3, pixels, pixels) if with_pixels else None,
+        pixel_mask=torch.ones(b, 1, pixels, pixels) if with_pixels else None,
+    )
+    kept = torch.ones(b, dtype=torch.bool)
+    return batch, Draws(torch.ones(b), torch.zeros_like(batch.latents), kept, kept)
+
+
+def _attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))
+
+
+def _attention_backward(
+    grad: Sequence[int], query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any
+) -> int:
+    return int(sdpa_backward_flop_count(grad, query, key, value))
+
+
+# What PyTorch's counter knows of GPUs alone.
+CPU_ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+}
+
+
+def table(costs: dict[str, tuple[TrainConfig, Cost]]) -> str:
+    """The costs as a Markdown table, a row for each preset."""
+    hours = " | ".join(f"hours on {count} {GPU}" for count in GPUS)
+    lines = [
+        f"| preset | trained / all parameters | TFLOP a clip | memory of a process, GiB | steps | {hours} |",
+        "|---" * (5 + len(GPUS)) + "|",
+    ]
+    for name, (config, cost) in costs.items():
+        spent = " | ".join(f"{cost.hours(config.steps, count):,.0f}" for count in GPUS)
+        lines.append(
+            f"| {name} | {cost.trained / 1e9:.2f} / {cost.parameters / 1e9:.2f} billion | {cost.flops / 1e12:.0f} | "
+            f"{cost.peak / GIB:.0f} | {config.steps:,} | {spent} |"
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.cost", description=__doc__, allow_abbrev=False)
+    parser.add_argument("presets", nargs="*", default=list(STAGES), metavar="PRESET", help=", ".join(PRESETS))
+    options, rest = parser.parse_known_args(arguments)
+    try:
+        configs = {name: load_config(name, None, overrides_of(rest)) for name in options.presets}
+        costs = {name: (config, measure(config)) for name, config in configs.items()}
+    except KeySyncError as error:
+        print(f"training: error: {error}", file=sys.stderr)
+        return 1
+    print(table(costs))
+    for name, (_, cost) in costs.items():
+        parts = ", ".join(f"{part} {size / GIB:.1f}" for part, size in cost.memory.items())
+        print(f"{name}: {parts} GiB")
+    print(f"hours: batches of {BATCH} clips, {SHARE:.0%} of {PEAK / 1e12:.0f} TFLOP/s assumed, not measured")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

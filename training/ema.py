@@ -1,0 +1,50 @@
+"""The exponential moving average of the weights in training, kept in float32 where the weights lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from .sharding import scatter
+
+
+class EMA:
+    """Averages of a module's trained parameters, by name, sharded as they are. `load` wants whole tensors."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self._parameters = {name: part for name, part in module.named_parameters() if part.requires_grad}
+        self.averages: dict[str, Tensor] = {
+            name: parameter.detach().float().clone() for name, parameter in self._parameters.items()
+        }
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """After step `step`, counted from 0: early averages forget faster, so that the first weights do not linger."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, parameter in self._parameters.items():
+            self.averages[name].lerp_(parameter.detach().float(), 1.0 - decay)
+
+    @torch.no_grad()
+    def load(self, averages: Mapping[str, Tensor]) -> None:
+        """Takes over averages of the same names and shapes."""
+        for name, average in self.averages.items():
+            average.copy_(scatter(averages[name], average))
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The averages stand in for the weights inside this context."""
+        kept = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+        try:
+            self._fill(self.averages)
+            yield
+        finally:
+            self._fill(kept)
+
+    @torch.no_grad()
+    def _fill(self, values: Mapping[str, Tensor]) -> None:
+        for name, parameter in self._parameters.items():
+            parameter.copy_(values[name])

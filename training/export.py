@@ -1,0 +1,162 @@
+"""Writes what a run has trained as a file to use: `python -m training.export RUN -o FILE`.
+
+As .safetensors with metadata, for KeySync and ComfyUI, or as .pt, which the method's original code reads. A run that
+trained adapters gives a LoRA, or with --merge the stage with the adapters merged in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from keysync.checkpoint import DTYPES, load_stage
+from keysync.errors import KeySyncError
+from keysync.layout import EMBEDDED, embed, metadata_of, published_names
+from keysync.stage import Stage
+from keysync.weights import CONTAINERS, SAFETENSORS, WRAPPER, read_tensors, write_tensors
+
+from .checkpoints import ADAPTERS, AVERAGED, STAGE
+from .config import TrainConfig
+from .embedded_vae import decoder_tensors
+from .lora import adapted, load_lora, merged
+from .run import Run, written
+
+PICKLE = ".pt"
+TOLD = "keysync.training."
+
+
+def export(
+    folder: Path,
+    target: Path,
+    *,
+    step: int | None = None,
+    averaged: bool = True,
+    dtype: torch.dtype | None = None,
+    merge: bool = False,
+    vae: Path | None = None,
+) -> str:
+    """Writes a checkpoint of the run in `folder`, by default the newest, to `target`; returns in words what it is.
+
+    `averaged` weights go before the last ones where the run keeps them. `dtype` is that of the file, else as trained.
+    `merge` puts a run's adapters into its stage, `vae` a VAE's decoder beside it.
+    Raises `KeySyncError` where there is no such checkpoint, and where the file cannot be written as asked.
+    """
+    run = Run(folder)
+    config = run.config()
+    lora = config.trainable == "lora" and not merge
+    _check(config, target, merge, vae, lora)
+    step, place = _checkpoint(run, config, step)
+    if lora:
+        tensors, metadata = read_tensors(place / ADAPTERS)
+        write_tensors(_cast(tensors, dtype), target, metadata)
+        return f"LoRA for the {config.stage} stage, step {step}"
+    file = place / (ADAPTERS if merge else AVERAGED if averaged and (place / AVERAGED).is_file() else STAGE)
+    stage = _merged(file, config) if merge else load_stage(file, expect=config.stage)
+    state = stage.state_dict()
+    tensors = {theirs: state[ours] for theirs, ours in published_names(stage).items()}
+    if vae is not None:
+        tensors |= decoder_tensors(vae)
+    _write(_cast(tensors, dtype), target, stage, read_tensors(file)[1])
+    kind = {ADAPTERS: ", adapters merged in", AVERAGED: ", averaged weights", STAGE: ""}[file.name]
+    return f"{config.stage} stage, step {step}{kind}"
+
+
+def _check(config: TrainConfig, target: Path, merge: bool, vae: Path | None, lora: bool) -> None:
+    """Raises before any work for what cannot be written as asked."""
+    suffix = target.suffix.lower()
+    if suffix not in (SAFETENSORS, PICKLE):
+        raise KeySyncError(
+            f"{target} ends in {suffix or 'nothing'!r}: weights are written as {SAFETENSORS} or {PICKLE}"
+        )
+    if target.is_dir() or not target.parent.is_dir():
+        problem = "is a directory" if target.is_dir() else "lies in a folder that does not exist"
+        raise KeySyncError(f"{target} {problem}: name a file in an existing folder")
+    if merge and config.trainable != "lora":
+        raise KeySyncError(f"--merge is for runs that train adapters, but trainable is {config.trainable} here")
+    if lora and (suffix == PICKLE or vae is not None):
+        what = f"a {PICKLE} file" if suffix == PICKLE else "a VAE's decoder"
+        raise KeySyncError(f"this run trained a LoRA, which cannot be {what}: give --merge too")
+
+
+def _checkpoint(run: Run, config: TrainConfig, step: int | None) -> tuple[int, Path]:
+    steps = run.steps()
+    if not steps:
+        raise KeySyncError(
+            f"{run.folder} has no checkpoint yet: the first is written after step {config.checkpoint_every}"
+        )
+    if step is not None and step not in steps:
+        raise KeySyncError(f"{run.folder} has no checkpoint of step {step}: it has {', '.join(map(str, steps))}")
+    chosen = steps[-1] if step is None else step
+    return chosen, run.checkpoint(chosen)
+
+
+def _merged(file: Path, config: TrainConfig) -> Stage:
+    """The stage that the run adapted, with the adapters of a file merged in."""
+    stage = adapted(load_stage(config.start, expect=config.stage, dtype=torch.float32), config)
+    load_lora(stage, file)
+    return merged(stage)
+
+
+def _cast(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """Weights as `dtype`; numbers without dimension, such as a LoRA's alpha, stay whole."""
+    return {name: tensor.to(dtype) if dtype and tensor.ndim else tensor for name, tensor in tensors.items()}
+
+
+def _write(tensors: dict[str, Tensor], target: Path, stage: Stage, source: Mapping[str, str]) -> None:
+    if target.suffix.lower() == SAFETENSORS:
+        told = {key: value for key, value in source.items() if key.startswith(TOLD)}
+        write_tensors(tensors, target, {**told, **metadata_of(stage.spec)})
+        return
+    # A pickle has no metadata: ours travels as a tensor, which the original code passes over.
+    whole = {**tensors, EMBEDDED: embed(stage.spec)}
+    content = {CONTAINERS[0]: {WRAPPER + name: tensor.contiguous() for name, tensor in whole.items()}}
+    with written(target) as part:
+        try:
+            torch.save(content, part)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise KeySyncError(f"{target} cannot be written: {str(error).splitlines()[0]}") from error
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.export", description="Writes what a run has trained as a file."
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a training run")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="a .safetensors or .pt file")
+    parser.add_argument("--step", type=int, metavar="N", help="the checkpoint of this step; default: the newest")
+    parser.add_argument("--no-ema", action="store_true", help="the last weights, even where there are averaged ones")
+    parser.add_argument("--dtype", choices=list(DTYPES), help="what the weights are stored as; default: as trained")
+    parser.add_argument("--merge", action="store_true", help="of a run with adapters: the stage, adapters merged in")
+    parser.add_argument("--vae", type=Path, metavar="PATH", help="a VAE whose decoder goes into the file too")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    options = _parse(arguments)
+    logging.basicConfig(level=logging.WARNING, format="export: %(message)s")
+    try:
+        what = export(
+            options.run,
+            options.output,
+            step=options.step,
+            averaged=not options.no_ema,
+            dtype=DTYPES[options.dtype] if options.dtype else None,
+            merge=options.merge,
+            vae=options.vae,
+        )
+    except KeySyncError as error:
+        print(f"export: error: {error}", file=sys.stderr)
+        return 1
+    print(f"export: {options.output}: {what}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""The index of prepared data: which shards there are, which clips they hold, and where in the shard each part lies.
+
+A shard is an uncompressed WebDataset tar. A clip's parts are its members `KEY.PART`; the index keeps the offset and
+size of each part's data in the tar, so that a window is read without reading the shard.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keysync.errors import KeySyncError
+from keysync.timeline import NETWORK_RATE
+
+FORMAT = 1
+FILE = "index.json"
+TRAIN, VALIDATION = SPLITS = ("train", "validation")
+SHARD_NAME = re.compile(r"[\w-][\w.-]*\.tar")
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """A speech encoder that the data was made with: width of its feature rows, and the file or folder it came from."""
+
+    channels: int
+    origin: str
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What all clips share: size (H, W) of the crops and (h, w) of the latents, the least frames of a clip, and what
+    the data was made with."""
+
+    resolution: tuple[int, int]
+    latent_size: tuple[int, int]
+    window: int
+    encoders: Mapping[str, EncoderInfo]
+    vae: str
+    detector: str
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip of `frames` frames in the file `shard`; `members` gives offset and size in bytes of each part."""
+
+    shard: str
+    key: str
+    frames: int
+    members: Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Index:
+    """`sizes` of the shards in bytes, and the clips of each split."""
+
+    info: DataInfo
+    sizes: Mapping[str, int]
+    splits: Mapping[str, tuple[Clip, ...]]
+
+    def to_json(self) -> str:
+        """The content of index.json; `read_index` reads it."""
+        info = self.info
+        content = {
+            "format": FORMAT,
+            "fps": NETWORK_RATE,
+            "resolution": info.resolution,
+            "latent_size": info.latent_size,
+            "window": info.window,
+            "encoders": {
+                name: {"channels": made.channels, "origin": made.origin} for name, made in info.encoders.items()
+            },
+            "vae": {"origin": info.vae},
+            "detector": info.detector,
+            "splits": {split: self._shards(clips) for split, clips in self.splits.items()},
+        }
+        return json.dumps(content) + "\n"
+
+    def _shards(self, clips: tuple[Clip, ...]) -> list[dict[str, Any]]:
+        samples: dict[str, list[dict[str, Any]]] = {}
+        for clip in clips:
+            samples.setdefault(clip.shard, []).append(
+                {"key": clip.key, "frames": clip.frames, "members": dict(clip.members)}
+            )
+        return [{"shard": name, "bytes": self.sizes[name], "samples": held} for name, held in samples.items()]
+
+
+def read_index(folder: Path) -> Index:
+    """The index of the data in `folder`. Raises `KeySyncError` where there is none, and for one that makes no sense."""
+    path = folder / FILE
+    try:
+        content = json.loads(path.read_bytes())
+        version = content["format"]
+        if version == FORMAT:
+            return _index(content)
+    except OSError as error:
+        raise KeySyncError(
+            f"{folder} holds no prepared data ({path.name}: {error.strerror}): "
+            f"make it with python -m training.prepare VIDEOS -o {folder}"
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = f"{error} is missing" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        raise KeySyncError(f"{path} is not an index of prepared data ({why}): prepare the data again") from error
+    raise KeySyncError(f"{path} is of format {version!r} but this KeySync reads {FORMAT}: prepare the data again")
+
+
+def _index(content: dict[str, Any]) -> Index:
+    """Raises the errors of Python's own for what is no index."""
+    if content["fps"] != NETWORK_RATE:
+        raise ValueError(f"{content['fps']!r} frames a second instead of {NETWORK_RATE}")
+    encoders = {
+        str(name): EncoderInfo(_whole(made["channels"], 1), str(made["origin"]))
+        for name, made in content["encoders"].items()
+    }
+    info = DataInfo(
+        resolution=_pair(content["resolution"], 1),
+        latent_size=_pair(content["latent_size"], 1),
+        window=_whole(content["window"], 1),
+        encoders=encoders,
+        vae=str(content["vae"]["origin"]),
+        detector=str(content["detector"]),
+    )
+    sizes: dict[str, int] = {}
+    splits = {split: _clips(content["splits"][split], sizes) for split in SPLITS}
+    return Index(info, sizes, splits)
+
+
+def _clips(shards: list[dict[str, Any]], sizes: dict[str, int]) -> tuple[Clip, ...]:
+    """The clips of one split; the sizes of its shards are added to `sizes`."""
+    clips = []
+    for shard in shards:
+        name, size = shard["shard"], _whole(shard["bytes"], 1)
+        if not SHARD_NAME.fullmatch(name):  # nothing outside the data's folder is ever opened
+            raise ValueError(f"{name!r} is no name of a shard")
+        sizes[name] = size
+        for sample in shard["samples"]:
+            members = {str(part): _pair(place, 0) for part, place in sample["members"].items()}
+            if any(offset + length > size for offset, length in members.values()):
+                raise ValueError(f"clip {sample['key']!r} lies outside its shard {name}")
+            clips.append(Clip(name, str(sample["key"]), _whole(sample["frames"], 1), members))
+    return tuple(clips)
+
+
+def _whole(value: object, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{value!r} is no whole number of {least} or more")
+    return value
+
+
+def _pair(value: list[object], least: int) -> tuple[int, int]:
+    first, second = value
+    return _whole(first, least), _whole(second, least)

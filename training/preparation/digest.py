@@ -1,0 +1,38 @@
+"""Digests of files, folders and settings: 32 hexadecimal digits that are the same wherever the bytes are the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+CHUNK = 4 * 2**20
+
+
+def of_file(path: Path) -> str:
+    """The digest of a file's bytes."""
+    digest = _new()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def of_path(path: Path) -> str:
+    """The digest of a file, or of the names and bytes of all files in a folder."""
+    if not path.is_dir():
+        return of_file(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return of_json([[file.relative_to(path).as_posix(), of_file(file)] for file in files])
+
+
+def of_json(value: Any) -> str:
+    """The digest of a value as JSON, whatever the order of its keys."""
+    digest = _new()
+    digest.update(json.dumps(value, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _new() -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=16)

@@ -1,0 +1,79 @@
+"""Who does the work: this process, several processes of this machine, or a Ray cluster, always through the same chain.
+
+Each engine is given what makes the chain, the videos and the number of workers, and says of one video after the other,
+in any order, that it is done.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+
+from keysync.errors import KeySyncError
+
+from .chain import Chain, Done
+from .ray_engine import run_on_ray
+from .videos import Video
+
+logger = logging.getLogger(__name__)
+
+Make = Callable[[], Chain]
+Engine = Callable[[Make, Sequence[Video], int], Iterator[Done]]
+
+
+def run_here(make: Make, videos: Sequence[Video], workers: int) -> Iterator[Done]:
+    """In this process, or in `workers` processes where that is more than one; `make` must then be picklable."""
+    if workers == 1:
+        chain = make()
+        yield from map(chain.run, videos)
+        return
+    # Spawned: libraries that hold threads do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    others = multiprocessing.active_children()
+    pool = ProcessPoolExecutor(min(workers, len(videos)), mp_context=context, initializer=_begin)
+    try:
+        for future in as_completed([pool.submit(_work, make, video) for video in videos]):
+            done = future.result()
+            if done.error:
+                raise KeySyncError(done.error)
+            yield done
+    except BrokenProcessPool as error:
+        raise KeySyncError(
+            "a worker was killed, most likely for want of memory: run again with fewer --workers"
+        ) from error
+    finally:
+        for child in multiprocessing.active_children():
+            if child not in others:
+                child.terminate()
+        pool.shutdown(cancel_futures=True)
+
+
+ENGINES: dict[str, Engine] = {"local": run_here, "ray": run_on_ray}
+
+
+def _begin() -> None:
+    """A worker leaves Ctrl-C to the process that started it, and ends when that has gone, however it went."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _work(make: Make, video: Video) -> Done:
+    """Errors come back as text: not every exception survives the way between processes."""
+    try:
+        return make().run(video)
+    except KeySyncError as error:
+        return Done(video, error=str(error))

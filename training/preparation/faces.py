@@ -1,0 +1,122 @@
+"""The one face of each shot that training sees, on the network's grid of 25 frames a second.
+
+Grid frame j is shown at j / 25 seconds after the video's first frame and is the source frame nearest to that time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keysync.crop import crop_boxes
+from keysync.errors import KeySyncError
+from keysync.face import POINTS, Detector, Points
+from keysync.media import VideoReader
+from keysync.timeline import NETWORK_RATE, Seconds
+from keysync.track import FaceTrack, Tracker, from_landmarks
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """The faces of a video of n frames, whose grid has N.
+
+    source (N,) the source frame of each grid frame; pts (n,) of all source frames, in the reader's time base;
+    landmarks (N, 68, 2) in source pixels, NaN where no face is seen; shot (N,) rises by one at each cut;
+    size (h, w) of a frame.
+    """
+
+    source: Integers
+    pts: Integers
+    landmarks: Points
+    shot: Integers
+    size: tuple[int, int]
+
+    @cached_property
+    def track(self) -> FaceTrack:
+        """The same as a track of N frames."""
+        points = [None if np.isnan(face).any() else face for face in self.landmarks]
+        return from_landmarks(points, self.size, self.shot.tolist())
+
+    def runs(self, least: int, most: int = 500) -> list[tuple[int, int]]:
+        """Ranges [start, stop) of grid frames in a row that show one face in one shot: `least` to `most` long.
+
+        Longer ones are cut into as few equal parts as that takes.
+        """
+        if not 1 <= least <= most:
+            raise KeySyncError(f"clips of {least} to {most} frames were asked for: ask for 1 <= least <= most")
+        found = []
+        for start, stop in self.track.runs():
+            parts = math.ceil((stop - start) / most)
+            if stop - start < least * parts:  # more than `most`, and yet not enough for two
+                parts, stop = 1, min(stop, start + most)
+            edges = [start + (stop - start) * part // parts for part in range(parts + 1)]
+            found += [(a, b) for a, b in pairwise(edges) if b - a >= least]
+        return found
+
+    def boxes(self, start: int, stop: int) -> NDArray[np.int64]:
+        """The crop's box x, y, side for grid frames `start`..`stop` of one run, smoothed: (stop - start, 3)."""
+        return crop_boxes(self.track, start, stop)
+
+    def save(self, path: Path) -> None:
+        """Writes an npz file; the same faces always give the same bytes."""
+        with open(path, "wb") as file:
+            np.savez(file, **{field.name: np.asarray(getattr(self, field.name)) for field in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> Faces:
+        """Reads such a file. Raises `KeySyncError` for one that is missing, cut off or something else."""
+        try:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+                arrays: dict[str, NDArray[Any]] = {field.name: stored[field.name] for field in fields(cls)}
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise KeySyncError(f"cannot read the faces {path} ({error}): delete it and prepare again") from error
+        h, w = arrays.pop("size").tolist()
+        return cls(**arrays, size=(h, w))
+
+
+def follow(reader: VideoReader, shots: Sequence[tuple[float, float]], detector: Detector) -> Faces:
+    """Follows the largest face of each of the `shots` (seconds, as `find_shots` gives them) through a video.
+
+    Only the source frames on the grid are looked at, each once; the tracker's own cuts part the shots further, and
+    neither kind is smoothed or bridged across. Memory: the points, no pictures.
+    """
+    pts = reader.timestamps()
+    times = (pts - pts[0]) * float(reader.info.time_base)
+    source = grid(times)
+    used, index = np.unique(source, return_inverse=True)
+    # Half a microsecond: the seconds of a cut are those of a frame, but for rounding.
+    starts = np.array([start for start, _ in shots]) - 5e-7
+    given = np.searchsorted(starts, times[used], side="right")
+    tracks: list[FaceTrack] = []
+    tracker = Tracker()
+    for position, frame in enumerate(reader.pick(pts, used.tolist())):
+        if position and given[position] != given[position - 1]:
+            tracks.append(tracker.finish())
+            tracker = Tracker()
+        tracker.add(frame, detector.detect(frame))
+    tracks.append(tracker.finish())
+    landmarks = np.concatenate([track.landmarks for track in tracks]).reshape(-1, POINTS, 2)
+    number = np.concatenate([track.shot for track in tracks])
+    cuts = np.concatenate(([False], (np.diff(number) != 0) | (np.diff(given) != 0)))
+    shot = np.cumsum(cuts).astype(np.int64)
+    return Faces(source.astype(np.int64), pts, landmarks[index], shot[index], tracks[0].size)
+
+
+def grid(times: Seconds) -> Integers:
+    """The source frame (N,) nearest to each 25th of a second, given the times (n,) of the source frames from 0 on."""
+    # Rounded: float noise must not decide a tie one way here and the other there.
+    count = math.floor(round(float(times[-1]) * NETWORK_RATE, 6) + 0.5) + 1
+    middles = np.round((times[1:] + times[:-1]) / 2, 9)
+    nearest: Integers = np.searchsorted(middles, np.round(np.arange(count) / NETWORK_RATE, 9)).astype(np.int64)
+    return nearest

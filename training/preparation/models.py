@@ -1,0 +1,104 @@
+"""The models that a preparation runs on, each loaded when it is first needed; stand-ins where no file is given."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import torch
+
+from keysync.errors import KeySyncError
+from keysync.face import Detector
+from keysync.landmarks import make_detector
+from keysync.models import PIXELS_PER_LATENT
+from keysync.speech import ENCODERS, SpeechEncoder, load_encoder
+from keysync.tiny import write_tiny_models
+from keysync.vae import VAE, load_vae
+
+from ..index import DataInfo, EncoderInfo
+from . import quality, speaker
+from .settings import NONE, WINDOW, Settings
+
+
+@lru_cache(maxsize=1)
+def open_models(settings: Settings) -> Models:
+    """The models of these settings; a process that asks again gets the same ones."""
+    return Models(settings)
+
+
+class Models:
+    """Detector, speech encoders, VAE and scorers of these settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def check(self) -> DataInfo:
+        """Loads everything, so that a wrong file is refused before any work; says what the data will be made with."""
+        settings = self.settings
+        _check_device(settings.device)
+        _ = self.detector, self.quality, self.speaker
+        height, width = settings.size
+        downscale = self.vae.downscale
+        if self.vae.encoder is None or downscale != PIXELS_PER_LATENT:
+            has = "no encoder" if self.vae.encoder is None else f"{downscale} pixels a latent"
+            raise KeySyncError(
+                f"{self.vae.source} has {has}: give a whole VAE of Stable Video Diffusion (--vae), which has "
+                f"{PIXELS_PER_LATENT} pixels a latent"
+            )
+        return DataInfo(
+            resolution=settings.size,
+            latent_size=(height // downscale, width // downscale),
+            window=WINDOW,
+            encoders={
+                name: EncoderInfo(self.encoders[name].channels, settings.encoder(name).origin) for name in ENCODERS
+            },
+            vae=settings.vae.origin,
+            detector=settings.detector,
+        )
+
+    @cached_property
+    def detector(self) -> Detector:
+        settings = self.settings
+        return make_detector(settings.detector, settings.detector_weights, device=settings.device_of(settings.detector))
+
+    @property
+    def vae(self) -> VAE:
+        return self._networks[0]
+
+    @property
+    def encoders(self) -> dict[str, SpeechEncoder]:
+        return self._networks[1]
+
+    @cached_property
+    def quality(self) -> quality.Scorer:
+        name = self.settings.quality
+        return _unasked if name == NONE else quality.QUALITY[name](self.settings.device_of(name))
+
+    @cached_property
+    def speaker(self) -> speaker.Scorer:
+        name = self.settings.speaker
+        return _unasked if name == NONE else speaker.load_scorer(name)
+
+    @cached_property
+    def _networks(self) -> tuple[VAE, dict[str, SpeechEncoder]]:
+        s = self.settings
+        given = {"vae": s.vae.path, **{name: s.encoder(name).path for name in ENCODERS}}
+        with tempfile.TemporaryDirectory(prefix="keysync-tiny-") as folder:
+            stand_ins = write_tiny_models(Path(folder), seed=0) if None in given.values() else {}
+            paths = {name: path or stand_ins[name] for name, path in given.items()}
+            vae = load_vae(paths["vae"], device=s.device)
+            return vae, {name: load_encoder(name, paths[name], device=s.device) for name in ENCODERS}
+
+
+def _unasked(*_: object) -> float:
+    """The scorer "none": its stage is left out."""
+    return 0.0
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise KeySyncError(f"the device {name!r} cannot be used here ({reason}): try --device cpu") from error

@@ -1,0 +1,90 @@
+"""Preparation on a Ray cluster, or on a Ray of this machine alone where RAY_ADDRESS names none.
+
+Videos flow through two pools of actors that hold the models: one for what processors do, such as finding faces, and on
+GPUs one for what follows. All machines must see videos, models and data under the same paths.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
+from typing import Any
+
+from keysync.errors import KeySyncError
+
+from .chain import Chain, Done
+from .videos import Video
+
+# Blocks of videos a worker gets: many, so that long videos do not leave the others idle.
+BLOCKS = 16
+Row = dict[str, Any]
+
+
+def run_on_ray(make: Callable[[], Chain], videos: Sequence[Video], workers: int) -> Iterator[Done]:
+    """With `workers` actors in each pool; `make` must be picklable. A Ray that it started ends with it.
+
+    Raises `KeySyncError` where Ray is not installed, and for what the chain raises.
+    """
+    ray = _import_ray()
+    address = os.environ.get("RAY_ADDRESS")
+    ours = not ray.is_initialized()
+    if ours and address:
+        ray.init(address=address, log_to_driver=False)
+    elif ours:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone unasked
+        ray.init(address="local", num_cpus=2 * workers, include_dashboard=False, log_to_driver=False)
+    try:
+        yield from _results(ray, make, videos, workers)
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _results(ray: Any, make: Callable[[], Chain], videos: Sequence[Video], workers: int) -> Iterator[Done]:
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    stages = make().stages
+    before_gpu = [stage.name for stage in takewhile(lambda stage: not stage.gpu, stages)]
+    rows: list[Row] = [{"number": number, "fresh": "", "error": ""} for number in range(len(videos))]
+    data = ray.data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS * workers))
+    # Known to Ray once, not once a row.
+    known = ray.put(list(videos))
+    pools: list[tuple[list[str] | None, int]] = [(before_gpu, 0)]
+    if len(before_gpu) < len(stages):
+        pools.append((None, 1))
+    for only, gpus in pools:
+        data = data.map(
+            _Worker, fn_constructor_args=(make, known, only), concurrency=(1, workers), num_cpus=1, num_gpus=gpus
+        )
+    for row in data.iter_rows():
+        if row["error"]:
+            raise KeySyncError(row["error"])
+        yield Done(videos[row["number"]], tuple(row["fresh"].split()))
+
+
+class _Worker:
+    """An actor: it makes the chain once and sends one row after the other through the stages `only`, or all."""
+
+    def __init__(self, make: Callable[[], Chain], videos: Any, only: list[str] | None) -> None:
+        import ray
+
+        self._chain, self._only = make(), only
+        self._videos: list[Video] = ray.get(videos)
+
+    def __call__(self, row: Row) -> Row:
+        if row["error"]:
+            return row
+        try:
+            done = self._chain.run(self._videos[row["number"]], self._only)
+        except KeySyncError as error:
+            return {**row, "error": str(error)}
+        return {**row, "fresh": " ".join((*row["fresh"].split(), *done.fresh))}
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise KeySyncError(f'the engine ray does not load ({error}): pip install "keysync[ray]"') from error
+    return ray

@@ -1,0 +1,262 @@
+"""The stages that a video goes through, in order, and what each of them leaves in its folder."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from keysync.audio import read_speech
+from keysync.crop import crop
+from keysync.speech import ENCODERS, FRAME
+from keysync.timeline import NETWORK_RATE
+from keysync.video import VideoReader
+
+from . import encode
+from .chain import Chain, Discard, Facts, Place, Stage, discards
+from .clips import NO_FACE, Clips, Limits, Range, find_clips, select
+from .faces import Faces, follow
+from .models import Models, open_models
+from .settings import NONE, Settings
+from .shards import ClipFiles
+from .shots import find_shots
+from .videos import Video
+
+WORK = "work"
+UNREADABLE = "cannot be read"
+NO_SOUND = "no sound"
+POOR_PICTURE = "poor picture"
+OTHER_VOICE = "lips not seen to follow the speech"
+# Quality is judged by so many crops of a clip, all of one size, so that a small face counts as blurred.
+JUDGED, JUDGED_SIZE = 8, (512, 512)
+# The stages whose files are the parts of a clip.
+PARTS = ("labels", "crops", "speech", "latents")
+
+
+@lru_cache(maxsize=1)
+def open_chain(settings: Settings) -> Chain:
+    """The chain of these settings; a process that asks again gets the same one.
+
+    The process computes with one thread from then on: the bytes of the results depend on no number of cores.
+    """
+    torch.set_num_threads(1)
+    return Chain(settings.data / WORK, table(settings, open_models(settings)))
+
+
+def table(settings: Settings, models: Models) -> list[Stage]:
+    """All stages, in order."""
+    s = settings
+    scorers: dict[str, Stage] = {}
+    if s.speaker != NONE:
+        made_of = {"scorer": s.speaker}
+        scorers["speaker"] = Stage("speaker", partial(speaker, models), ("faces", "sound", "clips"), made_of)
+    if s.quality != NONE:
+        made_of = {"scorer": s.quality}
+        gpu = _is_gpu(s.device_of(s.quality))
+        scorers["quality"] = Stage("quality", partial(quality, models), ("faces", "clips"), made_of, gpu=gpu)
+    names = {name: stage.settings["scorer"] for name, stage in scorers.items()}
+    limits = {"speaker": (s.least_agreement, OTHER_VOICE), "quality": (s.least_quality, POOR_PICTURE)}
+    limits = {name: limits[name] for name in scorers}
+    detector = {"detector": s.detector, "weights": str(s.detector_weights)}
+    gpu = _is_gpu(s.device)
+    return [
+        Stage("probe", probe),
+        Stage("sound", sound, ("probe",)),
+        Stage("shots", shots, ("probe",)),
+        Stage(
+            "faces", partial(follow_face, models), ("probe", "shots"), detector, gpu=_is_gpu(s.device_of(s.detector))
+        ),
+        Stage("clips", clips, ("faces", "sound")),
+        *scorers.values(),
+        Stage("selection", partial(selection, limits), ("clips", *scorers), {"limits": limits}),
+        Stage("labels", partial(labels, names), ("selection", "clips", *scorers), {"scorers": names}),
+        Stage("crops", partial(crops, s.size), ("faces", "selection"), {"size": s.size}),
+        *(
+            Stage(name, partial(features, models, name), ("sound",), {"model": s.encoder(name).digest}, gpu=gpu)
+            for name in ENCODERS
+        ),
+        Stage("speech", speech, ("sound", "selection", *ENCODERS)),
+        Stage(
+            "latents",
+            partial(latents, models, s.size),
+            ("faces", "selection"),
+            {"size": s.size, "vae": s.vae.digest},
+            gpu=gpu,
+        ),
+    ]
+
+
+def probe(place: Place) -> Facts:
+    """No file: whether the video can be opened, and whether it has sound."""
+    with discards(UNREADABLE):
+        info = VideoReader(place.video.path).info
+    if not info.has_audio:
+        raise Discard({NO_SOUND: (info.duration_seconds, "it has no audio track")})
+    return {"seconds": info.duration_seconds}
+
+
+def sound(place: Place) -> Facts:
+    """waveform.npy: 16 kHz mono (n,) float32."""
+    with discards(UNREADABLE, place.facts["probe"]["seconds"]):
+        waveform, _ = read_speech(place.video.path)
+    encode.save_array(place.folder / "waveform.npy", waveform.numpy())
+    return {}
+
+
+def shots(place: Place) -> Facts:
+    """shots.json: where the shots begin and end, in seconds."""
+    with discards(UNREADABLE, place.facts["probe"]["seconds"]):
+        found = find_shots(place.video.path)
+    return _write(place.folder / "shots.json", found)
+
+
+def follow_face(models: Models, place: Place) -> Facts:
+    """faces.npz: where the face is in each frame."""
+    cuts = _read(place.of("shots", "shots.json"))
+    with discards(UNREADABLE, place.facts["probe"]["seconds"]):
+        faces = follow(VideoReader(place.video.path), cuts, models.detector)
+    if not faces.track.found.any():
+        frames = len(faces.source)
+        raise Discard({NO_FACE: (frames / NETWORK_RATE, f"{frames} of {frames} frames")})
+    faces.save(place.folder / "faces.npz")
+    return {}
+
+
+def clips(place: Place) -> Facts:
+    """clips.json: all clips; how good they are comes later."""
+    faces = _faces(place)
+    found = find_clips(faces, math.ceil(len(_waveform(place)) / FRAME))
+    return {**_keep(place, found), "seconds": len(faces.source) / NETWORK_RATE}
+
+
+def speaker(models: Models, place: Place) -> Facts:
+    """scores.json: how well the lips of each clip go with its sound."""
+    faces, waveform = _faces(place), _waveform(place)
+    parts = [(faces.landmarks[a:b], waveform[a * FRAME : b * FRAME]) for a, b in _ranges(place, "clips")]
+    return _write(place.folder / "scores.json", [float(models.speaker(*part)) for part in parts])
+
+
+def quality(models: Models, place: Place) -> Facts:
+    """scores.json: how good the picture of each clip is."""
+    faces, reader = _faces(place), VideoReader(place.video.path)
+    scores = []
+    for start, stop in _ranges(place, "clips"):
+        judged = np.unique(np.linspace(start, stop - 1, JUDGED).round().astype(np.int64))
+        boxes = faces.boxes(start, stop)[judged - start]
+        frames = reader.pick(faces.pts, faces.source[judged])
+        pictures = [crop(frame, box, JUDGED_SIZE) for frame, box in zip(frames, boxes, strict=True)]
+        scores.append(float(models.quality(torch.stack(pictures))))
+    return _write(place.folder / "scores.json", scores)
+
+
+def selection(limits: Limits, place: Place) -> Facts:
+    """clips.json: the clips that are good enough."""
+    scores = {name: _read(place.of(name, "scores.json")) for name in limits}
+    return _keep(place, select(_ranges(place, "clips"), scores, limits))
+
+
+def labels(scorers: dict[str, str], place: Place) -> Facts:
+    """KEY.json: what a sample says of itself."""
+    named = {"quality": scorers.get("quality", "sharpness"), "speaker": "speaker_score"}
+    found = _ranges(place, "clips")
+    scores = {named[name]: dict(zip(found, _read(place.of(name, "scores.json")), strict=True)) for name in scorers}
+    for start, stop in _ranges(place, "selection"):
+        label = {
+            "video": place.video.name,
+            "start": start / NETWORK_RATE,
+            "frames": stop - start,
+            "seconds": (stop - start) / NETWORK_RATE,
+            "sharpness": None,
+            "speaker_score": None,
+            **{name: held[start, stop] for name, held in scores.items()},
+        }
+        _write(place.folder / f"{_key(place.video, start)}.json", label)
+    return {}
+
+
+def crops(size: tuple[int, int], place: Place) -> Facts:
+    """KEY.mp4 and KEY.landmarks.npy."""
+    faces, reader = _faces(place), VideoReader(place.video.path)
+    for start, stop in _ranges(place, "selection"):
+        encode.write_crops(reader, faces, start, stop, size, place.folder, _key(place.video, start))
+    return {}
+
+
+def features(models: Models, name: str, place: Place) -> Facts:
+    """rows.npy: what a speech encoder hears in the whole video."""
+    rows = encode.speech_rows(_waveform(place), models.encoders[name])
+    encode.save_array(place.folder / "rows.npy", rows)
+    return {}
+
+
+def speech(place: Place) -> Facts:
+    """KEY.flac and KEY.ENCODER.npy: each clip's part of the sound and of what the encoders hear."""
+    waveform = _waveform(place)
+    rows = {name: np.load(place.of(name, "rows.npy"), mmap_mode="r", allow_pickle=False) for name in ENCODERS}
+    for start, stop in _ranges(place, "selection"):
+        key = _key(place.video, start)
+        encode.write_sound(waveform, start, stop, place.folder, key)
+        for name in ENCODERS:
+            encode.write_rows(rows[name], start, stop, place.folder, key, name)
+    return {}
+
+
+def latents(models: Models, size: tuple[int, int], place: Place) -> Facts:
+    """KEY.latents.npy."""
+    faces, reader = _faces(place), VideoReader(place.video.path)
+    for start, stop in _ranges(place, "selection"):
+        pictures = encode.crops(reader, faces, start, stop, size)
+        encode.write_latents(models.vae, pictures, place.folder, _key(place.video, start))
+    return {}
+
+
+def clip_files(chain: Chain, video: Video) -> list[ClipFiles]:
+    """The clips of a video that has gone through all stages."""
+    ranges = [(start, stop) for start, stop in _read(chain.result(video, "selection") / "clips.json")]
+    found = []
+    for start, stop in ranges:
+        key = _key(video, start)
+        files = [file for stage in PARTS for file in sorted(chain.result(video, stage).glob(f"{key}.*"))]
+        found.append(ClipFiles(key, video.id, stop - start, {file.name[len(key) + 1 :]: file for file in files}))
+    return found
+
+
+def _is_gpu(device: str) -> bool:
+    return device.startswith("cuda")
+
+
+def _key(video: Video, start: int) -> str:
+    return f"{video.id}-{start:06}"
+
+
+def _keep(place: Place, held: Clips) -> Facts:
+    """The ranges alone go into the file, so that nothing is made anew where they stay the same."""
+    _write(place.folder / "clips.json", held.ranges)
+    return {"clips": [stop - start for start, stop in held.ranges], "lost": held.lost}
+
+
+def _ranges(place: Place, stage: str) -> list[Range]:
+    return [(start, stop) for start, stop in _read(place.of(stage, "clips.json"))]
+
+
+def _faces(place: Place) -> Faces:
+    return Faces.load(place.of("faces", "faces.npz"))
+
+
+def _waveform(place: Place) -> Tensor:
+    return torch.from_numpy(np.load(place.of("sound", "waveform.npy"), allow_pickle=False))
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, value: Any) -> Facts:
+    path.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
+    return {}

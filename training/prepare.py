@@ -1,0 +1,134 @@
+"""Prepare videos for training: find faces, judge, crop and encode them, and pack the clips into shards.
+
+    python -m training.prepare VIDEOS... -o DATA
+
+Stopped at any moment and called again, it goes on where it was. Exit codes: 0 done, 1 an error said in one line, 130
+stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from keysync.errors import KeySyncError
+from keysync.landmarks import DETECTORS
+from keysync.models import UNTRAINED
+
+from .index import FILE
+from .preparation import quality, speaker
+from .preparation.engine import ENGINES
+from .preparation.job import prepare
+from .preparation.report import NAME
+from .preparation.settings import NONE, PUBLISHED_RESOLUTION, STAND_IN_RESOLUTION, ModelFile, Settings
+from .preparation.stages import WORK
+
+MODELS = ("vae", "hubert", "wavlm")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prepares videos; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    level = logging.INFO if options.verbose else logging.WARNING
+    logging.basicConfig(level=level, format="prepare: %(message)s")
+    try:
+        _run(options)
+    except KeySyncError as error:
+        print(f"prepare: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("prepare: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    settings = _settings(options)
+    untrained = [name for name in MODELS if getattr(options, name) is None]
+    if untrained:
+        print(f"prepare: {', '.join(untrained)}: stand-ins, {UNTRAINED}; give trained files for a real training")
+    report = prepare(
+        options.videos, settings, engine=options.engine, workers=options.workers, validation=options.validation
+    )
+    for line in report.lines():
+        print(line)
+    data = options.output
+    if not report.clips:
+        raise KeySyncError(f"all {report.videos} videos were discarded: {data / NAME} says why; give others")
+    print(f"prepare: {data / FILE} is ready; {data / WORK} serves only to prepare more or otherwise")
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    models = {name: ModelFile.of(getattr(options, name)) for name in MODELS}
+    default = STAND_IN_RESOLUTION if options.vae is None else PUBLISHED_RESOLUTION
+    least_quality, least_agreement = options.least_quality, options.least_agreement
+    if least_quality is None:
+        least_quality = quality.LEAST.get(options.quality, 0.0)
+    if least_agreement is None:
+        least_agreement = speaker.LEAST.get(options.speaker, 0.0)
+    return Settings(
+        data=options.output,
+        resolution=options.resolution or default,
+        **models,
+        detector=options.detector,
+        detector_weights=options.detector_weights,
+        quality=options.quality,
+        least_quality=least_quality,
+        speaker=options.speaker,
+        least_agreement=least_agreement,
+        device=options.device,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training.prepare", description="Prepare videos for training.")
+    add = parser.add_argument
+    add("videos", nargs="+", type=Path, metavar="VIDEOS", help="videos, folders of videos, .txt files that list videos")
+    add("-o", "--output", type=Path, required=True, metavar="DATA", help="folder for the shards and all in between")
+    add(
+        "--resolution",
+        type=int,
+        metavar="N",
+        help=f"side of the crops; {PUBLISHED_RESOLUTION}, stand-ins {STAND_IN_RESOLUTION}",
+    )
+    add("--vae", type=Path, metavar="PATH", help="Stable Video Diffusion VAE: folder or file")
+    add("--hubert", type=Path, metavar="PATH", help="HuBERT: transformers folder or file")
+    add("--wavlm", type=Path, metavar="PATH", help="WavLM: transformers folder, file or WavLM-Base+.pt")
+    add("--detector", choices=sorted(DETECTORS), default="mediapipe")
+    add("--detector-weights", type=Path, metavar="FOLDER", help="for detectors that need files")
+    judges = [*quality.QUALITY, NONE]
+    add(
+        "--quality",
+        choices=judges,
+        default="sharpness",
+        help="what judges pictures; hyperiqa is for non-commercial use",
+    )
+    add("--least-quality", type=float, metavar="X", help="clips below are dropped")
+    add(
+        "--speaker",
+        default="agreement",
+        metavar="NAME",
+        help="whether lips fit the sound: agreement, none, module:function",
+    )
+    add("--least-agreement", type=float, metavar="X", help="clips below are dropped")
+    add("--validation", type=float, default=0.05, metavar="SHARE", help="share of the videos that is not trained on")
+    add("--engine", choices=sorted(ENGINES), default="local", help="local processes, or Ray (RAY_ADDRESS: a cluster)")
+    add("--workers", type=_count, default=1, metavar="N", help="how many work at once, each on one core")
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="for the networks: cpu, cuda ...")
+    add("-v", "--verbose", action="store_true", help="say what happens on the way")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of workers: give 1 or more")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""The speech synthesizer espeak-ng, through its C library: text in, samples and the phonemes' places in them out.
+
+The library keeps the phase of its oscillators from one text to the next. It is therefore opened afresh for each text,
+which takes some 15 ms, and the same text in the same voice gives the same samples.
+"""
+
+from __future__ import annotations
+
+import _ctypes
+import ctypes
+import os
+import threading
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keysync.errors import KeySyncError
+
+INSTALL = 'install it with "apt-get install espeak-ng", or with "pip install espeakng-loader"'
+NAMES = ("libespeak-ng.so.1", "libespeak-ng.1.dylib", "libespeak-ng.dylib")
+
+# From espeak-ng's speak_lib.h.
+SYNCHRONOUS, PHONEME_EVENTS, PHONEME_IPA, DONT_EXIT = 2, 1, 2, 0x8000
+CHARACTERS, UTF8, END_PAUSE = 1, 1, 0x1000
+RATE, PITCH, RANGE = 1, 3, 4
+LIST_END, PHONEME = 0, 7
+
+
+class _Id(ctypes.Union):
+    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_void_p), ("string", ctypes.c_char * 8)]
+
+
+class _Event(ctypes.Structure):
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("message", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("milliseconds", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _Id),
+    ]
+
+
+if TYPE_CHECKING:
+    _Samples = ctypes._Pointer[ctypes.c_short]
+    _Events = ctypes._Pointer[_Event]
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+_LOCK = threading.Lock()  # the library has one state for the whole process
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """Samples (n,) float32 in -1..1 at `rate`, and for each phoneme its IPA name ("" is a pause) and first sample."""
+
+    samples: NDArray[np.float32]
+    rate: int
+    phonemes: tuple[tuple[str, int], ...]
+
+
+def speak(text: str, voice: str, rate: int = 175, pitch: int = 50, pitch_range: int = 50) -> Spoken:
+    """Says a text with espeak-ng's voice of that name, such as "en-us+f3", at `rate` words a minute.
+
+    `pitch` and `pitch_range` are 0..100. Raises `KeySyncError` where the library is missing or has no such voice.
+    """
+    path, data = _find()
+    samples: list[NDArray[np.int16]] = []
+    phonemes: list[tuple[str, int]] = []
+
+    def collect(block: _Samples, count: int, events: _Events) -> int:
+        if block and count > 0:
+            samples.append(np.ctypeslib.as_array(block, (count,)).copy())
+        number = 0
+        while events[number].type != LIST_END:
+            event = events[number]
+            if event.type == PHONEME:
+                phonemes.append((_name(event), event.sample))
+            number += 1
+        return 0
+
+    callback = _Callback(collect)
+    with _LOCK:
+        library = _open(path)
+        try:
+            hertz = library.espeak_Initialize(SYNCHRONOUS, 0, data, PHONEME_EVENTS | PHONEME_IPA | DONT_EXIT)
+            if hertz <= 0:
+                raise KeySyncError(f"espeak-ng's library {path} finds no voices: {INSTALL}")
+            library.espeak_SetSynthCallback(callback)
+            if library.espeak_SetVoiceByName(voice.encode()) != 0:
+                raise KeySyncError(f'espeak-ng has no voice {voice!r}: choose one of "espeak-ng --voices"')
+            for parameter, value in ((RATE, rate), (PITCH, pitch), (RANGE, pitch_range)):
+                library.espeak_SetParameter(parameter, value, 0)
+            ctypes.CDLL(None).srand(1)  # the library's hiss is the C library's rand()
+            coded = text.encode()
+            library.espeak_Synth(coded, len(coded) + 1, 0, CHARACTERS, 0, UTF8 | END_PAUSE, None, None)
+        finally:
+            library.espeak_Terminate()
+            _ctypes.dlclose(library._handle)
+    whole = np.concatenate(samples) if samples else np.zeros(0, np.int16)
+    return Spoken(whole.astype(np.float32) / 32768, hertz, tuple(phonemes))
+
+
+def _name(event: _Event) -> str:
+    # Up to eight bytes, with a zero after them only where there is room.
+    place = ctypes.addressof(event) + _Event.id.offset
+    return ctypes.string_at(place, 8).split(b"\0")[0].decode("utf-8", "ignore")
+
+
+def _find() -> tuple[str, bytes | None]:
+    """The library's name or path, and its data folder where it is not the built-in one."""
+    for name in NAMES:
+        try:
+            _ctypes.dlclose(ctypes.CDLL(name)._handle)
+        except OSError:
+            continue
+        return name, None
+    spec = find_spec("espeakng_loader")
+    if spec is not None and spec.origin is not None:
+        folder = Path(spec.origin).parent
+        for library in sorted(folder.glob("libespeak-ng.*")):
+            return str(library), str(folder / "espeak-ng-data").encode()
+    raise KeySyncError(f"the speech synthesizer espeak-ng is missing: {INSTALL}")
+
+
+def _open(path: str) -> ctypes.CDLL:
+    """The library, afresh: shut down and opened again without being unloaded it would wait for itself for ever."""
+    try:
+        _ctypes.dlclose(ctypes.CDLL(path, mode=os.RTLD_NOLOAD)._handle)
+    except OSError:
+        library = ctypes.CDLL(path)
+    else:
+        raise KeySyncError(
+            f"another part of this process uses espeak-ng's library {path}: make speech in another process"
+        )
+    library.espeak_Initialize.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
+    library.espeak_SetSynthCallback.argtypes = [_Callback]
+    library.espeak_SetSynthCallback.restype = None
+    library.espeak_SetVoiceByName.argtypes = [ctypes.c_char_p]
+    library.espeak_SetParameter.argtypes = [ctypes.c_int] * 3
+    library.espeak_Synth.argtypes = [
+        *(ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint, ctypes.c_uint),
+        *(ctypes.c_void_p, ctypes.c_void_p),
+    ]
+    return library

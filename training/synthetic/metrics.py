@@ -1,0 +1,155 @@
+"""What lip sync is judged by: how the mouth follows the truth, how it leaks, how it trembles.
+
+A figure is one of many clips and comes with the 95 % interval of a bootstrap over the clips. Curves are a number a
+frame, 25 a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keysync.errors import KeySyncError
+
+Array = NDArray[np.float64]
+Curve = NDArray[np.floating[Any]]
+
+OPEN = 0.25  # a mouth whose aspect ratio is larger speaks (paper §4.2)
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def within(self, low: float = -np.inf, high: float = np.inf) -> bool:
+        """Whether the whole interval lies between two bounds."""
+        return low <= self.low and self.high <= high
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class Sync:
+    """How mouths follow: correlation, slope (1: as far open as the truth), lag in frames (above 0: too late)."""
+
+    correlation: Estimate
+    slope: Estimate
+    lag: Estimate
+
+
+def bootstrap(statistic: Callable[[NDArray[np.int64]], float], clips: int, seed: int = 0) -> Estimate:
+    """A statistic of a choice of clips, numbers (m,): its value for all and the interval over clips drawn anew."""
+    if clips < 1:
+        raise KeySyncError("no clip to measure: give at least one")
+    rng = np.random.default_rng(seed)
+    drawn = [statistic(rng.integers(0, clips, clips)) for _ in range(RESAMPLES)]
+    low, high = np.percentile(drawn, (2.5, 97.5)).tolist()
+    return Estimate(statistic(np.arange(clips)), low, high)
+
+
+def mean_of(values: Sequence[float] | Curve, seed: int = 0) -> Estimate:
+    """The mean over clips, one value each."""
+    table = np.asarray(values, dtype=np.float64)
+    return bootstrap(lambda drawn: float(table[drawn].mean()), len(table), seed)
+
+
+def sync(read: Sequence[Curve], truth: Sequence[Curve], most: int = 5, seed: int = 0) -> Sync:
+    """Compares curves read from clips with the true ones: means over the clips of what each clip says.
+
+    The lag is the one of -most..most whose correlation, over all clips, is the highest. A clip whose mouth never moves
+    correlates 0. Raises `KeySyncError` for curves of different lengths or too short ones.
+    """
+    for number, (one, other) in enumerate(zip(read, truth, strict=True)):
+        if len(one) != len(other) or len(one) <= 2 * most + 2:
+            raise KeySyncError(
+                f"clip {number} has {len(one)} frames read and {len(other)} true ones: give as many, and more than "
+                f"{2 * most + 2}"
+            )
+    moved = np.array([[_lagged(a, b, lag) for lag in range(-most, most + 1)] for a, b in zip(read, truth, strict=True)])
+    return Sync(
+        mean_of([correlation(a, b) for a, b in zip(read, truth, strict=True)], seed),
+        mean_of([slope(a, b) for a, b in zip(read, truth, strict=True)], seed),
+        bootstrap(lambda drawn: float(moved[drawn].mean(0).argmax() - most), len(moved), seed),
+    )
+
+
+def correlation(read: Curve, truth: Curve) -> float:
+    """Pearson's; 0 where one of the curves is a constant."""
+    x, y = (np.asarray(curve, dtype=np.float64) - np.mean(curve) for curve in (truth, read))
+    size = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / size if size > 1e-12 else 0.0
+
+
+def slope(read: Curve, truth: Curve) -> float:
+    """How much the curve read changes for each 1 that the truth does, by least squares; 0 for a constant truth."""
+    x, y = (np.asarray(curve, dtype=np.float64) - np.mean(curve) for curve in (truth, read))
+    size = float(x @ x)
+    return float(x @ y) / size if size > 1e-12 else 0.0
+
+
+def mouth_aspect_ratio(landmarks: Curve) -> Array:
+    """Of points (..., 68, 2): the mean distance of the three inner pairs of lip points over that of the corners."""
+    points = np.asarray(landmarks, dtype=np.float64)
+    gap = np.linalg.norm(points[..., [61, 62, 63], :] - points[..., [67, 66, 65], :], axis=-1).mean(-1)
+    width = np.linalg.norm(points[..., 60, :] - points[..., 64, :], axis=-1)
+    ratio: Array = gap / np.maximum(width, 1e-9)
+    return ratio
+
+
+def lip_leak(ratios: Sequence[Curve], seed: int = 0) -> Estimate:
+    """The share of frames whose mouth aspect ratio is above `OPEN`, of clips (n,) in which nobody is to speak."""
+    above = np.array([np.sum(np.asarray(curve) > OPEN) for curve in ratios])
+    frames = np.array([len(curve) for curve in ratios])
+    return bootstrap(lambda drawn: float(above[drawn].sum() / frames[drawn].sum()), len(frames), seed)
+
+
+def jitter(read: Sequence[Curve], real: Sequence[Curve], seed: int = 0) -> Estimate:
+    """How much curves tremble against real ones: the ratio of their mean absolute second differences."""
+    return _ratio([_trembling(curve) for curve in read], [_trembling(curve) for curve in real], seed)
+
+
+def pixel_jitter(read: Sequence[Curve], real: Sequence[Curve], masks: Sequence[Curve], seed: int = 0) -> Estimate:
+    """The same for pictures (n, h, w, 3) of clips, where their masks (n, h, w) are above 0.5."""
+    return _ratio(
+        [_flicker(clip, mask) for clip, mask in zip(read, masks, strict=True)],
+        [_flicker(clip, mask) for clip, mask in zip(real, masks, strict=True)],
+        seed,
+    )
+
+
+def _trembling(curve: Curve) -> float:
+    return float(np.abs(np.diff(np.asarray(curve, dtype=np.float64), 2)).mean())
+
+
+def _flicker(clip: Curve, mask: Curve) -> float:
+    """The mean absolute second difference over time of the pixels that three frames' masks have in common."""
+    inside = np.asarray(mask) > 0.5
+    common = inside[:-2] & inside[1:-1] & inside[2:]
+    bend = np.abs(np.diff(np.asarray(clip, dtype=np.float64), 2, axis=0)).mean(-1)
+    return float(bend[common].mean()) if common.any() else 0.0
+
+
+def _ratio(read: list[float], real: list[float], seed: int) -> Estimate:
+    above, below = np.array(read), np.array(real)
+
+    def statistic(drawn: NDArray[np.int64]) -> float:
+        return float(above[drawn].sum() / max(below[drawn].sum(), 1e-12))
+
+    return bootstrap(statistic, len(above), seed)
+
+
+def _lagged(read: Curve, truth: Curve, lag: int) -> float:
+    """The correlation of the curve read `lag` frames after the truth."""
+    late = np.asarray(read)[max(lag, 0) : len(read) + min(lag, 0)]
+    early = np.asarray(truth)[max(-lag, 0) : len(truth) + min(-lag, 0)]
+    return correlation(late, early)

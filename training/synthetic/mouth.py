@@ -1,0 +1,137 @@
+"""The mouth of one frame: how far it is open and how it is shaped, and where its lips then are.
+
+Lips are curves in the head's millimetres (x to the viewer's right, y down, z to the viewer), 0 between the pupils.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .identity import Identity
+
+Curve = NDArray[np.float64]
+
+LINE = 69.0  # where closed lips meet, mm below the pupils
+ALONG = 33  # points of each curve; the landmarks are among them
+ACROSS = 7  # from the outer edge of a lip to the inner
+RAISED = 0.2  # of the opening that the upper lip makes, the jaw makes the rest
+CLOSED_CORNER = 0.36  # of the jaw's way that the corners of the mouth go along
+# Places along the lips of iBUG's points, left to right, as shares of half the mouth's width.
+OUTER_PLACES = (-1.0, -0.62, -0.25, 0.0, 0.25, 0.62, 1.0)
+INNER_PLACES = (-1.0, -0.5, 0.0, 0.5, 1.0)
+_KNOTS = sorted({*OUTER_PLACES, *INNER_PLACES})
+# Places of all of the curves' points, those of the landmarks among them, and which these are.
+PLACES: Curve = np.interp(np.linspace(0, len(_KNOTS) - 1, ALONG), np.arange(len(_KNOTS)), _KNOTS)
+OUTER_COLUMNS = [int(np.abs(PLACES - place).argmin()) for place in OUTER_PLACES]
+INNER_COLUMNS = [int(np.abs(PLACES - place).argmin()) for place in INNER_PLACES]
+
+
+@dataclass(frozen=True)
+class MouthShape:
+    """What speech asks of a mouth, each 0..1: 0 is at rest.
+
+    open: the gap between the inner lips over the widest, exactly; wide: corners drawn apart ("ee"); round: pursed and
+    protruded ("oo"); teeth: how much both rows show; tongue: its tip raised to the upper teeth ("l", "th").
+    """
+
+    open: float = 0.0
+    wide: float = 0.0
+    round: float = 0.0
+    teeth: float = 0.3
+    tongue: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Lips:
+    """Both lips in mm: `upper` and `lower` (ACROSS, ALONG, 3), from the outer edge to the inner, left to right."""
+
+    upper: Curve
+    lower: Curve
+
+    @property
+    def outer_points(self) -> Curve:
+        """iBUG's points 48 to 59: (12, 3)."""
+        places = OUTER_COLUMNS
+        return np.concatenate([self.upper[0, places], self.lower[0, places[-2:0:-1]]])
+
+    @property
+    def inner_points(self) -> Curve:
+        """iBUG's points 60 to 67: (8, 3)."""
+        places = INNER_COLUMNS
+        return np.concatenate([self.upper[-1, places], self.lower[-1, places[-2:0:-1]]])
+
+    @property
+    def inner_edge(self) -> Curve:
+        """The closed line around the opening: (2 ALONG - 2, 3)."""
+        return np.concatenate([self.upper[-1], self.lower[-1, -2:0:-1]])
+
+
+def jaw_drop(person: Identity, mouth: MouthShape) -> float:
+    """How far the lower lip and the chin are below their rest, mm."""
+    return (1 - RAISED) * person.gape * mouth.open
+
+
+def raised(person: Identity, mouth: MouthShape) -> float:
+    """How far the upper lip is above its rest, mm."""
+    return RAISED * person.gape * mouth.open
+
+
+def half_width(person: Identity, mouth: MouthShape) -> float:
+    """From the middle of the mouth to its corner, mm."""
+    return person.mouth_width * (1 + 0.16 * mouth.wide - 0.34 * mouth.round - 0.05 * mouth.open)
+
+
+def protrusion(mouth: MouthShape) -> float:
+    """How far the lips are pushed out, mm."""
+    return 6.0 * mouth.round - 1.2 * mouth.wide
+
+
+def lips(person: Identity, mouth: MouthShape, surface: NDArray[np.float64]) -> Lips:
+    """The lips on a face whose depth at the points of `lip_places` is `surface` (2, ACROSS, ALONG), mm."""
+    places = lip_places(person, mouth)
+    q = PLACES
+    across = np.linspace(0, 1, ACROSS)[:, None]
+    # A lip is round across and flat at the corners, its inner edge lies deeper.
+    body = np.sin(np.pi * np.clip(0.12 + 0.80 * across, 0, 1)) * (1 - np.abs(q) ** 3)
+    pout = 1 + 0.9 * mouth.round - 0.25 * mouth.wide - 0.15 * mouth.open
+    z = surface + protrusion(mouth) * (1 - 0.5 * np.abs(q) ** 2)
+    z = z + np.stack([0.34 * person.upper_lip * body, 0.42 * person.lower_lip * body]) * pout
+    # The jaw turns about the ears: what it lowers also goes back.
+    z[1] -= 0.22 * jaw_drop(person, mouth) * (1 - np.abs(q) ** 2)
+    both = np.concatenate([places, z[..., None]], axis=-1)
+    return Lips(both[0], both[1])
+
+
+def lip_places(person: Identity, mouth: MouthShape) -> NDArray[np.float64]:
+    """x and y of both lips: (2, ACROSS, ALONG, 2)."""
+    q = PLACES
+    half = half_width(person, mouth)
+    inner_half = half - (1.6 + 1.4 * mouth.open + 0.8 * mouth.round)
+    drop, rise = jaw_drop(person, mouth), raised(person, mouth)
+    corner = LINE - person.corner - 1.0 * mouth.wide + CLOSED_CORNER * drop - 0.25 * rise
+    thick = 1 + 0.14 * mouth.round - 0.16 * mouth.wide - 0.10 * mouth.open
+    # Between the corners the edges of the opening are flatter than an ellipse's where the mouth is wide, rounder "oo".
+    bulge = (1 - np.abs(q) ** (2.3 - 0.4 * mouth.round)) ** (0.75 - 0.2 * mouth.round)
+    line = _rest_line(person, q)
+    upper_inner = corner + (LINE - rise - corner) * bulge + line
+    lower_inner = corner + (LINE + drop - corner) * bulge + line
+    bow = 1 + person.cupid * (np.exp(-(((np.abs(q) - 0.25) / 0.17) ** 2)) - 1.1 * np.exp(-((q / 0.13) ** 2)))
+    upper_edge = upper_inner - person.upper_lip * thick * np.clip(1 - np.abs(q) ** 1.7, 0, 1) ** 0.8 * bow
+    lower_edge = lower_inner + person.lower_lip * thick * np.clip(1 - np.abs(q) ** 2.2, 0, 1) ** 0.8
+    across = np.linspace(0, 1, ACROSS)[:, None]
+    x = q * (half + (inner_half - half) * across)
+    return np.stack(
+        [
+            np.stack([x, upper_edge + (upper_inner - upper_edge) * across], -1),
+            np.stack([x, lower_edge + (lower_inner - lower_edge) * across], -1),
+        ]
+    )
+
+
+def _rest_line(person: Identity, q: Curve) -> Curve:
+    """The wave of the line between closed lips, 0 in the middle: mm."""
+    line: Curve = 0.16 * person.upper_lip * (np.cos(2 * np.pi * np.abs(q)) - 1) * 0.5 * (1 - np.abs(q)) * 2
+    return line

@@ -1,0 +1,199 @@
+"""Trains a stage on prepared data: `python -m training.train keyframe --data DATA --out RUN [--key value ...]`.
+
+In several processes: `torchrun --nproc-per-node N -m training.train ...`. A run that was stopped goes on when the same
+command is given again, with the same losses as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch.utils.data import DataLoader
+
+from keysync.errors import KeySyncError
+from keysync.stage import STAGES
+
+from .board import Board
+from .checkpoints import load_state, load_weights, save
+from .config import PRESETS, TrainConfig, load_config, overrides_of
+from .dataset import Batch, Shards, Windows, collate
+from .ema import EMA
+from .loss import Losses, LossModule, draw
+from .run import Run
+from .schedule import learning_rate
+from .sharding import spread
+from .stop import Stop
+from .trainable import freeze
+from .vae import load_vae_of
+from .validation import Validation
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def train(config: TrainConfig, data: Path, out: Path, device: str = "") -> int:
+    """Trains until `config.steps`, from the newest checkpoint in `out` on if there is one; returns the steps done.
+
+    Raises `KeySyncError` for settings, data or weights that do not fit, a loss that is no number, a full disk.
+    """
+    accelerator = start_processes(config, device)
+    shards = Shards(data)
+    windows = Windows(shards, config)
+    run = Run(out)
+    if accelerator.is_main_process:
+        run.begin(config)
+    accelerator.wait_for_everyone()
+    done = max(run.steps(), default=0)
+    checkpoint = run.checkpoint(done) if done else None
+
+    stage = load_weights(checkpoint, config, shards)
+    freeze(stage, config)
+    vae = load_vae_of(config, shards, accelerator.device)
+    loss_module = LossModule(stage, vae.decoder, config)
+    module = spread(loss_module, accelerator, config.distributed)
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    ema = EMA(stage, config.ema_decay) if config.ema_decay else None
+    if checkpoint is not None:
+        load_state(checkpoint, accelerator, module, optimizer, ema)
+    stepper = accelerator.prepare(optimizer)
+    validation = Validation(shards, config, vae) if config.sample_every else None
+
+    batches = read_batches(windows, config, accelerator, done)
+    telling = Board(run, config, done) if accelerator.is_main_process else nullcontext()
+    with Stop().listening() as stop, telling as board:
+        while done < config.steps:
+            rate = learning_rate(config, done)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            figures = torch.zeros(4, device=accelerator.device)
+            for _ in range(config.accumulate):
+                batch = next(batches)
+                with accelerator.accumulate(module):
+                    with accelerator.autocast():
+                        losses: Losses = module(batch, draw(config, batch))
+                    accelerator.backward(losses.total)
+                    if config.max_grad_norm and accelerator.sync_gradients:
+                        accelerator.clip_grad_norm_(parameters, config.max_grad_norm)
+                    stepper.step()
+                    stepper.zero_grad()
+                figures[:3] += torch.stack(losses).detach() / config.accumulate
+            if ema is not None:
+                ema.update(done)
+            done += 1
+            figures[3] = float(stop.asked)
+            loss, latent, pixel, stopping = accelerator.reduce(figures, "mean").tolist()
+            check(loss, done, run, config)
+            if board:
+                board.step(done, loss=loss, latent=latent, pixel=pixel, learning_rate=rate)
+            last = stopping > 0 or done == config.steps
+            if last or done % config.checkpoint_every == 0:
+                save(run, done, config, accelerator, module, optimizer, ema, data)
+            if validation and (done % config.sample_every == 0 or done == config.steps):
+                with ema.applied() if ema is not None else nullcontext():
+                    outcome = validation.run(loss_module)
+                if board:
+                    board.validation(done, *outcome)
+            if stopping:
+                break
+    accelerator.end_training()
+    return done
+
+
+def start_processes(config: TrainConfig, device: str) -> Accelerator:
+    """This process among the others, on a GPU where there is one unless `device` says otherwise."""
+    try:
+        from accelerate import Accelerator
+    except ImportError as error:
+        raise KeySyncError('training needs accelerate: pip install "keysync[training]"') from error
+    if config.precision == "fp16" and config.distributed == "fsdp":
+        raise KeySyncError("precision fp16 is not for distributed fsdp, whose pieces cannot be scaled: choose bf16")
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    if device and device != "cpu" and on_cpu:
+        raise KeySyncError(f"the device {device!r} cannot be used here: give --device cpu, or none")
+    precision = "no" if config.precision == "fp32" else config.precision
+    return Accelerator(cpu=on_cpu, mixed_precision=precision, gradient_accumulation_steps=config.accumulate)
+
+
+def read_batches(windows: Windows, config: TrainConfig, accelerator: Accelerator, done: int) -> Iterator[Batch]:
+    """This process's batches after `done` steps, without end. Samples are numbered step by step, pass by pass, process
+    by process, so the samples of a step do not depend on how many processes share them."""
+    passes, process, processes = config.accumulate, accelerator.process_index, accelerator.num_processes
+
+    def numbers() -> Iterator[list[int]]:
+        turn = done * passes
+        while True:
+            first = (turn * processes + process) * config.batch_size
+            yield list(range(first, first + config.batch_size))
+            turn += 1
+
+    loader = DataLoader(
+        windows,
+        batch_sampler=numbers(),
+        collate_fn=collate,
+        num_workers=config.workers,
+        persistent_workers=config.workers > 0,
+    )
+    return iter(loader)
+
+
+def check(loss: float, done: int, run: Run, config: TrainConfig) -> None:
+    """Raises `KeySyncError` for a loss that is no finite number, before anything of it is saved."""
+    if not math.isfinite(loss):
+        before = max(run.steps(), default=0)
+        kept = f"the checkpoint of step {before} is whole" if before else "there is no checkpoint yet"
+        raise KeySyncError(
+            f"the loss is {loss} at step {done} of {run.folder}; {kept}: lower learning_rate (now "
+            f"{config.learning_rate:g}), set max_grad_norm, or choose precision fp32 (now {config.precision})"
+        )
+
+
+def parse(arguments: Sequence[str] | None) -> tuple[TrainConfig, argparse.Namespace]:
+    """The settings of a command line, and what is no setting. Raises `KeySyncError` for settings that make no sense."""
+    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__, allow_abbrev=False)
+    parser.add_argument("stage", choices=sorted(STAGES))
+    parser.add_argument("--data", type=Path, required=True, help="a folder that training.prepare made")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the folder of the run")
+    parser.add_argument("--preset", choices=sorted(PRESETS), help="default: the stage's own, at full size")
+    parser.add_argument("--config", type=Path, metavar="TOML", help="settings that go before the preset's")
+    parser.add_argument("--device", default="", help="cpu or cuda; default: a GPU where there is one")
+    options, rest = parser.parse_known_args(arguments)
+    config = load_config(options.preset or options.stage, options.config, overrides_of(rest))
+    # The run goes on, and is exported, from any folder.
+    start, vae = (str(Path(path).resolve()) if path else "" for path in (config.start, config.vae))
+    config = replace(config, start=start, vae=vae)
+    if config.stage != options.stage:
+        raise KeySyncError(f"the preset is for the {config.stage} stage but {options.stage} was asked for")
+    return config, options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    logging.basicConfig(level=logging.INFO, format="training: %(message)s")
+    try:
+        config, options = parse(arguments)
+        done = train(config, options.data, options.out, options.device)
+    except KeySyncError as error:
+        print(f"training: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("training: stopped; the run goes on from its last checkpoint", file=sys.stderr)
+        return 130
+    if done < config.steps:
+        print(f"training: stopped after step {done}; the same command goes on", file=sys.stderr)
+        return 130
+    print(f"training: {options.out}: {done} steps done; export it with python -m training.export {options.out} -o FILE")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""How far a run is: the loss on clips that it never trains on, and what it makes of one of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from keysync.generate import Sampling
+
+from .dataset import Shards, Windows, collate
+from .index import VALIDATION
+from .loss import LossModule, draw
+from .samples import grid, sample
+
+if TYPE_CHECKING:
+    from keysync.vae import VAE
+
+    from .config import TrainConfig
+
+# Windows that the loss is averaged over, and how many of them are sampled.
+WINDOWS, SAMPLED = 8, 1
+
+
+class Outcome(NamedTuple):
+    """The loss on the validation clips, and the picture that shows clips above what was generated for them."""
+
+    loss: float
+    picture: NDArray[np.uint8]
+
+
+class Validation:
+    """The same windows and the same noise each time. Every process does all of it: sharded weights need all of them."""
+
+    def __init__(self, shards: Shards, config: TrainConfig, vae: VAE) -> None:
+        windows = Windows(shards, config, VALIDATION)
+        self.batches = [collate([windows[number]]) for number in range(WINDOWS)]
+        self.config, self.vae = config, vae
+
+    @torch.no_grad()
+    def run(self, module: LossModule) -> Outcome:
+        """Measures a module and lets it sample."""
+        losses = [float(module(batch, draw(self.config, batch)).total) for batch in self.batches]
+        shown = self.batches[:SAMPLED]
+        truth = torch.cat([batch.latents for batch in shown])
+        made: Tensor = torch.cat([module.with_stage(sample, batch, self.config.seed, Sampling()) for batch in shown])
+        return Outcome(sum(losses) / len(losses), grid(self.vae, truth, made))

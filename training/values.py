@@ -1,0 +1,100 @@
+"""The value of a setting: what it may be, as text on a command line, as TOML.
+
+Kinds are str, int, float, bool and tuples of one of them; a rule says which values of its kind make sense.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from keysync.errors import KeySyncError
+
+PARSERS: dict[Any, Callable[[str], Any]] = {
+    str: str,
+    int: int,
+    float: float,
+    bool: lambda text: {"true": True, "false": False}[text.lower()],
+}
+WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+EXAMPLES = {int: "1,2,4,4", bool: "true,false"}
+
+
+class Rule(NamedTuple):
+    """What a value must be, in the words of an error message, and the question whether it is."""
+
+    wanted: str
+    holds: Callable[[Any], bool]
+
+
+ANYTHING = Rule("anything", lambda value: True)
+ABOVE_ZERO = Rule("a number above 0", lambda value: 0 < value < float("inf"))
+SHARE = Rule("a share from 0 to 1", lambda value: 0 <= value <= 1)
+FINITE = Rule("a finite number", lambda value: abs(value) < float("inf"))
+EACH_ABOVE_ZERO = Rule("one or more whole numbers above 0", lambda value: len(value) > 0 and min(value) > 0)
+
+
+def one_of(choices: Sequence[str]) -> Rule:
+    """One of these words."""
+    return Rule(f"one of {', '.join(choices)}", lambda value: value in choices)
+
+
+def at_least(least: int) -> Rule:
+    """A finite number no smaller than this one."""
+    return Rule(f"{least} or more", lambda value: least <= value < float("inf"))
+
+
+def multiple_of(step: int) -> Rule:
+    """A positive multiple."""
+    return Rule(f"a multiple of {step} above 0", lambda value: value > 0 and value % step == 0)
+
+
+def refusal(key: str, value: Any, wanted: str) -> KeySyncError:
+    """The error that says what came under a key and what was wanted."""
+    return KeySyncError(f"{key} is {literal(value)}: {wanted} was wanted")
+
+
+def check(key: str, value: Any, kind: Any, rule: Rule) -> None:
+    """Raises `KeySyncError` that names the key for a value of another kind, or one that breaks the rule."""
+    if kind in WORDS:
+        fits = type(value) is kind or (kind is float and type(value) is int)
+    else:
+        fits = isinstance(value, tuple) and all(type(part) is kind.__args__[0] for part in value)
+    if not fits:
+        raise refusal(key, value, _words(kind))
+    if not rule.holds(value):
+        raise refusal(key, value, rule.wanted)
+
+
+def parse(key: str, text: str, kind: Any) -> Any:
+    """The value that a text means: `3e-5`, `true`, `1,2,4,4`. Raises `KeySyncError` that names the key."""
+    try:
+        if kind in PARSERS:
+            return PARSERS[kind](text)
+        return tuple(PARSERS[kind.__args__[0]](part.strip()) for part in text.strip("[]()").split(","))
+    except (ValueError, KeyError) as error:
+        raise refusal(key, text, _words(kind)) from error
+
+
+def from_plain(value: Any, kind: Any) -> Any:
+    """A value as TOML has it, as its kind: lists become tuples, whole numbers may stand for others."""
+    if isinstance(value, list):
+        return tuple(value)
+    return float(value) if kind is float and type(value) is int else value
+
+
+def literal(value: Any) -> str:
+    """The value as TOML writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(literal, value))}]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\u{ord(found[0]):04x}", escaped) + '"'
+    return repr(value)
+
+
+def _words(kind: Any) -> str:
+    return WORDS[kind] if kind in WORDS else f"values such as {EXAMPLES[kind.__args__[0]]}"
