@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from keysync.errors import KeySyncError
 from keysync.generate import Sampling
 
 from .dataset import Shards, Windows, collate
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from keysync.vae import VAE
 
     from .config import TrainConfig
+
+logger = logging.getLogger(__name__)
 
 # Windows that the loss is averaged over, and how many of them are sampled.
 WINDOWS, SAMPLED = 8, 1
@@ -33,10 +37,17 @@ class Outcome(NamedTuple):
 
 
 class Validation:
-    """The same windows and the same noise each time. Every process does all of it: sharded weights need all of them."""
+    """The same windows and the same noise each time; of clips that are trained on where no other is long enough.
+
+    Every process does all of it: sharded weights need all of them.
+    """
 
     def __init__(self, shards: Shards, config: TrainConfig, vae: VAE) -> None:
-        windows = Windows(shards, config, VALIDATION)
+        try:
+            windows = Windows(shards, config, VALIDATION)
+        except KeySyncError as error:  # the clips to train on have passed all but the question of their length
+            logger.warning("%s; the loss and the samples of validation come from clips that are trained on", error)
+            windows = Windows(shards, config)
         self.batches = [collate([windows[number]]) for number in range(WINDOWS)]
         self.config, self.vae = config, vae
 

@@ -1,7 +1,7 @@
-"""Prints what one dub costs on this machine, with the tiny weights: `python -m tests.bench [--seconds 10 120]`.
+"""Prints what a dub and a training cost on this machine, with tiny weights: `python -m tests.bench [dub] [training]`.
 
-Each length runs in a process of its own, so that its peak memory is its own. Compare ratios, not
-seconds: machines differ.
+Each measurement runs in a process of its own, so that its peak memory is its own. Compare ratios, not seconds: machines
+differ.
 """
 
 from __future__ import annotations
@@ -9,31 +9,64 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from .dub import measure
+from . import dub, training
+
+Measure = Callable[..., dict[str, Any]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, nargs="+", default=[10.0, 120.0])
+    parser.add_argument("what", nargs="*", metavar="dub|training", help="by default both")
+    parser.add_argument("--seconds", type=float, nargs="+", default=[10.0, 120.0], help="lengths of the dubs")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
-    results = {}
+    results: dict[str, Any] = {}
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        for seconds in options.seconds:
-            results[seconds] = result = pool.apply(measure, (seconds,))
-            print(f"{seconds:g} s of video, {result['frames']} frames at {result['width']}x{result['height']}")
-            for stage, spent in sorted(result["seconds_per_stage"].items(), key=lambda item: -item[1]):
-                print(f"  {stage:<14} {spent:8.2f} s   {spent / seconds:7.3f} s per second of video")
-            print(f"  network evaluations per second of video {result['network_evaluations'] / seconds:.1f}")
-            print(f"  peak memory {result['peak_mib']:.0f} MiB", flush=True)
+        if "dub" in (options.what or ["dub"]):
+            results["dub"] = show_dubs(pool.apply, options.seconds)
+        if "training" in (options.what or ["training"]):
+            results["training"] = show_training(pool.apply)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1))
+
+
+def show_dubs(apply: Callable[[Measure, tuple[Any, ...]], dict[str, Any]], lengths: list[float]) -> dict[float, Any]:
+    results = {}
+    for seconds in lengths:
+        results[seconds] = result = apply(dub.measure, (seconds,))
+        print(f"{seconds:g} s of video, {result['frames']} frames at {result['width']}x{result['height']}")
+        for stage, spent in sorted(result["seconds_per_stage"].items(), key=lambda item: -item[1]):
+            print(f"  {stage:<14} {spent:8.2f} s   {spent / seconds:7.3f} s per second of video")
+        print(f"  network evaluations per second of video {result['network_evaluations'] / seconds:.1f}")
+        print(f"  peak memory {result['peak_mib']:.0f} MiB", flush=True)
     peaks = [results[seconds]["peak_mib"] for seconds in sorted(results)]
     if len(peaks) > 1:
         growth = 100 * (peaks[-1] / peaks[0] - 1)
         print(f"peak memory grows by {growth:.1f} % from {min(results):g} s to {max(results):g} s")
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+    return results
+
+
+def show_training(apply: Callable[[Measure, tuple[Any, ...]], dict[str, Any]]) -> dict[str, Any]:
+    results = {}
+    for checkpointing in (False, True):
+        results[f"gradient checkpointing {checkpointing}"] = result = apply(training.steps, (checkpointing,))
+        with_or_without = "with" if checkpointing else "without"
+        print(
+            f"training, 16x16 latents, {with_or_without} gradient checkpointing: {result['steps_a_second']:.2f} steps "
+            f"a second, peak memory {result['peak_mib']:.0f} MiB",
+            flush=True,
+        )
+    for pixels in (False, True):
+        results[f"pixels {pixels}"] = result = apply(training.samples, (pixels,))
+        with_or_without = "with" if pixels else "without"
+        print(f"samples at 512x512 {with_or_without} pixels: {result['samples_a_second']:.1f} a second", flush=True)
+    results["preparation"] = result = apply(training.preparation, ())
+    print(f"preparation: {result['seconds_a_minute']:.0f} s for a minute of video, tiny models", flush=True)
+    return results
 
 
 if __name__ == "__main__":

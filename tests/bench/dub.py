@@ -36,8 +36,13 @@ def measure(seconds: float) -> dict[str, Any]:
         video = write_demo_video(folder / "portrait.mp4", seconds)
         speech = write_speech(folder / "speech.wav", seconds)
         report = dub_file(video, speech, folder / "out.mp4", load_models(), Settings(), FaceSource(), Silent())
+    return report.to_dict() | {"peak_mib": peak_mib()}
+
+
+def peak_mib() -> float:
+    """The most memory that this process has held, in MiB."""
     unit = 1 if sys.platform == "darwin" else 1024
-    return report.to_dict() | {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20}
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def write_speech(path: Path, seconds: float) -> Path:

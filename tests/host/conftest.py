@@ -16,6 +16,7 @@ from keysync.demo import SPEECH, write_demo_video
 from keysync.tiny import write_tiny_models
 
 from ..tiny_sam2 import write_tiny_sam2
+from ..training.small_chain import make_stages
 from .find_comfyui import ComfyUI, find_comfyuis
 from .server import Server
 from .tiny_core import write_tiny_upscaler
@@ -89,6 +90,12 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     write_tiny_models(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Both stages by name as the training package has just made them, as files."""
+    return make_stages(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture(scope="session")

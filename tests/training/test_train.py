@@ -212,6 +212,20 @@ def test_samples_and_the_validation_loss(data: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "tensorboard").iterdir())
 
 
+def test_without_a_long_validation_clip_others_stand_in_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = write_small_data(tmp_path / "data", frames=40)
+    index = json.loads((data / "index.json").read_text())
+    for shard in index["splits"]["validation"]:
+        for sample in shard["samples"]:
+            sample["frames"] = 3
+    (data / "index.json").write_text(json.dumps(index))
+    train(config("keyframe", sample_every=1, steps=1), data, tmp_path / "run")
+    assert "the loss and the samples of validation come from clips that are trained on" in caplog.text
+    assert (tmp_path / "run" / "samples" / "step-000001.png").is_file()
+
+
 def test_a_loss_that_is_no_number_ends_the_run(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

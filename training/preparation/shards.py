@@ -90,8 +90,9 @@ def write_shards(
 def split(clips: Iterable[ClipFiles], validation_share: float) -> dict[str, list[ClipFiles]]:
     """The clips of each split, in the order of their keys.
 
-    Which videos are for validation follows from their names. The clips of one video alone are parted, and one clip
-    alone is in both; that is logged.
+    Which videos are for validation follows from their names, but the one with the longest clip is always trained on:
+    of few videos it may be the only one that a keyframe window fits into. The clips of one video alone are parted, and
+    one clip alone is in both; that is logged.
     """
     if not 0 < validation_share < 1:
         raise KeySyncError(
@@ -106,12 +107,13 @@ def split(clips: Iterable[ClipFiles], validation_share: float) -> dict[str, list
     if len(ordered) == 1:
         logger.warning("there is only one clip, %s: it is both trained and validated on", ordered[0].key)
         return dict.fromkeys(SPLITS, ordered)
-    videos = sorted({clip.video for clip in ordered}, key=lambda video: sha256(video.encode()).digest())
-    if len(videos) == 1:
-        logger.warning("all clips are of %s: the last are validated on, with the face that is trained on", videos[0])
+    longest = max(ordered, key=lambda clip: clip.frames).video
+    others = sorted({clip.video for clip in ordered} - {longest}, key=lambda video: sha256(video.encode()).digest())
+    if not others:
+        logger.warning("all clips are of %s: the last are validated on, with the face that is trained on", longest)
         count = _validated(len(ordered), validation_share)
         return {TRAIN: ordered[:-count], VALIDATION: ordered[-count:]}
-    chosen = set(videos[: _validated(len(videos), validation_share)])
+    chosen = set(others[: _validated(1 + len(others), validation_share)])
     return {
         TRAIN: [clip for clip in ordered if clip.video not in chosen],
         VALIDATION: [clip for clip in ordered if clip.video in chosen],

@@ -30,11 +30,10 @@ from .visemes import Phoneme
 log = logging.getLogger(__name__)
 
 # Voices of espeak-ng beside those that talk in the synthetic world, and those of both kinds that are kept for tests.
-OTHERS = tuple(
-    """Alex Alicia Andrea Andy Annie Diogo Gene Henrique Lee Marco Michael Mike Storm adam anika antonio belinda benjamin
-    boris caleb david ed edward gustave john klatt klatt2 klatt3 klatt4 linda marcelo max miguel pablo paul pedro quincy
-    rob robert sandro shelby steph travis victor whisper whisperf zac""".split()
-)
+_OTHERS = """Alex Alicia Andrea Andy Annie Diogo Gene Henrique Lee Marco Michael Mike Storm adam anika antonio belinda
+    benjamin boris caleb david ed edward gustave john klatt klatt2 klatt3 klatt4 linda marcelo max miguel pablo paul
+    pedro quincy rob robert sandro shelby steph travis victor whisper whisperf zac"""
+OTHERS = tuple(_OTHERS.split())
 HELD_OUT = ("m8", "f4", "Andrea", "klatt3", "max", "shelby", "victor")
 SENTENCES = 8  # of each voice
 FULL_SCALE = 32767

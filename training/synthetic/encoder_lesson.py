@@ -53,9 +53,7 @@ def stacked(examples: Sequence[tuple[Sound, Utterance, NDArray[np.float64]]]) ->
     motions = [said.mouth(times) for _, said, times in examples]
     mouths = [np.stack([getattr(motion, name) for name in MOUTH], 1) for motion in motions]
     sounds = [sounds_at(said.phonemes, times) for _, said, times in examples]
-    return Lesson(
-        torch.stack(waveforms), torch.from_numpy(np.stack(mouths)), torch.from_numpy(np.stack(sounds)).long()
-    )
+    return Lesson(torch.stack(waveforms), torch.from_numpy(np.stack(mouths)), torch.from_numpy(np.stack(sounds)).long())
 
 
 def normalised(waveform: Tensor) -> Tensor:
@@ -84,9 +82,7 @@ def sounds_at(phonemes: Sequence[Phoneme], times: NDArray[np.float64]) -> NDArra
     return found
 
 
-def _example(
-    corpus: Corpus, rng: np.random.Generator, seconds: int
-) -> tuple[Sound, Utterance, NDArray[np.float64]]:
+def _example(corpus: Corpus, rng: np.random.Generator, seconds: int) -> tuple[Sound, Utterance, NDArray[np.float64]]:
     length = seconds * SPEECH_RATE
     lead = round(LEAD * SPEECH_RATE)
     played = fast_length((length + lead) * np.exp(rng.uniform(-1, 1) * np.log(PACE)))

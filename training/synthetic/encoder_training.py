@@ -118,7 +118,7 @@ class Trainer:
             group["lr"] = self.rate
         mouth, sound, _ = losses(self.pupil, taught)
         self.optimizer.zero_grad()
-        (MOUTH_WEIGHT * mouth + SOUND_WEIGHT * sound).backward()  # type: ignore[no-untyped-call]
+        (MOUTH_WEIGHT * mouth + SOUND_WEIGHT * sound).backward()
         nn.utils.clip_grad_norm_(self.pupil.parameters(), 1.0)
         self.optimizer.step()
         self.number += 1
@@ -130,8 +130,13 @@ class Trainer:
         return mouth.item(), sound.item()
 
     def state(self) -> dict[str, Any]:
-        parts = {"pupil": self.pupil, "average": self.average, "optimizer": self.optimizer}
-        return {**{name: part.state_dict() for name, part in parts.items()}, "progress": (self.number, self.minutes)}
+        """All that a run needs to go on."""
+        return {
+            "pupil": self.pupil.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "progress": (self.number, self.minutes),
+        }
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state` returned."""

@@ -159,8 +159,8 @@ def figures(net: MeterNet, mouths: Mouths, factor: float) -> dict[str, tuple[flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("-o", "--output", type=Path, default=WEIGHTS, help="where the weights go")
-    parser.add_argument("--people", type=int, default=400, help="to train on; a tenth of it more to test")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--people", type=int, default=280, help="to train on; a tenth of it more to test")
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--workers", type=int, default=2, help="processes that render")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mouths", type=Path, help="a file that keeps the rendered mouths from one run to the next")

@@ -75,12 +75,15 @@ class Microphone:
         if self.noise is not None:
             noise += _scaled(_noise(rng, length, self.noise), length)
         if self.babble and voices:
-            crowd = sum((voices(length) * rng.uniform(0.3, 1) for _ in range(self.babble)), np.zeros(length, np.float32))
+            crowd = sum(
+                (voices(length) * rng.uniform(0.3, 1) for _ in range(self.babble)), np.zeros(length, np.float32)
+            )
             noise += _scaled(rfft(crowd.astype(np.float64)), length)
         # Where nobody speaks, noise is as loud as below a voice of ordinary level.
         spectrum += _scaled(noise, length) * ((level or 0.1) * 10 ** (-self.snr / 20))
         heard = irfft(spectrum * self._response(length), length) * 10 ** (self.gain / 20)
-        return np.clip(heard, -1, 1).astype(np.float32)
+        cut: Sound = np.clip(heard, -1, 1).astype(np.float32)
+        return cut
 
     def _response(self, length: int) -> Array:
         hertz = np.arange(length // 2 + 1) * (SPEECH_RATE / length)

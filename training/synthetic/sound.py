@@ -73,7 +73,7 @@ def _levels(frames: Array, band: tuple[float, float] = (0.0, SPEECH_RATE)) -> Ar
 
 def _power(frames: Array, low: float, high: float) -> Array:
     hertz = np.fft.rfftfreq(WINDOW, 1 / SPEECH_RATE)
-    spectrum: Array = np.abs(np.fft.rfft(frames * np.hanning(WINDOW), axis=1)) ** 2
+    spectrum: Array = np.square(np.abs(np.fft.rfft(frames * np.hanning(WINDOW), axis=1)))
     return spectrum[:, (hertz >= low) & (hertz < high)]
 
 

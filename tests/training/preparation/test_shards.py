@@ -143,6 +143,14 @@ def test_a_video_stays_where_it_is_when_the_clips_of_others_change(tmp_path: Pat
     assert set(keys(split(fewer, 0.2)["validation"])) <= set(chosen)
 
 
+@pytest.mark.parametrize("longest", range(4))
+def test_the_longest_clip_is_always_trained_on(longest: int, tmp_path: Path) -> None:
+    made = [replace(one, frames=one.frames + 100 * (place == longest)) for place, one in enumerate(clips(tmp_path, 4))]
+    splits = split(made, 0.9)
+    assert keys(splits["train"]) == [made[longest].key]
+    assert len(splits["validation"]) == 3
+
+
 def test_one_video_alone_is_parted_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     made = [clip(tmp_path, f"part{number:02}", "talk.mp4") for number in range(10)]
     with caplog.at_level(logging.WARNING):

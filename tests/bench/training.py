@@ -1,0 +1,82 @@
+"""Training, measured in the process that runs it: steps, samples and prepared video per second, peak memory."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from keysync.demo import portrait_frames
+from keysync.media import PictureFormat, VideoWriter
+from training.config import load_config
+from training.dataset import Shards, Windows, collate
+from training.preparation.job import prepare
+from training.preparation.settings import ModelFile, Settings
+from training.train import train
+
+from ..training.small_data import write_small_data
+from .dub import peak_mib, write_speech
+
+STEPS = 12
+SAMPLES = 64
+SECONDS = 20
+
+
+def steps(checkpointing: bool) -> dict[str, Any]:
+    """Steps per second and peak memory of the keyframe stage on 16 x 16 latents, with or without checkpointing."""
+    torch.set_num_threads(1)
+    changes = {
+        "steps": str(STEPS),
+        "resolution": "128",
+        "gradient_checkpointing": str(checkpointing).lower(),
+        "sample_every": "0",
+        "rgb_weight": "0",
+        "checkpoint_every": str(STEPS + 1),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        data = write_small_data(Path(folder) / "data", latent_size=(16, 16))
+        began = time.perf_counter()
+        train(load_config("tiny-keyframe", None, {**changes, "steps": "2"}), data, Path(folder) / "warm", "cpu")
+        warm = time.perf_counter()
+        train(load_config("tiny-keyframe", None, changes), data, Path(folder) / "run", "cpu")
+        ended = time.perf_counter()
+    # Both runs load and save the same, so their difference is steps alone.
+    return {"steps_a_second": (STEPS - 2) / ((ended - warm) - (warm - began)), "peak_mib": peak_mib()}
+
+
+def samples(pixels: bool) -> dict[str, Any]:
+    """Training samples read per second at 512 x 512 pixels, with or without the pixels that the RGB loss wants."""
+    torch.set_num_threads(1)
+    weight = "1" if pixels else "0"
+    with tempfile.TemporaryDirectory() as folder:
+        data = write_small_data(Path(folder) / "data", latent_size=(64, 64), channels=768)
+        config = load_config("keyframe", None, {"rgb_weight": weight, "resolution": "512"})
+        windows = Windows(Shards(data), config)
+        numbers = [[number] for number in range(SAMPLES)]
+        began = time.perf_counter()
+        for _ in DataLoader(windows, batch_sampler=numbers, collate_fn=collate):
+            pass
+        return {"samples_a_second": SAMPLES / (time.perf_counter() - began), "peak_mib": peak_mib()}
+
+
+def preparation() -> dict[str, Any]:
+    """Seconds that a minute of video takes, with the tiny stand-ins, and the peak memory."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        video = Path(folder) / "talk.mp4"
+        speech = write_speech(Path(folder) / "speech.wav", SECONDS)
+        like = PictureFormat(384, 384, Fraction(1, 25), Fraction(25))
+        with VideoWriter(video, like, audio=speech) as writer:
+            for pts, frame in enumerate(portrait_frames(25 * SECONDS)):
+                writer.write(frame, pts)
+        models = dict.fromkeys(("vae", "hubert", "wavlm"), ModelFile.of(None))
+        settings = Settings(Path(folder) / "data", 64, **models, least_quality=0.0, least_agreement=-1.0)
+        began = time.perf_counter()
+        prepare([video], settings, validation=0.5)
+        spent = time.perf_counter() - began
+    return {"seconds_a_minute": 60 * spent / SECONDS, "peak_mib": peak_mib()}

@@ -1,0 +1,32 @@
+"""What the training package exports, in a running ComfyUI: put into the models folder and chosen, nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .graph import to_api
+from .server import Server
+from .workflows import make, with_untrained
+
+
+@pytest.mark.usefixtures("face_detector")
+def test_a_clip_is_dubbed_with_the_exports(server: Server, trained: dict[str, Path]) -> None:
+    prompt = with_untrained(to_api(make("simple_dub"), server.info))
+    for stage, path in trained.items():
+        shutil.copy(path, server.base / "models" / "keysync" / f"trained_{stage}.safetensors")
+    names = {f"{stage}.safetensors": f"trained_{stage}.safetensors" for stage in trained}
+    loaders = [node for node in prompt.values() if node["class_type"] == "KeySyncLoadModel"]
+    for node in loaders:
+        node["inputs"]["model_name"] = names[node["inputs"]["model_name"]]
+    run = server.run(prompt)
+    assert run.error is None
+    (video,) = server.saved(run)
+    assert video.stat().st_size > 1000
+    (told,) = [output["text"] for data in run.of("executed") if (output := data["output"]) and "text" in output]
+    report = json.loads(told[0])
+    assert report["mask"] == "box"
+    assert all("trained_" in report["models"][stage] for stage in trained)

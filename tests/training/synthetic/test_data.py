@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from keysync.errors import KeySyncError
+from keysync.tiny import write_tiny_models
+from keysync.vae import load_vae
+from training.config import load_config
+from training.dataset import Shards, Windows, collate
+from training.synthetic import data
+from training.synthetic.data import Settings, film, speech, write_data
+
+FRAMES = 16
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return write_tiny_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def settings(models: dict[str, Path]) -> Settings:
+    return Settings(models["vae"], models["hubert"], seconds=FRAMES / 25, resolution=64)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_data(folder, 3, settings)
+    return folder
+
+
+def test_training_reads_it(folder: Path) -> None:
+    shards = Shards(folder)
+    assert shards.resolution == (64, 64)
+    assert shards.channels("hubert") == 32
+    assert len(shards.clips("train")) == 2
+    config = load_config("tiny-interpolation", None, {"speech_encoder": "hubert", "resolution": "64"})
+    windows = Windows(shards, config, "train")
+    batch = collate([windows[0], windows[1]])
+    assert batch.latents.shape == (2, 14, 4, 8, 8)
+    assert batch.features.shape == (2, 14, 2, 32)
+    assert batch.pixels is not None
+    assert batch.latents.isfinite().all()
+    assert 0 < batch.mask.mean() < 1
+
+
+def test_latents_are_those_of_the_crops(folder: Path, settings: Settings) -> None:
+    shards = Shards(folder)
+    clip = shards.clips("train")[0]
+    latents = np.array(shards.array(clip, "latents.npy", (FRAMES, 2, 4, 8, 8)))
+    picture = torch.from_numpy(shards.picture(clip, 5).copy()).float() / 255
+    mean, _ = load_vae(settings.vae).posterior(picture[None])
+    error = (torch.from_numpy(latents[5, 0]).float() - mean[0]).abs().mean()
+    assert error < 0.2 * np.abs(latents[5, 0] - latents[12, 0]).mean() + 0.05
+
+
+def test_truth_is_that_of_the_points(folder: Path) -> None:
+    shards = Shards(folder)
+    for clip in shards.clips("train"):
+        points = np.array(shards.array(clip, "landmarks.npy", (FRAMES, 68, 2)))
+        told = np.array(shards.array(clip, "truth.npy", (FRAMES, 2)))
+        eyes = np.linalg.norm(points[:, 36:42].mean(1) - points[:, 42:48].mean(1), axis=1)
+        gap = np.linalg.norm(points[:, 62] - points[:, 66], axis=1)
+        np.testing.assert_allclose(gap / eyes, told[:, 0], atol=2e-3)
+        spread = points.max(1) - points.min(1)
+        assert 0.4 * 64 < spread.max(1).mean() < 0.65 * 64
+
+
+def test_processes_make_the_same(tmp_path: Path, folder: Path, settings: Settings) -> None:
+    write_data(tmp_path, 3, settings, workers=2)
+    for name in ("train-000000.tar", "validation-000000.tar", "index.json"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_clips_that_are_there_are_kept(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_data(tmp_path, 1, settings)
+    made: list[int] = []
+    write = data.write_clip
+    monkeypatch.setattr(data, "write_clip", lambda work, number, held: made.append(number) or write(work, number, held))
+    write_data(tmp_path, 2, settings)
+    assert made == [1]
+    assert len(Shards(tmp_path).clips("train")) == len(Shards(tmp_path).clips("validation")) == 1
+
+
+def test_mouths_move_with_the_sound(settings: Settings) -> None:
+    kinds = [speech(0, number, 8.0) for number in range(60)]
+    assert {len(said.waveform) for said in kinds} == {8 * 16_000}
+    quiet = [max((stop - start for start, stop in said.pauses()), default=0.0) for said in kinds]
+    assert 0.1 < np.mean(np.array(quiet) > 1.2) < 0.6
+    held = next(said for said, pause in zip(kinds, quiet, strict=True) if 1.2 < pause < 7)
+    start, stop = max(held.pauses(), key=lambda pause: pause[1] - pause[0])
+    mouth = held.mouth((np.arange(200) + 0.5) / 25)
+    inside = slice(int((start + 0.2) * 25), int((stop - 0.2) * 25))
+    assert mouth.open[inside].max() < 0.02 < mouth.open.max()
+
+
+def test_each_clip_is_another_person(settings: Settings) -> None:
+    said = speech(0, 1, settings.seconds)
+    first, second, again = (next(film(0, number, said, settings)).picture for number in (1, 2, 1))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, second)
+
+
+def test_settings_that_make_no_sense(models: dict[str, Path]) -> None:
+    with pytest.raises(KeySyncError, match="at least 14 are needed"):
+        Settings(models["vae"], models["hubert"], seconds=0.2)
+    with pytest.raises(KeySyncError, match="that 8 divides"):
+        Settings(models["vae"], models["hubert"], resolution=100)
+    with pytest.raises(KeySyncError, match="--hubert"):
+        Settings(models["vae"], None)
+
+
+def test_command_line(
+    tmp_path: Path, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = f"x -o {tmp_path} --vae {models['vae']} --hubert {models['hubert']} --clips 1 --resolution 64"
+    monkeypatch.setattr(sys, "argv", [*given.split(), "--seconds", "0.6"])
+    assert data.main() == 0
+    assert json.loads((tmp_path / "index.json").read_text())["detector"] == "rendered truth"
+    monkeypatch.setattr(sys, "argv", [*given.split(), "--vae", str(tmp_path / "missing")])
+    assert data.main() == 1
+    assert "missing" in capsys.readouterr().err

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from keysync.errors import KeySyncError
+from keysync.stage import SCALE_FACTOR
+from keysync.vae import load_vae
+from training.synthetic import vae_training
+from training.synthetic.crops import CropStore, PersonCrops, person_file, render_person
+from training.synthetic.vae_figures import dark_opening, measure, posterior_mean, round_trip
+from training.synthetic.vae_loss import MOUTH_WEIGHT, PARTS, draw_batch, for_one_frame, loss_of, mouth_box
+from training.synthetic.vae_training import Settings, Trainer, new_vae, scaled, write_vae
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def people() -> list[PersonCrops]:
+    return [render_person(number, SIZE, 1, 0.0) for number in range(2)]
+
+
+@pytest.fixture
+def store(tmp_path: Path, people: list[PersonCrops]) -> CropStore:
+    """People that are rendered already."""
+    for number, person in enumerate(people):
+        person.save(person_file(tmp_path, number, SIZE))
+    return CropStore(tmp_path, SIZE, len(people))
+
+
+def tiny_vae(seed: int = 0) -> nn.Module:
+    vae: nn.Module = new_vae(seed)
+    for_one_frame(vae)
+    return vae
+
+
+def test_crops_hold_the_face(people: list[PersonCrops]) -> None:
+    for person in people:
+        assert person.pictures.shape == (8, SIZE, SIZE, 3)
+        assert person.landmarks.shape == (8, 68, 2)
+        spread = person.landmarks.max(1) - person.landmarks.min(1)
+        assert (person.landmarks > 0).all()
+        assert (person.landmarks < SIZE - 1).all()
+        assert 0.45 * SIZE < spread.max(1).mean() < 0.6 * SIZE, "a crop is twice as wide as the face"
+    again = render_person(1, SIZE, 1, 0.0)
+    np.testing.assert_array_equal(again.pictures, people[1].pictures)
+    assert not np.array_equal(people[0].pictures, people[1].pictures)
+
+
+def test_store_renders_what_is_missing(tmp_path: Path, people: list[PersonCrops]) -> None:
+    people[0].save(person_file(tmp_path, 0, SIZE))
+    with CropStore(tmp_path, SIZE, 2) as store:
+        first, second = store.first(5)
+    np.testing.assert_array_equal(first.pictures, people[0].pictures)
+    assert second.pictures.shape == (16, SIZE, SIZE, 3)
+
+
+def test_store_names_a_file_that_is_damaged(tmp_path: Path) -> None:
+    person_file(tmp_path, 0, SIZE).write_bytes(b"nothing")
+    with CropStore(tmp_path, SIZE, 1) as store, pytest.raises(KeySyncError, match=r"person-000000.*delete it"):
+        store.first(1)
+
+
+def test_batch_follows_from_the_step() -> None:
+    person = PersonCrops(np.zeros((2, 128, 128, 3), np.uint8), np.full((2, 68, 2), 40, np.float32))
+    person.landmarks[:, 48:68] += np.random.default_rng(0).uniform(30, 60, (20, 2)).astype(np.float32)
+    parts = draw_batch([person], 0, 0)
+    assert parts.pictures.shape == (PARTS, 3, 64, 64)
+    assert draw_batch([person], 0, 7).pictures.shape == (PARTS // 4, 3, 128, 128)
+    torch.testing.assert_close(draw_batch([person], 0, 0).weights, parts.weights)
+    left, top, right, bottom = mouth_box(person.landmarks[0], 128)
+    # Every second part has the mouth in its middle.
+    whole = (MOUTH_WEIGHT - 1) * (right - left) * (bottom - top)
+    assert ((parts.weights[1::2] - 1).sum((1, 2, 3)) == whole).all()
+
+
+def test_one_frame_decodes_as_before(people: list[PersonCrops]) -> None:
+    vae, z = new_vae(0), torch.randn(2, 4, 4, 4)
+    indicator = torch.zeros(2, 1)
+    with torch.no_grad():
+        for parameter in vae.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+        usual = vae.decoder(z, image_only_indicator=indicator, num_frames=1)
+        for_one_frame(vae)
+        torch.testing.assert_close(vae.decoder(z, image_only_indicator=indicator, num_frames=1), usual)
+
+
+def test_loss_falls(people: list[PersonCrops]) -> None:
+    vae = tiny_vae()
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(12):
+        loss = loss_of(vae, draw_batch(people, 0, 0), torch.Generator().manual_seed(0))
+        optimizer.zero_grad()
+        loss.total.backward()
+        optimizer.step()
+        losses.append(float(loss.total.detach()))
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_written_vae_has_latents_of_one(tmp_path: Path, people: list[PersonCrops]) -> None:
+    vae = tiny_vae()
+    pictures = people[0].pictures
+    write_vae(tmp_path, vae, pictures)
+    loaded = load_vae(tmp_path)
+    images = torch.from_numpy(pictures).float() / 255
+    latents = loaded.encode(images)
+    torch.testing.assert_close(latents.std(dim=(0, 2, 3)), torch.ones(4), atol=0.02, rtol=0)
+    # What is decoded is what the VAE that was written decodes.
+    difference = loaded.decode(latents) - torch.from_numpy(round_trip(vae, pictures)) / 255
+    assert difference.abs().max() < 0.02
+    planes = images.movedim(-1, 1) * 2 - 1
+    with torch.no_grad():
+        logvar = vae.quant_conv(vae.encoder(planes)).chunk(2, 1)[1]
+        wanted = torch.exp(0.5 * logvar) / (SCALE_FACTOR * posterior_mean(vae, planes).std((0, 2, 3)))[:, None, None]
+    torch.testing.assert_close(loaded.posterior(images)[1], wanted, rtol=0.02, atol=1e-3)
+
+
+def test_scaling_leaves_the_rest_alone() -> None:
+    before = tiny_vae().state_dict()
+    after = scaled(before, torch.full((4,), 2.0))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"quant_conv.weight", "quant_conv.bias", "decoder.conv_in.weight"}
+
+
+def test_figures_tell_good_from_bad(people: list[PersonCrops]) -> None:
+    person = people[0]
+    good = measure(person.pictures, person)
+    assert good.opening == good.best > 0.9
+    assert good.psnr > 80
+    # Every frame with the mouth of the first.
+    bad = measure(np.repeat(person.pictures[:1], 8, axis=0), person)
+    assert bad.psnr < 40
+    assert bad.opening < good.opening - 0.2
+
+
+def test_dark_opening_follows_the_mouth(people: list[PersonCrops]) -> None:
+    person = people[0]
+    told = np.linalg.norm(person.landmarks[:, 62] - person.landmarks[:, 66], axis=1)
+    assert np.corrcoef(dark_opening(person.pictures, person.landmarks), told)[0, 1] > 0.6
+
+
+def test_learning_rate_falls_to_its_end() -> None:
+    settings = Settings(minutes=10)
+    assert settings.rate_at(0, 0) < settings.rate_at(1000, 0) == settings.rate
+    assert settings.rate_at(1000, 5) == pytest.approx((settings.rate + settings.final_rate) / 2)
+    assert settings.rate_at(1000, 11) == pytest.approx(settings.final_rate)
+
+
+def test_a_stopped_run_goes_on(tmp_path: Path, store: CropStore) -> None:
+    short = Settings(minutes=1e-6, every=1e-6, size=SIZE, people=2, unseen=1)
+    folder = tmp_path / "vae"
+    folder.mkdir()
+    Trainer(folder, short, store).run()
+    longer = Settings(minutes=1.0, every=1e-6, size=SIZE, people=2, unseen=1)
+    trainer = Trainer(folder, longer, store)
+    assert trainer.step == 1
+    trainer.minutes = 1 - 1e-6
+    trainer.run()
+    rows = list(csv.DictReader((folder / "curve.csv").open()))
+    assert [row["step"] for row in rows] == ["1.0", "2.0"]
+    assert (folder / "unseen.png").is_file()
+    assert load_vae(folder).downscale == 8
+    (folder / "training.pt").write_bytes(b"nothing")
+    with pytest.raises(KeySyncError, match="delete it to begin again"):
+        Trainer(folder, longer, store)
+
+
+def test_command_line(tmp_path: Path, store: CropStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    words = f"x -o {out} --work {store.folder} --minutes 1e-6 --size {SIZE} --people 2 --unseen 1"
+    monkeypatch.setattr(sys, "argv", words.split())
+    assert vae_training.main() == 0
+    assert load_vae(out).downscale == 8

@@ -1,0 +1,265 @@
+"""Writes training data straight from the rendered world: python -m training.synthetic.data -o DATA --vae V --hubert H.
+
+Each clip shows another person who says other sentences. Crops are cut by the true points, as a dub cuts them by the
+detected ones. Clips that are there are not made again: a stopped run goes on, and a later one may add to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from functools import cached_property, lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from keysync.crop import crop, crop_boxes, to_crop
+from keysync.errors import KeySyncError
+from keysync.models import PIXELS_PER_LATENT
+from keysync.speech import ENCODERS, FRAME, SpeechEncoder, load_encoder
+from keysync.timeline import NETWORK_RATE
+from keysync.track import from_landmarks
+from keysync.vae import VAE, load_vae, weight_file
+from keysync.video_info import BT709, PictureFormat
+
+from ..index import DataInfo, EncoderInfo
+from ..preparation import digest
+from ..preparation.encode import CropWriter, save_array, speech_rows, write_latents, write_rows, write_sound
+from ..preparation.settings import WINDOW
+from ..preparation.shards import ClipFiles, write_shards
+from ..preparation.whole_file import whole_file
+from ..shards import CROPS, LANDMARKS
+from .scene import Truth
+from .speech import Utterance, joined, silence, talk
+from .world import Clip, clip
+
+logger = logging.getLogger(__name__)
+
+TRUTH = "truth.npy"  # (frames, 2) float32: how far open and how wide the mouth is, over the distance of the eyes
+DETECTOR = "rendered truth"
+QUIET_CLIPS, QUIET = 0.25, (1.0, 3.0)  # the share of clips with a long silence in them, and its seconds
+LISTENING_CLIPS = 0.04  # the share of clips in which nobody says anything
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Models are files or folders; a clip is `seconds` long and its crops `resolution` pixels wide."""
+
+    vae: Path
+    hubert: Path | None
+    wavlm: Path | None = None
+    seconds: float = 10.0
+    seed: int = 0
+    resolution: int = 128
+
+    def __post_init__(self) -> None:
+        if self.frames < WINDOW:
+            raise KeySyncError(f"clips of {self.seconds:g} s have {self.frames} frames: at least {WINDOW} are needed")
+        if self.resolution < PIXELS_PER_LATENT or self.resolution % PIXELS_PER_LATENT:
+            raise KeySyncError(
+                f"crops of {self.resolution} pixels: choose a resolution that {PIXELS_PER_LATENT} divides"
+            )
+        if not self.encoders:
+            raise KeySyncError("no speech encoder is given: name one with --hubert or --wavlm")
+
+    @property
+    def frames(self) -> int:
+        return round(self.seconds * NETWORK_RATE)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the crops."""
+        return self.resolution, self.resolution
+
+    @property
+    def encoders(self) -> dict[str, Path]:
+        """The given speech encoders by name."""
+        given = {"hubert": self.hubert, "wavlm": self.wavlm}
+        return {name: path for name, path in given.items() if path is not None}
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all that a clip depends on but its number."""
+        models = {name: _weights(path) for name, path in {"vae": self.vae, **self.encoders}.items()}
+        return digest.of_json([models, self.seconds, self.seed, self.resolution])
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """The networks that all clips go through."""
+
+    vae: VAE
+    encoders: dict[str, SpeechEncoder]
+
+
+@lru_cache(maxsize=1)
+def open_models(settings: Settings) -> Models:
+    """The models of these settings; a process that asks again gets the same ones."""
+    encoders = {name: load_encoder(name, path) for name, path in settings.encoders.items()}
+    return Models(load_vae(settings.vae), encoders)
+
+
+def write_data(folder: Path, clips: int, settings: Settings, *, workers: int = 1, validation: float = 0.05) -> Path:
+    """Writes shards and index of so many clips into `folder`; returns the index.
+
+    The same settings give the same data, however many processes make it. Raises `KeySyncError` as `load_vae`,
+    `load_encoder` and `write_shards` do, and where espeak-ng is missing.
+    """
+    models = open_models(settings)
+    work = folder / "work" / settings.digest
+    work.mkdir(parents=True, exist_ok=True)
+    numbers = [number for number in range(clips) if not (work / f"{_key(number)}.json").is_file()]
+    for done, number in enumerate(_made(work, numbers, settings, workers), 1):
+        logger.info("clip %d: %d of %d", number, done, len(numbers))
+    made = []
+    for key in map(_key, range(clips)):
+        parts = {path.name[len(key) + 1 :]: path for path in sorted(work.glob(f"{key}.*"))}
+        made.append(ClipFiles(key, _video(key), settings.frames, parts))
+    latent = settings.resolution // models.vae.downscale
+    info = DataInfo(
+        resolution=settings.size,
+        latent_size=(latent, latent),
+        window=WINDOW,
+        encoders={
+            name: EncoderInfo(models.encoders[name].channels, str(path)) for name, path in settings.encoders.items()
+        },
+        vae=str(settings.vae),
+        detector=DETECTOR,
+    )
+    return write_shards(made, folder, info, validation_share=validation)
+
+
+def write_clip(folder: Path, number: int, settings: Settings) -> int:
+    """Writes the parts of one clip as KEY.PART, KEY.json last; returns its number."""
+    models, key = open_models(settings), _key(number)
+    said = speech(settings.seed, number, settings.seconds)
+    waveform = torch.from_numpy(said.waveform)[: settings.frames * FRAME]
+    truths = list(film(settings.seed, number, said, settings))
+    pictures = list(_crops(truths, settings.size, folder, key))
+    write_latents(models.vae, pictures, folder, key)
+    _write_pictures(pictures, settings.size, folder, key)
+    write_sound(waveform, 0, settings.frames, folder, key)
+    for name, encoder in models.encoders.items():
+        write_rows(speech_rows(waveform, encoder), 0, settings.frames, folder, key, name)
+    save_array(folder / f"{key}.{TRUTH}", np.array([(t.opening, t.width) for t in truths], dtype=np.float32))
+    about = {"video": _video(key), "start": 0.0, "frames": settings.frames, "seconds": settings.frames / NETWORK_RATE}
+    with whole_file(folder / f"{key}.json") as file:
+        file.write(json.dumps(about | {"sharpness": None, "speaker_score": None, "text": said.text}).encode())
+    return number
+
+
+def speech(seed: int, number: int, seconds: float) -> Utterance:
+    """What is heard in a clip: somebody talking, now and then with a long silence in between, or nobody at all."""
+    rng = np.random.default_rng((seed, number, 0x736179))
+    kind, voice = rng.random(), int(rng.integers(2**31))
+    if kind < LISTENING_CLIPS:
+        return silence(seconds)
+    quiet = float(rng.uniform(*QUIET))
+    if kind > LISTENING_CLIPS + QUIET_CLIPS or seconds < 2 * quiet:
+        return talk(voice, seconds)
+    said = talk(voice, seconds - quiet)
+    middles = [(start + stop) / 2 for start, stop in said.pauses(0.1)]
+    where = min(middles, key=lambda middle: abs(middle - said.seconds / 2), default=said.seconds)
+    return joined([said.cut(0, where), silence(quiet), said.cut(where, said.seconds)]).cut(0, seconds)
+
+
+def film(seed: int, number: int, said: Utterance, settings: Settings) -> Iterator[Truth]:
+    """What is seen in a clip: a person of its own, in one shot, who says what is heard."""
+    times = (np.arange(settings.frames) + 0.5) / NETWORK_RATE
+    motion = said.mouth(times)
+    mouths = [motion[frame] for frame in range(len(motion))]
+    scene = int(np.random.default_rng((seed, number, 0x736565)).integers(2**31))
+    # A crop is as wide as the picture nearly is: twice as many pixels as are kept.
+    return clip(scene, mouths, Clip(size=(2 * settings.resolution, 2 * settings.resolution)))
+
+
+def _made(work: Path, numbers: Sequence[int], settings: Settings, workers: int) -> Iterator[int]:
+    if workers <= 1:
+        for number in numbers:
+            yield write_clip(work, number, settings)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        count = len(numbers)
+        yield from pool.map(write_clip, [work] * count, numbers, [settings] * count)
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _crops(truths: Sequence[Truth], size: tuple[int, int], folder: Path, key: str) -> Iterator[Tensor]:
+    """The crops (H, W, 3), float32 in 0..1; writes their landmarks."""
+    h, w = truths[0].picture.shape[:2]
+    boxes = crop_boxes(from_landmarks([truth.landmarks for truth in truths], (h, w)), 0, len(truths))
+    points = [to_crop(truth.landmarks, box, size) for truth, box in zip(truths, boxes, strict=True)]
+    save_array(folder / f"{key}.{LANDMARKS}", torch.stack(points).numpy())
+    for truth, box in zip(truths, boxes, strict=True):
+        yield crop(truth.picture, box, size)
+
+
+def _write_pictures(pictures: Sequence[Tensor], size: tuple[int, int], folder: Path, key: str) -> None:
+    height, width = size
+    like = PictureFormat(width, height, Fraction(1, NETWORK_RATE), Fraction(NETWORK_RATE), colours=BT709)
+    with CropWriter(folder / f"{key}.{CROPS}", like) as writer:
+        for number, picture in enumerate(pictures):
+            writer.write((picture * 255).round().byte().numpy(), number)
+
+
+def _key(number: int) -> str:
+    return f"clip-{number:05}"
+
+
+def _video(key: str) -> str:
+    return f"{key} of the rendered world"
+
+
+def _weights(path: Path) -> str:
+    """The digest of a model's weights; what else lies in its folder does not count."""
+    try:
+        if path.is_dir() and not any(path.glob("diffusion_pytorch_model*")):
+            return digest.of_json([digest.of_file(file) for file in sorted(path.glob("*.safetensors"))])
+        return digest.of_file(weight_file(path))
+    except OSError as error:
+        raise KeySyncError(f"cannot open the model {path} ({error.strerror}): check the path") from error
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.synthetic.data", description="Writes training data from the rendered world."
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the data's folder")
+    parser.add_argument("--vae", type=Path, required=True, help="VAE: file or folder")
+    for name in ENCODERS:
+        parser.add_argument(f"--{name}", type=Path, help=f"{name} speech encoder: file or folder")
+    parser.add_argument("--clips", type=int, default=200, help="how many (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=Settings.seconds, help="of a clip (default: %(default)g)")
+    parser.add_argument("--seed", type=int, default=Settings.seed, help="of people, voices and sentences")
+    parser.add_argument("--resolution", type=int, default=Settings.resolution, help="of the crops (default: 128)")
+    parser.add_argument("--validation", type=float, default=0.05, help="share of the clips to validate on")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    given = vars(arguments)
+    try:
+        settings = Settings(**{field.name: given[field.name] for field in fields(Settings)})
+        index = write_data(
+            arguments.output, arguments.clips, settings, workers=arguments.workers, validation=arguments.validation
+        )
+    except KeySyncError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{arguments.clips} clips: {index}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
