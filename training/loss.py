@@ -117,7 +117,7 @@ class LossModule(nn.Module):
     """The loss of a stage, with everything inside that has parameters to train, to be wrapped for several processes.
 
     The VAE's `decoder`, wanted where `rgb_weight` is not 0, in float32 and on the stage's device, is frozen and no
-    submodule: it is neither saved, averaged, sharded, moved nor cast. Raises `KeySyncError` where it is wanted and absent.
+    submodule: it is neither saved, averaged, sharded, moved nor cast. Raises `KeySyncError` where it is absent.
     """
 
     def __init__(self, stage: Stage, decoder: nn.Module | None, config: TrainConfig) -> None:

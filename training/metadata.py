@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def metadata_of(config: TrainConfig, steps: int, data: Path) -> dict[str, str]:
-    """The metadata of a checkpoint after so many steps on the data in a folder, of which, as of other files, only the name is told."""
+    """The metadata of a checkpoint after so many steps on the data in a folder; of paths only the names are told."""
     return {
         "keysync.training.steps": str(steps),
         "keysync.training.data": data.resolve().name,

@@ -1,8 +1,8 @@
 """The folder of one training run: its settings, its log, its checkpoints; each file whole under its name, or not there.
 
-RUN/config.toml, RUN/log.jsonl (a line a step), RUN/tensorboard/, RUN/samples/, RUN/checkpoints/step-000500/. A checkpoint
-holds the stage in published names (`stage.safetensors`; averaged weights in `ema.safetensors`; `lora.safetensors` alone
-where adapters are trained) and what only training needs (`optimizer.pt`, `state.json`).
+RUN/config.toml, RUN/log.jsonl (a line a step), RUN/tensorboard/, RUN/samples/, RUN/checkpoints/step-000500/. A
+checkpoint holds the stage in published names (`stage.safetensors`; averaged weights in `ema.safetensors`;
+`lora.safetensors` alone where adapters are trained) and what only training needs (`optimizer.pt`, `state.json`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 from keysync.errors import KeySyncError
 
 from .config import TrainConfig, from_toml, to_toml
+from .preparation.whole_file import disk
 
 # What may change when a run goes on: how long it is, and what it writes on the way.
 CHANGEABLE = (
@@ -44,11 +45,9 @@ class Run:
 
     def begin(self, config: TrainConfig) -> None:
         """Makes the folder, or checks that the run in it is the one that `config` goes on with."""
-        try:
+        with disk(self.folder):
             self.checkpoints_folder.mkdir(parents=True, exist_ok=True)
             (self.folder / "samples").mkdir(exist_ok=True)
-        except OSError as error:
-            raise KeySyncError(f"{self.folder} cannot be made: {error.strerror}") from error
         if self.config_file.exists():
             self._check(config)
         for left in self.checkpoints_folder.glob(".*.part"):
@@ -73,7 +72,7 @@ class Run:
 
     @contextmanager
     def new_checkpoint(self, step: int, keep: int) -> Iterator[Path]:
-        """A folder to write a checkpoint into; it gets its name at the end, and all but the newest `keep` go (0: none)."""
+        """A folder to write a checkpoint into, named at the end; all but the newest `keep` go then (0: none)."""
         with written(self.checkpoint(step)) as part:
             part.mkdir()
             yield part
@@ -81,8 +80,8 @@ class Run:
             shutil.rmtree(self.checkpoint(old))
 
     def log(self, **values: Any) -> None:
-        """Adds a line to the log."""
-        with self.log_file.open("a", encoding="utf-8") as file:
+        """Adds a line to the log. Raises `KeySyncError` on a full disk."""
+        with disk(self.log_file), self.log_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
     def forget_after(self, step: int) -> None:
@@ -117,12 +116,11 @@ def written(path: Path) -> Iterator[Path]:
     """
     part = path.with_name(f".{path.name}.part")
     try:
-        yield part
-        if path.is_dir():
-            shutil.rmtree(path)
-        part.replace(path)
-    except OSError as error:
-        raise KeySyncError(f"{path} cannot be written: {error.strerror or error}; make room and start again") from error
+        with disk(path):
+            yield part
+            if path.is_dir():
+                shutil.rmtree(path)
+            part.replace(path)
     finally:
         if part.is_dir():
             shutil.rmtree(part, ignore_errors=True)

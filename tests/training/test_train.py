@@ -254,7 +254,7 @@ def test_a_full_disk_loses_nothing(
     monkeypatch.setattr(torch, "save", save)
     assert main(command("keyframe", data, tmp_path)[1:]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "step-000004 cannot be written: No space left on device" in error
+    assert "step-000004 cannot be written (No space left on device)" in error
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000002"]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .crops import PersonCrops
 
 PART = 64  # pixels: a training picture's side
-PARTS = 8  # in a batch
+PARTS = 4  # in a batch
 WHOLE_EVERY = 8  # batches: one in so many is of whole crops
 MOUTH = slice(48, 68)  # points of the lips
 MOUTH_MARGIN = 0.25  # of the lips' box, around it

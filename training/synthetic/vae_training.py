@@ -83,7 +83,9 @@ class Trainer:
         self.vae, self.average = new_vae(settings.seed), new_vae(settings.seed).requires_grad_(False)
         for network in (self.vae, self.average):
             for_one_frame(network)
-        self.optimizer = torch.optim.AdamW(self.vae.parameters(), lr=settings.rate, betas=(0.9, 0.99), weight_decay=0)
+        self.optimizer = torch.optim.AdamW(
+            self.vae.parameters(), lr=settings.rate, betas=(0.9, 0.99), weight_decay=0, fused=True
+        )
         self.step, self.minutes = 0, 0.0
         self.rows: list[dict[str, float]] = []
         people = [render_person(UNSEEN + number, settings.size, 1, 0.0) for number in range(settings.unseen)]

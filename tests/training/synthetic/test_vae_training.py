@@ -68,11 +68,11 @@ def test_store_names_a_file_that_is_damaged(tmp_path: Path) -> None:
 
 
 def test_batch_follows_from_the_step() -> None:
-    person = PersonCrops(np.zeros((2, 128, 128, 3), np.uint8), np.full((2, 68, 2), 40, np.float32))
-    person.landmarks[:, 48:68] += np.random.default_rng(0).uniform(30, 60, (20, 2)).astype(np.float32)
+    person = PersonCrops(np.zeros((1, 128, 128, 3), np.uint8), np.full((1, 68, 2), 40, np.float32))
+    person.landmarks[:, 48:68] += np.random.default_rng(0).uniform(30, 50, (20, 2)).astype(np.float32)
     parts = draw_batch([person], 0, 0)
     assert parts.pictures.shape == (PARTS, 3, 64, 64)
-    assert draw_batch([person], 0, 7).pictures.shape == (PARTS // 4, 3, 128, 128)
+    assert draw_batch([person], 0, 7).pictures.shape == (max(PARTS // 4, 1), 3, 128, 128)
     torch.testing.assert_close(draw_batch([person], 0, 0).weights, parts.weights)
     left, top, right, bottom = mouth_box(person.landmarks[0], 128)
     # Every second part has the mouth in its middle.
@@ -101,7 +101,7 @@ def test_loss_falls(people: list[PersonCrops]) -> None:
         loss.total.backward()
         optimizer.step()
         losses.append(float(loss.total.detach()))
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def test_written_vae_has_latents_of_one(tmp_path: Path, people: list[PersonCrops]) -> None:

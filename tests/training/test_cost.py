@@ -1,0 +1,61 @@
+"""The cost of a step, counted on tensors without numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from training.config import load_config
+from training.cost import GIB, Cost, Memory, main, measure, table
+
+SMALL = {"resolution": "64", "model_channels": "64", "channel_mult": "1,1", "attention": "false,true", "head_dim": "32"}
+
+
+def test_a_step_at_full_size() -> None:
+    """Stable Video Diffusion's 1.5 billion numbers, of which the original trains all but the temporal layers."""
+    cost = measure(load_config("keyframe", None, {}))
+    assert cost.parameters == 1_524_950_762 + 787_456
+    assert 0.5 * cost.parameters < cost.trained < 0.6 * cost.parameters
+    assert cost.memory["gradients"] == 4 * cost.trained
+    assert cost.memory["AdamW"] == 8 * cost.trained
+    assert 20 * GIB < cost.peak < 30 * GIB
+    assert 60e12 < cost.flops < 85e12
+
+
+def test_checkpointing_trades_operations_for_memory() -> None:
+    kept, again = (
+        measure(load_config("keyframe", None, {**SMALL, "rgb_weight": "0", "gradient_checkpointing": on}))
+        for on in ("false", "true")
+    )
+    assert again.memory["activations"] < kept.memory["activations"]
+    assert 1.1 * kept.flops < again.flops < 1.5 * kept.flops
+
+
+def test_a_linear_layer_is_counted_as_by_hand() -> None:
+    layer = nn.Linear(8, 4, bias=False)
+    with Memory(list(layer.parameters())) as memory:
+        x = torch.zeros(16, 8)
+        y = layer(x)
+        assert memory.now == 4 * (8 * 4 + 16 * 8 + 16 * 4)
+        del x, y
+        assert memory.now == 4 * 8 * 4
+    assert memory.peak >= 4 * (8 * 4 + 16 * 8 + 16 * 4)
+
+
+def test_hours_and_table() -> None:
+    cost = Cost(
+        flops=312e12 * 0.4, memory={"weights": 2 * GIB, "activations": GIB}, parameters=2 * 10**9, trained=10**9
+    )
+    assert cost.hours(3600, 1) == pytest.approx(32)
+    assert cost.hours(3600, 8) == pytest.approx(4)
+    row = table({"mine": (load_config("keyframe", None, {"steps": "3600"}), cost)}).splitlines()[-1]
+    assert row == "| mine | 1.00 / 2.00 billion | 125 | 3 | 3,600 | 32 | 4 |"
+
+
+def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"--{key}={value}" for key, value in SMALL.items()]
+    assert main(["interpolation", *words]) == 0
+    assert "| interpolation |" in capsys.readouterr().out
+    assert main(["nothing"]) == 1
+    assert "no preset is called nothing" in capsys.readouterr().err
