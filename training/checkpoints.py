@@ -51,10 +51,11 @@ def save(
     Raises `KeySyncError` where it cannot be written; the checkpoints before it are not touched.
     """
     stage: Stage = accelerator.unwrap_model(module).stage
-    weights = gather(stage.state_dict())
-    averages = gather(ema.averages) if ema is not None else {}
-    state = optimizer_state(module, optimizer)
-    if accelerator.is_main_process:
+    main = accelerator.is_main_process
+    weights = gather(stage.state_dict(), keep=main)
+    averages = gather(ema.averages, keep=main) if ema is not None else {}
+    state = optimizer_state(module, optimizer, keep=main)
+    if main:
         metadata = metadata_of(config, step, data)
         scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
         with run.new_checkpoint(step, config.keep_checkpoints) as folder:
@@ -84,7 +85,9 @@ def load_state(
 ) -> None:
     """Takes over all else of a checkpoint, once the module is spread over its processes."""
     try:
-        load_optimizer_state(module, optimizer, torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True))
+        load_optimizer_state(
+            module, optimizer, torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True, mmap=True)
+        )
         scaler = json.loads((folder / STATE).read_text(encoding="utf-8"))["scaler"]
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise KeySyncError(

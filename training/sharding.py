@@ -17,6 +17,7 @@ from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -44,22 +45,30 @@ def spread(module: LossModule, accelerator: Accelerator, distributed: str) -> nn
     return module
 
 
-def gather(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Whole tensors on the CPU, of whole or sharded ones; every process must call it."""
-    return {name: _whole(tensor).detach().cpu() for name, tensor in tensors.items()}
+def gather(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
+    """Whole tensors on the CPU, of whole or sharded ones, for the process that keeps them; every process must call it,
+    and holds one of them at a time."""
+    kept = {}
+    for name, tensor in tensors.items():
+        whole = _whole(tensor.detach())
+        if keep:
+            kept[name] = whole.cpu()
+    return kept
 
 
 def scatter(whole: Tensor, like: Tensor) -> Tensor:
     """A whole tensor, sharded as `like` is; every process must call it."""
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
     if not isinstance(like, DTensor):
         return whole
     return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
 
 
-def optimizer_state(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The optimizer's state by parameter name, whole and on the CPU of the main process; every process must call it."""
+def optimizer_state(module: nn.Module, optimizer: torch.optim.Optimizer, keep: bool) -> dict[str, Any]:
+    """The optimizer's state by parameter name, whole and on the CPU, for the process that keeps it; every process must
+    call it."""
+    sharded = any(isinstance(parameter, DTensor) for parameter in module.parameters())
+    if not keep and not sharded:
+        return {}
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     return dict(get_optimizer_state_dict(module, optimizer, options=options))
 
@@ -70,5 +79,4 @@ def load_optimizer_state(module: nn.Module, optimizer: torch.optim.Optimizer, st
 
 
 def _whole(tensor: Tensor) -> Tensor:
-    whole = getattr(tensor, "full_tensor", None)
-    return whole() if whole is not None else tensor
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -56,7 +56,7 @@ def draw_batch(people: Sequence[PersonCrops], seed: int, step: int) -> Batch:
             left, top = np.clip(np.round(corner), 0, side - PART).astype(int).tolist()
             window = slice(top, top + PART), slice(left, left + PART)
             picture, weight = picture[window], weight[window]
-        coloured = picture * rng.uniform(0.75, 1.2) * rng.uniform(0.9, 1.1, 3)
+        coloured = picture * rng.uniform(0.75, 1.2) * rng.uniform(0.75, 1.25, 3)
         flip = 1 if rng.random() < 0.5 else -1
         pictures.append(np.clip(coloured, 0, 255)[:, ::flip].astype(np.float32) / 127.5 - 1)
         weights.append(weight[:, ::flip])

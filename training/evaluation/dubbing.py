@@ -1,0 +1,112 @@
+"""A film dubbed by the library: the file that a job writes, read back to the bit, and where it may have changed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from keysync.crop import crop_boxes, to_crop
+from keysync.dub import Settings
+from keysync.generate import Sampling
+from keysync.job import FaceSource, dub_file
+from keysync.masks import MASKS
+from keysync.media import PictureFormat, VideoReader, VideoWriter
+from keysync.models import Models
+from keysync.timeline import NETWORK_RATE
+from keysync.track import FaceTrack, from_landmarks
+
+from ..preparation.encode import write_sound
+from .film import Film
+from .held import HeldKeyframes
+from .shot import Pictures
+
+TICK = Fraction(1, NETWORK_RATE)
+
+
+class Unwatched:
+    """Progress that nobody is told of."""
+
+    def begin(self, what: str, total: int | None) -> None: ...
+
+    def step(self, count: int = 1) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class Studio:
+    """A film as files without loss, dubbed in one way after another; made by `studio`."""
+
+    def __init__(self, film: Film, folder: Path) -> None:
+        self.film, self.folder = film, folder
+        self.track = track_of(film.source)
+        self.video = _write(folder / "source.mkv", film.source.frames)
+        write_sound(torch.from_numpy(film.said.waveform), 0, film.shot.frames, folder, "speech")
+        self.speech = folder / "speech.flac"
+
+    def dub(
+        self,
+        models: Models,
+        *,
+        mask: str | None = None,
+        audio_guidance: float = Sampling.audio_guidance,
+        interpolated: bool = True,
+        subtracted: bool = False,
+    ) -> NDArray[np.uint8]:
+        """The frames (n, h, w, 3) of the result.
+
+        Not `interpolated`: keyframes are held until the middle between them. `subtracted`: what hides the person is
+        known and kept.
+        """
+        if not interpolated:
+            stages = models.keyframe, HeldKeyframes(models.interpolation.spec)
+            models = Models(*stages, models.vae, models.encoders, models.origins)
+        settings = Settings(mask=mask, sampling=Sampling(audio_guidance=audio_guidance))
+        occluder = None
+        if subtracted:
+            white = np.uint8(255) * self.film.source.occluder[..., None].repeat(3, -1)
+            occluder = _write(self.folder / "occluder.mkv", white)
+        output = self.folder / "output.mkv"
+        face = FaceSource(track=self.track)
+        dub_file(self.video, self.speech, output, models, settings, face, Unwatched(), occluder=occluder, lossless=True)
+        return np.stack([frame for _, frame in VideoReader(output).frames()])
+
+
+@contextmanager
+def studio(film: Film) -> Iterator[Studio]:
+    """A studio in a folder that goes when it is left."""
+    with tempfile.TemporaryDirectory(prefix="keysync-evaluate-") as folder:
+        yield Studio(film, Path(folder))
+
+
+def track_of(pictures: Pictures) -> FaceTrack:
+    """The face where it was drawn."""
+    h, w = pictures.frames.shape[1:3]
+    return from_landmarks(list(pictures.landmarks), (h, w))
+
+
+def changeable(pictures: Pictures, models: Models, mask: str | None = None) -> NDArray[np.bool_]:
+    """(n, h, w): the pixels of a film that a dub may change, those inside the mask."""
+    track, size = track_of(pictures), models.keyframe.spec.image_size
+    inside = np.zeros(pictures.frames.shape[:3], dtype=np.bool_)
+    for number, box in enumerate(crop_boxes(track, 0, len(inside))):
+        x, y, side = box.tolist()
+        drawn = MASKS[mask or models.keyframe.spec.mask](to_crop(track.landmarks[number], box, size), size)
+        inside[number, y : y + side, x : x + side] = F.interpolate(drawn[None, None], (side, side))[0, 0].numpy() > 0.5
+    return inside
+
+
+def _write(path: Path, frames: NDArray[np.uint8]) -> Path:
+    _, h, w, _ = frames.shape
+    like = PictureFormat(w, h, time_base=TICK, rate=Fraction(NETWORK_RATE))
+    with VideoWriter(path, like, lossless=True) as writer:
+        for pts, frame in enumerate(frames):
+            writer.write(frame, pts)
+    return path

@@ -1,0 +1,138 @@
+"""A talking person and what is to be dubbed over them: sentences, a person and a voice that no training has seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keysync.audio import SPEECH_RATE
+from keysync.face import Points
+from keysync.timeline import NETWORK_RATE
+
+from ..synthetic.corpus import speaker
+from ..synthetic.mouth import MouthShape
+from ..synthetic.sentences import TEST, sentences
+from ..synthetic.speech import Utterance, joined, say, silence
+from ..synthetic.visemes import PAUSE
+from .shot import Pictures, Shot
+
+SILENT = 0.4  # the share of a clip in which the new speech is silent
+SETTLED = 0.16  # seconds of a silence in which a mouth is still closing, and opens again
+GAP = 0.12  # seconds between sentences
+LONGER = 5  # times as long as a clip is the speech that a talking source is cut from
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    """A clip: `shot`, whose person says `spoken`, is dubbed with `said`. `quiet` (start, stop): the silence in `said`.
+
+    Both speeches are as long as the shot.
+    """
+
+    shot: Shot
+    spoken: Utterance
+    said: Utterance
+    quiet: tuple[float, float] | None = None
+
+    @cached_property
+    def times(self) -> NDArray[np.float64]:
+        """The middle of each frame, in seconds."""
+        middles: NDArray[np.float64] = (np.arange(self.shot.frames) + 0.5) / NETWORK_RATE
+        return middles
+
+    @cached_property
+    def source(self) -> Pictures:
+        """What is dubbed."""
+        return self.shot.draw(self._mouths(self.spoken))
+
+    @cached_property
+    def real(self) -> Pictures:
+        """What the person would look like who says the new speech, nothing before the mouth."""
+        return self.shot.bare().draw(self._mouths(self.said))
+
+    @cached_property
+    def real_landmarks(self) -> Points:
+        """The points (n, 68, 2) of `real`, without drawing it."""
+        return self.shot.landmarks(self._mouths(self.said))
+
+    def stranger(self, frames: list[int]) -> Pictures:
+        """Some frames of another person who says the new speech in the same place."""
+        return self.shot.bare().of_stranger().draw(self._mouths(self.said), frames)
+
+    @property
+    def silent(self) -> NDArray[np.bool_]:
+        """(n,) whether the new speech is silent and the mouth has come to rest."""
+        start, stop = self.quiet or (0.0, 0.0)
+        return np.asarray((self.times > start + SETTLED) & (self.times < stop - SETTLED))
+
+    @property
+    def talking(self) -> NDArray[np.bool_]:
+        """(n,) whether the frame lies outside the silence."""
+        start, stop = self.quiet or (0.0, 0.0)
+        return np.asarray((self.times < start) | (self.times >= stop))
+
+    def _mouths(self, utterance: Utterance) -> list[MouthShape]:
+        motion = utterance.mouth(self.times)
+        return [motion[number] for number in range(len(motion))]
+
+
+def talk_film(seed: int, number: int, frames: int, side: int, occluder: str = "none") -> Film:
+    """A person who says one thing and is to say another."""
+    seconds = frames / NETWORK_RATE
+    shot = Shot(_seeds(seed, number, occluder), frames, side, occluder)
+    return Film(shot, _chatter(seed, number, "source", seconds), _chatter(seed, number, "talk", seconds))
+
+
+def quiet_film(seed: int, number: int, frames: int, side: int) -> Film:
+    """A person who talks all the time and is to speak, be silent and speak again."""
+    seconds = frames / NETWORK_RATE
+    silent = SILENT * seconds
+    before = (seconds - silent) / 2
+    said = _chatter(seed, number, "before and after", seconds - silent)
+    parts = [said.cut(0, before), silence(silent), said.cut(before, said.seconds)]
+    shot = Shot(_seeds(seed, number, "quiet"), frames, side)
+    spoken = _most_open(_chatter(seed, number, "throughout", LONGER * seconds), seconds, before, before + silent)
+    return Film(shot, spoken, _fitted(joined(parts), seconds), (before, before + silent))
+
+
+def _most_open(said: Utterance, seconds: float, start: float, stop: float) -> Utterance:
+    """The part of a speech, so long, whose mouth is the furthest open from `start` to `stop`: much for a dub to hide."""
+    opening = said.mouth((np.arange(round(said.seconds * NETWORK_RATE)) + 0.5) / NETWORK_RATE).open
+    first, last = round(start * NETWORK_RATE), round(stop * NETWORK_RATE)
+    shifts = range(len(opening) - round(seconds * NETWORK_RATE) + 1)
+    best = max(shifts, key=lambda shift: float(opening[shift + first : shift + last].mean()))
+    return _fitted(said.cut(best / NETWORK_RATE, best / NETWORK_RATE + seconds), seconds)
+
+
+def _chatter(seed: int, number: int, purpose: str, seconds: float) -> Utterance:
+    """Sentences of the split of tests, in a voice that is kept for tests, with hardly a pause between them."""
+    draw = _seeds(seed, number, purpose)[1]
+    voice = speaker(TEST, draw, 0)
+    told = sentences(draw, TEST)
+    parts = [silence(GAP)]
+    while sum(part.seconds for part in parts) < seconds:
+        parts += [_trimmed(say(next(told), voice)), silence(GAP)]
+    return _fitted(joined(parts), seconds)
+
+
+def _trimmed(said: Utterance) -> Utterance:
+    """Without the silence at both ends."""
+    heard = [phoneme for phoneme in said.phonemes if phoneme.name != PAUSE]
+    return said.cut(heard[0].start, heard[-1].stop) if heard else said
+
+
+def _fitted(said: Utterance, seconds: float) -> Utterance:
+    """Exactly so long."""
+    samples = round(seconds * SPEECH_RATE)
+    short = samples - len(said.waveform)
+    return said.cut(0, seconds) if short <= 0 else joined([said, silence(short / SPEECH_RATE)])
+
+
+def _seeds(seed: int, number: int, purpose: str) -> tuple[int, int]:
+    """Numbers that no training draws from."""
+    digest = sha256(f"evaluate {purpose} {seed} {number}".encode()).digest()
+    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:12], "little")

@@ -1,0 +1,77 @@
+"""Whose mouth it is: how far a generated mouth is from that of the same person, and from another's who says the same.
+
+The pictures compared show one place, light and moment; what differs is the person alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..synthetic.meter import patches
+from ..synthetic.metrics import OPEN, Estimate, bootstrap, mouth_aspect_ratio
+from .film import Film
+
+CELLS = (3, 4)  # of a patch, in each of which a colour is one
+MOST = 6  # frames of a film
+
+
+@dataclass(frozen=True)
+class Distance:
+    """From the same person's mouth and from another's."""
+
+    own: float
+    others: float
+
+
+def open_frames(landmarks: NDArray[np.floating[Any]]) -> list[int]:
+    """Frames of points (n, 68, 2) whose mouth is open, a few that lie evenly; the one most open where none is."""
+    ratios = mouth_aspect_ratio(landmarks)
+    found = np.flatnonzero(ratios > OPEN)
+    if not len(found):
+        return [int(ratios.argmax())]
+    return sorted(set(found[np.linspace(0, len(found) - 1, MOST).round().astype(int)].tolist()))
+
+
+def likeness(generated: NDArray[np.uint8], film: Film) -> tuple[Distance, Distance]:
+    """Distances in colour (0..255) and in the lips' shape (of pictures of contrast 1) of a film's open mouths."""
+    frames = open_frames(film.real_landmarks)
+    stranger = film.stranger(frames)
+    own_points = torch.from_numpy(film.real.landmarks[frames]).double()
+    here = patches(torch.from_numpy(generated[frames]), torch.from_numpy(film.source.landmarks[frames]).double())
+    own = patches(torch.from_numpy(film.real.frames[frames]), own_points)
+    others = patches(torch.from_numpy(stranger.frames), torch.from_numpy(stranger.landmarks).double())
+    return (
+        Distance(_apart(_colours(here), _colours(own)), _apart(_colours(here), _colours(others))),
+        Distance(_apart(_shapes(here), _shapes(own)), _apart(_shapes(here), _shapes(others))),
+    )
+
+
+def ratio(distances: Sequence[Distance]) -> Estimate:
+    """How far the same person is, over how far another is; of clips."""
+    own = np.array([distance.own for distance in distances])
+    others = np.array([distance.others for distance in distances])
+    return bootstrap(lambda drawn: float(own[drawn].sum() / max(others[drawn].sum(), 1e-9)), len(own))
+
+
+def _colours(parts: Tensor) -> Tensor:
+    return 255 * F.adaptive_avg_pool2d(parts, CELLS)
+
+
+def _shapes(parts: Tensor) -> Tensor:
+    """Light and dark of patches (n, 3, h, w), of mean 0 and contrast 1."""
+    grey = parts.mean(1)
+    centred = grey - grey.mean((1, 2), keepdim=True)
+    return centred / (centred.std((1, 2), keepdim=True) + 0.02)
+
+
+def _apart(one: Tensor, other: Tensor) -> float:
+    """The root of the mean squared difference."""
+    return float((one - other).square().mean().sqrt())

@@ -1,0 +1,44 @@
+"""A line of the table: a figure, its interval, and the bound that the whole interval has to keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..synthetic.metrics import Estimate
+
+ABOVE_ZERO = 1e-6  # the least that is more than nothing
+
+
+@dataclass(frozen=True)
+class Row:
+    """`key` names it in JSON. A row without bounds is told for comparison and always holds."""
+
+    key: str
+    title: str
+    estimate: Estimate
+    low: float = -np.inf
+    high: float = np.inf
+
+    @property
+    def bounded(self) -> bool:
+        return bool(np.isfinite(self.low) or np.isfinite(self.high))
+
+    @property
+    def holds(self) -> bool:
+        """Whether the interval's near end keeps the bound."""
+        return self.estimate.within(self.low, self.high)
+
+    @property
+    def bound(self) -> str:
+        """The bound in words; empty where there is none."""
+        if not self.bounded:
+            return ""
+        if self.low == self.high:
+            return f"= {self.low:g}"
+        if not np.isfinite(self.low):
+            return f"<= {self.high:g}"
+        if not np.isfinite(self.high):
+            return "> 0" if self.low == ABOVE_ZERO else f">= {self.low:g}"
+        return f"{self.low:g} .. {self.high:g}"

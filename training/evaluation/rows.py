@@ -1,0 +1,75 @@
+"""The rows of the table: what readings of many films say together, and the bounds of each figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..synthetic.metrics import Estimate, jitter, lip_leak, mean_of, pixel_jitter, sync
+from .likeness import ratio
+from .reading import Covered, Quiet, Talk
+from .row import ABOVE_ZERO, Row
+
+
+def talk_rows(talks: Sequence[Talk]) -> list[Row]:
+    """Lip sync on another's speech, whose mouth it is, and how it trembles."""
+    read, truth = [talk.read for talk in talks], [talk.truth for talk in talks]
+    found = sync(read, truth)
+    loud = sync([talk.loud for talk in talks], truth)
+    real = [talk.real for talk in talks]
+    textures, real_textures = [talk.texture for talk in talks], [talk.real_texture for talk in talks]
+    everywhere = [np.ones(texture.shape[:3]) for texture in textures]
+    over_loudness = mean_of([talk.gain_over(talk.loud) for talk in talks])
+    return [
+        Row("cross_sync_correlation", "cross-sync: correlation with the true opening", found.correlation, 0.8),
+        Row("cross_sync_slope", "cross-sync: slope", found.slope, 0.7, 1.3),
+        Row("cross_sync_lag", "cross-sync: best lag, frames", found.lag, -1, 1),
+        Row("loudness_correlation", "loudness alone: correlation", loud.correlation),
+        Row("correlation_over_loudness", "cross-sync: correlation above loudness alone", over_loudness, ABOVE_ZERO),
+        Row(
+            "identity_colour", "identity: colour, own over another's", ratio([talk.colour for talk in talks]), high=0.5
+        ),
+        Row("identity_shape", "identity: lip shape, own over another's", ratio([t.shape for t in talks]), high=0.5),
+        Row("jitter", "jitter of the opening over real", jitter(read, real), 0.6, 1.5),
+        Row(
+            "pixel_jitter", "jitter of the mouth's pixels over real", pixel_jitter(textures, real_textures, everywhere)
+        ),
+    ]
+
+
+def quiet_rows(quiets: Sequence[Quiet]) -> list[Row]:
+    """Speech, silence, speech, over somebody who talks throughout."""
+    talking = sync([quiet.read for quiet in quiets], [quiet.truth for quiet in quiets]).correlation
+    return [
+        Row("silent_lipleak", "LipLeak in silence", lip_leak([quiet.silent for quiet in quiets]), high=0.05),
+        Row("source_lipleak", "LipLeak of the source there", lip_leak([quiet.source for quiet in quiets]), 0.4),
+        Row("talking_correlation", "correlation before and after the silence", talking, 0.8),
+    ]
+
+
+def ablation_rows(talks: Sequence[Talk], quiets: Sequence[Quiet]) -> list[Row]:
+    """What the parts of the method are worth; of the films that were dubbed without them."""
+    guided = mean_of([talk.gain_over(talk.unguided) for talk in talks if talk.unguided is not None])
+    interpolated = mean_of([talk.gain_over(talk.held) for talk in talks if talk.held is not None])
+    leak = mean_of([quiet.leak_of_mouth_mask for quiet in quiets if quiet.mouth_mask is not None])
+    return [
+        Row("guidance_gain", "audio guidance 5 over 1: correlation", guided, ABOVE_ZERO),
+        Row("mouth_mask_leak", "mouth mask over the models' own: LipLeak", leak, ABOVE_ZERO),
+        Row("interpolation_gain", "interpolation over holding keyframes: correlation", interpolated, ABOVE_ZERO),
+    ]
+
+
+def covered_rows(films: Sequence[Covered]) -> list[Row]:
+    """Something before the mouth: its pixels' mean absolute error, of 255."""
+    kept, lost = mean_of([film.subtracted for film in films]), mean_of([film.whole for film in films])
+    return [
+        Row("occluder_error", "occluder subtracted: error of its pixels, of 255", kept, high=2.0),
+        Row("occluder_error_unsubtracted", "not subtracted: error of its pixels", lost, 2.0 + ABOVE_ZERO),
+    ]
+
+
+def outside_row(differences: Sequence[int]) -> Row:
+    """The largest change outside the mask, of 255."""
+    worst = float(max(differences))
+    return Row("outside_mask_max_difference", "largest change outside the mask", Estimate(worst, worst, worst), 0, 0)

@@ -1,0 +1,87 @@
+"""One person before one camera, moving in one way: the same shot again with another mouth, or with another person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keysync.face import Points
+
+from ..synthetic import eyes
+from ..synthetic.camera import Camera
+from ..synthetic.identity import Identity
+from ..synthetic.motion import Take
+from ..synthetic.mouth import MouthShape
+from ..synthetic.portrait import Portrait
+from ..synthetic.scene import Actor, Scene, Truth, framed
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """What was drawn: frames (n, h, w, 3) uint8, their points (n, 68, 2), and where something hides the person."""
+
+    frames: NDArray[np.uint8]
+    landmarks: Points
+    occluder: NDArray[np.bool_]  # (n, h, w)
+
+    @classmethod
+    def of(cls, truths: Sequence[Truth]) -> Pictures:
+        return cls(
+            np.stack([truth.picture for truth in truths]),
+            np.stack([truth.landmarks for truth in truths]),
+            np.stack([truth.occluder for truth in truths]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """A shot of `frames` frames, `side` pixels wide and high; `seeds` choose all of it but what the mouth says.
+
+    `stranger`: another person in the same place, in the same light and with the same motion. `occluder` is a key of
+    `OCCLUDERS` or "none", and crosses the mouth all the time.
+    """
+
+    seeds: tuple[int, ...]
+    frames: int
+    side: int
+    occluder: str = "none"
+    stranger: bool = False
+
+    def draw(self, mouths: Sequence[MouthShape], frames: Iterable[int] | None = None) -> Pictures:
+        """All frames, or those with the given numbers, each with its mouth."""
+        numbers = range(self.frames) if frames is None else frames
+        return Pictures.of([self._scene.render(number, (mouths[number],)) for number in numbers])
+
+    def landmarks(self, mouths: Sequence[MouthShape]) -> Points:
+        """The points (n, 68, 2) of all frames, which need no drawing."""
+        return np.stack([self._landmarks(number, mouths[number]) for number in range(self.frames)])
+
+    def bare(self) -> Shot:
+        """The same without anything before the mouth."""
+        return self if self.occluder == "none" else replace(self, occluder="none")
+
+    def of_stranger(self) -> Shot:
+        """The same with another person."""
+        return replace(self, stranger=True)
+
+    def _landmarks(self, number: int, mouth: MouthShape) -> Points:
+        actor = self._scene.actors[0]
+        portrait, pose = actor.portrait, actor.take.poses[number]
+        camera = Camera(actor.camera.centre, actor.camera.scale * pose.scale)
+        lids = eyes.lids(portrait.person, portrait.shape, pose)
+        return portrait.landmarks(pose, mouth, portrait.lips(mouth), lids, camera)
+
+    @cached_property
+    def _scene(self) -> Scene:
+        rng = np.random.default_rng((*self.seeds, int(self.stranger)))
+        person = Identity.sample(rng)
+        rng = np.random.default_rng(self.seeds)
+        take = Take.sample(rng, self.frames)
+        size = self.side, self.side
+        camera = framed(size, rng.uniform(0.46, 0.54), rng.uniform(0.43, 0.48), rng.uniform(0.93, 1.08))
+        actor = Actor(Portrait(person), camera, take)
+        return Scene(rng, size, (actor,), self.occluder, occluded=1.0)
