@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from keysync.errors import KeySyncError
 
+from .preparation.whole_file import disk
 from .run import Run, written
 
 if TYPE_CHECKING:
@@ -40,13 +41,15 @@ class Board:
         self._bar.set_postfix(loss=f"{figures['loss']:.4g}", refresh=False)
         self._bar.update()
         if done % self.config.log_every == 0 or done == self.config.steps:
-            for name, value in figures.items():
-                self._writer.add_scalar(f"train/{name}", value, done)
+            with disk(self.run.folder / "tensorboard"):
+                for name, value in figures.items():
+                    self._writer.add_scalar(f"train/{name}", value, done)
 
     def validation(self, done: int, loss: float, picture: NDArray[np.uint8]) -> None:
         """Tells the loss on the validation clips and keeps the picture (H, W, 3)."""
-        self._writer.add_scalar("validation/loss", loss, done)
-        self._writer.add_image("validation/clips", picture, done, dataformats="HWC")
+        with disk(self.run.folder / "tensorboard"):
+            self._writer.add_scalar("validation/loss", loss, done)
+            self._writer.add_image("validation/clips", picture, done, dataformats="HWC")
         with written(self.run.folder / "samples" / f"step-{done:06d}.png") as part:
             Image.fromarray(picture).save(part, format="png")
 

@@ -5,6 +5,7 @@ run may go on in another number of processes.
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from keysync.layout import on_meta
 
 from .lora import load_lora, write_lora
 from .metadata import metadata_of
+from .run import save_pickle
 from .sharding import gather, load_optimizer_state, optimizer_state
 from .start import starting_stage
 
@@ -56,6 +58,7 @@ def save(
     averages = gather(ema.averages, keep=main) if ema is not None else {}
     state = optimizer_state(module, optimizer, keep=main)
     if main:
+        _check_finite(weights | averages, step)
         metadata = metadata_of(config, step, data)
         scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
         with run.new_checkpoint(step, config.keep_checkpoints) as folder:
@@ -65,7 +68,7 @@ def save(
                 _save_stage(folder / STAGE, stage, weights, metadata)
             if averages:
                 _save_stage(folder / AVERAGED, stage, weights | averages, metadata)
-            torch.save(state, folder / OPTIMIZER)
+            save_pickle(state, folder / OPTIMIZER, run.checkpoint(step) / OPTIMIZER)
             (folder / STATE).write_text(json.dumps({"step": step, "scaler": scaler}), encoding="utf-8")
     accelerator.wait_for_everyone()
 
@@ -73,7 +76,10 @@ def save(
 def load_weights(folder: Path | None, config: TrainConfig, shards: Shards) -> Stage:
     """The stage to train: a checkpoint's, or for None the one that the settings start from."""
     if folder is not None and config.trainable != "lora":
-        return load_stage(folder / STAGE, expect=config.stage, dtype=torch.float32)
+        try:
+            return load_stage(folder / STAGE, expect=config.stage, dtype=torch.float32)
+        except KeySyncError as error:
+            raise KeySyncError(f"{folder} is damaged ({error}): delete it, and the run goes on before it") from error
     stage = starting_stage(config, shards.latent_size, shards.channels(config.speech_encoder))
     if folder is not None:
         load_lora(stage, folder / ADAPTERS)
@@ -89,7 +95,7 @@ def load_state(
             module, optimizer, torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True, mmap=True)
         )
         scaler = json.loads((folder / STATE).read_text(encoding="utf-8"))["scaler"]
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, LookupError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise KeySyncError(
             f"{folder} is damaged ({error}): delete it, and the run goes on from the checkpoint before it"
         ) from error
@@ -97,6 +103,15 @@ def load_state(
         accelerator.scaler.load_state_dict(scaler)
     if ema is not None:
         ema.load(load_stage(folder / AVERAGED, dtype=torch.float32).state_dict())
+
+
+def _check_finite(weights: Mapping[str, Tensor], step: int) -> None:
+    broken = next((name for name, tensor in weights.items() if not tensor.isfinite().all()), None)
+    if broken:
+        raise KeySyncError(
+            f"{broken} holds numbers that are not finite after step {step}, so nothing was saved: lower learning_rate, "
+            "set max_grad_norm, or choose precision fp32"
+        )
 
 
 def _save_stage(path: Path, like: Stage, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

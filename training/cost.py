@@ -31,8 +31,10 @@ from .start import new_spec
 from .trainable import freeze
 
 GIB = 2**30
-# Dense bf16 operations a second of an NVIDIA A100, which the paper used, and the share that training usually reaches.
-GPU, PEAK, SHARE = "A100", 312e12, 0.4
+# Dense operations a second of an NVIDIA A100, which the paper used (fp32 as TF32), and the share that training usually
+# reaches.
+GPU, SHARE = "A100", 0.4
+PEAKS = {"fp32": 156e12, "bf16": 312e12, "fp16": 312e12}
 # The paper's (table 7), in clips.
 BATCH = 32
 GPUS = (1, 8)
@@ -40,10 +42,11 @@ GPUS = (1, 8)
 
 @dataclass(frozen=True)
 class Cost:
-    """One step of one process: floating-point operations for a clip, peak memory in bytes of its parts by name
-    (weights, gradients, optimiser, activations ...), and how many numbers are trained."""
+    """One step of one process: floating-point operations for a clip and in what precision, peak memory in bytes of its
+    parts by name (weights, gradients, AdamW, activations), and how many numbers there are and are trained."""
 
     flops: float
+    precision: str
     memory: dict[str, int]
     parameters: int
     trained: int
@@ -55,7 +58,7 @@ class Cost:
 
     def hours(self, steps: int, gpus: int) -> float:
         """Hours for so many steps of `BATCH` clips on so many of `GPU`."""
-        return self.flops * BATCH * steps / (PEAK * SHARE * gpus) / 3600
+        return self.flops * BATCH * steps / (PEAKS[self.precision] * SHARE * gpus) / 3600
 
 
 def measure(config: TrainConfig, audio_channels: int = 768) -> Cost:
@@ -85,6 +88,7 @@ def measure(config: TrainConfig, audio_channels: int = 768) -> Cost:
     lasting = {"weights": sum(parameter.nbytes for parameter in held), "gradients": 4 * numbers, "AdamW": 8 * numbers}
     return Cost(
         flops=counter.get_total_flops() / config.batch_size,
+        precision=config.precision,
         memory={**lasting, "activations": memory.peak - lasting["weights"] - lasting["gradients"]},
         parameters=sum(parameter.numel() for parameter in stage.parameters()),
         trained=numbers,
@@ -199,7 +203,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, (_, cost) in costs.items():
         parts = ", ".join(f"{part} {size / GIB:.1f}" for part, size in cost.memory.items())
         print(f"{name}: {parts} GiB")
-    print(f"hours: batches of {BATCH} clips, {SHARE:.0%} of {PEAK / 1e12:.0f} TFLOP/s assumed, not measured")
+    peaks = ", ".join(f"{peak / 1e12:.0f} TFLOP/s in {precision}" for precision, peak in PEAKS.items())
+    print(f"hours: batches of {BATCH} clips, {SHARE:.0%} of the {GPU}'s {peaks} assumed, not measured")
     return 0
 
 

@@ -34,16 +34,17 @@ SIDES = (128, 512)  # the least and most that a picture is wide; in between twic
 
 @dataclass(frozen=True)
 class Scope:
-    """How much is rendered and dubbed: `clips` with another speech and as many with a silence, half of them once more
-    for each ablation, a quarter of them with something before the mouth.
+    """How much is rendered and dubbed: `clips` with another speech and as many with a silence, a third of them once
+    more for each ablation, and a sixth with something before the mouth, at least two.
 
-    Frames are one more than a whole number of windows of 13.
+    A clip of 53 frames takes four windows and a batch of keyframes. As it stands that makes 176 samplings of a window.
     """
 
     seed: int = 0
     clips: int = 12
-    talk_frames: int = 66
-    quiet_frames: int = 79
+    talk_frames: int = 53
+    quiet_frames: int = 53
+    covered_frames: int = 27
 
     def __post_init__(self) -> None:
         if self.clips < 2:
@@ -51,11 +52,11 @@ class Scope:
 
     @property
     def ablations(self) -> int:
-        return max(2, self.clips // 2)
+        return max(2, self.clips // 3)
 
     @property
     def covered(self) -> int:
-        return max(2, self.clips // 4)
+        return max(2, self.clips // 6)
 
 
 def evaluate(models_of: ModelsOf, side: int, scope: Scope) -> list[Row]:
@@ -70,7 +71,7 @@ def evaluate(models_of: ModelsOf, side: int, scope: Scope) -> list[Row]:
         logger.info("a silence: %d of %d", number + 1, scope.clips)
     for number in range(scope.covered):
         thing = list(OCCLUDERS)[number % len(OCCLUDERS)]
-        covered.append(reader.covered(talk_film(seed, number, scope.talk_frames, side, thing)))
+        covered.append(reader.covered(talk_film(seed, number, scope.covered_frames, side, thing)))
         logger.info("something before the mouth: %d of %d", number + 1, scope.covered)
     outside = [*(t.outside for t in talks), *(q.outside for q in quiets), *(c.outside for c in covered)]
     rows = [*talk_rows(talks), *quiet_rows(quiets), *ablation_rows(talks, quiets), *covered_rows(covered)]

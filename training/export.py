@@ -25,7 +25,7 @@ from .checkpoints import ADAPTERS, AVERAGED, STAGE
 from .config import TrainConfig
 from .embedded_vae import decoder_tensors
 from .lora import adapted, load_lora, merged
-from .run import Run, written
+from .run import Run, save_pickle, written
 
 PICKLE = ".pt"
 TOLD = "keysync.training."
@@ -117,10 +117,7 @@ def _write(tensors: dict[str, Tensor], target: Path, stage: Stage, source: Mappi
     whole = {**tensors, EMBEDDED: embed(stage.spec)}
     content = {CONTAINERS[0]: {WRAPPER + name: tensor.contiguous() for name, tensor in whole.items()}}
     with written(target) as part:
-        try:
-            torch.save(content, part)
-        except RuntimeError as error:  # what torch makes of a full disk
-            raise KeySyncError(f"{target} cannot be written: {str(error).splitlines()[0]}") from error
+        save_pickle(content, part, target)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -53,7 +53,11 @@ def _run(options: argparse.Namespace) -> None:
     if untrained:
         print(f"prepare: {', '.join(untrained)}: stand-ins, {UNTRAINED}; give trained files for a real training")
     report = prepare(
-        options.videos, settings, engine=options.engine, workers=options.workers, validation=options.validation
+        [path.absolute() for path in options.videos],
+        settings,
+        engine=options.engine,
+        workers=options.workers,
+        validation=options.validation,
     )
     for line in report.lines():
         print(line)
@@ -64,7 +68,10 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    models = {name: ModelFile.of(getattr(options, name)) for name in MODELS}
+    # Workers on other machines, and the training, find all files from any folder.
+    given = {name: getattr(options, name) for name in (*MODELS, "detector_weights")}
+    placed = {name: path.absolute() if path else None for name, path in given.items()}
+    models = {name: ModelFile.of(placed[name]) for name in MODELS}
     default = STAND_IN_RESOLUTION if options.vae is None else PUBLISHED_RESOLUTION
     least_quality, least_agreement = options.least_quality, options.least_agreement
     if least_quality is None:
@@ -72,11 +79,11 @@ def _settings(options: argparse.Namespace) -> Settings:
     if least_agreement is None:
         least_agreement = speaker.LEAST.get(options.speaker, 0.0)
     return Settings(
-        data=options.output,
+        data=options.output.absolute(),
         resolution=options.resolution or default,
         **models,
         detector=options.detector,
-        detector_weights=options.detector_weights,
+        detector_weights=placed["detector_weights"],
         quality=options.quality,
         least_quality=least_quality,
         speaker=options.speaker,

@@ -16,6 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from keysync.errors import KeySyncError
 
 from .config import TrainConfig, from_toml, to_toml
@@ -126,3 +128,11 @@ def written(path: Path) -> Iterator[Path]:
             shutil.rmtree(part, ignore_errors=True)
         else:
             part.unlink(missing_ok=True)
+
+
+def save_pickle(content: Any, part: Path, path: Path) -> None:
+    """`torch.save` to `part`, which will be `path`. Raises `KeySyncError` where torch fails, as on a full disk."""
+    try:
+        torch.save(content, part)
+    except RuntimeError as error:
+        raise KeySyncError(f"{path} cannot be written ({str(error).splitlines()[0]}): free some space") from error

@@ -107,6 +107,10 @@ def _continued(path: Path, config: TrainConfig, latent_size: tuple[int, int], au
     ):
         if theirs != ours:
             raise KeySyncError(f"{path} has {what} {_words(theirs)} but this run has {_words(ours)}: {remedy}")
+    if spec.mask != config.mask and config.trainable == "lora":
+        raise KeySyncError(
+            f"{path} was trained with mask {spec.mask}, and a LoRA works with its base's: set mask to {spec.mask}"
+        )
     if spec.mask != config.mask:
         logger.warning("%s was trained with mask %s, and goes on with %s", path, spec.mask, config.mask)
         stage.spec = replace(spec, mask=config.mask)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -65,7 +66,8 @@ def train(config: TrainConfig, data: Path, out: Path, device: str = "") -> int:
     ema = EMA(stage, config.ema_decay) if config.ema_decay else None
     if checkpoint is not None:
         load_state(checkpoint, accelerator, module, optimizer, ema)
-    stepper = accelerator.prepare(optimizer)
+    # Left where it is: on a GPU the counts of AdamW would otherwise cost a wait each.
+    stepper = accelerator.prepare_optimizer(optimizer, device_placement=False)
     validation = Validation(shards, config, vae) if config.sample_every else None
 
     batches = read_batches(windows, config, accelerator, done)
@@ -99,7 +101,7 @@ def train(config: TrainConfig, data: Path, out: Path, device: str = "") -> int:
             if last or done % config.checkpoint_every == 0:
                 save(run, done, config, accelerator, module, optimizer, ema, data)
             if validation and (done % config.sample_every == 0 or done == config.steps):
-                with ema.applied() if ema is not None else nullcontext():
+                with ema.applied() if ema is not None else nullcontext(), accelerator.autocast():
                     outcome = validation.run(loss_module)
                 if board:
                     board.validation(done, *outcome)
@@ -118,10 +120,17 @@ def start_processes(config: TrainConfig, device: str) -> Accelerator:
     if config.precision == "fp16" and config.distributed == "fsdp":
         raise KeySyncError("precision fp16 is not for distributed fsdp, whose pieces cannot be scaled: choose bf16")
     on_cpu = device == "cpu" or not torch.cuda.is_available()
-    if device and device != "cpu" and on_cpu:
+    if device not in ("", "cpu", "cuda") or (device == "cuda" and on_cpu):
         raise KeySyncError(f"the device {device!r} cannot be used here: give --device cpu, or none")
+    if config.precision == "fp16" and on_cpu:
+        raise KeySyncError("precision fp16 needs a GPU: choose bf16 or fp32")
+    if not on_cpu:
+        torch.set_float32_matmul_precision("medium")  # as the KeySync reference implementation trains
     precision = "no" if config.precision == "fp32" else config.precision
-    return Accelerator(cpu=on_cpu, mixed_precision=precision, gradient_accumulation_steps=config.accumulate)
+    try:
+        return Accelerator(cpu=on_cpu, mixed_precision=precision, gradient_accumulation_steps=config.accumulate)
+    except ValueError as error:
+        raise KeySyncError(f"precision {config.precision} cannot be used here ({error})") from error
 
 
 def read_batches(windows: Windows, config: TrainConfig, accelerator: Accelerator, done: int) -> Iterator[Batch]:
@@ -142,8 +151,18 @@ def read_batches(windows: Windows, config: TrainConfig, accelerator: Accelerator
         collate_fn=collate,
         num_workers=config.workers,
         persistent_workers=config.workers > 0,
+        worker_init_fn=own_group,
     )
-    return iter(loader)
+    try:
+        yield from loader
+    except KeySyncError as error:  # of a worker, with its traceback before it
+        raise KeySyncError(str(error).rpartition("KeySyncError: ")[2].strip()) from error
+
+
+def own_group(worker: int) -> None:
+    """Signals to the group of the run's processes reach no reader of data: the run ends its step with it and saves."""
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
 
 
 def check(loss: float, done: int, run: Run, config: TrainConfig) -> None:

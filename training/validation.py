@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from keysync.errors import KeySyncError
 from keysync.generate import Sampling
@@ -54,8 +54,13 @@ class Validation:
     @torch.no_grad()
     def run(self, module: LossModule) -> Outcome:
         """Measures a module and lets it sample."""
-        losses = [float(module(batch, draw(self.config, batch)).total) for batch in self.batches]
-        shown = self.batches[:SAMPLED]
-        truth = torch.cat([batch.latents for batch in shown])
-        made: Tensor = torch.cat([module.with_stage(sample, batch, self.config.seed, Sampling()) for batch in shown])
+        try:
+            losses = [float(module(batch, draw(self.config, batch)).total) for batch in self.batches]
+            shown = self.batches[:SAMPLED]
+            truth = torch.cat([batch.latents for batch in shown])
+            made = torch.cat([module.with_stage(sample, batch, self.config.seed, Sampling()) for batch in shown])
+        finally:
+            # Without a backward pass the outermost weights stay whole, and what is put into their pieces is not seen.
+            if isinstance(module, FSDPModule):
+                module.reshard()
         return Outcome(sum(losses) / len(losses), grid(self.vae, truth, made))

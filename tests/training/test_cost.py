@@ -45,7 +45,11 @@ def test_a_linear_layer_is_counted_as_by_hand() -> None:
 
 def test_hours_and_table() -> None:
     cost = Cost(
-        flops=312e12 * 0.4, memory={"weights": 2 * GIB, "activations": GIB}, parameters=2 * 10**9, trained=10**9
+        flops=312e12 * 0.4,
+        precision="bf16",
+        memory={"weights": 2 * GIB, "activations": GIB},
+        parameters=2 * 10**9,
+        trained=10**9,
     )
     assert cost.hours(3600, 1) == pytest.approx(32)
     assert cost.hours(3600, 8) == pytest.approx(4)

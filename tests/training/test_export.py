@@ -245,7 +245,7 @@ def test_a_full_disk_leaves_no_half_file(make: Any, tmp_path: Path, monkeypatch:
         raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed\nmore")
 
     monkeypatch.setattr(torch, "save", save)
-    refused(r"out.pt cannot be written: PytorchStreamWriter failed", run.folder, out)
+    refused(r"out.pt cannot be written \(PytorchStreamWriter failed", run.folder, out)
 
 
 def test_the_command(make: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

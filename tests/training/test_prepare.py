@@ -62,7 +62,7 @@ def test_ctrl_c(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
     ("options", "message"),
     [
         (["gone.mp4"], "gone.mp4 does not exist"),
-        ([".", "--vae", "gone"], "cannot open the model gone"),
+        ([".", "--vae", "gone"], "/gone"),
         ([".", "--resolution", "100"], "crops of 100 pixels"),
         ([".", "--validation", "1"], "choose a --validation between 0 and 1"),
     ],

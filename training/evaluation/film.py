@@ -14,15 +14,17 @@ from keysync.face import Points
 from keysync.timeline import NETWORK_RATE
 
 from ..synthetic.corpus import speaker
+from ..synthetic.metrics import OPEN, mouth_aspect_ratio
 from ..synthetic.mouth import MouthShape
 from ..synthetic.sentences import TEST, sentences
 from ..synthetic.speech import Utterance, joined, say, silence
 from ..synthetic.visemes import PAUSE
 from .shot import Pictures, Shot
 
-SILENT = 0.4  # the share of a clip in which the new speech is silent
+SILENT = 0.45  # the share of a clip in which the new speech is silent
 SETTLED = 0.16  # seconds of a silence in which a mouth is still closing, and opens again
 GAP = 0.12  # seconds between sentences
+MOST_OPEN = 6  # frames of a film in which its person and another are compared
 LONGER = 5  # times as long as a clip is the speech that a talking source is cut from
 
 
@@ -59,9 +61,19 @@ class Film:
         """The points (n, 68, 2) of `real`, without drawing it."""
         return self.shot.landmarks(self._mouths(self.said))
 
-    def stranger(self, frames: list[int]) -> Pictures:
-        """Some frames of another person who says the new speech in the same place."""
-        return self.shot.bare().of_stranger().draw(self._mouths(self.said), frames)
+    @cached_property
+    def open_frames(self) -> list[int]:
+        """Frames in which the new speech opens the mouth, a few that lie evenly; the one most open where none does."""
+        ratios = mouth_aspect_ratio(self.real_landmarks)
+        found = np.flatnonzero(ratios > OPEN)
+        if not len(found):
+            return [int(ratios.argmax())]
+        return sorted(set(found[np.linspace(0, len(found) - 1, MOST_OPEN).round().astype(int)].tolist()))
+
+    @cached_property
+    def stranger(self) -> Pictures:
+        """The `open_frames` of another person who says the new speech in the same place."""
+        return self.shot.bare().of_stranger().draw(self._mouths(self.said), self.open_frames)
 
     @property
     def silent(self) -> NDArray[np.bool_]:
@@ -100,7 +112,7 @@ def quiet_film(seed: int, number: int, frames: int, side: int) -> Film:
 
 
 def _most_open(said: Utterance, seconds: float, start: float, stop: float) -> Utterance:
-    """The part of a speech, so long, whose mouth is the furthest open from `start` to `stop`: much for a dub to hide."""
+    """The part of a speech, so long, whose mouth is furthest open from `start` to `stop`: much for a dub to hide."""
     opening = said.mouth((np.arange(round(said.seconds * NETWORK_RATE)) + 0.5) / NETWORK_RATE).open
     first, last = round(start * NETWORK_RATE), round(stop * NETWORK_RATE)
     shifts = range(len(opening) - round(seconds * NETWORK_RATE) + 1)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..synthetic.meter import patches
-from ..synthetic.metrics import OPEN, Estimate, bootstrap, mouth_aspect_ratio
+from ..synthetic.metrics import Estimate, bootstrap
 from .film import Film
 
 CELLS = (3, 4)  # of a patch, in each of which a colour is one
-MOST = 6  # frames of a film
 
 
 @dataclass(frozen=True)
@@ -31,19 +29,9 @@ class Distance:
     others: float
 
 
-def open_frames(landmarks: NDArray[np.floating[Any]]) -> list[int]:
-    """Frames of points (n, 68, 2) whose mouth is open, a few that lie evenly; the one most open where none is."""
-    ratios = mouth_aspect_ratio(landmarks)
-    found = np.flatnonzero(ratios > OPEN)
-    if not len(found):
-        return [int(ratios.argmax())]
-    return sorted(set(found[np.linspace(0, len(found) - 1, MOST).round().astype(int)].tolist()))
-
-
 def likeness(generated: NDArray[np.uint8], film: Film) -> tuple[Distance, Distance]:
     """Distances in colour (0..255) and in the lips' shape (of pictures of contrast 1) of a film's open mouths."""
-    frames = open_frames(film.real_landmarks)
-    stranger = film.stranger(frames)
+    frames, stranger = film.open_frames, film.stranger
     own_points = torch.from_numpy(film.real.landmarks[frames]).double()
     here = patches(torch.from_numpy(generated[frames]), torch.from_numpy(film.source.landmarks[frames]).double())
     own = patches(torch.from_numpy(film.real.frames[frames]), own_points)

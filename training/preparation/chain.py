@@ -139,9 +139,10 @@ class Chain:
     def _finished(self, stage: Stage, video: Video, records: Mapping[str, Record]) -> Record | None:
         try:
             stored = json.loads((self.result(video, stage.name) / DONE).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            record = Record(**stored)
+        except (FileNotFoundError, ValueError, TypeError):  # not made, or damaged by a power cut: made anew
             return None
-        return Record(**stored) if stored["key"] == _key(stage, video, records) else None
+        return record if record.key == _key(stage, video, records) else None
 
     def _make(self, stage: Stage, video: Video, records: Mapping[str, Record]) -> Record:
         target = self.result(video, stage.name)
@@ -162,9 +163,15 @@ class Chain:
                 facts = stage.run(place)
             except Discard as reason:
                 discard = reason.losses
+            except (KeySyncError, OSError):
+                raise
+            except Exception as error:  # of a library or a user's scorer: which video it was must be known
+                raise KeySyncError(
+                    f"{video.name}: the stage {stage.name} failed ({type(error).__name__}: {error})"
+                ) from error
             spent = round(time.perf_counter() - began, 4)
             record = Record(_key(stage, video, records), digest.of_path(folder), facts, discard, spent)
-            (folder / DONE).write_text(json.dumps(asdict(record), ensure_ascii=False), encoding="utf-8")
+            (folder / DONE).write_text(json.dumps(asdict(record)), encoding="utf-8")
             (target / DONE).unlink(missing_ok=True)
             _clear(target)
             os.replace(folder, target)

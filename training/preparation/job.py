@@ -26,6 +26,7 @@ from .settings import Settings
 from .shards import ClipFiles, write_shards
 from .stages import PARTS, UNREADABLE, WORK, clip_files, open_chain
 from .videos import Source, Video, find_videos
+from .whole_file import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,9 @@ def _identify(sources: Sequence[Source], manifest: Manifest, report: Report) -> 
 
 def _work(chain: Chain, engine: str, settings: Settings, videos: Sequence[Video], workers: int) -> set[str]:
     """Makes what is missing; returns the ids of the videos of which something was."""
-    fresh = set()
+    fresh: set[str] = set()
+    if not videos:
+        return fresh
     with tqdm(total=len(videos), desc="videos", unit="", dynamic_ncols=True, file=sys.stderr) as bar:
         chain.watch = lambda video, stage: bar.set_postfix_str(f"{video.name}: {stage}")
         for done in ENGINES[engine](partial(open_chain, settings), videos, workers):
@@ -124,10 +127,14 @@ def _pack(clips: Sequence[ClipFiles], info: DataInfo, data: Path, validation: fl
         logger.info("the shards in %s are up to date", data)
         return
     stamp.unlink(missing_ok=True)
-    (data / FILE).unlink(missing_ok=True)
-    if clips:
-        write_shards(clips, data, info, validation_share=validation)
-        stamp.write_text(made_of, encoding="utf-8")
+    if not clips:
+        (data / FILE).unlink(missing_ok=True)
+        return
+    for left in data.glob(".keysync-*.tar"):  # by a run that was killed
+        left.unlink()
+    write_shards(clips, data, info, validation_share=validation)
+    with whole_file(stamp) as file:
+        file.write(made_of.encode())
 
 
 def _whole(data: Path) -> bool:

@@ -19,6 +19,7 @@ from keysync.vae import VAE, load_vae
 from ..index import DataInfo, EncoderInfo
 from . import quality, speaker
 from .settings import NONE, WINDOW, Settings
+from .shots import load_detector
 
 
 @lru_cache(maxsize=1)
@@ -37,7 +38,7 @@ class Models:
         """Loads everything, so that a wrong file is refused before any work; says what the data will be made with."""
         settings = self.settings
         _check_device(settings.device)
-        _ = self.detector, self.quality, self.speaker
+        _ = self.detector, self.quality, self.speaker, load_detector()
         height, width = settings.size
         downscale = self.vae.downscale
         if self.vae.encoder is None or downscale != PIXELS_PER_LATENT:

@@ -73,7 +73,7 @@ class Report:
         """Writes report.json, whole or not at all. Raises `KeySyncError` where the disk cannot hold it."""
         content = {**asdict(self), "speed": self.speed}
         with whole_file(folder / NAME) as file:
-            file.write((json.dumps(_rounded(content), indent=1, ensure_ascii=False) + "\n").encode())
+            file.write((json.dumps(_rounded(content), indent=1) + "\n").encode())
 
     def lines(self) -> Iterator[str]:
         """The table."""

@@ -27,7 +27,7 @@ def find_shots(path: Path) -> list[tuple[float, float]]:
     The last one stops where the last frame's time is over. Raises `KeySyncError` for what is no video, or a damaged
     one, and where PySceneDetect is not installed.
     """
-    detector, timecode = _detector()
+    detector, timecode = load_detector()
     reader = VideoReader(path)
     stamps: list[int] = []
     cuts: set[int] = set()
@@ -39,8 +39,11 @@ def find_shots(path: Path) -> list[tuple[float, float]]:
     return list(pairwise(float(edge * info.time_base) for edge in edges))
 
 
-def _detector() -> tuple[Any, Any]:
-    """A detector that counts frames, and the class of its counts. Shots may be short: clips are chosen later."""
+def load_detector() -> tuple[Any, Any]:
+    """A detector that counts frames, and the class of its counts. Shots may be short: clips are chosen later.
+
+    Raises `KeySyncError` where PySceneDetect is not installed or does not load.
+    """
     try:
         from scenedetect import FrameTimecode
         from scenedetect.detectors import AdaptiveDetector

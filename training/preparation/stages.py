@@ -25,7 +25,7 @@ from .faces import Faces, follow
 from .models import Models, open_models
 from .settings import NONE, Settings
 from .shards import ClipFiles
-from .shots import find_shots
+from .shots import find_shots, load_detector
 from .videos import Video
 
 WORK = "work"
@@ -111,6 +111,7 @@ def sound(place: Place) -> Facts:
 
 def shots(place: Place) -> Facts:
     """shots.json: where the shots begin and end, in seconds."""
+    load_detector()  # what is not installed is the machine's fault, not the video's
     with discards(UNREADABLE, place.facts["probe"]["seconds"]):
         found = find_shots(place.video.path)
     return _write(place.folder / "shots.json", found)
@@ -119,8 +120,9 @@ def shots(place: Place) -> Facts:
 def follow_face(models: Models, place: Place) -> Facts:
     """faces.npz: where the face is in each frame."""
     cuts = _read(place.of("shots", "shots.json"))
+    detector = models.detector
     with discards(UNREADABLE, place.facts["probe"]["seconds"]):
-        faces = follow(VideoReader(place.video.path), cuts, models.detector)
+        faces = follow(VideoReader(place.video.path), cuts, detector)
     if not faces.track.found.any():
         frames = len(faces.source)
         raise Discard({NO_FACE: (frames / NETWORK_RATE, f"{frames} of {frames} frames")})
@@ -258,5 +260,5 @@ def _read(path: Path) -> Any:
 
 
 def _write(path: Path, value: Any) -> Facts:
-    path.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(value) + "\n", encoding="utf-8")
     return {}

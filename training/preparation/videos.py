@@ -84,10 +84,15 @@ def find_videos(given: Sequence[Path], leave_out: Path | None = None) -> Found:
 
 
 def _by_name(sources: list[Source]) -> list[Source]:
-    """In order of name; where two have one name, each is called by its whole path."""
-    times = Counter(source.name for source in sources)
-    named = [Source(str(s.path), s.path) if times[s.name] > 1 else s for s in sources]
-    return sorted(named, key=lambda source: source.name)
+    """In order of name; where two have one name, each is called by as much of its path as tells it from the others."""
+    depth = 1
+    while len({source.name for source in sources}) < len(sources):
+        depth += 1
+        times = Counter(source.name for source in sources)
+        sources = [
+            Source("/".join(s.path.absolute().parts[-depth:]), s.path) if times[s.name] > 1 else s for s in sources
+        ]
+    return sorted(sources, key=lambda source: source.name)
 
 
 def _files(folder: Path, leave_out: Path | None) -> Iterator[Path]:
@@ -107,4 +112,4 @@ def _listed(path: Path) -> Iterator[tuple[str, Path]]:
     for line in lines:
         name = line.strip()
         if name and not name.startswith("#"):
-            yield name, path.parent / name
+            yield Path(name).name, path.parent / name

@@ -125,7 +125,8 @@ def _features(encoder: SpeechEncoder, waveform: Sound) -> Array:
 
 
 def _heard(talks: Sequence[Utterance], number: int, microphone: Microphone) -> Sound:
-    others = np.concatenate([said.waveform for place, said in enumerate(talks) if place != number])
+    # One who is alone babbles himself.
+    others = np.concatenate([said.waveform for said in (*talks[:number], *talks[number + 1 :])] or [talks[0].waveform])
     start = iter(range(0, 1 << 40, SPEECH_RATE * 7))
 
     def voices(count: int) -> Sound:
@@ -157,7 +158,7 @@ def report(folder: Path, talks: int = 12) -> dict[str, dict[str, dict[str, float
     sets = {
         "the world's voices": [talk(seed, SECONDS, TEST) for seed in range(talks)],
         "voices never heard": [unheard(number) for number in range(talks)],
-        "a minute at once": [talk(seed, 3 * SECONDS, TEST) for seed in range(talks // 3)],
+        "a minute at once": [talk(seed, 3 * SECONDS, TEST) for seed in range(-(-talks // 3))],
     }
     found = {}
     for name, said in sets.items():

@@ -13,13 +13,17 @@ from torch import Tensor, nn
 
 from .crops import PersonCrops
 
-PART = 64  # pixels: a training picture's side
+PART = 48  # pixels: a training picture's side
 PARTS = 4  # in a batch
-WHOLE_EVERY = 8  # batches: one in so many is of whole crops
+WHOLE_EVERY = 4  # batches: one in so many is of whole crops
 MOUTH = slice(48, 68)  # points of the lips
 MOUTH_MARGIN = 0.25  # of the lips' box, around it
 MOUTH_WEIGHT = 6.0  # of a pixel in it, against 1
+# The share of pictures whose hue is turned, and how much more colour they get. Else most of what there is, skin, has
+# one hue, and it takes long until any other is learned.
+DYED, DYE = 0.5, (1.0, 2.5)
 GRADIENT = 0.5  # weight of the edges' error against the colours'
+TINT, COARSE = 2.0, 8  # weight of the hue's error, and the side in pixels of the squares whose mean hue is compared
 KL = 1e-4  # weight of the divergence's mean against the pixels' mean
 
 
@@ -51,17 +55,29 @@ def draw_batch(people: Sequence[PersonCrops], seed: int, step: int) -> Batch:
         frame = int(rng.integers(len(person.pictures)))
         picture, weight = person.pictures[frame], mouth_weights(person.landmarks[frame], side)
         if not whole:
-            centre = person.landmarks[frame, MOUTH].mean(0) + rng.uniform(-10, 10, 2)
+            centre = person.landmarks[frame, MOUTH].mean(0) + rng.uniform(-8, 8, 2)
             corner = centre - PART / 2 if number % 2 else rng.uniform(0, side - PART, 2)
             left, top = np.clip(np.round(corner), 0, side - PART).astype(int).tolist()
             window = slice(top, top + PART), slice(left, left + PART)
             picture, weight = picture[window], weight[window]
         coloured = picture * rng.uniform(0.75, 1.2) * rng.uniform(0.75, 1.25, 3)
+        if rng.random() < DYED:
+            coloured = dyed(coloured, rng.uniform(0, 2 * np.pi), rng.uniform(*DYE))
         flip = 1 if rng.random() < 0.5 else -1
         pictures.append(np.clip(coloured, 0, 255)[:, ::flip].astype(np.float32) / 127.5 - 1)
         weights.append(weight[:, ::flip])
     planes = torch.from_numpy(np.stack(pictures)).movedim(-1, 1).contiguous()  # n h w c -> n c h w
     return Batch(planes, torch.from_numpy(np.stack(weights))[:, None])
+
+
+def dyed(picture: np.ndarray[Any, Any], turn: float, factor: float) -> np.ndarray[Any, Any]:
+    """Colours (h, w, 3) turned about grey by an angle, and so many times as far from it."""
+    grey = picture.mean(-1, keepdims=True)
+    c, s = np.cos(turn), np.sin(turn) / np.sqrt(3)
+    # What is left has no grey in it, where a turn about (1, 1, 1) is this.
+    matrix = np.array([[c, -s, s], [s, c, -s], [-s, s, c]])
+    coloured: np.ndarray[Any, Any] = grey + factor * (picture - grey) @ matrix.T
+    return coloured
 
 
 def mouth_weights(landmarks: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
@@ -94,8 +110,10 @@ def loss_of(vae: Any, batch: Batch, generator: torch.Generator) -> Loss:
         small, weights = F.avg_pool2d(error, scale), F.avg_pool2d(batch.weights, scale)
         edges = edges + _weighted(small.diff(dim=-1).abs(), weights[..., 1:])
         edges = edges + _weighted(small.diff(dim=-2).abs(), weights[..., 1:, :])
+    coarse = F.avg_pool2d(error, COARSE)
+    tint = (coarse - coarse.mean(1, keepdim=True)).abs().mean()
     divergence = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean()
-    return Loss(colour + GRADIENT * edges + KL * divergence, colour.detach())
+    return Loss(colour + GRADIENT * edges + TINT * tint + KL * divergence, colour.detach())
 
 
 class OneFrame(nn.Conv3d):

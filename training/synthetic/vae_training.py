@@ -33,9 +33,11 @@ from .vae_loss import draw_batch, for_one_frame, loss_of
 
 logger = logging.getLogger(__name__)
 
-WIDTHS, BLOCKS = (32, 32, 64, 96), 1
+# Group norm has 32 groups: of 32 channels each would be its own group, and the colour of a whole picture would be lost.
+WIDTHS, BLOCKS = (64, 64, 64, 96), 1
 PEOPLE_AT_FIRST, STEPS_A_PERSON = 24, 5  # who is trained on grows with the steps
 WARM_UP = 50  # steps
+QUIET = -6.0  # logarithm of the first posterior's variance: noise as large as what it hides lets nothing be learned
 AVERAGING = 0.99
 STATE, CURVE, SHEET = "training.pt", "curve.csv", "unseen.png"
 COLUMNS = ("step", "minutes", "loss", "colour", "psnr", "mouth_psnr", "opening", "slope", "best")
@@ -70,9 +72,12 @@ def new_vae(seed: int) -> Any:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return AutoencoderKLTemporalDecoder(
+        vae = AutoencoderKLTemporalDecoder(
             down_block_types=("DownEncoderBlock2D",) * len(WIDTHS), block_out_channels=WIDTHS, layers_per_block=BLOCKS
         )
+    with torch.no_grad():
+        vae.quant_conv.bias.chunk(2)[1].fill_(QUIET)
+    return vae
 
 
 class Trainer:
@@ -160,7 +165,8 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.minutes, self.rows = state["step"], state["minutes"], state["rows"]
         except Exception as error:  # whatever torch raises for what is no checkpoint
-            raise KeySyncError(f"{path} is no checkpoint of this ({error}): delete it to start anew") from error
+            why = str(error).splitlines()[0]
+            raise KeySyncError(f"{path} is no checkpoint of this training ({why}): delete it to begin again") from error
         logger.info("going on after %d steps, %.1f of %g minutes", self.step, self.minutes, self.settings.minutes)
 
 

@@ -81,7 +81,7 @@ def test_what_is_done_is_not_done_again(work: Work) -> None:
 
 def test_after_an_error_it_goes_on_where_it_was(work: Work) -> None:
     work.after = fail_at("two", RuntimeError("stopped"))
-    with pytest.raises(RuntimeError, match="stopped"):
+    with pytest.raises(KeySyncError, match=r"the stage two failed \(RuntimeError: stopped\)"):
         work.run()
     assert sorted(path.name for path in (work.folder / VIDEO.id).iterdir()) == ["one"]
     work.after = lambda stage: None
@@ -101,7 +101,7 @@ def test_a_result_of_other_settings_is_replaced_whole(work: Work) -> None:
     work.run()
     (work.folder / VIDEO.id / "one" / "old").write_text("left from before")
     work.after = fail_at("one", RuntimeError("stopped"))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(KeySyncError):
         work.run(one=1)
     work.after = lambda stage: None
     work.run(one=1)

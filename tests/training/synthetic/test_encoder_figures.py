@@ -4,7 +4,7 @@ import torch
 from numpy.typing import NDArray
 
 from keysync.speech import Hubert, SpeechFeatures
-from training.synthetic.encoder_figures import CONDITIONS, LAGS, Probe, compared, figures, frame_times, mouths
+from training.synthetic.encoder_figures import CONDITIONS, LAGS, Probe, _heard, compared, figures, frame_times, mouths
 from training.synthetic.microphone import Microphone
 from training.synthetic.speech import Utterance, talk
 
@@ -63,6 +63,14 @@ def test_an_encoder_that_guesses_is_found_out() -> None:
     found = figures(knowing, said, Microphone())
     assert found["open"] < 0.7
     assert found["in_pauses"] > 0.3
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_babble_is_another_talk_if_there_is_one(talks: list[Utterance], count: int) -> None:
+    babble = Microphone(babble=1, snr=0.0)
+    heard = _heard(talks[:count], 0, babble) - talks[0].waveform
+    other = talks[count - 1].waveform
+    assert np.corrcoef(heard, other)[0, 1] > 0.9
 
 
 def test_what_needs_no_encoder_knows_something_but_not_all(talks: list[Utterance]) -> None:

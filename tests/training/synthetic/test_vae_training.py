@@ -15,7 +15,7 @@ from keysync.vae import load_vae
 from training.synthetic import vae_training
 from training.synthetic.crops import CropStore, PersonCrops, person_file, render_person
 from training.synthetic.vae_figures import dark_opening, measure, posterior_mean, round_trip
-from training.synthetic.vae_loss import MOUTH_WEIGHT, PARTS, draw_batch, for_one_frame, loss_of, mouth_box
+from training.synthetic.vae_loss import MOUTH_WEIGHT, PART, PARTS, draw_batch, dyed, for_one_frame, loss_of, mouth_box
 from training.synthetic.vae_training import Settings, Trainer, new_vae, scaled, write_vae
 
 SIZE = 64
@@ -71,13 +71,22 @@ def test_batch_follows_from_the_step() -> None:
     person = PersonCrops(np.zeros((1, 128, 128, 3), np.uint8), np.full((1, 68, 2), 40, np.float32))
     person.landmarks[:, 48:68] += np.random.default_rng(0).uniform(30, 50, (20, 2)).astype(np.float32)
     parts = draw_batch([person], 0, 0)
-    assert parts.pictures.shape == (PARTS, 3, 64, 64)
-    assert draw_batch([person], 0, 7).pictures.shape == (max(PARTS // 4, 1), 3, 128, 128)
+    assert parts.pictures.shape == (PARTS, 3, PART, PART)
+    assert draw_batch([person], 0, 3).pictures.shape == (max(PARTS // 4, 1), 3, 128, 128)
     torch.testing.assert_close(draw_batch([person], 0, 0).weights, parts.weights)
     left, top, right, bottom = mouth_box(person.landmarks[0], 128)
     # Every second part has the mouth in its middle.
     whole = (MOUTH_WEIGHT - 1) * (right - left) * (bottom - top)
     assert ((parts.weights[1::2] - 1).sum((1, 2, 3)) == whole).all()
+
+
+def test_dyed_pictures_keep_their_grey() -> None:
+    picture = np.array([[[200.0, 100.0, 50.0], [90.0, 90.0, 90.0]]])
+    np.testing.assert_allclose(dyed(picture, 0.0, 1.0), picture)
+    np.testing.assert_allclose(dyed(picture, 2 * np.pi / 3, 1.0)[0, 0], (50, 200, 100))
+    strong = dyed(picture, 1.0, 2.0)
+    np.testing.assert_allclose(strong.mean(-1), picture.mean(-1))
+    np.testing.assert_allclose(strong.std(-1), 2 * picture.std(-1))
 
 
 def test_one_frame_decodes_as_before(people: list[PersonCrops]) -> None:
@@ -163,12 +172,12 @@ def test_a_stopped_run_goes_on(tmp_path: Path, store: CropStore) -> None:
     assert trainer.step == 1
     trainer.minutes = 1 - 1e-6
     trainer.run()
-    rows = list(csv.DictReader((folder / "curve.csv").open()))
+    rows = list(csv.DictReader((folder / "curve.csv").read_text().splitlines()))
     assert [row["step"] for row in rows] == ["1.0", "2.0"]
     assert (folder / "unseen.png").is_file()
     assert load_vae(folder).downscale == 8
     (folder / "training.pt").write_bytes(b"nothing")
-    with pytest.raises(KeySyncError, match="delete it to begin again"):
+    with pytest.raises(KeySyncError, match=r"training.pt is no checkpoint.*delete it to begin again"):
         Trainer(folder, longer, store)
 
 

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+
+import pytest
+
+import training.evaluate as evaluate_module
+from keysync.errors import KeySyncError
+from keysync.generate import Sampling
+from keysync.models import UNTRAINED, load_models
+from tests.training.evaluation.puppets import Mouths, as_loud, frozen, puppet
+from training.evaluate import Scope, evaluate, main, side_of
+from training.evaluation import dubbing
+from training.evaluation.film import talk_film
+from training.evaluation.reading import Reader
+from training.evaluation.row import Row
+from training.evaluation.rows import quiet_rows, talk_rows
+from training.synthetic.metrics import Estimate, correlation
+
+SIDE = 128
+
+
+@dataclass(frozen=True)
+class Small(Scope):
+    seed: int = 5
+    clips: int = 2
+    talk_frames: int = 27
+    quiet_frames: int = 40
+    covered_frames: int = 14
+
+
+@pytest.fixture(scope="module", autouse=True)
+def drawn_once() -> Iterator[None]:
+    """All tests look at the same films: they are drawn for the first."""
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in ("talk_film", "quiet_film"):
+            patch.setattr(evaluate_module, kind, cache(getattr(evaluate_module, kind)))
+        yield
+
+
+def without_ablations(mouths: Mouths) -> dict[str, Row]:
+    reader, small = Reader(puppet(mouths)), Small()
+    seed, numbers = small.seed, range(small.clips)
+    talks = [evaluate_module.talk_film(seed, number, small.talk_frames, SIDE) for number in numbers]
+    quiets = [evaluate_module.quiet_film(seed, number, small.quiet_frames, SIDE) for number in numbers]
+    rows = talk_rows([reader.talk(film, ablations=False) for film in talks])
+    return {row.key: row for row in (*rows, *quiet_rows([reader.quiet(film, ablations=False) for film in quiets]))}
+
+
+def failed(rows: dict[str, Row]) -> set[str]:
+    return {key for key, row in rows.items() if not row.holds}
+
+
+@pytest.fixture(scope="module")
+def perfect() -> dict[str, Row]:
+    return {row.key: row for row in evaluate(puppet(), SIDE, Small())}
+
+
+def test_every_bound_holds_for_the_person_themselves(perfect: dict[str, Row]) -> None:
+    assert failed(perfect) == set()
+    assert perfect["cross_sync_correlation"].estimate.low > 0.9
+    assert perfect["outside_mask_max_difference"].estimate.value == 0
+    assert perfect["occluder_error"].estimate.value == 0
+
+
+def test_a_frozen_mouth_follows_nothing_and_leaks() -> None:
+    rows = without_ablations(frozen)
+    assert {
+        *("cross_sync_correlation", "cross_sync_slope", "correlation_over_loudness", "jitter"),
+        *("silent_lipleak", "talking_correlation"),
+    } <= failed(rows)
+    assert rows["source_lipleak"].holds
+
+
+def test_a_mouth_that_follows_loudness_does_not_beat_loudness() -> None:
+    rows = without_ablations(as_loud)
+    assert {"cross_sync_correlation", "correlation_over_loudness", "talking_correlation"} <= failed(rows)
+    assert rows["cross_sync_correlation"].estimate.value > 0.2
+    assert rows["identity_colour"].holds
+    assert rows["source_lipleak"].holds
+
+
+@pytest.mark.parametrize("untrained", [True, False])
+def test_the_table_is_printed_and_written_with_its_verdict(
+    untrained: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    origin = f"stand-in, {UNTRAINED}" if untrained else "model.safetensors"
+    models = replace(puppet()(talk_film(0, 0, 1, 16)), origins={"keyframe": origin})
+    low = 0.1 if untrained else 0.9
+    row = Row("cross_sync_correlation", "cross-sync", Estimate(low, low, low), 0.8)
+    monkeypatch.setattr(evaluate_module, "load_models", lambda *_, **__: models)
+    monkeypatch.setattr(evaluate_module, "evaluate", lambda *_: [row])
+    told = tmp_path / "table.json"
+    assert main(["--seed", "3", "--json", str(told)]) == (2 if untrained else 0)
+    printed = capsys.readouterr().out
+    assert (UNTRAINED in printed) == untrained
+    assert ("FAILS" in printed) == untrained
+    table = json.loads(told.read_text())
+    assert (table["seed"], table["untrained"], table["holds"]) == (3, untrained, not untrained)
+    assert table["cross_sync_correlation"] == low
+
+
+def test_untrained_models_run_and_do_not_follow_the_speech(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Unguided takes a third of the time.
+    monkeypatch.setattr(dubbing, "Sampling", partial(Sampling, guidance_interval=(0.0, 0.0)))
+    models = load_models()
+    talk = Reader(lambda _: models).talk(talk_film(0, 0, 14, side_of(models)), ablations=False)
+    assert abs(correlation(talk.read, talk.truth)) < 0.8
+    assert talk.outside == 0
+
+
+def test_one_clip_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeySyncError, match="1 clips make no interval"):
+        Scope(clips=1)
+    assert main(["--clips", "1"]) == 1
+    assert "--clips" in capsys.readouterr().err
