@@ -50,7 +50,7 @@ class Settings:
     `unseen` people are measured on; the learning rate falls from `rate` to `final_rate` as a cosine.
     """
 
-    minutes: float = 70.0
+    minutes: float = 600.0
     every: float = 2.0
     seed: int = 0
     size: int = 128
