@@ -47,21 +47,13 @@ class Window:
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class Batch(Window):
     """Windows of b samples of t frames.
 
     number (b,) int64, counted over the whole run; latents (b, t, 4, h, w), scaled, a sample of the posterior; mask
     (b, t, 1, h, w), 1 = generate; features (b, t, 2, c) of the speech encoder; pixels (b, 3, H, W) in -1..1 and
     pixel_mask (b, 1, H, W) of frame `pixel_frame` (b,) int64 of the window, None where the loss looks at no pixels.
     """
-
-    number: Tensor
-    latents: Tensor
-    mask: Tensor
-    features: Tensor
-    pixel_frame: Tensor
-    pixels: Tensor | None
-    pixel_mask: Tensor | None
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on another device."""
