@@ -27,10 +27,13 @@ from .job import FaceSource, dub_file
 from .landmarks import DETECTORS
 from .masks import MASKS
 from .media import check_output
-from .models import UNTRAINED, load_models
+from .models import load_models
 from .report import DUBBED, PASSED_THROUGH, Report, check_report
+from .small import BUILT_IN
 from .timeline import SYNC_MODES
 from .track import FaceChoice
+
+WITHOUT_MODELS = "Models that are not given are those of KeySync small, which is built in and has no WavLM."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="say what happens on the way")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    dub = commands.add_parser("dub", help="dub a video with new speech")
+    dub = commands.add_parser("dub", help="dub a video with new speech", epilog=WITHOUT_MODELS)
     dub.add_argument("video", type=Path, metavar="VIDEO")
     dub.add_argument("audio", type=Path, metavar="AUDIO", help="the new speech: an audio file, or a video's own sound")
     dub.add_argument("--occluder", type=Path, metavar="MASK_VIDEO", help="white where something hides the face")
@@ -64,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run_options(dub)
     dub.set_defaults(run=_dub)
 
-    demo = commands.add_parser("demo", help="dub a portrait that comes with KeySync")
+    demo = commands.add_parser("demo", help="dub a portrait that comes with KeySync", epilog=WITHOUT_MODELS)
     _add_run_options(demo)
     demo.set_defaults(run=_demo)
 
@@ -162,9 +165,11 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
         device=device,
         dtype=dtype,
     )
-    if models.untrained:
-        stand_ins = ", ".join(name for name, origin in models.origins.items() if UNTRAINED in origin)
-        print(f"keysync: {UNTRAINED} (stand-ins for {stand_ins}; give trained files to change that)", flush=True)
+    built_in = ", ".join(name for name, origin in models.origins.items() if origin == BUILT_IN)
+    if built_in:
+        print(
+            f"keysync: {BUILT_IN}: {built_in}; it saw rendered faces, real ones want the published weights", flush=True
+        )
     with closing(Bars()) as bars:
         report = dub_file(
             video,

@@ -1,8 +1,8 @@
 """The square around the face that the network sees: one box a frame, and the way there and back.
 
 A box is (x, y, side) in whole source pixels. Points are continuous pixel coordinates (see `face`). The box is the 68
-points' own, doubled, square, and smoothed the more the less it moves, as the cropping tool of the KeySync reference
-implementation does.
+points' own, made wider, square, and smoothed the more the less it moves, as the cropping tool of the KeySync reference
+implementation does; that doubles it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from .face import Points
 from .track import FaceTrack
 
-SCALE = 2.0
+PUBLISHED_SCALE = 2.0
 # Exponential smoothing: the share of the new box for a face at rest and what motion adds, full at this many pixels.
 STILL, MOVING, FULL_MOTION = 0.2, 0.6, 100.0
 
@@ -27,14 +27,15 @@ Picture = NDArray[Any] | Tensor
 Box = Sequence[int] | NDArray[np.int64]
 
 
-def crop_boxes(track: FaceTrack, start: int, stop: int) -> NDArray[np.int64]:
+def crop_boxes(track: FaceTrack, start: int, stop: int, scale: float = PUBLISHED_SCALE) -> NDArray[np.int64]:
     """Boxes (m, 3) of x, y, side for frames `start`..`stop` (exclusive), a run of the track.
 
-    Each lies inside the frame and holds the frame's 68 points as far as the frame does and a square can.
+    At rest a box is `scale` times as wide as the points' own. Each lies inside the frame and holds the frame's 68
+    points as far as the frame does and a square can.
     """
     h, w = track.size
     low, high = track.landmarks[start:stop].min(axis=1), track.landmarks[start:stop].max(axis=1)
-    centres, sides = (low + high) / 2, SCALE * (high - low).max(axis=1)
+    centres, sides = (low + high) / 2, scale * (high - low).max(axis=1)
     boxes = np.zeros((stop - start, 3), dtype=np.int64)
     state = np.array([*centres[0], sides[0]], dtype=np.float64)
     for frame, (centre, side) in enumerate(zip(centres, sides, strict=True)):

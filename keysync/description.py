@@ -100,6 +100,7 @@ def _sizes(spec: StageSpec) -> dict[str, Any]:
         "window": spec.window,
         "speech_encoder": spec.speech_encoder,
         "mask": spec.mask,
+        "crop_scale": spec.crop_scale,
         "audio_channels": spec.audio_channels,
         **asdict(spec.unet),
     }

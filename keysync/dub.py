@@ -120,7 +120,7 @@ class Dub:
         self.clips = find_clips(track, timeline)
         self.boxes = np.zeros((len(pts), 3), dtype=np.int64)
         for start, stop in track.runs():
-            self.boxes[start:stop] = crop_boxes(track, start, stop)
+            self.boxes[start:stop] = crop_boxes(track, start, stop, models.keyframe.spec.crop_scale)
         window, each = models.keyframe.spec.window, settings.sampling.network_evaluations
         self.evaluations = sum(Plan(len(clip.network.times), window).evaluations(each) for clip in self.clips)
         report.network_evaluations = self.evaluations

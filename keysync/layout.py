@@ -90,6 +90,7 @@ def spec_of(
         window=_number(path, metadata, "window", published.window),
         speech_encoder=metadata.get("keysync.speech_encoder", published.speech_encoder),
         mask=metadata.get("keysync.mask", published.mask),
+        crop_scale=_scale(path, metadata, published.crop_scale),
     )
 
 
@@ -110,6 +111,7 @@ def metadata_of(spec: StageSpec) -> dict[str, str]:
         "keysync.window": str(spec.window),
         "keysync.speech_encoder": spec.speech_encoder,
         "keysync.mask": spec.mask,
+        "keysync.crop_scale": f"{spec.crop_scale:g}",
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"keysync-{spec.name}",
         "modelspec.implementation": IMPLEMENTATION,
@@ -235,6 +237,13 @@ def _number(path: str | Path, metadata: Mapping[str, str], key: str, absent: int
     if not re.fullmatch(r"[1-9]\d{0,5}", text):
         raise KeySyncError(f"{path}: its metadata says keysync.{key} is {text!r}: a positive number was wanted")
     return int(text)
+
+
+def _scale(path: str | Path, metadata: Mapping[str, str], absent: float) -> float:
+    text = metadata.get("keysync.crop_scale", str(absent))
+    if not re.fullmatch(r"[1-9](\.\d{1,4})?", text):
+        raise KeySyncError(f"{path}: its metadata says keysync.crop_scale is {text!r}: a number from 1 to 9 was wanted")
+    return float(text)
 
 
 def _hxw(size: tuple[int, ...]) -> str:

@@ -1,11 +1,10 @@
 """The five models of one dub: two stages, the VAE, and the speech encoders that the stages were trained with.
 
-Where a file is not given, a small untrained stand-in of the same architecture takes its place and says so (`tiny.py`).
+Where a file is not given, the small model that comes with KeySync takes its place (`small.py`).
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +16,13 @@ from torch import Tensor
 from .checkpoint import load_stage
 from .errors import KeySyncError
 from .generate import HostStage
-from .speech import SpeechEncoder, SpeechFeatures, load_encoder
+from .small import BUILT_IN, CROP_SCALE, RESOLUTION, SMALL
+from .speech import ENCODERS, SpeechEncoder, SpeechFeatures, load_encoder
 from .stage import Stage, StageSpec
-from .tiny import write_tiny_models
 from .vae import VAE, load_vae
 
 PIXELS_PER_LATENT = 8
-UNTRAINED = "untrained: the mouth region is noise"
+SMALL_CROPS = (RESOLUTION, RESOLUTION), CROP_SCALE
 
 
 class HostVAE(Protocol):
@@ -65,7 +64,7 @@ class Models:
 
     def __post_init__(self) -> None:
         first, second = self.keyframe.spec, self.interpolation.spec
-        if first.latent_size != second.latent_size or first.window != second.window:
+        if any(getattr(first, name) != getattr(second, name) for name in ("latent_size", "window", "crop_scale")):
             raise KeySyncError(
                 f"the keyframe model works on {_working_size(first)} but the interpolation model on "
                 f"{_working_size(second)}: give two models that were trained together (--keyframe-model, "
@@ -79,24 +78,38 @@ class Models:
                 f"{PIXELS_PER_LATENT}: give the VAE of Stable Video Diffusion (--vae)"
             )
         for spec in (first, second):
-            encoder = self.encoders.get(spec.speech_encoder)
-            if encoder is None:
-                raise KeySyncError(f"the {spec.name} model wants the speech encoder {spec.speech_encoder}: load it too")
-            if encoder.channels != spec.audio_channels:
-                raise KeySyncError(
-                    f"the {spec.name} model wants {spec.audio_channels} speech channels but {encoder.name} gives "
-                    f"{encoder.channels}: give the {encoder.name} it was trained with (--{encoder.name})"
-                )
+            self._check_encoder(spec)
+        # No shape tells which VAE a stage was trained with; models of other crops were trained with another.
+        if self.origins.get("vae") == BUILT_IN and (first.image_size, first.crop_scale) != SMALL_CROPS:
+            raise KeySyncError(
+                f"the models work on {_working_size(first)} but the built-in VAE was trained with models of "
+                f"{RESOLUTION}x{RESOLUTION} pixels, {CROP_SCALE:g} times the face: give the VAE that they were trained "
+                "with (--vae)"
+            )
 
-    @property
-    def untrained(self) -> bool:
-        """Whether any of the models is a stand-in that nobody trained."""
-        return any(UNTRAINED in origin for origin in self.origins.values())
+    def _check_encoder(self, spec: StageSpec) -> None:
+        name = spec.speech_encoder
+        encoder = self.encoders.get(name)
+        if name not in ENCODERS:
+            raise KeySyncError(
+                f"the {spec.name} model wants the speech encoder {name} but this KeySync knows {', '.join(ENCODERS)}: "
+                "update KeySync"
+            )
+        if encoder is None:
+            raise KeySyncError(
+                f"the {spec.name} model wants the speech encoder {name}, which nobody gave: give it (--{name})"
+            )
+        if encoder.channels != spec.audio_channels:
+            given = f"the built-in {name}" if self.origins.get(name) == BUILT_IN else name
+            raise KeySyncError(
+                f"the {spec.name} model wants {spec.audio_channels} speech channels but {given} gives "
+                f"{encoder.channels}: give the {name} it was trained with (--{name})"
+            )
 
 
 def _working_size(spec: StageSpec) -> str:
     height, width = spec.image_size
-    return f"{width}x{height} pixels in windows of {spec.window}"
+    return f"{width}x{height} pixels, {spec.crop_scale:g} times the face, in windows of {spec.window}"
 
 
 def load_models(
@@ -109,28 +122,21 @@ def load_models(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
 ) -> Models:
-    """Loads what is given and stands in for what is not. `dtype` is that of the two U-Nets, else float16 on a GPU and
-    float32 on a CPU, which is slow at halves; the rest works in float32.
+    """Loads what is given, and KeySync small for what is not: of it there is no WavLM. `dtype` is that of the two
+    U-Nets, else float16 on a GPU and float32 on a CPU, which is slow at halves; the rest works in float32.
 
     Raises `KeySyncError` where a file is not what it is given as, or where two models do not fit together.
     """
     dtype = dtype or (torch.float16 if torch.device(device).type == "cuda" else torch.float32)
     given = {"keyframe": keyframe, "interpolation": interpolation, "vae": vae, "hubert": hubert, "wavlm": wavlm}
-    origins = {name: str(path) if path else f"stand-in, {UNTRAINED}" for name, path in given.items()}
-    with tempfile.TemporaryDirectory(prefix="keysync-tiny-") as folder:
-        if None in given.values():
-            tiny = write_tiny_models(Path(folder))
-            given = {name: path or tiny[name] for name, path in given.items()}
-        paths = {name: Path(path) for name, path in given.items() if path is not None}
-        first = load_stage(paths["keyframe"], expect="keyframe", device=device, dtype=dtype)
-        second = load_stage(paths["interpolation"], expect="interpolation", device=device, dtype=dtype)
-        wanted = {first.spec.speech_encoder, second.spec.speech_encoder}
-        return Models(
-            keyframe=first,
-            interpolation=second,
-            vae=load_vae(paths["vae"], device=device),
-            encoders={name: load_encoder(name, paths[name], device=device) for name in sorted(wanted)},
-            origins={
-                name: origin for name, origin in origins.items() if name not in ("hubert", "wavlm") or name in wanted
-            },
-        )
+    paths = {name: Path(path or SMALL[name]) for name, path in given.items() if path or name in SMALL}
+    first = load_stage(paths["keyframe"], expect="keyframe", device=device, dtype=dtype)
+    second = load_stage(paths["interpolation"], expect="interpolation", device=device, dtype=dtype)
+    wanted = {first.spec.speech_encoder, second.spec.speech_encoder} & ENCODERS.keys() & paths.keys()
+    return Models(
+        keyframe=first,
+        interpolation=second,
+        vae=load_vae(paths["vae"], device=device),
+        encoders={name: load_encoder(name, paths[name], device=device) for name in sorted(wanted)},
+        origins={name: str(given[name] or BUILT_IN) for name in paths if name not in ENCODERS or name in wanted},
+    )

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .crop import PUBLISHED_SCALE
 from .errors import KeySyncError
 from .unet import INTERPOLATION, KEYFRAME, UNetConfig, VideoUNet
 
@@ -20,8 +21,10 @@ LATENT_CHANNELS = 4
 
 @dataclass(frozen=True)
 class StageSpec:
-    """What a checkpoint is: its network, and what it was trained on. `latent_size` is (height, width), `mask` a key of
-    `MASKS`."""
+    """What a checkpoint is: its network, and what it was trained on.
+
+    `latent_size` is (height, width), `mask` a key of `MASKS`, `crop_scale` the width of a crop over that of the points.
+    """
 
     name: str
     unet: UNetConfig
@@ -30,6 +33,7 @@ class StageSpec:
     window: int = 14
     speech_encoder: str = "hubert"
     mask: str = "box"
+    crop_scale: float = PUBLISHED_SCALE
 
     def __post_init__(self) -> None:
         """Raises `KeySyncError` for a latent size that the U-Net cannot halve from level to level."""

@@ -7,8 +7,8 @@ added to the time embedding. Attribute names are the published ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -70,16 +70,25 @@ class Mixer(nn.Module):
         self.mix_factor = nn.Parameter(torch.tensor([0.5]))
 
 
+class TimeConv(nn.Conv3d):
+    """A convolution over time, kernel 3x1x1: of two dimensions inside, which takes a CPU half as long."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__(channels, out_channels, (3, 1, 1), padding=(1, 0, 0))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(b, c, t, h, w)"""
+        places: Tensor = F.conv2d(input.flatten(3), self.weight.squeeze(-1), self.bias, padding=(1, 0))
+        out: Tensor = places.unflatten(3, input.shape[3:])
+        return out
+
+
 class ResBlock(nn.Module):
     """A residual block over space (2-d) or time (3-d, kernel 3x1x1) that the embedding of each frame is added to."""
 
     def __init__(self, channels: int, out_channels: int, embedding: int, over_time: bool) -> None:
         super().__init__()
-        conv: Callable[[int, int], nn.Module]
-        if over_time:
-            conv = lambda i, o: nn.Conv3d(i, o, (3, 1, 1), padding=(1, 0, 0))  # noqa: E731
-        else:
-            conv = lambda i, o: nn.Conv2d(i, o, 3, padding=1)  # noqa: E731
+        conv = TimeConv if over_time else partial(nn.Conv2d, kernel_size=3, padding=1)
         self.in_layers = nn.Sequential(GroupNorm(32, channels), nn.SiLU(), conv(channels, out_channels))
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, out_channels))
         out = conv(out_channels, out_channels)

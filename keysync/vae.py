@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .errors import KeySyncError
@@ -103,8 +104,42 @@ def load_vae(
     """
     weights = read_vae(path, decoder_from=decoder_from)
     decoder = _filled(weights.decoder_file, "decoder", _network(weights.widths).decoder, weights.decoder)
+    _for_one_frame(decoder)
     encoder = _encoder(weights) if weights.encoder else None
     return VAE(encoder, decoder, weights.widths, str(weights.file)).to(device=device, dtype=dtype).eval()
+
+
+class OneFrame(nn.Conv3d):
+    """A convolution over time of clips of one frame: before and after it lie zeros, so the kernel's middle is all."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.shape[2] != 1:
+            raise ValueError(f"{input.shape[2]} frames came where clips of one were wanted")
+        middle = self.weight[:, :, self.weight.shape[2] // 2]
+        return F.conv2d(input[:, :, 0], middle, self.bias, padding=self.padding[1:])[:, :, None]
+
+
+class Spatial(nn.Module):
+    """A block of the decoder whose part over time adds nothing."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, input: Tensor, embedding: Tensor | None = None, image_only_indicator: Any = None) -> Tensor:
+        output: Tensor = self.block(input, embedding)
+        return output
+
+
+def _for_one_frame(decoder: nn.Module) -> None:
+    """Leaves out of a decoder what changes nothing for clips of one frame: on a CPU it takes long."""
+    for module in list(decoder.modules()):
+        if type(module) is nn.Conv3d:
+            module.__class__ = OneFrame
+        for name, block in list(module.named_children()):
+            over_time = getattr(block, "temporal_res_block", None)
+            if over_time is not None and not any(part.any() for part in over_time.conv2.parameters()):
+                setattr(module, name, Spatial(block.get_submodule("spatial_res_block")))
 
 
 @dataclass(frozen=True)

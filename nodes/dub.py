@@ -54,14 +54,18 @@ class DubVideo(io.ComfyNode):
                 io.Audio.Input("audio", tooltip="The new speech."),
                 io.Model.Input("keyframe_model", tooltip="The keyframe model, from Load KeySync Model."),
                 io.Model.Input("interpolation_model", tooltip="The interpolation model, from Load KeySync Model."),
-                io.Vae.Input("vae", tooltip="The VAE of Stable Video Diffusion, from Load KeySync VAE or Load VAE."),
+                io.Vae.Input(
+                    "vae", tooltip="The VAE that the models were trained with, from Load KeySync VAE or Load VAE."
+                ),
                 SpeechEncoderSocket.Input(
                     "keyframe_encoder",
-                    tooltip="The speech encoder that the keyframe model was trained with: HuBERT if published.",
+                    tooltip="The speech encoder that the keyframe model was trained with: HuBERT if published, "
+                    "keysync-small-hubert if built in.",
                 ),
                 SpeechEncoderSocket.Input(
                     "interpolation_encoder",
-                    tooltip="The speech encoder that the interpolation model was trained with: WavLM if published.",
+                    tooltip="The speech encoder that the interpolation model was trained with: WavLM if published, "
+                    "keysync-small-hubert if built in.",
                 ),
                 *_settings_inputs(),
                 FaceTrackSocket.Input(

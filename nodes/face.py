@@ -17,7 +17,7 @@ from comfy_api.latest import io
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..keysync.crop import crop, crop_boxes, resize, to_crop
+from ..keysync.crop import PUBLISHED_SCALE, crop, crop_boxes, resize, to_crop
 from ..keysync.errors import KeySyncError
 from ..keysync.face import Face
 from ..keysync.landmarks import DETECTORS, make_detector
@@ -138,7 +138,9 @@ class CropFace(io.ComfyNode):
             inputs=[
                 io.Image.Input("images", tooltip="The frames that went into Track Face."),
                 FaceTrackSocket.Input("track", tooltip="From Track Face."),
-                io.Model.Input("model", tooltip="From Load KeySync Model: it says how large the crops must be."),
+                io.Model.Input(
+                    "model", tooltip="From Load KeySync Model: it says how close and how large the crops must be."
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -154,8 +156,8 @@ class CropFace(io.ComfyNode):
     @classmethod
     def execute(cls, images: Tensor, track: Faces, model: ModelPatcher) -> io.NodeOutput:
         check_frames(images, track.track)
-        size = spec_of(model).image_size
-        boxes = boxes_of(track.track)
+        spec = spec_of(model)
+        size, boxes = spec.image_size, boxes_of(track.track, spec.crop_scale)
         return io.NodeOutput(cut(images, boxes, size), replace(track, boxes=boxes, crop_size=size))
 
 
@@ -231,11 +233,11 @@ def follow(images: Tensor, find_faces: FindFaces, choice: FaceChoice) -> FaceTra
     return track
 
 
-def boxes_of(track: FaceTrack) -> NDArray[np.int64]:
+def boxes_of(track: FaceTrack, scale: float = PUBLISHED_SCALE) -> NDArray[np.int64]:
     """One box (x, y, side) a frame, (n, 3): where the face is not seen, that of the nearest frame that shows it."""
     boxes = np.zeros((len(track.found), 3), dtype=np.int64)
     for start, stop in track.runs():
-        boxes[start:stop] = crop_boxes(track, start, stop)
+        boxes[start:stop] = crop_boxes(track, start, stop, scale)
     seen, frames = np.flatnonzero(track.found), np.arange(len(boxes))
     after = np.searchsorted(seen, frames).clip(max=len(seen) - 1)
     before = (after - 1).clip(min=0)

@@ -1,22 +1,33 @@
-"""Files of models as combo boxes offer them; a folder in the layout of transformers or diffusers counts as one."""
+"""Files of models as combo boxes offer them; a folder in the layout of transformers or diffusers counts as one.
+
+What comes with KeySync is offered first, so that a new node is set to it. It lies in none of ComfyUI's folders: the
+lists of other nodes stay as they are.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import folder_paths
 
 from ..keysync.errors import KeySyncError
+from ..keysync.small import SMALL
 
 
-def offered(kinds: Iterable[str], weights: Sequence[str]) -> dict[str, Path]:
-    """Names of what lies in ComfyUI's folders of these kinds, and where: the first kind that has a name keeps it.
+def built_in(*names: str) -> dict[str, Path]:
+    """Names of files and folders that come with KeySync, and where they lie; `names` are keys of `SMALL`."""
+    return {SMALL[name].name: SMALL[name] for name in names}
+
+
+def offered(own: Mapping[str, Path], kinds: Iterable[str], weights: Sequence[str]) -> dict[str, Path]:
+    """What is built in (`own`) and names of what lies in ComfyUI's folders of these kinds, and where: the first that
+    has a name keeps it.
 
     A folder that holds config.json and one of `weights` stands for its files.
     """
-    found: dict[str, Path] = {}
+    found = dict(own)
     for kind in kinds:
         folders = _folders(kind, weights)
         for name, path in (*folders.items(), *_files(kind)):
@@ -25,9 +36,9 @@ def offered(kinds: Iterable[str], weights: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def find(name: str, kinds: Sequence[str], weights: Sequence[str]) -> Path:
+def find(name: str, own: Mapping[str, Path], kinds: Sequence[str], weights: Sequence[str]) -> Path:
     """Where an offered file or folder lies; raises `KeySyncError` if it has gone."""
-    path = offered(kinds, weights).get(name)
+    path = offered(own, kinds, weights).get(name)
     if path is None:
         places = ", ".join(f"models/{kind}" for kind in kinds)
         raise KeySyncError(f"{name} is in none of {places}: put it there or choose another one")

@@ -15,9 +15,12 @@ from torch import Tensor
 
 from ..keysync.errors import KeySyncError
 from ..keysync.layout import UNET, check, spec_of, with_embedded
+from ..keysync.stage import STAGES
 from ..keysync.weights import PICKLES, SAFETENSORS, read_tensors, shapes_of
+from .files import built_in
 from .network import KeySyncConfig, KeySyncModel
 
+BUILT_IN = built_in(*STAGES)
 FOLDERS = ("keysync", "diffusion_models", "checkpoints")
 WEIGHT_DTYPES = {
     "default": None,
@@ -44,7 +47,8 @@ class LoadKeySyncModel(io.ComfyNode):
                 io.Combo.Input(
                     "model_name",
                     options=model_files(),
-                    tooltip="A KeySync checkpoint from models/keysync, models/diffusion_models or models/checkpoints.",
+                    tooltip="A KeySync checkpoint: keysync-small, which is built in, or one from models/keysync, "
+                    "models/diffusion_models or models/checkpoints.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",
@@ -68,12 +72,15 @@ class LoadKeySyncModel(io.ComfyNode):
 
 
 def model_files() -> list[str]:
-    """Names of the files that may be KeySync checkpoints, models/keysync first; each name once."""
-    return list(dict.fromkeys(name for folder in FOLDERS for name in folder_paths.get_filename_list(folder)))
+    """Names of the files that may be KeySync checkpoints, the built-in ones first; each name once."""
+    found = (name for folder in FOLDERS for name in folder_paths.get_filename_list(folder))
+    return list(dict.fromkeys((*BUILT_IN, *found)))
 
 
 def model_path(name: str) -> Path:
     """Where a file of `model_files` lies; raises `KeySyncError` if it has gone."""
+    if name in BUILT_IN:
+        return BUILT_IN[name]
     for folder in FOLDERS:
         path = folder_paths.get_full_path(folder, name)
         if path is not None:

@@ -19,9 +19,10 @@ from ..keysync.speech_weights import FOLDER_FILES
 from ..keysync.timeline import FRAME_BY_FRAME, NETWORK_RATE
 from ..keysync.weights import read_tensors, shapes_of
 from .audio import AudioDict, channels_of
-from .files import find, fingerprint, offered
+from .files import built_in, find, fingerprint, offered
 from .sockets import Speech, SpeechEncoderSocket, SpeechSocket
 
+BUILT_IN = built_in("hubert")
 KINDS = ("audio_encoders",)
 
 
@@ -39,9 +40,10 @@ class LoadSpeechEncoder(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "encoder_name",
-                    options=list(offered(KINDS, FOLDER_FILES)),
-                    tooltip="A file or a transformers folder in models/audio_encoders: HuBERT or WavLM as Hugging Face "
-                    "has them, or Microsoft's WavLM-Base+.pt.",
+                    options=list(offered(BUILT_IN, KINDS, FOLDER_FILES)),
+                    tooltip="keysync-small-hubert is built in, for both models of keysync-small. Else a file or a "
+                    "transformers folder in models/audio_encoders: HuBERT or WavLM as Hugging Face has them, or "
+                    "Microsoft's WavLM-Base+.pt.",
                 )
             ],
             outputs=[SpeechEncoderSocket.Output(display_name="encoder", tooltip="For Encode Speech and Dub Video.")],
@@ -49,11 +51,11 @@ class LoadSpeechEncoder(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, encoder_name: str) -> str:
-        return fingerprint(find(encoder_name, KINDS, FOLDER_FILES))
+        return fingerprint(find(encoder_name, BUILT_IN, KINDS, FOLDER_FILES))
 
     @classmethod
     def execute(cls, encoder_name: str) -> io.NodeOutput:
-        return io.NodeOutput(load(find(encoder_name, KINDS, FOLDER_FILES)))
+        return io.NodeOutput(load(find(encoder_name, BUILT_IN, KINDS, FOLDER_FILES)))
 
 
 class EncodeSpeech(io.ComfyNode):

@@ -17,16 +17,17 @@ from ..keysync.vae import FOLDER_FILES, LATENT_CHANNELS, VAEWeights, check_part,
 from ..keysync.vae_layout import Widths, diffusers_names
 from ..keysync.weights import shapes_of
 from . import model  # noqa: F401 - registers models/keysync
-from .files import find, fingerprint, offered
+from .files import built_in, find, fingerprint, offered
 from .frames import each_frame
 
+BUILT_IN = built_in("vae")
 KINDS = ("vae", "diffusers", "keysync", "checkpoints")
 # A convolution over time of this size follows each spatial one of the decoder.
 TIME_KERNEL = [3, 1, 1]
 
 
 class LoadKeySyncVAE(io.ComfyNode):
-    """Loads the VAE of Stable Video Diffusion."""
+    """Loads the VAE of Stable Video Diffusion, or a narrower one."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -34,14 +35,15 @@ class LoadKeySyncVAE(io.ComfyNode):
             node_id="KeySyncLoadVAE",
             display_name="Load KeySync VAE",
             category="KeySync",
-            description="Loads the VAE of Stable Video Diffusion, of any width. For published weights the core's "
-            "Load VAE does as well.",
+            description="Loads the VAE that the models were trained with: Stable Video Diffusion's if published, for "
+            "which the core's Load VAE does as well, or one of any width.",
             inputs=[
                 io.Combo.Input(
                     "vae_name",
-                    options=list(offered(KINDS, FOLDER_FILES)),
-                    tooltip="A file or diffusers folder in models/vae, a diffusers folder in models/diffusers, or a "
-                    "KeySync checkpoint in models/keysync or models/checkpoints: of it the decoder alone.",
+                    options=list(offered(BUILT_IN, KINDS, FOLDER_FILES)),
+                    tooltip="keysync-small-vae is built in, for keysync-small. Else a file or diffusers folder in "
+                    "models/vae, a diffusers folder in models/diffusers, or a KeySync checkpoint in models/keysync or "
+                    "models/checkpoints: of it the decoder alone.",
                 )
             ],
             outputs=[io.Vae.Output(tooltip="For the core's VAE Encode, for Decode Frames and for Dub Video.")],
@@ -49,11 +51,11 @@ class LoadKeySyncVAE(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, vae_name: str) -> str:
-        return fingerprint(find(vae_name, KINDS, FOLDER_FILES))
+        return fingerprint(find(vae_name, BUILT_IN, KINDS, FOLDER_FILES))
 
     @classmethod
     def execute(cls, vae_name: str) -> io.NodeOutput:
-        return io.NodeOutput(core_vae(read_vae(find(vae_name, KINDS, FOLDER_FILES))))
+        return io.NodeOutput(core_vae(read_vae(find(vae_name, BUILT_IN, KINDS, FOLDER_FILES))))
 
 
 class DecodeFrames(io.ComfyNode):
@@ -69,7 +71,7 @@ class DecodeFrames(io.ComfyNode):
             "mixes the frames it decodes together: as many as memory allows, so its pictures depend on the machine.",
             inputs=[
                 io.Latent.Input("latent", tooltip="From Interpolate Keyframes, or any frames to decode."),
-                io.Vae.Input("vae", tooltip="The VAE of Stable Video Diffusion, from Load KeySync VAE or Load VAE."),
+                io.Vae.Input("vae", tooltip="The VAE that encoded the frames, from Load KeySync VAE or Load VAE."),
             ],
             outputs=[io.Image.Output(tooltip="One picture a frame.")],
         )
@@ -130,10 +132,9 @@ def core_tensors(weights: VAEWeights, parameters: dict[str, Any]) -> dict[str, T
         "post_quant_conv.weight": torch.eye(LATENT_CHANNELS)[..., None, None],
         "post_quant_conv.bias": torch.zeros(LATENT_CHANNELS),
     }
-    encoder = _folded(weights)
     for part, held, file in (
-        ("encoder", encoder, weights.file),
-        ("decoder", weights.decoder, weights.decoder_file),
+        ("encoder", _folded(weights), weights.file),
+        ("decoder", _with_second_block(weights), weights.decoder_file),
     ):
         own = [name for name in needed if name.startswith(f"{part}.")]
         theirs = {name: diffusers.removeprefix(f"{part}.") for name, diffusers in diffusers_names(own).items()}
@@ -169,23 +170,50 @@ def _folded(weights: VAEWeights) -> dict[str, Tensor]:
     }
 
 
+def _with_second_block(weights: VAEWeights) -> dict[str, Tensor]:
+    """The decoder with all that the core has in its middle: a block, attention, and a second block.
+
+    Where a level has one block, diffusers has no second one here and does not use the attention that it holds. Both
+    add nothing where they are zeros.
+    """
+    decoder = weights.decoder
+    first, second, attention = "mid_block.resnets.0.", "mid_block.resnets.1.", "mid_block.attentions."
+    if weights.widths.blocks > 1 or any(name.startswith(second) for name in decoder):
+        return decoder
+    return decoder | {
+        name.replace(first, second): torch.zeros_like(tensor)
+        for name, tensor in decoder.items()
+        if name.startswith((first, attention))
+    }
+
+
 def _network_arguments(widths: Widths) -> dict[str, Any]:
     """The core's own for Stable Video Diffusion, at these widths; the last two make its decoder one over time."""
-    channels = widths.channels
+    first, *_ = widths.channels
     return {
         "double_z": True,
         "z_channels": LATENT_CHANNELS,
         "resolution": 256,
         "in_channels": 3,
         "out_ch": 3,
-        "ch": channels[0],
-        "ch_mult": [width // channels[0] for width in channels],
+        "ch": first,
+        "ch_mult": [Times(width) for width in widths.channels],
         "num_res_blocks": widths.blocks,
         "attn_resolutions": [],
         "dropout": 0.0,
         "resnet_op": partialclass(VideoResBlock, video_kernel_size=TIME_KERNEL, alpha=0.0, merge_strategy="learned"),
         "conv_out_op": partialclass(AE3DConv, video_kernel_size=TIME_KERNEL),
     }
+
+
+class Times:
+    """A level's width as a multiple of the first one's, which need not be whole: the core multiplies it by that."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+    def __rmul__(self, first: int) -> int:
+        return self.width
 
 
 def refuse_decoder_alone(vae: comfy.sd.VAE) -> None:

@@ -49,5 +49,5 @@ def want_size(spec: StageSpec, latents: Tensor, name: str) -> None:
     if tuple(latents.shape[1:]) != wanted:
         raise KeySyncError(
             f"{name} of shape {list(latents.shape)} came but the {spec.name} model wants frames of {list(wanted)}: "
-            f"encode crops of {width}x{height} pixels with the VAE of Stable Video Diffusion"
+            f"encode crops of {width}x{height} pixels with the VAE it was trained with"
         )

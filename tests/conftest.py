@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from keysync.models import Models, load_models
-from keysync.tiny import write_tiny_models
+
+from .tiny_models import write_tiny_models
 
 torch.set_num_threads(1)
 
@@ -27,11 +28,11 @@ def media() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The five untrained models as files: keyframe, interpolation, vae, hubert, wavlm."""
+    """The five tiny models as files: keyframe, interpolation, vae, hubert, wavlm."""
     return write_tiny_models(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")
-def models() -> Models:
-    """The five untrained models, loaded."""
-    return load_models()
+def models(tiny_files: dict[str, Path]) -> Models:
+    """The five tiny models, loaded."""
+    return load_models(**tiny_files)

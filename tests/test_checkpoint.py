@@ -42,7 +42,8 @@ def tiny(name: str, **changes: Any) -> Stage:
     torch.manual_seed(0)
     small = {"model_channels": 32, "channel_mult": (1, 2), "attention": (True, False), "num_res_blocks": 1}
     unet = replace(STAGES[name].unet, **{**small, "head_dim": 16, "context_dim": 24, **changes})
-    return Stage(StageSpec(name, unet, audio_channels=20, latent_size=(8, 16), window=6, speech_encoder="wavlm")).eval()
+    spec = StageSpec(name, unet, 20, latent_size=(8, 16), window=6, speech_encoder="wavlm", crop_scale=1.4)
+    return Stage(spec).eval()
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +153,7 @@ def test_metadata(keyframe: Stage, tmp_path: Path) -> None:
         "keysync.window": "6",
         "keysync.speech_encoder": "wavlm",
         "keysync.mask": "box",
+        "keysync.crop_scale": "1.4",
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": "keysync-keyframe",
         "modelspec.implementation": "https://github.com/keysync-comfyui/keysync",
@@ -478,6 +480,8 @@ def test_a_head_dim_that_does_not_fit(weights: dict[str, Tensor], tmp_path: Path
         ("latent_size", "big", "its metadata says keysync.latent_size is 'big': HxW, such as 64x64, was wanted"),
         ("head_dim", "-1", "its metadata says keysync.head_dim is '-1': a positive number was wanted"),
         ("window", "", "its metadata says keysync.window is '': a positive number was wanted"),
+        ("crop_scale", "wide", "its metadata says keysync.crop_scale is 'wide': a number from 1 to 9 was wanted"),
+        ("crop_scale", "0.5", "its metadata says keysync.crop_scale is '0.5': a number from 1 to 9 was wanted"),
         ("format", "2", "is of a newer format than this KeySync reads: update KeySync"),
     ],
 )

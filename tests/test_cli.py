@@ -24,6 +24,7 @@ from keysync.cli import main
 from keysync.face import Face
 from keysync.media import VideoReader, read_speech
 from keysync.models import Models
+from keysync.small import BUILT_IN, SMALL
 from keysync.weights import read_tensors
 
 from .clips import CheapStages, picture, read_frames, write_landmarks, write_speech, write_video
@@ -108,8 +109,8 @@ def test_a_dub_with_the_network(
     said = capsys.readouterr()
     report = json.loads((tmp_path / "report.json").read_text())
     assert said.out.splitlines() == [
-        "keysync: untrained: the mouth region is noise (stand-ins for keyframe, interpolation, vae, hubert, wavlm; "
-        "give trained files to change that)",
+        f"keysync: {BUILT_IN}: keyframe, interpolation, vae, hubert; it saw rendered faces, real ones want the "
+        "published weights",
         "keysync: 90 network evaluations to come",
         f"keysync: {files['output']}: 20 frames dubbed, 0 passed through unchanged",
     ]
@@ -138,7 +139,7 @@ def test_what_was_passed_through_is_said_and_so_are_notes(
     write_speech(tmp_path / "speech.wav", 0.4)
     output = tmp_path / "out.mkv"
     assert dub("--lossless", "--sync-mode", "silence", "--mask", "jaw", "--seed", 2**64 - 1, output=output) == 0
-    assert capsys.readouterr().out.splitlines()[1:] == [
+    assert capsys.readouterr().out.splitlines() == [
         "keysync: 99 network evaluations to come",
         f"keysync: {output}: 18 frames dubbed, 2 passed through unchanged",
         "  frames 0-1 unchanged: no face found",
@@ -375,14 +376,21 @@ def test_checkpoints_of_another_kind(
 
 
 def test_models_that_do_not_fit_together(tiny_files: dict[str, Path], fails: Fails, tmp_path: Path) -> None:
-    line = ["convert", str(tiny_files["keyframe"]), str(tmp_path / "wide.safetensors"), "--latent-size", "8x16"]
-    assert main(line) == 0
+    wide = tmp_path / "wide.safetensors"
+    assert main(["convert", str(SMALL["keyframe"]), str(wide), "--latent-size", "16x32"]) == 0
     check(
-        fails("--keyframe-model", tmp_path / "wide.safetensors"),
-        "the keyframe model works on 128x64 pixels in windows of 14 but the interpolation model on 64x64",
+        fails("--keyframe-model", wide),
+        "the keyframe model works on 256x128 pixels, 1.4 times the face, in windows of 14 but the interpolation model "
+        "on 128x128",
     )
-    check(fails("--vae", tiny_files["keyframe"]), "a Stable Video Diffusion VAE was wanted|holds no VAE")
-    check(fails("--hubert", tiny_files["vae"]), "vae")
+    check(fails("--vae", SMALL["keyframe"]), "a Stable Video Diffusion VAE was wanted|holds no VAE")
+    check(fails("--hubert", SMALL["vae"]), "vae")
+    stages = [part for name in ("keyframe", "interpolation") for part in (_option(name), tiny_files[name])]
+    check(fails(*stages), r"wants 32 speech channels but the built-in hubert gives 128: give the hubert .*\(--hubert\)")
+    stages += ["--hubert", tiny_files["hubert"]]
+    check(fails(*stages), r"wants the speech encoder wavlm, which nobody gave: give it \(--wavlm\)")
+    stages += ["--wavlm", tiny_files["wavlm"]]
+    check(fails(*stages), r"64x64 pixels.* but the built-in VAE was trained with models of 128x128.*\(--vae\)")
 
 
 def _option(name: str) -> str:
@@ -455,7 +463,7 @@ def test_convert_then_dub(
     assert {tensor.dtype for tensor in read_tensors(converted)[0].values()} == {torch.bfloat16}
     assert dub(*line, "--keyframe-model", converted) == 0
     said = capsys.readouterr().out
-    assert "untrained" not in said
+    assert BUILT_IN not in said
     assert "20 frames dubbed" in said
 
 

@@ -29,6 +29,15 @@ def test_a_face_at_rest_has_twice_its_box() -> None:
     assert y + side / 2 == pytest.approx((low[1] + high[1]) / 2, abs=1)
 
 
+def test_a_model_may_see_the_face_closer() -> None:
+    track = moving([(150, 120)] * 2, (240, 320))
+    low, high = track.landmarks[0].min(0), track.landmarks[0].max(0)
+    x, y, side = crop_boxes(track, 0, 2, 1.4)[0].tolist()
+    assert side == pytest.approx(1.4 * (high - low).max(), abs=1)
+    assert x + side / 2 == pytest.approx((low[0] + high[0]) / 2, abs=1)
+    assert y + side / 2 == pytest.approx((low[1] + high[1]) / 2, abs=1)
+
+
 def test_small_motion_is_smoothed_by_the_published_factor() -> None:
     track = moving([(150, 120), (160, 120)], (240, 320))
     first, second = crop_boxes(track, 0, 2)

@@ -13,7 +13,7 @@ from keysync.cli import main
 from keysync.demo import PORTRAIT, SPEECH, portrait_frames, write_demo_video
 from keysync.landmarks import make_detector
 from keysync.media import VideoReader, read_speech
-from keysync.models import Models
+from keysync.small import BUILT_IN
 
 from .clips import CheapStages
 
@@ -49,18 +49,15 @@ def test_the_detector_finds_the_face_in_every_frame(tmp_path: Path) -> None:
     assert found == [1] * 25
 
 
-def test_the_command(
-    models: Models, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A second of the demo, the network stood in for."""
     pytest.importorskip("mediapipe", reason='the detector mediapipe is not installed: pip install "keysync[mediapipe]"')
     CheapStages().install(monkeypatch)
-    monkeypatch.setattr(keysync.cli, "load_models", lambda *_, **__: models)
     monkeypatch.setattr(keysync.cli, "write_demo_video", lambda path: write_demo_video(path, 1.0))
     output, report = tmp_path / "demo.mp4", tmp_path / "demo.json"
     assert main(["demo", "-o", str(output), "--report", str(report)]) == 0
     said = capsys.readouterr().out
-    assert "untrained: the mouth region is noise" in said
+    assert f"keysync: {BUILT_IN}: keyframe, interpolation, vae, hubert;" in said
     assert "25 frames dubbed, 0 passed through unchanged" in said
     assert json.loads(report.read_text())["ranges"][0]["reason"] == "face found"
     assert len(VideoReader(output).timestamps()) == 25

@@ -13,8 +13,12 @@ from safetensors.torch import save_file
 from keysync.checkpoint import read_tensors, save_stage
 from keysync.errors import KeySyncError
 from keysync.layout import on_meta
-from keysync.models import UNTRAINED, Models, load_models
-from keysync.stage import Stage
+from keysync.models import Models, load_models
+from keysync.small import BUILT_IN, SMALL
+from keysync.stage import STAGES, Stage
+from keysync.vae import load_vae
+
+from .tiny_models import write_encoder
 
 
 def changed(stage: Stage, **changes: Any) -> Stage:
@@ -22,43 +26,78 @@ def changed(stage: Stage, **changes: Any) -> Stage:
     return on_meta(replace(stage.spec, **changes))
 
 
-def test_stand_ins_for_all(models: Models) -> None:
-    assert models.untrained
-    assert models.origins == dict.fromkeys(
-        ("keyframe", "interpolation", "vae", "hubert", "wavlm"), f"stand-in, {UNTRAINED}"
-    )
-    assert sorted(models.encoders) == ["hubert", "wavlm"]
-    assert (models.keyframe.spec.name, models.interpolation.spec.name) == ("keyframe", "interpolation")
-    assert {parameter.dtype for parameter in models.keyframe.parameters()} == {torch.float32}
+def with_spec(stage: Stage, **changes: Any) -> Stage:
+    """The same weights under another spec."""
+    other = changed(stage, **changes)
+    other.load_state_dict(stage.state_dict(), assign=True)
+    return other
 
 
-def test_given_files_are_named_and_others_stood_in_for(tiny_files: dict[str, Path]) -> None:
-    models = load_models(tiny_files["keyframe"], vae=str(tiny_files["vae"]), dtype=torch.bfloat16)
-    assert models.untrained
-    assert models.origins["keyframe"] == str(tiny_files["keyframe"])
-    assert models.origins["vae"] == str(tiny_files["vae"])
-    assert [name for name, origin in models.origins.items() if UNTRAINED in origin] == [
-        "interpolation",
-        "hubert",
-        "wavlm",
-    ]
+@pytest.fixture(scope="module")
+def small() -> Models:
+    """All built in."""
+    return load_models()
+
+
+def test_all_built_in(small: Models) -> None:
+    assert small.origins == dict.fromkeys(("keyframe", "interpolation", "vae", "hubert"), BUILT_IN)
+    assert list(small.encoders) == ["hubert"]
+    assert (small.keyframe.spec.name, small.interpolation.spec.name) == ("keyframe", "interpolation")
+    assert {parameter.dtype for parameter in small.keyframe.parameters()} == {torch.float32}
+
+
+def test_given_files_are_named_and_others_built_in(small: Models, tmp_path: Path) -> None:
+    save_stage(small.interpolation, tmp_path / "mine.safetensors")
+    models = load_models(interpolation=str(tmp_path / "mine.safetensors"), dtype=torch.bfloat16)
+    assert models.origins == {**small.origins, "interpolation": str(tmp_path / "mine.safetensors")}
     assert {parameter.dtype for parameter in models.interpolation.parameters()} == {torch.bfloat16}
     assert next(models.vae.parameters()).dtype == torch.float32
 
 
-def test_all_given_is_no_stand_in(tiny_files: dict[str, Path]) -> None:
-    models = load_models(**tiny_files)
-    assert not models.untrained
+def test_all_given(models: Models, tiny_files: dict[str, Path]) -> None:
     assert models.origins == {name: str(path) for name, path in tiny_files.items()}
+    assert sorted(models.encoders) == ["hubert", "wavlm"]
 
 
-def test_only_the_encoders_that_the_stages_want_are_loaded(tiny_files: dict[str, Path], tmp_path: Path) -> None:
-    stage = load_models().interpolation
-    stage.spec = replace(stage.spec, speech_encoder="hubert")
-    save_stage(stage, tmp_path / "hubert.safetensors")
-    loaded = load_models(tiny_files["keyframe"], tmp_path / "hubert.safetensors")
+def test_only_the_encoders_that_the_stages_want_are_loaded(
+    models: Models, tiny_files: dict[str, Path], tmp_path: Path
+) -> None:
+    save_stage(with_spec(models.interpolation, speech_encoder="hubert"), tmp_path / "hubert.safetensors")
+    loaded = load_models(**{**tiny_files, "interpolation": tmp_path / "hubert.safetensors"})
     assert list(loaded.encoders) == ["hubert"]
     assert list(loaded.origins) == ["keyframe", "interpolation", "vae", "hubert"]
+
+
+def test_published_stages_say_which_models_to_give_with_them(tmp_path: Path) -> None:
+    """Narrow ones, of the published resolution and speech channels."""
+    stages = {}
+    for name, published in STAGES.items():
+        narrow = replace(published.unet, model_channels=64, channel_mult=(1, 1), attention=(False, True), head_dim=32)
+        stages[name] = tmp_path / f"{name}.safetensors"
+        save_stage(Stage(replace(published, unet=narrow)), stages[name])
+    for name in ("hubert", "wavlm"):
+        write_encoder(tmp_path / name, name, published.audio_channels)
+
+    def fails(**given: Path) -> str:
+        with pytest.raises(KeySyncError) as error:
+            load_models(**stages, **given)
+        return str(error.value)
+
+    hubert, wavlm = tmp_path / "hubert", tmp_path / "wavlm"
+    assert fails() == (
+        "the keyframe model wants 768 speech channels but the built-in hubert gives 128: give the hubert it was "
+        "trained with (--hubert)"
+    )
+    assert fails(hubert=hubert) == (
+        "the interpolation model wants the speech encoder wavlm, which nobody gave: give it (--wavlm)"
+    )
+    assert fails(hubert=hubert, wavlm=wavlm) == (
+        "the models work on 512x512 pixels, 2 times the face, in windows of 14 but the built-in VAE was trained with "
+        "models of 128x128 pixels, 1.4 times the face: give the VAE that they were trained with (--vae)"
+    )
+    assert load_models(**stages, vae=SMALL["vae"], hubert=hubert, wavlm=wavlm).origins["vae"] == str(SMALL["vae"])
+    with pytest.raises(KeySyncError, match=r"works on 512x512 pixels.* but the interpolation model on 128x128 pixels"):
+        load_models(stages["keyframe"])
 
 
 def test_a_stage_in_the_other_s_place(tiny_files: dict[str, Path]) -> None:
@@ -71,9 +110,19 @@ def test_a_stage_in_the_other_s_place(tiny_files: dict[str, Path]) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"latent_size": (8, 16)}, "the keyframe model works on 128x64 pixels in windows of 14 but the interpolation"),
-        ({"window": 7}, "on 64x64 pixels in windows of 7 but the interpolation model on 64x64 pixels in windows of 14"),
-        ({"speech_encoder": "whisper"}, "the keyframe model wants the speech encoder whisper: load it too"),
+        (
+            {"latent_size": (8, 16)},
+            "the keyframe model works on 128x64 pixels, 2 times the face, in windows of 14 but the interpolation",
+        ),
+        (
+            {"window": 7},
+            "on 64x64 pixels, 2 times the face, in windows of 7 but the interpolation model on 64x64 pixels, "
+            "2 times the face, in windows of 14",
+        ),
+        (
+            {"speech_encoder": "whisper"},
+            "the keyframe model wants the speech encoder whisper but this KeySync knows hubert, wavlm: update KeySync",
+        ),
         (
             {"audio_channels": 768},
             "the keyframe model wants 768 speech channels but hubert gives 32: "
@@ -93,8 +142,8 @@ def test_a_vae_that_is_only_a_decoder_or_of_another_size(
     decoder = {name: tensor for name, tensor in tensors.items() if name.startswith("decoder.")}
     save_file(decoder, tmp_path / "decoder.safetensors")
     with pytest.raises(KeySyncError, match=r"decoder\.safetensors holds only the VAE's decoder: give a whole one"):
-        load_models(vae=tmp_path / "decoder.safetensors")
-    vae = load_models().vae
+        load_models(**{**tiny_files, "vae": tmp_path / "decoder.safetensors"})
+    vae = load_vae(tiny_files["vae"])
     vae.downscale = 4
     with pytest.raises(KeySyncError, match="is a VAE of 4 pixels a latent but the models want 8"):
         replace(models, vae=vae)

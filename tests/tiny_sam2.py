@@ -1,4 +1,4 @@
-"""An untrained SAM 2, tiny; it needs transformers alone, so that tests inside ComfyUI can load it by path."""
+"""A SAM 2 of random weights, tiny; it needs transformers alone, so that tests inside ComfyUI can load it by path."""
 
 from __future__ import annotations
 

@@ -80,7 +80,8 @@ def load_weights(folder: Path | None, config: TrainConfig, shards: Shards) -> St
             return load_stage(folder / STAGE, expect=config.stage, dtype=torch.float32)
         except KeySyncError as error:
             raise KeySyncError(f"{folder} is damaged ({error}): delete it, and the run goes on before it") from error
-    stage = starting_stage(config, shards.latent_size, shards.channels(config.speech_encoder))
+    channels = shards.channels(config.speech_encoder)
+    stage = starting_stage(config, shards.latent_size, channels, shards.info.crop_scale)
     if folder is not None:
         load_lora(stage, folder / ADAPTERS)
     return stage

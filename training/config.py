@@ -34,8 +34,11 @@ from .values import (
     refusal,
 )
 
-PRESETS = {path.stem: path for path in sorted((Path(__file__).parent / "configs").glob("*.toml"))}
+CONFIGS = Path(__file__).parent / "configs"
+RECIPE = CONFIGS / "tiny.toml"  # no preset: of `training.small`, in tables
+PRESETS = {path.stem: path for path in sorted(CONFIGS.glob("*.toml")) if path != RECIPE}
 TRAINABLE = ("published", "all", "lora")
+IDENTITIES = ("first", "other")
 LOSS_REGIONS = ("frame", "mask")
 PRECISIONS = ("fp32", "bf16", "fp16")
 DISTRIBUTED = ("ddp", "fsdp")
@@ -81,6 +84,12 @@ class TrainConfig:
     audio_dropout: float = _setting("share of clips without speech", SHARE, 0.2)
     identity_dropout: float = _setting("share of clips or frames without identity", SHARE, 0.1)
 
+    identity: str = _setting(
+        "first: of a keyframe window, its own first frame; other: any frame of the clip that is not in the window",
+        one_of(IDENTITIES),
+        "first",
+    )
+
     trainable: str = _setting("published: no temporal layers; all; lora: adapters", one_of(TRAINABLE), "published")
     lora_rank: int = _setting("rank of the adapters", at_least(1), 16)
     lora_alpha: float = _setting("the adapters count alpha / rank times", ABOVE_ZERO, 16.0)
@@ -89,6 +98,7 @@ class TrainConfig:
     noise_std: float = _setting("its standard deviation", at_least(0), 1.2)
     high_noise_share: float = _setting("share of clips at noise levels of 50 to 700 instead", SHARE, 0.0)
     loss_region: str = _setting("average over the frame or over the mask", one_of(LOSS_REGIONS), "frame")
+    mouth_weight: float = _setting("of latents at the lips, against 1 for the others", at_least(1), 1.0)
 
     final_learning_rate: float = _setting("where a cosine ends; 0: no cosine", at_least(0), 0.0)
     warmup_steps: int = _setting("steps in which the learning rate rises", at_least(0), 1000)
@@ -118,6 +128,8 @@ class TrainConfig:
         self._check_network()
         if self.identity_dropout_per_frame and self.stage != "keyframe":
             raise refusal("identity_dropout_per_frame", True, f"false for {self.stage}, whose reference is two frames")
+        if self.identity != "first" and self.stage != "keyframe":
+            raise refusal("identity", self.identity, f"first for {self.stage}, whose reference is its two ends")
         if self.final_learning_rate > self.learning_rate:
             raise refusal("final_learning_rate", self.final_learning_rate, "no more than learning_rate")
         if self.ema_decay and self.trainable == "lora":
@@ -144,9 +156,9 @@ def load_config(preset: str | None, file: Path | None, overrides: Mapping[str, s
     if preset is not None:
         if preset not in PRESETS:
             raise KeySyncError(f"no preset is called {preset}: known are {', '.join(PRESETS)}")
-        values = _read(PRESETS[preset])
+        values = _settings(read_toml(PRESETS[preset]), str(PRESETS[preset]))
     if file is not None:
-        values = {**values, **_read(file)}
+        values = {**values, **_settings(read_toml(file), str(file))}
     hints = get_type_hints(TrainConfig)
     for key, text in overrides.items():
         name = _known(key.replace("-", "_"), f"--{key}")
@@ -156,7 +168,12 @@ def load_config(preset: str | None, file: Path | None, overrides: Mapping[str, s
 
 def from_toml(text: str, where: str) -> TrainConfig:
     """The settings in a TOML text; `where` names it in errors. Raises `KeySyncError` as `load_config` does."""
-    return _made(_loaded(text, where), f"{where}: ")
+    return config_of(_loaded(text, where), where)
+
+
+def config_of(values: Mapping[str, Any], where: str) -> TrainConfig:
+    """The settings among plain values, such as TOML holds; raises `KeySyncError` as `from_toml` does."""
+    return _made(_settings(values, where), f"{where}: ")
 
 
 def to_toml(config: TrainConfig) -> str:
@@ -182,7 +199,8 @@ def overrides_of(words: Sequence[str]) -> dict[str, str]:
     return overrides
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a TOML file holds. Raises `KeySyncError` for one that cannot be read or is no TOML."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -199,9 +217,12 @@ def _loaded(text: str, where: str) -> dict[str, Any]:
         except ImportError as error:
             raise KeySyncError("settings in TOML need tomli on Python 3.10: pip install tomli") from error
     try:
-        values = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise KeySyncError(f"{where} is not TOML: {error}") from error
+
+
+def _settings(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     hints = get_type_hints(TrainConfig)
     return {key: from_plain(value, hints[_known(key, f"{where}: {key}")]) for key, value in values.items()}
 

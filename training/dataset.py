@@ -22,6 +22,7 @@ from keysync.masks import MASKS, to_latent
 from keysync.stage import SCALE_FACTOR
 from keysync.vae import LATENT_CHANNELS
 
+from .config import PIXELS_PER_LATENT
 from .draws import generator, permutation
 from .index import TRAIN, Clip
 from .shards import LANDMARKS, LATENTS
@@ -29,6 +30,8 @@ from .shards import Shards as Shards
 
 if TYPE_CHECKING:
     from .config import TrainConfig
+
+LIPS = slice(48, 68)  # of the 68 points
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +47,8 @@ class Window:
     pixel_frame: Tensor
     pixels: Tensor | None
     pixel_mask: Tensor | None
+    weight: Tensor | None = None
+    identity: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +57,9 @@ class Batch(Window):
 
     number (b,) int64, counted over the whole run; latents (b, t, 4, h, w), scaled, a sample of the posterior; mask
     (b, t, 1, h, w), 1 = generate; features (b, t, 2, c) of the speech encoder; pixels (b, 3, H, W) in -1..1 and
-    pixel_mask (b, 1, H, W) of frame `pixel_frame` (b,) int64 of the window, None where the loss looks at no pixels.
+    pixel_mask (b, 1, H, W) of frame `pixel_frame` (b,) int64 of the window, None where the loss looks at no pixels;
+    weight (b, t, 1, h, w) of a latent's error, None where all weigh the same; identity (b, 4, h, w), scaled, None for
+    the window's own first frame.
     """
 
     def to(self, device: torch.device | str) -> Batch:
@@ -67,6 +74,17 @@ def collate(windows: Sequence[Window]) -> Batch:
     parts = {field.name: [getattr(window, field.name) for window in windows] for field in fields(Window)}
     rows: dict[str, Any] = {name: None if part[0] is None else torch.stack(part) for name, part in parts.items()}
     return Batch(**rows)
+
+
+def lip_weights(landmarks: Tensor, size: tuple[int, int], weight: float) -> Tensor:
+    """(t, 1, h, w) for latents of this size (h, w) and points (t, 68, 2) in pixels: `weight` in the lips' box and a
+    latent around it, 1 elsewhere."""
+    lips = landmarks[:, LIPS] / PIXELS_PER_LATENT
+    low, high = lips.amin(1).floor() - 1, lips.amax(1).ceil() + 1
+    weights = torch.ones(len(lips), 1, *size)
+    for frame, ((left, top), (right, bottom)) in enumerate(zip(low.int().tolist(), high.int().tolist(), strict=True)):
+        weights[frame, :, max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = weight
+    return weights
 
 
 class Windows(Dataset[Window]):
@@ -110,6 +128,8 @@ class Windows(Dataset[Window]):
             pixel_frame=torch.tensor(pixel_frame),
             pixels=self._pixels(clip, int(frames[pixel_frame])) if with_pixels else None,
             pixel_mask=masks[pixel_frame][None].clone() if with_pixels else None,
+            weight=self._weight(landmarks) if config.mouth_weight != 1 else None,
+            identity=self._identity(number, clip, start) if config.identity == "other" else None,
         )
 
     def _clip(self, number: int) -> Clip:
@@ -121,13 +141,23 @@ class Windows(Dataset[Window]):
     def _draw(self, number: int, purpose: str, choices: int) -> int:
         return int(torch.randint(choices, (), generator=generator(self._config.seed, number, purpose)))
 
+    def _weight(self, landmarks: Tensor) -> Tensor:
+        return lip_weights(landmarks, self._shards.latent_size, self._config.mouth_weight)
+
     def _landmarks(self, clip: Clip, frames: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(self._shards.array(clip, LANDMARKS, (clip.frames, 68, 2))[frames])
 
-    def _latents(self, number: int, clip: Clip, frames: NDArray[np.int64]) -> Tensor:
+    def _identity(self, number: int, clip: Clip, start: int) -> Tensor:
+        """Latents of a frame that is not in the window that begins at `start`."""
+        frame = self._draw(number, "identity frame", clip.frames - 1)
+        if (frame - start) % self._step == 0:
+            frame += 1
+        return self._latents(number, clip, np.array([frame]), "identity posterior")[0]
+
+    def _latents(self, number: int, clip: Clip, frames: NDArray[np.int64], purpose: str = "posterior") -> Tensor:
         shape = (clip.frames, 2, LATENT_CHANNELS, *self._shards.latent_size)
         mean, std = torch.from_numpy(self._shards.array(clip, LATENTS, shape)[frames]).float().unbind(1)
-        noise = torch.randn(mean.shape, generator=generator(self._config.seed, number, "posterior"))
+        noise = torch.randn(mean.shape, generator=generator(self._config.seed, number, purpose))
         return (mean + std * noise) * SCALE_FACTOR
 
     def _features(self, clip: Clip, frames: NDArray[np.int64]) -> Tensor:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keysync.errors import KeySyncError
-from keysync.models import UNTRAINED, Models, load_models
+from keysync.models import Models, load_models
 
 from .evaluation.film import quiet_film, talk_film
 from .evaluation.reading import ModelsOf, Reader
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             device=options.device,
         )
         rows = evaluate(lambda _: models, side_of(models), scope)
-        told = as_json(rows) | {"seed": scope.seed, "clips": scope.clips, "untrained": models.untrained}
+        told = as_json(rows) | {"seed": scope.seed, "clips": scope.clips}
         told |= {"models": models.origins, "seconds": round(time.monotonic() - began, 1)}
         if options.json is not None:
             with whole_file(options.json) as file:
@@ -107,8 +107,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeySyncError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if models.untrained:
-        print(UNTRAINED)
     print(as_text(rows))
     failed = [row.key for row in rows if not row.holds]
     print(f"{len(failed)} bounds do not hold: {', '.join(failed)}" if failed else "all bounds hold")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keysync.crop import PUBLISHED_SCALE
 from keysync.errors import KeySyncError
 from keysync.timeline import NETWORK_RATE
 
@@ -32,8 +33,8 @@ class EncoderInfo:
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What all clips share: size (H, W) of the crops and (h, w) of the latents, the least frames of a clip, and what
-    the data was made with."""
+    """What all clips share: size (H, W) of the crops and (h, w) of the latents, the least frames of a clip, what the
+    data was made with, and how much wider a crop is than the face's points."""
 
     resolution: tuple[int, int]
     latent_size: tuple[int, int]
@@ -41,6 +42,7 @@ class DataInfo:
     encoders: Mapping[str, EncoderInfo]
     vae: str
     detector: str
+    crop_scale: float = PUBLISHED_SCALE
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Index:
             },
             "vae": {"origin": info.vae},
             "detector": info.detector,
+            "crop_scale": info.crop_scale,
             "splits": {split: self._shards(clips) for split, clips in self.splits.items()},
         }
         return json.dumps(content) + "\n"
@@ -122,6 +125,7 @@ def _index(content: dict[str, Any]) -> Index:
         encoders=encoders,
         vae=str(content["vae"]["origin"]),
         detector=str(content["detector"]),
+        crop_scale=float(content.get("crop_scale", PUBLISHED_SCALE)),
     )
     sizes: dict[str, int] = {}
     splits = {split: _clips(content["splits"][split], sizes) for split in SPLITS}

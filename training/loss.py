@@ -76,10 +76,12 @@ def noised(latents: Tensor, draws: Draws) -> Tensor:
 
 
 def condition_of(stage: Stage, batch: Batch, draws: Draws) -> Condition:
-    """What the stage is given of a batch: a keyframe window's identity is its own first frame, an interpolation
-    window's ends are its own; what is not kept is zero, while the learned mask and the end flag stay."""
+    """What the stage is given of a batch: a keyframe window's identity is its own first frame if the batch brings no
+    other, an interpolation window's ends are its own; what is not kept is zero, while the learned mask and the end flag
+    stay."""
     ends = stage.learned_mask is not None
-    reference = batch.latents[:, [0, -1]] if ends else batch.latents[:, 0]
+    identity = batch.latents[:, 0] if batch.identity is None else batch.identity
+    reference = batch.latents[:, [0, -1]] if ends else identity
     whole = stage.condition(batch.features, reference, batch.latents, batch.mask)
     kept = whole.reference.new_ones(*whole.reference.shape[:3], 1, 1)
     frames = [0, -1] if ends else slice(None)
@@ -106,7 +108,7 @@ def weighted_error(ours: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
 
 def mean_over(error: Tensor, region: Tensor | None = None) -> Tensor:
     """The mean (b,) of each clip's error (b, ..., c, h, w): over everything, or over the elements where the region
-    (b, ..., 1, h, w) is 1. A region that is empty costs nothing."""
+    (b, ..., 1, h, w) is 1; numbers in between and above weigh. A region that is empty costs nothing."""
     if region is None:
         return error.flatten(1).mean(1)
     elements = region.expand_as(error).flatten(1)
@@ -144,7 +146,10 @@ class LossModule(nn.Module):
         denoised = self.denoise(batch, draws)
         by_mask = self.config.loss_region == "mask"
         error = weighted_error(denoised, batch.latents, draws.sigma)
-        latent = mean_over(error, batch.mask if by_mask else None).mean()
+        region = batch.mask if by_mask else None
+        if batch.weight is not None:
+            region = batch.weight if region is None else region * batch.weight
+        latent = mean_over(error, region).mean()
         if not self.config.rgb_weight:
             return Losses(latent, latent.detach(), torch.zeros_like(latent))
         if batch.pixels is None:

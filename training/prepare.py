@@ -16,16 +16,17 @@ from pathlib import Path
 
 import torch
 
+from keysync.crop import PUBLISHED_SCALE
 from keysync.errors import KeySyncError
 from keysync.landmarks import DETECTORS
-from keysync.models import UNTRAINED
+from keysync.small import BUILT_IN, CROP_SCALE, RESOLUTION, SMALL
 
 from .index import FILE
 from .preparation import quality, speaker
 from .preparation.engine import ENGINES
 from .preparation.job import prepare
 from .preparation.report import NAME
-from .preparation.settings import NONE, PUBLISHED_RESOLUTION, STAND_IN_RESOLUTION, ModelFile, Settings
+from .preparation.settings import NONE, PUBLISHED_RESOLUTION, ModelFile, Settings
 from .preparation.stages import WORK
 
 MODELS = ("vae", "hubert", "wavlm")
@@ -49,9 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     settings = _settings(options)
-    untrained = [name for name in MODELS if getattr(options, name) is None]
-    if untrained:
-        print(f"prepare: {', '.join(untrained)}: stand-ins, {UNTRAINED}; give trained files for a real training")
+    files = {"vae": settings.vae, **settings.encoders}
+    built_in = ", ".join(name for name, file in files.items() if file.origin == BUILT_IN)
+    if built_in:
+        print(f"prepare: {BUILT_IN}: {built_in}; it saw rendered faces, real ones want models of their own")
     report = prepare(
         [path.absolute() for path in options.videos],
         settings,
@@ -69,10 +71,9 @@ def _run(options: argparse.Namespace) -> None:
 
 def _settings(options: argparse.Namespace) -> Settings:
     # Workers on other machines, and the training, find all files from any folder.
-    given = {name: getattr(options, name) for name in (*MODELS, "detector_weights")}
-    placed = {name: path.absolute() if path else None for name, path in given.items()}
-    models = {name: ModelFile.of(placed[name]) for name in MODELS}
-    default = STAND_IN_RESOLUTION if options.vae is None else PUBLISHED_RESOLUTION
+    given = {name: path.absolute() for name in MODELS if (path := getattr(options, name))}
+    files = {name: ModelFile.of(given.get(name, name)) for name in MODELS if name in given or name in SMALL}
+    resolution, crop_scale = (PUBLISHED_RESOLUTION, PUBLISHED_SCALE) if options.vae else (RESOLUTION, CROP_SCALE)
     least_quality, least_agreement = options.least_quality, options.least_agreement
     if least_quality is None:
         least_quality = quality.LEAST.get(options.quality, 0.0)
@@ -80,15 +81,18 @@ def _settings(options: argparse.Namespace) -> Settings:
         least_agreement = speaker.LEAST.get(options.speaker, 0.0)
     return Settings(
         data=options.output.absolute(),
-        resolution=options.resolution or default,
-        **models,
+        resolution=resolution if options.resolution is None else options.resolution,
+        vae=files["vae"],
+        hubert=files["hubert"],
+        wavlm=files.get("wavlm"),
         detector=options.detector,
-        detector_weights=placed["detector_weights"],
+        detector_weights=options.detector_weights and options.detector_weights.absolute(),
         quality=options.quality,
         least_quality=least_quality,
         speaker=options.speaker,
         least_agreement=least_agreement,
         device=options.device,
+        crop_scale=crop_scale if options.crop_scale is None else options.crop_scale,
     )
 
 
@@ -101,11 +105,17 @@ def _parser() -> argparse.ArgumentParser:
         "--resolution",
         type=int,
         metavar="N",
-        help=f"side of the crops; {PUBLISHED_RESOLUTION}, stand-ins {STAND_IN_RESOLUTION}",
+        help=f"side of the crops; {PUBLISHED_RESOLUTION}, for the built-in VAE {RESOLUTION}",
     )
-    add("--vae", type=Path, metavar="PATH", help="Stable Video Diffusion VAE: folder or file")
-    add("--hubert", type=Path, metavar="PATH", help="HuBERT: transformers folder or file")
-    add("--wavlm", type=Path, metavar="PATH", help="WavLM: transformers folder, file or WavLM-Base+.pt")
+    add(
+        "--crop-scale",
+        type=float,
+        metavar="X",
+        help=f"their width over the face's; {PUBLISHED_SCALE:g}, for the built-in VAE {CROP_SCALE:g}",
+    )
+    add("--vae", type=Path, metavar="PATH", help="Stable Video Diffusion VAE: folder or file; else the built-in one")
+    add("--hubert", type=Path, metavar="PATH", help="HuBERT: transformers folder or file; else the built-in one")
+    add("--wavlm", type=Path, metavar="PATH", help="WavLM: transformers folder, file or WavLM-Base+.pt; else none")
     add("--detector", choices=sorted(DETECTORS), default="mediapipe")
     add("--detector-weights", type=Path, metavar="FOLDER", help="for detectors that need files")
     judges = [*quality.QUALITY, NONE]

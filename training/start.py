@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from keysync.checkpoint import load_stage
+from keysync.crop import PUBLISHED_SCALE
 from keysync.errors import KeySyncError
 from keysync.kind import KINDS, recognise
 from keysync.stage import STAGES, Stage, StageSpec
@@ -25,9 +26,12 @@ logger = logging.getLogger(__name__)
 ADAPTED_BY_LORA = "trainable lora adapts a trained stage: give a KeySync checkpoint (--start)"
 
 
-def starting_stage(config: TrainConfig, latent_size: tuple[int, int], audio_channels: int) -> Stage:
-    """The stage that a run of these settings starts from, for data of this latent size (height, width) and this many
-    speech channels, with adapters where those are trained; the same in every process.
+def starting_stage(
+    config: TrainConfig, latent_size: tuple[int, int], audio_channels: int, crop_scale: float = PUBLISHED_SCALE
+) -> Stage:
+    """The stage that a run of these settings starts from, with adapters where those are trained; the same in every
+    process. The data has latents of this size (height, width), this many speech channels, and crops so much wider than
+    the face.
 
     Raises `KeySyncError` for a file that is neither a checkpoint of this stage nor Stable Video Diffusion, for tensors
     that are missing, unknown or misshapen, and where settings, data and file do not agree.
@@ -41,7 +45,7 @@ def starting_stage(config: TrainConfig, latent_size: tuple[int, int], audio_chan
     if not config.start:
         if config.trainable == "lora":
             raise KeySyncError(f"start is empty: {ADAPTED_BY_LORA}")
-        return _new(config, latent_size, audio_channels)
+        return _for_crops(_new(config, latent_size, audio_channels), crop_scale)
     path, *others = weight_files(Path(config.start))
     tensors = {name: tensor for file in (path, *others) for name, tensor in read_tensors(file)[0].items()}
     kind, sign = recognise(shapes_of(tensors))
@@ -50,12 +54,12 @@ def starting_stage(config: TrainConfig, latent_size: tuple[int, int], audio_chan
     if kind == "svd":
         if config.trainable == "lora":
             raise KeySyncError(f"{path} is {KINDS[kind]}: {ADAPTED_BY_LORA}")
-        return svd_stage(path, tensors, config, latent_size, audio_channels)
+        return _for_crops(svd_stage(path, tensors, config, latent_size, audio_channels), crop_scale)
     if kind not in STAGES:
         raise KeySyncError(
             f"{path} is {KINDS[kind]} ({sign}): a KeySync {config.stage} stage or Stable Video Diffusion was wanted"
         )
-    stage = _continued(path, config, latent_size, audio_channels)
+    stage = _continued(path, config, latent_size, audio_channels, crop_scale)
     return adapted(stage, config) if config.trainable == "lora" else stage
 
 
@@ -90,12 +94,19 @@ def _new(config: TrainConfig, latent_size: tuple[int, int], audio_channels: int)
     return stage
 
 
+def _for_crops(stage: Stage, scale: float) -> Stage:
+    stage.spec = replace(stage.spec, crop_scale=scale)
+    return stage
+
+
 def _zero(layer: nn.Module | None) -> None:
     for parameter in () if layer is None else layer.parameters():
         nn.init.zeros_(parameter)
 
 
-def _continued(path: Path, config: TrainConfig, latent_size: tuple[int, int], audio_channels: int) -> Stage:
+def _continued(
+    path: Path, config: TrainConfig, latent_size: tuple[int, int], audio_channels: int, crop_scale: float
+) -> Stage:
     """A KeySync checkpoint, which must have been made for the same kind of data."""
     stage = load_stage(path, expect=config.stage, dtype=torch.float32)
     spec = stage.spec
@@ -103,6 +114,7 @@ def _continued(path: Path, config: TrainConfig, latent_size: tuple[int, int], au
         ("latents", spec.latent_size, latent_size, "prepare the data at the checkpoint's resolution"),
         ("window", spec.window, config.window, "set it to the checkpoint's"),
         ("speech_encoder", spec.speech_encoder, config.speech_encoder, "set it to the checkpoint's"),
+        ("crop_scale", spec.crop_scale, crop_scale, "prepare the data with the checkpoint's --crop-scale"),
         ("speech channels", spec.audio_channels, audio_channels, f"prepare the data with its {spec.speech_encoder}"),
     ):
         if theirs != ours:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from keysync.errors import KeySyncError
-from keysync.models import UNTRAINED
-from keysync.tiny import write_tiny_models
+from keysync.small import BUILT_IN, SMALL
 from keysync.vae import VAE, load_vae
 
 if TYPE_CHECKING:
@@ -21,9 +19,8 @@ if TYPE_CHECKING:
 def load_vae_of(config: TrainConfig, shards: Shards, device: torch.device) -> VAE:
     """The VAE in float32. Raises `KeySyncError` where its file has gone, or is none."""
     origin = config.vae or shards.info.vae
-    if UNTRAINED in origin:
-        with tempfile.TemporaryDirectory(prefix="keysync-tiny-") as folder:
-            return load_vae(write_tiny_models(Path(folder))["vae"], device)
+    if origin == BUILT_IN:
+        return load_vae(SMALL["vae"], device)
     if not Path(origin).exists():
         raise KeySyncError(f"{origin}, the VAE that made {shards.folder}, is not there: name it with --vae PATH")
     return load_vae(origin, device)

@@ -1,4 +1,4 @@
-"""Prints what a dub and a training cost on this machine, with tiny weights: `python -m tests.bench [dub] [training]`.
+"""Prints what a dub and a training cost on this machine, with small models: `python -m tests.bench [dub] [training]`.
 
 Each measurement runs in a process of its own, so that its peak memory is its own. Compare ratios, not seconds: machines
 differ.
@@ -65,7 +65,7 @@ def show_training(apply: Callable[[Measure, tuple[Any, ...]], dict[str, Any]]) -
         with_or_without = "with" if pixels else "without"
         print(f"samples at 512x512 {with_or_without} pixels: {result['samples_a_second']:.1f} a second", flush=True)
     results["preparation"] = result = apply(training.preparation, ())
-    print(f"preparation: {result['seconds_a_minute']:.0f} s for a minute of video, tiny models", flush=True)
+    print(f"preparation: {result['seconds_a_minute']:.0f} s for a minute of video, built-in models", flush=True)
     return results
 
 

@@ -1,4 +1,4 @@
-"""One dub with the tiny weights, measured in the process that runs it: seconds per stage and peak memory."""
+"""One dub with the built-in model, measured in the process that runs it: seconds per stage and peak memory."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from keysync.demo import portrait_frames
 from keysync.media import PictureFormat, VideoWriter
+from keysync.small import RESOLUTION
 from training.config import load_config
 from training.dataset import Shards, Windows, collate
 from training.preparation.job import prepare
@@ -32,7 +33,6 @@ def steps(checkpointing: bool) -> dict[str, Any]:
     torch.set_num_threads(1)
     changes = {
         "steps": str(STEPS),
-        "resolution": "128",
         "gradient_checkpointing": str(checkpointing).lower(),
         "sample_every": "0",
         "rgb_weight": "0",
@@ -65,7 +65,7 @@ def samples(pixels: bool) -> dict[str, Any]:
 
 
 def preparation() -> dict[str, Any]:
-    """Seconds that a minute of video takes, with the tiny stand-ins, and the peak memory."""
+    """Seconds that a minute of video takes, with the built-in models, and the peak memory."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "talk.mp4"
@@ -74,8 +74,8 @@ def preparation() -> dict[str, Any]:
         with VideoWriter(video, like, audio=speech) as writer:
             for pts, frame in enumerate(portrait_frames(25 * SECONDS)):
                 writer.write(frame, pts)
-        models = dict.fromkeys(("vae", "hubert", "wavlm"), ModelFile.of(None))
-        settings = Settings(Path(folder) / "data", 64, **models, least_quality=0.0, least_agreement=-1.0)
+        models = {"vae": ModelFile.of("vae"), "hubert": ModelFile.of("hubert"), "wavlm": None}
+        settings = Settings(Path(folder) / "data", RESOLUTION, **models, least_quality=0.0, least_agreement=-1.0)
         began = time.perf_counter()
         prepare([video], settings, validation=0.5)
         spent = time.perf_counter() - began

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from keysync.demo import SPEECH, write_demo_video
-from keysync.tiny import write_tiny_models
 
+from ..tiny_models import write_tiny_models
 from ..tiny_sam2 import write_tiny_sam2
 from ..training.small_chain import make_stages
 from .find_comfyui import ComfyUI, find_comfyuis
@@ -86,7 +86,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The untrained models as files, written once for all ComfyUIs."""
+    """The tiny models as files, written once for all ComfyUIs."""
     folder = tmp_path_factory.mktemp("tiny")
     write_tiny_models(folder)
     return folder
@@ -100,7 +100,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def server(comfyui: ComfyUI, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A running ComfyUI with the untrained models, the clip talk.mp4 and the sounds speech.flac and long.wav."""
+    """A running ComfyUI with the tiny models, the clip talk.mp4 and the sounds speech.flac and long.wav."""
     base = tmp_path_factory.mktemp("comfyui")
     for name in ("keyframe.safetensors", "interpolation.safetensors"):
         _copy(tiny_folder / name, base / "models" / "keysync" / name)

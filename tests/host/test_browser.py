@@ -15,7 +15,7 @@ from .browser import Browser, find_chromium
 from .find_comfyui import ROOT, ComfyUI
 from .graph import to_api
 from .server import Server
-from .workflows import WORKFLOWS, make, with_untrained
+from .workflows import WORKFLOWS, make, with_tiny
 
 PICTURES = ROOT / "out" / "screenshots"
 # No tour of the frontend, and nothing over the graph; words in it at any size.
@@ -72,15 +72,14 @@ def test_the_frontend_opens_the_workflow_and_makes_its_twin(
     assert browser.run(UNKNOWN) == []
     made = browser.run("app.graphToPrompt().then(prompt => prompt.output)")
     assert without_helpers(made, server) == to_api(make(name), server.info)
-    show(browser, with_untrained(workflow))
+    show(browser, with_tiny(workflow))
     browser.picture(PICTURES / comfyui.version / f"{name}.png")
     assert browser.run("app.rootGraph.nodes.filter(node => node.has_errors).map(node => node.title)") == []
 
 
 @pytest.mark.usefixtures("face_detector")
 def test_run_ends_with_the_video_on_screen(comfyui: ComfyUI, browser: Browser, server: Server) -> None:
-    workflow = json.loads((ROOT / "workflows" / "simple_dub.json").read_text(encoding="utf-8"))
-    show(browser, with_untrained(workflow))
+    show(browser, json.loads((ROOT / "workflows" / "simple_dub.json").read_text(encoding="utf-8")))
     browser.run("app.queuePrompt(0)")
     video = 'document.querySelector(\'video[src*="type=output"], video source[src*="type=output"]\')'
     saved = "app.rootGraph.nodes.find(node => node.type == 'SaveVideo')"

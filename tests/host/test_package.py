@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from keysync.small import FOLDER
+
 from .find_comfyui import ROOT
 
 HELD = {"__init__.py", "LICENSE", "README.md", "keysync", "locales", "nodes", "pyproject.toml", "web", "workflows"}
@@ -40,4 +42,5 @@ def test_the_package_holds_what_it_should(tmp_path: Path) -> None:
     comfy("pack", folder=copy, home=home)
     names = zipfile.ZipFile(copy / "node.zip").namelist()
     assert {name.partition("/")[0] for name in names} == HELD
+    assert {path.relative_to(ROOT).as_posix() for path in FOLDER.rglob("*") if path.is_file()} <= set(names)
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]

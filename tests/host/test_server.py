@@ -8,18 +8,18 @@ import pytest
 
 from .graph import to_api
 from .server import Run, Server
-from .workflows import make, with_untrained
+from .workflows import make, with_tiny
 
 
 def dub(server: Server, seed: int, speech: str = "speech.flac") -> dict[str, Any]:
-    """The API prompt of the simple dub; a speech longer than the clip makes it play to and fro."""
-    graph = make("simple_dub")
+    """The API prompt of the simple dub with tiny files; a speech longer than the clip makes it play to and fro."""
+    graph = make("simple_dub_published")
     for node in graph.nodes:
         if node.kind == "KeySyncDubVideo":
             node.inputs.update(seed=seed, sync_mode="bounce" if speech == "long.wav" else "cut_off")
         if node.kind == "LoadAudio":
             node.inputs["audio"] = speech
-    prompt: dict[str, Any] = with_untrained(to_api(graph, server.info))
+    prompt: dict[str, Any] = with_tiny(to_api(graph, server.info))
     return prompt
 
 

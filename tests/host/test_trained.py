@@ -8,17 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from keysync.small import SMALL
+
 from .graph import to_api
 from .server import Server
-from .workflows import make, with_untrained
+from .workflows import make
 
 
 @pytest.mark.usefixtures("face_detector")
 def test_a_clip_is_dubbed_with_the_exports(server: Server, trained: dict[str, Path]) -> None:
-    prompt = with_untrained(to_api(make("simple_dub"), server.info))
+    prompt = to_api(make("simple_dub"), server.info)
     for stage, path in trained.items():
         shutil.copy(path, server.base / "models" / "keysync" / f"trained_{stage}.safetensors")
-    names = {f"{stage}.safetensors": f"trained_{stage}.safetensors" for stage in trained}
+    names = {SMALL[stage].name: f"trained_{stage}.safetensors" for stage in trained}
     loaders = [node for node in prompt.values() if node["class_type"] == "KeySyncLoadModel"]
     for node in loaders:
         node["inputs"]["model_name"] = names[node["inputs"]["model_name"]]
@@ -28,6 +30,6 @@ def test_a_clip_is_dubbed_with_the_exports(server: Server, trained: dict[str, Pa
     (told,) = [output["text"] for data in run.of("executed") if (output := data["output"]) and "text" in output]
     report = json.loads(told[0])
     assert report["mask"] == "box"
-    untrained = server.run(with_untrained(to_api(make("simple_dub"), server.info)))
-    assert untrained.error is None
-    assert video.read_bytes() != server.saved(untrained)[0].read_bytes()
+    built_in = server.run(to_api(make("simple_dub"), server.info))
+    assert built_in.error is None
+    assert video.read_bytes() != server.saved(built_in)[0].read_bytes()

@@ -1,4 +1,7 @@
-"""Every example workflow runs to a saved video with untrained models, and its two forms say the same."""
+"""Every example workflow runs to a saved video with what is built in, and its two forms say the same.
+
+Tiny files stand for what a workflow wants downloaded.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from keysync.small import SMALL
+
 from .find_comfyui import ROOT
 from .graph import to_api
 from .make_workflows import TWINS, files
 from .server import Server
-from .workflows import WORKFLOWS, make, with_untrained
+from .workflows import WORKFLOWS, make, with_tiny
 
 WRITTEN_WITH = "0.33.0"
 
@@ -19,7 +24,7 @@ WRITTEN_WITH = "0.33.0"
 @pytest.mark.usefixtures("face_detector")
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_workflow_runs_to_a_saved_video(server: Server, name: str) -> None:
-    prompt = with_untrained(to_api(make(name), server.info))
+    prompt = with_tiny(to_api(make(name), server.info))
     run = server.run(prompt)
     assert run.error is None
     videos = [path for path in server.saved(run) if path.suffix == ".mp4"]
@@ -40,12 +45,20 @@ def test_the_files_are_what_their_description_makes(server: Server) -> None:
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_workflow_says_where_its_models_come_from(name: str) -> None:
     workflow = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    own = {path.name for path in SMALL.values()}
     for node in workflow["nodes"]:
+        models = node["properties"].get("models", [])
         if "Load" in node["type"] and node["type"] not in ("LoadVideo", "LoadAudio"):
-            (model,) = node["properties"]["models"]
+            assert len(models) == own.isdisjoint(node["widgets_values"])
+        for model in models:
             assert model["name"] in node["widgets_values"]
             assert model["url"].startswith("https://huggingface.co/")
             assert model["directory"]
+
+
+def test_only_three_workflows_want_a_download() -> None:
+    wanting = {name for name in WORKFLOWS if any(node.models for node in make(name).nodes)}
+    assert wanting == {"simple_dub_published", "occlusion_sam2", "face_restorer_slot"}
 
 
 def test_every_workflow_has_a_picture_and_a_twin() -> None:

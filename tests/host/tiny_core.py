@@ -1,4 +1,4 @@
-"""Small untrained files of models that are not KeySync's own but that its example workflows load."""
+"""Small files of random weights of models that are not KeySync's own but that its example workflows load."""
 
 from __future__ import annotations
 

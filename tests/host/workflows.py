@@ -1,10 +1,15 @@
-"""The example workflows, each written once; `make_workflows.py` makes ComfyUI's files of them."""
+"""The example workflows, each written once; `make_workflows.py` makes ComfyUI's files of them.
+
+All work with the model that comes with KeySync, but for one that names the published files and where they come from.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from keysync.small import SMALL
 
 from .graph import Graph, Link, Model, Node
 
@@ -36,8 +41,8 @@ UPSCALER = Model(
     "https://huggingface.co/Comfy-Org/Real-ESRGAN_repackaged/resolve/main/RealESRGAN_x4plus.safetensors",
     "upscale_models",
 )
-# The untrained files that stand for them in tests.
-UNTRAINED = {
+# The files of random weights that stand for what is downloaded in tests.
+TINY = {
     KEYFRAMES.name: "keyframe.safetensors",
     INTERPOLATION.name: "interpolation.safetensors",
     VAE.name: "tiny",
@@ -55,17 +60,28 @@ BELOW_LATENTS = 320  # pixels
 
 @dataclass(frozen=True)
 class Loaders:
-    """The nodes that load the five models."""
+    """The nodes that load the models; one may be both speech encoders."""
 
     keyframes: Node
     interpolation: Node
     vae: Node
-    hubert: Node
-    wavlm: Node
+    keyframe_encoder: Node
+    interpolation_encoder: Node
 
 
-def load_models(graph: Graph) -> Loaders:
-    """One column: the five loaders, in a group."""
+def load_built_in(graph: Graph) -> Loaders:
+    """One column: the loaders of the model that comes with KeySync, in a group."""
+    at, names = (0, 0), {name: path.name for name, path in SMALL.items()}
+    keyframes = graph.add("KeySyncLoadModel", at, model_name=names["keyframe"], title="Keyframe model")
+    interpolation = graph.add("KeySyncLoadModel", at, model_name=names["interpolation"], title="Interpolation model")
+    vae = graph.add("KeySyncLoadVAE", at, vae_name=names["vae"])
+    hubert = graph.add("KeySyncLoadSpeechEncoder", at, encoder_name=names["hubert"])
+    graph.group("Models, built in", keyframes, interpolation, vae, hubert)
+    return Loaders(keyframes, interpolation, vae, hubert, hubert)
+
+
+def load_published(graph: Graph) -> Loaders:
+    """One column: the loaders of the published files, in a group."""
     at = (0, 0)
     loaders = Loaders(
         graph.add("KeySyncLoadModel", at, (KEYFRAMES,), model_name=KEYFRAMES.name, title="Keyframe model"),
@@ -98,8 +114,8 @@ def dub(graph: Graph, models: Loaders, name: str, seed: int = 0, y: int = 0) -> 
         keyframe_model=models.keyframes["MODEL"],
         interpolation_model=models.interpolation["MODEL"],
         vae=models.vae["VAE"],
-        keyframe_encoder=models.hubert[0],
-        interpolation_encoder=models.wavlm[0],
+        keyframe_encoder=models.keyframe_encoder[0],
+        interpolation_encoder=models.interpolation_encoder[0],
         seed=seed,
     )
     saved = save_video(graph, (3 * COLUMN, y), dubbed["video"], name)
@@ -112,11 +128,15 @@ def save_video(graph: Graph, at: tuple[int, int], video: Link, name: str) -> Nod
 
 
 def simple_dub(graph: Graph) -> None:
-    dub(graph, load_models(graph), "dub")
+    dub(graph, load_built_in(graph), "dub")
+
+
+def simple_dub_published(graph: Graph) -> None:
+    dub(graph, load_published(graph), "dub")
 
 
 def batch_of_clips(graph: Graph) -> None:
-    models = load_models(graph)
+    models = load_built_in(graph)
     for number in range(3):
         dub(graph, models, f"clip_{number + 1}", seed=number, y=number * CLIP_ROW)
 
@@ -158,13 +178,12 @@ class Prepared:
     track: Link
     mask: Link
     latent: Link
-    keyframe_speech: Link
-    interpolation_speech: Link
+    speech: Link
 
 
 def prepare(graph: Graph, *, hide_occluder: bool = False) -> Prepared:
     """Columns 0 to 3: models, clip, face and speech."""
-    models = load_models(graph)
+    models = load_built_in(graph)
     video, speech = load_clip(graph)
     parts = graph.add("GetVideoComponents", (COLUMN, 0), video=video["VIDEO"])
     graph.group("What to dub", video, speech, parts)
@@ -172,13 +191,9 @@ def prepare(graph: Graph, *, hide_occluder: bool = False) -> Prepared:
     fitted = graph.add(
         "KeySyncFitAudio", (x, 0), images=parts["images"], audio=speech["AUDIO"], fps=parts["fps"], sync_mode="cut_off"
     )
-    speeches = [
-        graph.add(
-            "KeySyncEncodeSpeech", (x, 0), encoder=encoder[0], audio=fitted["audio"], fps=fitted["fps"], title=title
-        )
-        for encoder, title in ((models.hubert, "Speech for keyframes"), (models.wavlm, "Speech for interpolation"))
-    ]
-    graph.group("Speech", fitted, *speeches)
+    encoder = models.keyframe_encoder[0]  # of the frames between, too
+    features = graph.add("KeySyncEncodeSpeech", (x, 0), encoder=encoder, audio=fitted["audio"], fps=fitted["fps"])
+    graph.group("Speech", fitted, features)
     x = 3 * COLUMN
     track = graph.add("KeySyncTrackFace", (x, 0), images=fitted["images"])
     crop = graph.add(
@@ -214,8 +229,7 @@ def prepare(graph: Graph, *, hide_occluder: bool = False) -> Prepared:
         crop["track"],
         mask,
         masked["LATENT"],
-        speeches[0][0],
-        speeches[1][0],
+        features[0],
     )
 
 
@@ -229,7 +243,7 @@ def generate(graph: Graph, prepared: Prepared, *, by_hand: bool = False) -> Link
         "KeySyncInterpolateKeyframes",
         (x, 0),
         model=prepared.models.interpolation["MODEL"],
-        speech=prepared.interpolation_speech,
+        speech=prepared.speech,
         latent=prepared.latent,
         keyframes=keyframes,
         height=SAMPLE_HEIGHT,
@@ -244,7 +258,7 @@ def _keyframes(graph: Graph, x: int, prepared: Prepared) -> Link:
         "KeySyncSampleKeyframes",
         (x, 0),
         model=prepared.models.keyframes["MODEL"],
-        speech=prepared.keyframe_speech,
+        speech=prepared.speech,
         latent=prepared.latent,
         height=SAMPLE_HEIGHT,
     )
@@ -257,7 +271,7 @@ def _keyframes_by_hand(graph: Graph, x: int, prepared: Prepared) -> Link:
         "KeySyncGuider",
         (x, 0),
         model=prepared.models.keyframes["MODEL"],
-        speech=prepared.keyframe_speech,
+        speech=prepared.speech,
     )
     noise = graph.add("RandomNoise", (x, 0), noise_seed=0)
     sampler = graph.add("KSamplerSelect", (x, 0), sampler_name="euler")
@@ -291,6 +305,7 @@ WORKFLOWS: dict[str, Callable[[Graph], None]] = {
     function.__name__: function
     for function in (
         simple_dub,
+        simple_dub_published,
         split_graph,
         occlusion_sam2,
         face_restorer_slot,
@@ -307,10 +322,10 @@ def make(name: str) -> Graph:
     return graph
 
 
-def with_untrained(form: Any) -> Any:
-    """A workflow or prompt that names the untrained files wherever it named published ones."""
+def with_tiny(form: Any) -> Any:
+    """A workflow or prompt that names the tiny files wherever it named such as are downloaded."""
     if isinstance(form, dict):
-        return {key: with_untrained(value) for key, value in form.items()}
+        return {key: with_tiny(value) for key, value in form.items()}
     if isinstance(form, list):
-        return [with_untrained(value) for value in form]
-    return UNTRAINED.get(form, form) if isinstance(form, str) else form
+        return [with_tiny(value) for value in form]
+    return TINY.get(form, form) if isinstance(form, str) else form

@@ -1,4 +1,7 @@
-"""From a few videos to two stages as files, by the package's own commands: prepare, train two steps each, export."""
+"""From a few videos to two stages as files, by the package's own commands: prepare, train two steps each, export.
+
+No model is given: data is prepared, and stages dub, with the built-in VAE and HuBERT.
+"""
 
 from __future__ import annotations
 

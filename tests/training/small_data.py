@@ -11,14 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from keysync.models import UNTRAINED
+from keysync.small import BUILT_IN
 from keysync.video_info import BT709, PictureFormat
 from tests.synthetic_face import face_points
 from training.index import DataInfo, EncoderInfo
 from training.preparation.encode import CropWriter, save_array, write_sound
 from training.preparation.shards import ClipFiles, write_shards
-
-STAND_IN = f"stand-in, {UNTRAINED}"
 
 
 def write_small_data(
@@ -30,8 +28,10 @@ def write_small_data(
     channels: int = 32,
     seed: int = 0,
     shard_bytes: int = 10**9,
+    vae: str = BUILT_IN,
 ) -> Path:
-    """Writes `clips` clips, each of its own video, into `folder`, which it makes and returns."""
+    """Writes `clips` clips, each of its own video, into `folder`, which it makes and returns; `vae` is said to have
+    made the latents."""
     folder.mkdir(parents=True, exist_ok=True)
     size = 8 * latent_size[0], 8 * latent_size[1]
     with tempfile.TemporaryDirectory() as held:
@@ -39,8 +39,8 @@ def write_small_data(
             write_small_clip(Path(held), f"clip{number}", frames, latent_size, channels, seed + number)
             for number in range(clips)
         ]
-        encoders = {name: EncoderInfo(channels, STAND_IN) for name in ("hubert", "wavlm")}
-        info = DataInfo(size, latent_size, 14, encoders, STAND_IN, "mediapipe")
+        encoders = {name: EncoderInfo(channels, "random") for name in ("hubert", "wavlm")}
+        info = DataInfo(size, latent_size, 14, encoders, vae, "mediapipe")
         write_shards(made, folder, info, shard_bytes=shard_bytes)
     return folder
 

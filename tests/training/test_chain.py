@@ -10,6 +10,7 @@ import pytest
 
 from keysync import cli
 from keysync.checkpoint import describe
+from keysync.small import BUILT_IN
 
 from ..clips import picture, read_frames, write_landmarks, write_speech, write_video
 from ..synthetic_face import face_points
@@ -30,7 +31,8 @@ def test_the_file_says_what_it_is(stage: str, stages: dict[str, Path], capsys: p
     found = describe(stages[stage])
     assert found.problem is None
     assert not found.untrained
-    assert found.stage["speech_encoder"] == {"keyframe": "hubert", "interpolation": "wavlm"}[stage]
+    told = {name: found.stage[name] for name in ("latent_size", "crop_scale", "speech_encoder", "mask")}
+    assert told == {"latent_size": (16, 16), "crop_scale": 1.4, "speech_encoder": "hubert", "mask": "box"}
 
 
 def test_a_clip_is_dubbed_with_the_exports(stages: dict[str, Path], tmp_path: Path) -> None:
@@ -39,11 +41,12 @@ def test_a_clip_is_dubbed_with_the_exports(stages: dict[str, Path], tmp_path: Pa
     points = write_landmarks(tmp_path / "face.json", [face_points((46, 36), 30)] * 20)
     words = ["dub", str(video), str(speech), "--landmarks", str(points), "--lossless"]
     models = [word for stage, path in stages.items() for word in (f"--{stage}-model", str(path))]
-    for name, given in (("trained", models), ("untrained", [])):
+    for name, given in (("trained", models), ("built-in", [])):
         files = ["-o", str(tmp_path / f"{name}.mkv"), "--report", str(tmp_path / f"{name}.json")]
         assert cli.main([*words, *files, *given]) == 0
     told = json.loads((tmp_path / "trained.json").read_text())
-    assert {stage: told["models"][stage] for stage in stages} == {stage: str(path) for stage, path in stages.items()}
-    trained, untrained = (np.stack(read_frames(tmp_path / f"{name}.mkv")) for name in ("trained", "untrained"))
+    own = {stage: str(path) for stage, path in stages.items()}
+    assert told["models"] == {**own, "vae": BUILT_IN, "hubert": BUILT_IN}
+    trained, built_in = (np.stack(read_frames(tmp_path / f"{name}.mkv")) for name in ("trained", "built-in"))
     assert trained.shape == (20, 80, 96, 3)
-    assert not np.array_equal(trained, untrained)
+    assert not np.array_equal(trained, built_in)

@@ -16,21 +16,21 @@ from torch.utils.data import DataLoader
 
 from keysync.errors import KeySyncError
 from keysync.masks import MASKS, to_latent
+from keysync.small import BUILT_IN
 from keysync.stage import SCALE_FACTOR
-from training.config import TrainConfig, load_config
-from training.dataset import Batch, Shards, Window, Windows, collate
+from training.config import TrainConfig
+from training.dataset import Batch, Shards, Window, Windows, collate, lip_weights
 from training.draws import generator
 from training.index import DataInfo, EncoderInfo
 from training.preparation.encode import save_array
 from training.preparation.shards import ClipFiles, write_shards
 from training.shards import LANDMARKS, LATENTS
 
-from .small_data import STAND_IN, small_picture, write_small_clip, write_small_data
+from .small_config import small_config
+from .small_data import small_picture, write_small_clip, write_small_data
 
-KEYFRAME = replace(load_config("tiny-keyframe", None, {}), rgb_weight=1.0, resolution=64)
-INTERPOLATION = replace(
-    load_config("tiny-interpolation", None, {}), rgb_weight=1.0, resolution=64, speech_encoder="wavlm"
-)
+KEYFRAME = small_config("keyframe", rgb_weight=1.0)
+INTERPOLATION = small_config("interpolation", rgb_weight=1.0)
 SPAN = 170
 TALL = (64, 64)
 
@@ -38,8 +38,8 @@ TALL = (64, 64)
 def packed(folder: Path, clips: list[ClipFiles], name: str = "data") -> Path:
     data = folder / name
     data.mkdir()
-    encoders = {encoder: EncoderInfo(4, STAND_IN) for encoder in ("hubert", "wavlm")}
-    write_shards(clips, data, DataInfo(TALL, (8, 8), 14, encoders, STAND_IN, "none"))
+    encoders = {encoder: EncoderInfo(4, BUILT_IN) for encoder in ("hubert", "wavlm")}
+    write_shards(clips, data, DataInfo(TALL, (8, 8), 14, encoders, BUILT_IN, "none"))
     return data
 
 
@@ -161,7 +161,8 @@ def test_no_pixels_where_the_loss_looks_at_none(small: Path) -> None:
 
 
 def test_shapes_and_types_of_a_batch(small: Path) -> None:
-    batch = collate([Windows(Shards(small), KEYFRAME)[number] for number in range(3)])
+    config = replace(KEYFRAME, mouth_weight=2.0, identity="other")
+    batch = collate([Windows(Shards(small), config)[number] for number in range(3)])
     shapes = {field.name: tuple(getattr(batch, field.name).shape) for field in fields(batch)}
     assert shapes == {
         "number": (3,),
@@ -171,10 +172,13 @@ def test_shapes_and_types_of_a_batch(small: Path) -> None:
         "pixel_frame": (3,),
         "pixels": (3, 3, 64, 64),
         "pixel_mask": (3, 1, 64, 64),
+        "weight": (3, 14, 1, 8, 8),
+        "identity": (3, 4, 8, 8),
     }
     whole = ("number", "pixel_frame")
     for name in shapes:
         assert getattr(batch, name).dtype == (torch.int64 if name in whole else torch.float32), name
+    assert batch.pixels is not None
     assert -1 <= batch.pixels.min() < batch.pixels.max() <= 1
     assert set(batch.mask.unique().tolist()) == {0.0, 1.0}
 
@@ -212,7 +216,7 @@ def test_a_speech_encoder_that_the_data_lack(tmp_path: Path) -> None:
     clip = write_small_clip(tmp_path, "clip", SPAN, (8, 8), 4, seed=0)
     data = tmp_path / "data"
     data.mkdir()
-    write_shards([clip], data, DataInfo(TALL, (8, 8), 14, {"wavlm": EncoderInfo(4, STAND_IN)}, STAND_IN, "none"))
+    write_shards([clip], data, DataInfo(TALL, (8, 8), 14, {"wavlm": EncoderInfo(4, BUILT_IN)}, BUILT_IN, "none"))
     message = "holds no speech features of hubert but of wavlm: choose one .* prepare the videos again with --hubert"
     with pytest.raises(KeySyncError, match=message):
         Windows(Shards(data), KEYFRAME)
@@ -225,3 +229,35 @@ def test_an_error_of_a_worker_is_told_with_the_file(small: Path, tmp_path: Path)
     loader = DataLoader(windows, batch_sampler=[[0]], num_workers=1, collate_fn=collate)
     with pytest.raises(KeySyncError, match=r"train-000000.tar: .*landmarks.npy cannot be read"):
         next(iter(loader))
+
+
+def test_lips_weigh_more_where_asked(small: Path) -> None:
+    assert Windows(Shards(small), KEYFRAME)[0].weight is None
+    window = Windows(Shards(small), replace(KEYFRAME, mouth_weight=5.0))[0]
+    assert window.weight is not None
+    assert window.weight.shape == window.mask.shape
+    assert set(window.weight.unique().tolist()) == {1.0, 5.0}
+
+
+def test_weights_lie_around_the_lips() -> None:
+    landmarks = torch.zeros(2, 68, 2)
+    landmarks[0, 48:68] = torch.tensor([[33.0, 41.0]]) + torch.rand(20, 2) * torch.tensor([14.0, 6.0])
+    weights = lip_weights(landmarks, (8, 8), 4.0)
+    expected = torch.ones(8, 8)
+    expected[4:7, 3:7] = 4  # the lips' latents, 5 and 4 to 5, and one around
+    torch.testing.assert_close(weights[0, 0], expected)
+    assert weights[1, 0, 1:, 1:].max() == 1, "lips at the corner weigh there alone"
+
+
+def test_the_identity_may_be_a_frame_outside_the_window(counted: Path) -> None:
+    windows = Windows(Shards(counted), replace(KEYFRAME, identity="other"))
+    assert Windows(Shards(counted), KEYFRAME)[0].identity is None
+    seen = set()
+    for number in range(40):
+        window = windows[number]
+        assert window.identity is not None
+        frame = round(float(window.identity[0, 0, 0]) / SCALE_FACTOR)
+        assert 0 <= frame < 190
+        assert frame not in frames_of(window)
+        seen.add(frame)
+    assert len(seen) > 20

@@ -11,7 +11,8 @@ import pytest
 import training.evaluate as evaluate_module
 from keysync.errors import KeySyncError
 from keysync.generate import Sampling
-from keysync.models import UNTRAINED, load_models
+from keysync.models import Models
+from keysync.small import BUILT_IN
 from tests.training.evaluation.puppets import Mouths, as_loud, frozen, puppet
 from training.evaluate import Scope, evaluate, main, side_of
 from training.evaluation import dubbing
@@ -84,30 +85,26 @@ def test_a_mouth_that_follows_loudness_does_not_beat_loudness() -> None:
     assert rows["source_lipleak"].holds
 
 
-@pytest.mark.parametrize("untrained", [True, False])
+@pytest.mark.parametrize("good", [True, False])
 def test_the_table_is_printed_and_written_with_its_verdict(
-    untrained: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    good: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    origin = f"stand-in, {UNTRAINED}" if untrained else "model.safetensors"
-    models = replace(puppet()(talk_film(0, 0, 1, 16)), origins={"keyframe": origin})
-    low = 0.1 if untrained else 0.9
+    models = replace(puppet()(talk_film(0, 0, 1, 16)), origins={"keyframe": BUILT_IN})
+    low = 0.9 if good else 0.1
     row = Row("cross_sync_correlation", "cross-sync", Estimate(low, low, low), 0.8)
     monkeypatch.setattr(evaluate_module, "load_models", lambda *_, **__: models)
     monkeypatch.setattr(evaluate_module, "evaluate", lambda *_: [row])
     told = tmp_path / "table.json"
-    assert main(["--seed", "3", "--json", str(told)]) == (2 if untrained else 0)
-    printed = capsys.readouterr().out
-    assert (UNTRAINED in printed) == untrained
-    assert ("FAILS" in printed) == untrained
+    assert main(["--seed", "3", "--json", str(told)]) == (0 if good else 2)
+    assert ("FAILS" in capsys.readouterr().out) != good
     table = json.loads(told.read_text())
-    assert (table["seed"], table["untrained"], table["holds"]) == (3, untrained, not untrained)
+    assert (table["seed"], table["models"], table["holds"]) == (3, {"keyframe": BUILT_IN}, good)
     assert table["cross_sync_correlation"] == low
 
 
-def test_untrained_models_run_and_do_not_follow_the_speech(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_models_run_and_do_not_follow_the_speech(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     # Unguided takes a third of the time.
     monkeypatch.setattr(dubbing, "Sampling", partial(Sampling, guidance_interval=(0.0, 0.0)))
-    models = load_models()
     talk = Reader(lambda _: models).talk(talk_film(0, 0, 14, side_of(models)), ablations=False)
     assert abs(correlation(talk.read, talk.truth)) < 0.8
     assert talk.outside == 0

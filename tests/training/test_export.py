@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from keysync.kind import DECODER
 from keysync.layout import EMBEDDED, metadata_of, published_names
 from keysync.stage import Stage
 from keysync.vae import load_vae
-from training.config import TrainConfig, load_config, to_toml
+from training.config import TrainConfig, to_toml
 from training.export import export, main
 from training.lora import adapted, merged, write_lora
+
+from .small_config import small_config
 
 STAGES = ("keyframe", "interpolation")
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
@@ -65,8 +67,7 @@ class SmallRun:
 @pytest.fixture
 def make(tmp_path: Path, tiny_files: dict[str, Path]) -> Any:
     def run(stage: str = "keyframe", **changes: Any) -> SmallRun:
-        config = replace(load_config(f"tiny-{stage}", None, {}), **changes)
-        return SmallRun(tmp_path / "run", config, tiny_files[stage])
+        return SmallRun(tmp_path / "run", small_config(stage, **changes), tiny_files[stage])
 
     return run
 

@@ -12,7 +12,7 @@ import pytest
 from keysync.errors import KeySyncError
 from training.index import Clip, DataInfo, EncoderInfo, Index, read_index
 
-INFO = DataInfo((512, 384), (64, 48), 14, {"hubert": EncoderInfo(768, "models/hubert")}, "models/vae", "mediapipe")
+INFO = DataInfo((512, 384), (64, 48), 14, {"hubert": EncoderInfo(768, "models/hubert")}, "models/vae", "mediapipe", 1.4)
 INDEX = Index(
     INFO,
     {"train-000000.tar": 5000, "train-000001.tar": 700, "validation-000000.tar": 900},
@@ -49,6 +49,7 @@ def test_the_format_on_disk() -> None:
         "encoders": {"hubert": {"channels": 768, "origin": "models/hubert"}},
         "vae": {"origin": "models/vae"},
         "detector": "mediapipe",
+        "crop_scale": 1.4,
     }
     assert splits["validation"] == [
         {
@@ -59,6 +60,12 @@ def test_the_format_on_disk() -> None:
     ]
     assert [shard["shard"] for shard in splits["train"]] == ["train-000000.tar", "train-000001.tar"]
     assert [sample["key"] for sample in splits["train"][0]["samples"]] == ["a", "b"]
+
+
+def test_older_data_has_the_published_crops(tmp_path: Path) -> None:
+    content = json.loads(INDEX.to_json())
+    del content["crop_scale"]
+    assert read_index(write(tmp_path, json.dumps(content))).info.crop_scale == 2.0
 
 
 def test_no_index(tmp_path: Path) -> None:

@@ -16,18 +16,20 @@ from keysync.checkpoint import load_stage
 from keysync.errors import KeySyncError
 from keysync.kind import UNET
 from keysync.stage import Stage
-from keysync.tiny import AUDIO_CHANNELS, LATENT_SIZE
-from training.config import TrainConfig, load_config
+from training.config import TrainConfig
 from training.lora import PREFIX, adapted, load_lora, lora_tensors, merged, write_lora
 from training.start import starting_stage
+
+from ..tiny_models import AUDIO_CHANNELS, LATENT_SIZE
+from .small_config import small_config
 
 STAGES = ("keyframe", "interpolation")
 RANK, ALPHA = 3, 6.0
 
 
 def settings(tiny_files: dict[str, Path], stage: str = "keyframe") -> TrainConfig:
-    config = load_config(f"tiny-{stage}", None, {"trainable": "lora", "start": str(tiny_files[stage])})
-    return replace(config, lora_rank=RANK, lora_alpha=ALPHA)
+    start = str(tiny_files[stage])
+    return small_config(stage, trainable="lora", start=start, lora_rank=RANK, lora_alpha=ALPHA)
 
 
 def start(config: TrainConfig) -> Stage:

@@ -205,6 +205,14 @@ def test_keyframes_take_their_own_first_frame_and_lose_it_per_clip_or_frame() ->
     assert torch.equal(frame, identity * kept[..., None, None, None])
 
 
+def test_keyframes_take_the_identity_that_the_batch_brings() -> None:
+    batch = batch_of()
+    other = torch.randn(2, LATENT_CHANNELS, *SIZE)
+    condition = condition_of(small_stage("keyframe"), replace(batch, identity=other), draws_of(batch))
+    for frame in range(FRAMES):
+        torch.testing.assert_close(condition.reference[:, frame, :LATENT_CHANNELS], other / SCALE_FACTOR)
+
+
 def test_interpolation_takes_its_ends_and_keeps_learned_mask_and_flag() -> None:
     stage, batch = small_stage("interpolation"), batch_of()
     whole = condition_of(stage, batch, draws_of(batch)).reference
@@ -279,6 +287,21 @@ def test_what_a_region_averages(region: str) -> None:
     assert losses.latent.item() == pytest.approx(torch.stack(latent).mean().item(), rel=1e-5)
     assert losses.pixel.item() == pytest.approx(torch.stack(pixel).mean().item(), rel=1e-5)
     assert losses.total.item() == pytest.approx((losses.latent + 0.5 * losses.pixel).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("region", ["frame", "mask"])
+def test_lips_may_weigh_more(region: str) -> None:
+    batch = batch_of()
+    weight = torch.ones_like(batch.mask)
+    weight[..., -1, :] = 3
+    draws = draws_of(batch)
+    module = LossModule(small_stage("keyframe"), None, settings(loss_region=region, mouth_weight=3.0))
+    error = weighted_error(module.denoise(batch, draws), batch.latents, draws.sigma)
+    counted = (weight if region == "frame" else weight * batch.mask).expand_as(error)
+    wanted = (error * counted).flatten(1).sum(1) / counted.flatten(1).sum(1)
+    loss = module(replace(batch, weight=weight), draws)
+    torch.testing.assert_close(loss.total, wanted.mean())
+    torch.testing.assert_close(module(replace(batch, weight=torch.ones_like(weight)), draws), module(batch, draws))
 
 
 def test_the_masked_loss_does_not_see_what_lies_outside() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from keysync import landmarks
+from keysync.small import BUILT_IN, CROP_SCALE, RESOLUTION
 from tests.training.preparation.small_videos import FACE, NO_FACE, BrightnessDetector, write_talk
 from training import prepare
-from training.index import SPLITS
+from training.index import SPLITS, EncoderInfo
 from training.preparation.quality import LEAST as LEAST_QUALITY
 from training.preparation.speaker import LEAST as LEAST_AGREEMENT
 from training.shards import Shards
@@ -29,11 +30,13 @@ def test_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     options = [str(tmp_path), "-o", str(data), "--least-quality", "0", "--least-agreement", "-1"]
     assert prepare.main(options) == 0
     said = capsys.readouterr().out
-    assert said.startswith("prepare: vae, hubert, wavlm: stand-ins, untrained")
+    assert said.startswith(f"prepare: {BUILT_IN}: vae, hubert; ")
     assert "bright.mp4: 0.80 s (20 of 20 frames)" in said
     assert "this run: 1.6 s of video in" in said
     assert f"prepare: {data / 'index.json'} is ready" in said
-    assert Shards(data).resolution == (64, 64)
+    shards = Shards(data)
+    assert (shards.resolution, shards.info.crop_scale) == ((128, 128), 1.4)
+    assert shards.info.encoders == {"hubert": EncoderInfo(128, BUILT_IN)}
 
 
 @pytest.mark.usefixtures("detector")
@@ -89,9 +92,14 @@ def test_defaults(tmp_path: Path) -> None:
 
     model = tmp_path / "model"
     model.write_text("weights")
-    assert settings().resolution == 64
-    assert settings("--vae", str(model)).resolution == 512
+    small, given = settings(), settings("--vae", str(model))
+    assert (small.resolution, small.crop_scale) == (RESOLUTION, CROP_SCALE)
+    assert (given.resolution, given.crop_scale) == (512, 2.0)
     assert settings("--vae", str(model), "--resolution", "256").resolution == 256
+    assert settings("--crop-scale", "1.7").crop_scale == 1.7
+    assert (small.vae.origin, small.hubert.origin, small.wavlm) == (BUILT_IN, BUILT_IN, None)
+    assert (given.vae.origin, given.hubert.origin) == (str(model), BUILT_IN)
+    assert list(settings("--wavlm", str(model)).encoders) == ["hubert", "wavlm"]
     assert settings().least_quality == LEAST_QUALITY["sharpness"]
     assert settings("--quality", "hyperiqa").least_quality == LEAST_QUALITY["hyperiqa"]
     assert settings("--quality", "none", "--speaker", "my.own:scorer").least_agreement == 0

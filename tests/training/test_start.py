@@ -16,11 +16,12 @@ from torch import Tensor
 from keysync.checkpoint import load_stage, save_stage
 from keysync.errors import KeySyncError
 from keysync.stage import SCALE_FACTOR, Stage
-from keysync.tiny import AUDIO_CHANNELS, LATENT_SIZE
 from keysync.unet import ResBlock, VideoTransformer
-from training.config import TrainConfig, load_config
+from training.config import TrainConfig
 from training.start import starting_stage
 
+from ..tiny_models import AUDIO_CHANNELS, LATENT_SIZE
+from .small_config import small_config
 from .svd_files import CONTEXT, FRAMES, HEAD_DIM, diffusers_unet, sgm_tensors, write_diffusers
 
 STAGES = ("keyframe", "interpolation")
@@ -28,7 +29,7 @@ UNET = "model.diffusion_model."
 
 
 def settings(stage: str, **changes: Any) -> TrainConfig:
-    return replace(load_config(f"tiny-{stage}", None, {}), **changes)
+    return small_config(stage, **changes)
 
 
 def start(config: TrainConfig) -> Stage:
@@ -77,6 +78,11 @@ def test_a_seed_means_the_same_new_weights() -> None:
     assert not torch.equal(first["audio_projection.weight"], other["audio_projection.weight"])
 
 
+def test_new_weights_are_of_the_data_s_crops() -> None:
+    assert starting_stage(settings("keyframe"), LATENT_SIZE, AUDIO_CHANNELS, 1.4).spec.crop_scale == 1.4
+    assert start(settings("keyframe")).spec.crop_scale == 2.0
+
+
 def test_new_weights_without_temporal_training_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     start(settings("keyframe", trainable="published"))
     assert "new weights want trainable all" in caplog.text
@@ -111,6 +117,8 @@ def test_a_checkpoint_and_other_data(tiny_files: dict[str, Path]) -> None:
         KeySyncError, match="has speech channels 32 but this run has 768: prepare the data with its hub"
     ):
         starting_stage(config, LATENT_SIZE, 768)
+    with pytest.raises(KeySyncError, match=r"has crop_scale 2.0 but this run has 1.4: prepare the data with the ch"):
+        starting_stage(config, LATENT_SIZE, AUDIO_CHANNELS, 1.4)
     with pytest.raises(KeySyncError, match="has latents 8x8 but this run has 16x16: prepare the data at"):
         starting_stage(replace(config, resolution=128), (16, 16), AUDIO_CHANNELS)
     with pytest.raises(

@@ -96,7 +96,7 @@ def changeable(pictures: Pictures, models: Models, mask: str | None = None) -> N
     """(n, h, w): the pixels of a film that a dub may change, those inside the mask."""
     track, size = track_of(pictures), models.keyframe.spec.image_size
     inside = np.zeros(pictures.frames.shape[:3], dtype=np.bool_)
-    for number, box in enumerate(crop_boxes(track, 0, len(inside))):
+    for number, box in enumerate(crop_boxes(track, 0, len(inside), models.keyframe.spec.crop_scale)):
         x, y, side = box.tolist()
         drawn = MASKS[mask or models.keyframe.spec.mask](to_crop(track.landmarks[number], box, size), size)
         inside[number, y : y + side, x : x + side] = F.interpolate(drawn[None, None], (side, side))[0, 0].numpy() > 0.5

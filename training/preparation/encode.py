@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from keysync.crop import crop, to_crop
+from keysync.crop import PUBLISHED_SCALE, crop, to_crop
 from keysync.errors import KeySyncError
 from keysync.models import HostSpeechEncoder
 from keysync.speech import FRAME, SAMPLE_RATE
@@ -49,23 +49,32 @@ class CropWriter(VideoWriter):
         return stream
 
 
-def crops(reader: VideoReader, faces: Faces, start: int, stop: int, size: tuple[int, int]) -> Iterator[Tensor]:
-    """Yields the clip's crops (H, W, 3), float32 in 0..1, of `size` (H, W)."""
+def crops(
+    reader: VideoReader, faces: Faces, start: int, stop: int, size: tuple[int, int], scale: float = PUBLISHED_SCALE
+) -> Iterator[Tensor]:
+    """Yields the clip's crops (H, W, 3), float32 in 0..1, of `size` (H, W), `scale` times as wide as the face."""
     frames = reader.pick(faces.pts, faces.source[start:stop])
-    for frame, box in zip(frames, faces.boxes(start, stop), strict=True):
+    for frame, box in zip(frames, faces.boxes(start, stop, scale), strict=True):
         yield crop(frame, box, size)
 
 
 def write_crops(
-    reader: VideoReader, faces: Faces, start: int, stop: int, size: tuple[int, int], folder: Path, key: str
+    reader: VideoReader,
+    faces: Faces,
+    start: int,
+    stop: int,
+    size: tuple[int, int],
+    folder: Path,
+    key: str,
+    scale: float = PUBLISHED_SCALE,
 ) -> None:
     """KEY.mp4, H.264 at 25 fps without sound, and KEY.landmarks.npy, (frames, 68, 2) float32 in the crops' pixels."""
     height, width = size
     like = PictureFormat(width, height, Fraction(1, NETWORK_RATE), Fraction(NETWORK_RATE), colours=BT709)
     with CropWriter(folder / f"{key}.{CROPS}", like) as writer:
-        for number, picture in enumerate(crops(reader, faces, start, stop, size)):
+        for number, picture in enumerate(crops(reader, faces, start, stop, size, scale)):
             writer.write((picture * 255).round().byte().numpy(), number)
-    boxes = faces.boxes(start, stop)
+    boxes = faces.boxes(start, stop, scale)
     points = [to_crop(face, box, size) for face, box in zip(faces.landmarks[start:stop], boxes, strict=True)]
     save_array(folder / f"{key}.{LANDMARKS}", torch.stack(points).numpy())
 

@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from keysync.crop import crop_boxes
+from keysync.crop import PUBLISHED_SCALE, crop_boxes
 from keysync.errors import KeySyncError
 from keysync.face import POINTS, Detector, Points
 from keysync.media import VideoReader
@@ -64,9 +64,9 @@ class Faces:
             found += [(a, b) for a, b in pairwise(edges) if b - a >= least]
         return found
 
-    def boxes(self, start: int, stop: int) -> NDArray[np.int64]:
+    def boxes(self, start: int, stop: int, scale: float = PUBLISHED_SCALE) -> NDArray[np.int64]:
         """The crop's box x, y, side for grid frames `start`..`stop` of one run, smoothed: (stop - start, 3)."""
-        return crop_boxes(self.track, start, stop)
+        return crop_boxes(self.track, start, stop, scale)
 
     def save(self, path: Path) -> None:
         """Writes an npz file; the same faces always give the same bytes."""

@@ -1,10 +1,8 @@
-"""The models that a preparation runs on, each loaded when it is first needed; stand-ins where no file is given."""
+"""The models that a preparation runs on, each loaded when it is first needed."""
 
 from __future__ import annotations
 
-import tempfile
 from functools import cached_property, lru_cache
-from pathlib import Path
 
 import torch
 
@@ -12,8 +10,7 @@ from keysync.errors import KeySyncError
 from keysync.face import Detector
 from keysync.landmarks import make_detector
 from keysync.models import PIXELS_PER_LATENT
-from keysync.speech import ENCODERS, SpeechEncoder, load_encoder
-from keysync.tiny import write_tiny_models
+from keysync.speech import SpeechEncoder, load_encoder
 from keysync.vae import VAE, load_vae
 
 from ..index import DataInfo, EncoderInfo
@@ -52,10 +49,11 @@ class Models:
             latent_size=(height // downscale, width // downscale),
             window=WINDOW,
             encoders={
-                name: EncoderInfo(self.encoders[name].channels, settings.encoder(name).origin) for name in ENCODERS
+                name: EncoderInfo(self.encoders[name].channels, file.origin) for name, file in settings.encoders.items()
             },
             vae=settings.vae.origin,
             detector=settings.detector,
+            crop_scale=settings.crop_scale,
         )
 
     @cached_property
@@ -63,13 +61,14 @@ class Models:
         settings = self.settings
         return make_detector(settings.detector, settings.detector_weights, device=settings.device_of(settings.detector))
 
-    @property
+    @cached_property
     def vae(self) -> VAE:
-        return self._networks[0]
+        return load_vae(self.settings.vae.path, device=self.settings.device)
 
-    @property
+    @cached_property
     def encoders(self) -> dict[str, SpeechEncoder]:
-        return self._networks[1]
+        files, device = self.settings.encoders, self.settings.device
+        return {name: load_encoder(name, file.path, device=device) for name, file in files.items()}
 
     @cached_property
     def quality(self) -> quality.Scorer:
@@ -80,16 +79,6 @@ class Models:
     def speaker(self) -> speaker.Scorer:
         name = self.settings.speaker
         return _unasked if name == NONE else speaker.load_scorer(name)
-
-    @cached_property
-    def _networks(self) -> tuple[VAE, dict[str, SpeechEncoder]]:
-        s = self.settings
-        given = {"vae": s.vae.path, **{name: s.encoder(name).path for name in ENCODERS}}
-        with tempfile.TemporaryDirectory(prefix="keysync-tiny-") as folder:
-            stand_ins = write_tiny_models(Path(folder), seed=0) if None in given.values() else {}
-            paths = {name: path or stand_ins[name] for name, path in given.items()}
-            vae = load_vae(paths["vae"], device=s.device)
-            return vae, {name: load_encoder(name, paths[name], device=s.device) for name in ENCODERS}
 
 
 def _unasked(*_: object) -> float:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from keysync.crop import PUBLISHED_SCALE
 from keysync.errors import KeySyncError
-from keysync.models import PIXELS_PER_LATENT, UNTRAINED
-from keysync.tiny import LATENT_SIZE
+from keysync.models import PIXELS_PER_LATENT
+from keysync.small import BUILT_IN, SMALL
+from keysync.speech import ENCODERS
 
 from . import digest
 
@@ -15,8 +17,6 @@ from . import digest
 WINDOW = 14
 # What a window of the keyframe stage spans: 14 frames, 13 apart.
 KEYFRAME_SPAN = 170
-STAND_IN = f"stand-in, {UNTRAINED}"
-STAND_IN_RESOLUTION = LATENT_SIZE[0] * PIXELS_PER_LATENT
 PUBLISHED_RESOLUTION = 512
 NONE = "none"
 # Detectors and scorers that work on the processor whatever the device.
@@ -25,36 +25,47 @@ WITHOUT_DEVICE = ("mediapipe", "sharpness")
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model's file or folder and the digest of its bytes; no path: the untrained stand-in."""
+    """A model's file or folder, or the name of the built-in one (a key of `SMALL`), and the digest of its bytes."""
 
-    path: Path | None
+    source: Path | str
     digest: str
 
     @classmethod
-    def of(cls, path: Path | None) -> ModelFile:
-        """Raises `KeySyncError` where the path cannot be read."""
-        if path is None:
-            return cls(None, STAND_IN)
+    def of(cls, source: Path | str) -> ModelFile:
+        """Raises `KeySyncError` where a path cannot be read."""
+        path = _path(source)
         try:
-            return cls(path, digest.of_path(path))
+            return cls(source, digest.of_path(path))
         except OSError as error:
             raise KeySyncError(f"cannot open the model {path} ({error.strerror}): check the path") from error
 
     @property
+    def path(self) -> Path:
+        """Where it lies on this machine."""
+        return _path(self.source)
+
+    @property
     def origin(self) -> str:
         """Where the model came from, for the index."""
-        return STAND_IN if self.path is None else str(self.path)
+        return BUILT_IN if isinstance(self.source, str) else str(self.source)
+
+
+def _path(source: Path | str) -> Path:
+    return SMALL[source] if isinstance(source, str) else source
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`quality` and `speaker` are names of scorers or "none"; clips that score below the least values are dropped."""
+    """`quality` and `speaker` are names of scorers or "none"; clips that score below the least values are dropped.
+
+    Without WavLM there are none of its features.
+    """
 
     data: Path
     resolution: int
     vae: ModelFile
     hubert: ModelFile
-    wavlm: ModelFile
+    wavlm: ModelFile | None
     detector: str = "mediapipe"
     detector_weights: Path | None = None
     quality: str = "sharpness"
@@ -62,12 +73,18 @@ class Settings:
     speaker: str = "agreement"
     least_agreement: float = 0.0
     device: str = "cpu"
+    crop_scale: float = PUBLISHED_SCALE
 
     def __post_init__(self) -> None:
         if self.resolution < PIXELS_PER_LATENT or self.resolution % PIXELS_PER_LATENT:
             raise KeySyncError(
                 f"crops of {self.resolution} pixels: choose a --resolution that {PIXELS_PER_LATENT} divides, such as "
                 f"{PUBLISHED_RESOLUTION}"
+            )
+
+        if not 1 <= self.crop_scale <= 4:
+            raise KeySyncError(
+                f"crops {self.crop_scale:g} times as wide as the face: choose a --crop-scale from 1 to 4"
             )
 
     @property
@@ -79,6 +96,8 @@ class Settings:
         """Where a detector or a scorer works."""
         return "cpu" if tool in WITHOUT_DEVICE else self.device
 
-    def encoder(self, name: str) -> ModelFile:
-        """The file of a speech encoder, by its name."""
-        return {"hubert": self.hubert, "wavlm": self.wavlm}[name]
+    @property
+    def encoders(self) -> dict[str, ModelFile]:
+        """The files of the speech encoders that there are, by name."""
+        files = {"hubert": self.hubert, "wavlm": self.wavlm}
+        return {name: file for name in ENCODERS if (file := files[name]) is not None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from keysync.audio import read_speech
 from keysync.crop import crop
-from keysync.speech import ENCODERS, FRAME
+from keysync.speech import FRAME
 from keysync.timeline import NETWORK_RATE
 from keysync.video import VideoReader
 
@@ -64,6 +65,7 @@ def table(settings: Settings, models: Models) -> list[Stage]:
     limits = {"speaker": (s.least_agreement, OTHER_VOICE), "quality": (s.least_quality, POOR_PICTURE)}
     limits = {name: limits[name] for name in scorers}
     detector = {"detector": s.detector, "weights": str(s.detector_weights)}
+    framed = {"size": s.size, "crop_scale": s.crop_scale}
     gpu = _is_gpu(s.device)
     return [
         Stage("probe", probe),
@@ -76,17 +78,17 @@ def table(settings: Settings, models: Models) -> list[Stage]:
         *scorers.values(),
         Stage("selection", partial(selection, limits), ("clips", *scorers), {"limits": limits}),
         Stage("labels", partial(labels, names), ("selection", "clips", *scorers), {"scorers": names}),
-        Stage("crops", partial(crops, s.size), ("faces", "selection"), {"size": s.size}),
+        Stage("crops", partial(crops, s.size, s.crop_scale), ("faces", "selection"), framed),
         *(
-            Stage(name, partial(features, models, name), ("sound",), {"model": s.encoder(name).digest}, gpu=gpu)
-            for name in ENCODERS
+            Stage(name, partial(features, models, name), ("sound",), {"model": file.digest}, gpu=gpu)
+            for name, file in s.encoders.items()
         ),
-        Stage("speech", speech, ("sound", "selection", *ENCODERS)),
+        Stage("speech", partial(speech, tuple(s.encoders)), ("sound", "selection", *s.encoders)),
         Stage(
             "latents",
-            partial(latents, models, s.size),
+            partial(latents, models, s.size, s.crop_scale),
             ("faces", "selection"),
-            {"size": s.size, "vae": s.vae.digest},
+            {**framed, "vae": s.vae.digest},
             gpu=gpu,
         ),
     ]
@@ -182,11 +184,11 @@ def labels(scorers: dict[str, str], place: Place) -> Facts:
     return {}
 
 
-def crops(size: tuple[int, int], place: Place) -> Facts:
+def crops(size: tuple[int, int], scale: float, place: Place) -> Facts:
     """KEY.mp4 and KEY.landmarks.npy."""
     faces, reader = _faces(place), VideoReader(place.video.path)
     for start, stop in _ranges(place, "selection"):
-        encode.write_crops(reader, faces, start, stop, size, place.folder, _key(place.video, start))
+        encode.write_crops(reader, faces, start, stop, size, place.folder, _key(place.video, start), scale)
     return {}
 
 
@@ -197,23 +199,23 @@ def features(models: Models, name: str, place: Place) -> Facts:
     return {}
 
 
-def speech(place: Place) -> Facts:
+def speech(encoders: Sequence[str], place: Place) -> Facts:
     """KEY.flac and KEY.ENCODER.npy: each clip's part of the sound and of what the encoders hear."""
     waveform = _waveform(place)
-    rows = {name: np.load(place.of(name, "rows.npy"), mmap_mode="r", allow_pickle=False) for name in ENCODERS}
+    rows = {name: np.load(place.of(name, "rows.npy"), mmap_mode="r", allow_pickle=False) for name in encoders}
     for start, stop in _ranges(place, "selection"):
         key = _key(place.video, start)
         encode.write_sound(waveform, start, stop, place.folder, key)
-        for name in ENCODERS:
+        for name in encoders:
             encode.write_rows(rows[name], start, stop, place.folder, key, name)
     return {}
 
 
-def latents(models: Models, size: tuple[int, int], place: Place) -> Facts:
+def latents(models: Models, size: tuple[int, int], scale: float, place: Place) -> Facts:
     """KEY.latents.npy."""
     faces, reader = _faces(place), VideoReader(place.video.path)
     for start, stop in _ranges(place, "selection"):
-        pictures = encode.crops(reader, faces, start, stop, size)
+        pictures = encode.crops(reader, faces, start, stop, size, scale)
         encode.write_latents(models.vae, pictures, place.folder, _key(place.video, start))
     return {}
 

@@ -38,6 +38,7 @@ from ..preparation.settings import WINDOW
 from ..preparation.shards import ClipFiles, write_shards
 from ..preparation.whole_file import whole_file
 from ..shards import CROPS, LANDMARKS
+from .crops import CROP_SCALE
 from .scene import Truth
 from .speech import Utterance, joined, silence, talk
 from .world import Clip, clip
@@ -90,7 +91,7 @@ class Settings:
     def digest(self) -> str:
         """Of all that a clip depends on but its number."""
         models = {name: _weights(path) for name, path in {"vae": self.vae, **self.encoders}.items()}
-        return digest.of_json([models, self.seconds, self.seed, self.resolution])
+        return digest.of_json([models, self.seconds, self.seed, self.resolution, CROP_SCALE])
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +135,7 @@ def write_data(folder: Path, clips: int, settings: Settings, *, workers: int = 1
         },
         vae=str(settings.vae),
         detector=DETECTOR,
+        crop_scale=CROP_SCALE,
     )
     return write_shards(made, folder, info, validation_share=validation)
 
@@ -199,7 +201,7 @@ def _one_thread() -> None:
 def _crops(truths: Sequence[Truth], size: tuple[int, int], folder: Path, key: str) -> Iterator[Tensor]:
     """The crops (H, W, 3), float32 in 0..1; writes their landmarks."""
     h, w = truths[0].picture.shape[:2]
-    boxes = crop_boxes(from_landmarks([truth.landmarks for truth in truths], (h, w)), 0, len(truths))
+    boxes = crop_boxes(from_landmarks([truth.landmarks for truth in truths], (h, w)), 0, len(truths), CROP_SCALE)
     points = [to_crop(truth.landmarks, box, size) for truth, box in zip(truths, boxes, strict=True)]
     save_array(folder / f"{key}.{LANDMARKS}", torch.stack(points).numpy())
     for truth, box in zip(truths, boxes, strict=True):

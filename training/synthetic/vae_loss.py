@@ -9,21 +9,23 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from diffusers.models.resnet import SpatioTemporalResBlock
 from torch import Tensor, nn
+
+from keysync.masks import box
 
 from .crops import PersonCrops
 
-PART = 48  # pixels: a training picture's side
-PARTS = 4  # in a batch
-WHOLE_EVERY = 4  # batches: one in so many is of whole crops
+CROPS = 2  # in a batch
 MOUTH = slice(48, 68)  # points of the lips
 MOUTH_MARGIN = 0.25  # of the lips' box, around it
-MOUTH_WEIGHT = 6.0  # of a pixel in it, against 1
+# Of a pixel of the mouth, and of one that a dub keeps, against 1 for the rest of what it generates.
+MOUTH_WEIGHT, KEPT_WEIGHT = 5.0, 0.25
 # The share of pictures whose hue is turned, and how much more colour they get. Else most of what there is, skin, has
 # one hue, and it takes long until any other is learned.
-DYED, DYE = 0.5, (1.0, 2.5)
+DYED, DYE = 0.25, (1.0, 2.5)
 GRADIENT = 0.5  # weight of the edges' error against the colours'
-TINT, COARSE = 2.0, 8  # weight of the hue's error, and the side in pixels of the squares whose mean hue is compared
+TINT, COARSE = 1.0, 8  # weight of the hue's error, and the side in pixels of the squares whose mean hue is compared
 KL = 1e-4  # weight of the divergence's mean against the pixels' mean
 
 
@@ -44,28 +46,19 @@ class Loss:
 
 
 def draw_batch(people: Sequence[PersonCrops], seed: int, step: int) -> Batch:
-    """The batch of a step: parts of crops, half of them with the mouth in the middle, or now and then whole crops."""
+    """The batch of a step: whole crops, for what group norm takes away from a part is not what it takes from all."""
     rng = np.random.default_rng((seed, step))
     side = people[0].pictures.shape[1]
-    whole = step % WHOLE_EVERY == WHOLE_EVERY - 1 or side <= PART
-    count = max(PARTS * PART * PART // (side * side), 1) if whole else PARTS
     pictures, weights = [], []
-    for number in range(count):
+    for _ in range(CROPS):
         person = people[int(rng.integers(len(people)))]
         frame = int(rng.integers(len(person.pictures)))
-        picture, weight = person.pictures[frame], mouth_weights(person.landmarks[frame], side)
-        if not whole:
-            centre = person.landmarks[frame, MOUTH].mean(0) + rng.uniform(-8, 8, 2)
-            corner = centre - PART / 2 if number % 2 else rng.uniform(0, side - PART, 2)
-            left, top = np.clip(np.round(corner), 0, side - PART).astype(int).tolist()
-            window = slice(top, top + PART), slice(left, left + PART)
-            picture, weight = picture[window], weight[window]
-        coloured = picture * rng.uniform(0.75, 1.2) * rng.uniform(0.75, 1.25, 3)
+        coloured = person.pictures[frame] * rng.uniform(0.75, 1.2) * rng.uniform(0.75, 1.25, 3)
         if rng.random() < DYED:
             coloured = dyed(coloured, rng.uniform(0, 2 * np.pi), rng.uniform(*DYE))
         flip = 1 if rng.random() < 0.5 else -1
         pictures.append(np.clip(coloured, 0, 255)[:, ::flip].astype(np.float32) / 127.5 - 1)
-        weights.append(weight[:, ::flip])
+        weights.append(pixel_weights(person.landmarks[frame], side)[:, ::flip])
     planes = torch.from_numpy(np.stack(pictures)).movedim(-1, 1).contiguous()  # n h w c -> n c h w
     return Batch(planes, torch.from_numpy(np.stack(weights))[:, None])
 
@@ -80,10 +73,11 @@ def dyed(picture: np.ndarray[Any, Any], turn: float, factor: float) -> np.ndarra
     return coloured
 
 
-def mouth_weights(landmarks: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
-    """The weights (side, side) float32 of a crop's pixels."""
+def pixel_weights(landmarks: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
+    """The weights (side, side) float32 of a crop's pixels: what a dub generates counts most, and there the mouth."""
     left, top, right, bottom = mouth_box(landmarks, side)
-    weights = np.ones((side, side), dtype=np.float32)
+    inside = box(torch.from_numpy(landmarks), (side, side)).numpy()
+    weights: np.ndarray[Any, Any] = KEPT_WEIGHT + (1 - KEPT_WEIGHT) * inside
     weights[top:bottom, left:right] = MOUTH_WEIGHT
     return weights
 
@@ -116,24 +110,24 @@ def loss_of(vae: Any, batch: Batch, generator: torch.Generator) -> Loss:
     return Loss(colour + GRADIENT * edges + TINT * tint + KL * divergence, colour.detach())
 
 
-class OneFrame(nn.Conv3d):
-    """A convolution over time that sees one frame, zeros before and after: its middle alone, and much sooner."""
+class SpatialOnly(SpatioTemporalResBlock):  # type: ignore[misc]
+    """A block of the decoder whose part over time adds nothing, and so need not be worked out."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        middle = self.weight.shape[2] // 2
-        padding: Any = self.padding
-        return F.conv2d(x[:, :, 0], self.weight[:, :, middle], self.bias, padding=padding[1:])[:, :, None]
+    def forward(self, hidden_states: Tensor, temb: Any = None, image_only_indicator: Any = None) -> Tensor:
+        found: Tensor = self.spatial_res_block(hidden_states, temb)
+        return found
 
 
-def for_one_frame(network: nn.Module) -> None:
-    """Makes each convolution over time a `OneFrame` of the same names; what would see other frames is 0."""
+def without_time(network: nn.Module) -> None:
+    """Makes each block of the decoder a `SpatialOnly` of the same names, its part over time one that adds nothing."""
     for module in network.modules():
-        if type(module) is nn.Conv3d:
+        if isinstance(module, SpatioTemporalResBlock):
             with torch.no_grad():
-                middle = module.weight.shape[2] // 2
-                module.weight[:, :, :middle] = 0
-                module.weight[:, :, middle + 1 :] = 0
-            module.__class__ = OneFrame
+                for parameter in module.temporal_res_block.conv2.parameters():
+                    parameter.zero_()
+            for part in (module.temporal_res_block, module.time_mixer):
+                part.requires_grad_(False)
+            module.__class__ = SpatialOnly
 
 
 def _weighted(error: Tensor, weights: Tensor) -> Tensor:

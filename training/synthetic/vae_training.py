@@ -29,55 +29,40 @@ from keysync.stage import SCALE_FACTOR
 from ..preparation.whole_file import whole_file
 from .crops import UNSEEN, CropStore, PersonCrops, render_person
 from .vae_figures import measure, posterior_mean, round_trip, write_sheet
-from .vae_loss import draw_batch, for_one_frame, loss_of
+from .vae_loss import draw_batch, loss_of, without_time
+from .vae_start import centre, new_vae, plain_weights
 
 logger = logging.getLogger(__name__)
 
-# Group norm has 32 groups: of 32 channels each would be its own group, and the colour of a whole picture would be lost.
-WIDTHS, BLOCKS = (64, 64, 64, 96), 1
+WIDTHS, BLOCKS = (64, 64, 96, 160), 1
 PEOPLE_AT_FIRST, STEPS_A_PERSON = 24, 5  # who is trained on grows with the steps
 WARM_UP = 50  # steps
-QUIET = -6.0  # logarithm of the first posterior's variance: noise as large as what it hides lets nothing be learned
-AVERAGING = 0.99
+AVERAGING = 0.995
 STATE, CURVE, SHEET = "training.pt", "curve.csv", "unseen.png"
 COLUMNS = ("step", "minutes", "loss", "colour", "psnr", "mouth_psnr", "opening", "slope", "best")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`minutes` of training in all, a checkpoint each `every`; crops of `size` pixels of so many `people`.
+    """`steps` of training in all, a checkpoint each `every`; crops of `size` pixels of so many `people`.
 
     `unseen` people are measured on; the learning rate falls from `rate` to `final_rate` as a cosine.
     """
 
-    minutes: float = 600.0
-    every: float = 2.0
+    steps: int = 6000
+    every: int = 250
     seed: int = 0
     size: int = 128
     people: int = 240
     unseen: int = 6
-    rate: float = 2e-3
-    final_rate: float = 5e-5
+    rate: float = 2e-4
+    final_rate: float = 1e-5
 
-    def rate_at(self, step: int, minutes: float) -> float:
-        """The learning rate of a step that begins so many minutes after the start."""
-        share = min(minutes / self.minutes, 1.0)
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        share = min(step / self.steps, 1.0)
         cosine = self.final_rate + (self.rate - self.final_rate) * (1 + math.cos(math.pi * share)) / 2
         return cosine * min((step + 1) / WARM_UP, 1.0)
-
-
-def new_vae(seed: int) -> Any:
-    """A VAE with new weights."""
-    from diffusers import AutoencoderKLTemporalDecoder
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        vae = AutoencoderKLTemporalDecoder(
-            down_block_types=("DownEncoderBlock2D",) * len(WIDTHS), block_out_channels=WIDTHS, layers_per_block=BLOCKS
-        )
-    with torch.no_grad():
-        vae.quant_conv.bias.chunk(2)[1].fill_(QUIET)
-    return vae
 
 
 class Trainer:
@@ -85,11 +70,17 @@ class Trainer:
 
     def __init__(self, folder: Path, settings: Settings, store: CropStore) -> None:
         self.folder, self.settings, self.store = folder, settings, store
-        self.vae, self.average = new_vae(settings.seed), new_vae(settings.seed).requires_grad_(False)
+        self.vae, self.average = (new_vae(settings.seed, WIDTHS, BLOCKS) for _ in range(2))
+        self.average.requires_grad_(False)
         for network in (self.vae, self.average):
-            for_one_frame(network)
+            without_time(network)
+            centre(network)
         self.optimizer = torch.optim.AdamW(
-            self.vae.parameters(), lr=settings.rate, betas=(0.9, 0.99), weight_decay=0, fused=True
+            [p for p in self.vae.parameters() if p.requires_grad],
+            lr=settings.rate,
+            betas=(0.9, 0.99),
+            weight_decay=0,
+            fused=True,
         )
         self.step, self.minutes = 0, 0.0
         self.rows: list[dict[str, float]] = []
@@ -99,24 +90,22 @@ class Trainer:
             self._load()
 
     def run(self) -> None:
-        """Trains until the minutes are over, writing a checkpoint now and then and at the end."""
+        """Trains until the steps are done, writing a checkpoint now and then and at the end."""
         losses: list[tuple[float, float]] = []
-        written = begun = time.monotonic()
-        before = self.minutes
-        while self.minutes < self.settings.minutes:
+        begun = time.monotonic()
+        while self.step < self.settings.steps:
             losses.append(self._step())
-            now = time.monotonic()
-            self.minutes = before + (now - begun) / 60
-            if (now - written) / 60 >= self.settings.every or self.minutes >= self.settings.minutes:
+            if self.step % self.settings.every == 0 or self.step == self.settings.steps:
+                self.minutes += (time.monotonic() - begun) / 60
                 self._checkpoint(np.mean(losses, axis=0))
-                losses, written = [], time.monotonic()
+                losses, begun = [], time.monotonic()
 
     def _step(self) -> tuple[float, float]:
         people = self.store.first(PEOPLE_AT_FIRST + self.step // STEPS_A_PERSON)
         batch = draw_batch(people, self.settings.seed, self.step)
         generator = torch.Generator().manual_seed(self.settings.seed * 10**9 + self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.rate_at(self.step, self.minutes)
+            group["lr"] = self.settings.rate_at(self.step)
         loss = loss_of(self.vae, batch, generator)
         self.optimizer.zero_grad()
         loss.total.backward()
@@ -167,7 +156,7 @@ class Trainer:
         except Exception as error:  # whatever torch raises for what is no checkpoint
             why = str(error).splitlines()[0]
             raise KeySyncError(f"{path} is no checkpoint of this training ({why}): delete it to begin again") from error
-        logger.info("going on after %d steps, %.1f of %g minutes", self.step, self.minutes, self.settings.minutes)
+        logger.info("going on after %d of %d steps", self.step, self.settings.steps)
 
 
 @torch.no_grad()
@@ -175,7 +164,7 @@ def write_vae(folder: Path, vae: Any, pictures: np.ndarray[Any, Any]) -> None:
     """Writes config.json and float16 weights whose latents of these pictures (n, h, w, 3) have the wanted spread."""
     planes = torch.from_numpy(pictures).movedim(-1, 1).float() / 127.5 - 1  # n h w c -> n c h w
     means = torch.cat([posterior_mean(vae, part) for part in planes.split(8)])
-    tensors = scaled(vae.state_dict(), 1 / (SCALE_FACTOR * means.std(dim=(0, 2, 3))))
+    tensors = scaled(plain_weights(vae), 1 / (SCALE_FACTOR * means.std(dim=(0, 2, 3))))
     vae.save_config(folder)
     config = folder / "config.json"
     fields = json.loads(config.read_text(encoding="utf-8")) | {"sample_size": pictures.shape[1]}
@@ -211,8 +200,8 @@ def main() -> int:
     )
     parser.add_argument("--work", type=Path, help="where rendered crops are kept (default: OUTPUT/crops)")
     for name, text in {
-        "minutes": "of training in all",
-        "every": "minutes between two checkpoints",
+        "steps": "in all",
+        "every": "steps between two checkpoints",
         "seed": "of weights and batches",
         "size": "of the crops, in pixels",
         "people": "to train on",

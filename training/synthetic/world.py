@@ -83,13 +83,24 @@ def write_clip(path: Path, truths: Iterable[Truth]) -> Path:
     first = next(frames, None)
     if first is None:
         raise KeySyncError(f"{path} is not written: there is no frame for it")
-    h, w = first.picture.shape[:2]
-    with VideoWriter(path, PictureFormat(w, h, time_base=1 / RATE, rate=RATE)) as writer:
-        for pts, truth in enumerate(chain([first], frames)):
-            writer.write(truth.picture, pts)
+
+    def pictures() -> Iterator[NDArray[np.uint8]]:
+        for truth in chain([first], frames):
             kept.append(truth)
+            yield truth.picture
+
+    h, w = first.picture.shape[:2]
+    write_video(path, pictures(), (h, w))
     np.savez_compressed(path.with_suffix(".npz"), **_table(kept))
     return path
+
+
+def write_video(path: Path, pictures: Iterable[NDArray[np.uint8]], size: tuple[int, int]) -> None:
+    """Writes pictures of `size` (h, w) as a video without sound at 25 frames a second."""
+    h, w = size
+    with VideoWriter(path, PictureFormat(w, h, time_base=1 / RATE, rate=RATE)) as writer:
+        for pts, picture in enumerate(pictures):
+            writer.write(picture, pts)
 
 
 def read_truth(path: Path) -> dict[str, NDArray[np.generic]]:

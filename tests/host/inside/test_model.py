@@ -269,7 +269,8 @@ def test_files_of_all_three_folders_are_offered(
         monkeypatch.setitem(folder_paths.folder_names_and_paths, folder, ([str(tmp_path / folder)], extensions))
     (tmp_path / "keysync" / "notes.txt").write_text("no model")
     folder_paths.filename_list_cache.clear()
-    assert loader.model_files() == [f"in_{folder}.safetensors" for folder in loader.FOLDERS]
+    built_in = [f"keysync-small-{stage}.safetensors" for stage in STAGES]
+    assert loader.model_files() == built_in + [f"in_{folder}.safetensors" for folder in loader.FOLDERS]
     schema = loader.LoadKeySyncModel.define_schema()
     assert schema.inputs[0].options == loader.model_files()
     (model,) = loader.LoadKeySyncModel.execute("in_checkpoints.safetensors", "default").args
@@ -280,6 +281,22 @@ def test_files_of_all_three_folders_are_offered(
     assert loader.LoadKeySyncModel.fingerprint_inputs("in_keysync.safetensors", "bf16") != before
     os.utime(tmp_path / "keysync" / "in_keysync.safetensors", ns=(1, 1))
     assert loader.LoadKeySyncModel.fingerprint_inputs("in_keysync.safetensors", "default") != before
+
+
+def test_the_built_in_stages_come_first_and_load(loader: Any) -> None:
+    """Beside the stages their folder holds a VAE and a speech encoder, which no list of stages offers."""
+    options = loader.LoadKeySyncModel.define_schema().inputs[0].options
+    assert options[:2] == [f"keysync-small-{stage}.safetensors" for stage in STAGES]
+    assert not [name for name in options if "vae" in name or "hubert" in name]
+    for stage, name in zip(STAGES, options, strict=False):
+        (model,) = loader.LoadKeySyncModel.execute(name, "default").args
+        assert (model.model.spec.name, model.model.spec.crop_scale) == (stage, 1.4)
+        assert loader.LoadKeySyncModel.fingerprint_inputs(name, "default")
+
+
+def test_the_core_s_lists_do_not_hold_what_is_built_in(loader: Any) -> None:
+    for kind in (*loader.FOLDERS, "vae", "audio_encoders", "diffusers"):
+        assert not [name for name in folder_paths.get_filename_list(kind) if "keysync-small" in name]
 
 
 def test_a_file_that_has_gone(loader: Any, error: type[Exception]) -> None:

@@ -64,7 +64,7 @@ def test_a_folder_or_a_file_of_either_kind(node: Any, folder: Path, tiny: Path, 
     shutil.copytree(tiny / name, folder / name)
     shutil.copy(tiny / name / "model.safetensors", folder / "alone.safetensors")
     (schema_input,) = node.LoadSpeechEncoder.define_schema().inputs
-    assert schema_input.options == [name, "alone.safetensors"]
+    assert schema_input.options == ["keysync-small-hubert", name, "alone.safetensors"]
     (encoder,) = node.LoadSpeechEncoder.execute(name).args
     assert encoder.name == name
     audio = sound(0.5, rate=44_100, channels=2)
@@ -74,6 +74,14 @@ def test_a_folder_or_a_file_of_either_kind(node: Any, folder: Path, tiny: Path, 
     assert torch.equal(speech.features.rows, library.encode(waveform).rows)
     assert (speech.features.encoder, speech.fps) == (name, 25.0)
     assert speech.for_frames(12).shape == (12, 2, encoder.channels)
+
+
+def test_the_built_in_encoder_comes_first(node: Any, folder: Path) -> None:
+    (schema_input,) = node.LoadSpeechEncoder.define_schema().inputs
+    assert schema_input.options == ["keysync-small-hubert"]
+    (encoder,) = node.LoadSpeechEncoder.execute("keysync-small-hubert").args
+    assert (encoder.name, encoder.channels) == ("hubert", 128)
+    assert node.LoadSpeechEncoder.fingerprint_inputs("keysync-small-hubert")
 
 
 def golden_encoder(golden_folder: Path, name: str, folder: Path) -> Path:

@@ -120,6 +120,18 @@ def test_the_same_as_the_library(node: Any, vae: comfy.sd.VAE, tiny: Path) -> No
     assert (node.decode_frames(vae, latents) - library.decode(latents * SCALE)).abs().max() < TOLERANCE
 
 
+def test_the_built_in_one_whose_widths_are_no_multiples_of_the_first(node: Any, models_folder: Path) -> None:
+    (schema_input,) = node.LoadKeySyncVAE.define_schema().inputs
+    assert schema_input.options == ["keysync-small-vae"]
+    (vae,) = node.LoadKeySyncVAE.execute("keysync-small-vae").args
+    library = part("keysync.vae").load_vae(part("keysync.small").SMALL["vae"])
+    images = torch.rand(2, 64, 48, 3, generator=torch.Generator().manual_seed(0))
+    latents = vae.encode(images)
+    assert relative(latents * SCALE, library.encode(images)) < TOLERANCE
+    assert (node.decode_frames(vae, latents) - library.decode(latents * SCALE)).abs().max() < TOLERANCE
+    assert node.LoadKeySyncVAE.fingerprint_inputs("keysync-small-vae")
+
+
 def test_frames_do_not_see_each_other(node: Any, vae: comfy.sd.VAE) -> None:
     latents = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     alone = torch.cat([node.decode_frames(vae, latents[index : index + 1]) for index in range(3)])
@@ -159,7 +171,10 @@ def test_what_the_combo_box_offers(
     shutil.copy(golden_folder / "vae_diffusers_tiny.safetensors", models_folder / "vae" / "file.safetensors")
     shutil.copy(golden_folder / "keyframe_checkpoint.safetensors", models_folder / "keysync")
     (schema_input,) = node.LoadKeySyncVAE.define_schema().inputs
-    names = ["small", "file.safetensors", str(Path("svd", "vae")), "keyframe_checkpoint.safetensors"]
+    names = [
+        *("keysync-small-vae", "small", "file.safetensors", str(Path("svd", "vae"))),
+        "keyframe_checkpoint.safetensors",
+    ]
     assert schema_input.options == names
     for name in names:
         (vae,) = node.LoadKeySyncVAE.execute(name).args

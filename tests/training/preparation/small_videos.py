@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from keysync.face import Face
 from keysync.media import PictureFormat, VideoWriter
 from tests.clips import HEIGHT, WIDTH, picture, write_speech
 from tests.synthetic_face import face
+from tests.tiny_models import write_tiny_models
 from training.preparation.settings import ModelFile, Settings
 
 FACE, NO_FACE = 0, 1
@@ -46,7 +50,15 @@ def write_talk(path: Path, shots: list[tuple[int, int]], sound: float | None = N
 
 
 def small_settings(data: Path, **changes: Any) -> Settings:
-    """Stand-ins for all models, and nothing is too poor to be kept."""
-    models = dict.fromkeys(("vae", "hubert", "wavlm"), ModelFile.of(None))
-    given: dict[str, Any] = {**models, "least_quality": 0.0, "least_agreement": -1.0, **changes}
+    """The tiny models, and nothing is too poor to be kept."""
+    given: dict[str, Any] = {**tiny_models(), "least_quality": 0.0, "least_agreement": -1.0, **changes}
     return Settings(data, 64, **given)
+
+
+@cache
+def tiny_models() -> dict[str, ModelFile]:
+    """The tiny models that a preparation works with, as files that lie there until the tests end."""
+    folder = TemporaryDirectory(prefix="keysync-tiny-")
+    atexit.register(folder.cleanup)
+    paths = write_tiny_models(Path(folder.name))
+    return {name: ModelFile.of(paths[name]) for name in ("vae", "hubert", "wavlm")}

@@ -14,14 +14,14 @@ import pytest
 
 from keysync import landmarks
 from keysync.errors import KeySyncError
-from keysync.tiny import write_tiny_models
+from tests.tiny_models import write_tiny_models
 from training.index import SPLITS
 from training.preparation import encode, job
 from training.preparation.report import Report
-from training.preparation.settings import STAND_IN, ModelFile
+from training.preparation.settings import ModelFile
 from training.shards import Shards
 
-from .small_videos import FACE, NO_FACE, BrightnessDetector, small_settings, write_talk
+from .small_videos import FACE, NO_FACE, BrightnessDetector, small_settings, tiny_models, write_talk
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -79,7 +79,7 @@ def test_what_training_gets(first_run: tuple[Path, Report]) -> None:
     clips = {clip.key.split("-")[0] + clip.key[-3:]: clip for split in SPLITS for clip in shards.clips(split)}
     assert {name: clip.frames for name, clip in clips.items()} == {"one000": 15, "two000": 14, "two019": 25}
     assert {clip.key.split("-")[0] for clip in shards.clips("train")} in ({"one"}, {"two"})
-    assert shards.info.vae == STAND_IN
+    assert shards.info.vae == tiny_models()["vae"].origin
     assert (shards.resolution, shards.latent_size) == ((64, 64), (8, 8))
     for clip in clips.values():
         n, channels = clip.frames, shards.channels("hubert")
@@ -186,6 +186,17 @@ def test_another_vae_makes_only_latents(videos: Path, data: Path, tmp_path: Path
     new = packed(data)
     assert all(old[name] != new[name] for name in old)
     assert json.loads(new["index.json"])["vae"] == {"origin": str(vae)}
+
+
+def test_without_wavlm_only_hubert_is_heard(videos: Path, data: Path) -> None:
+    before = results(data)
+    run(data, [videos], wavlm=None)
+    assert made_since(before, data) == {"one/speech", "two/speech"}
+    shards = Shards(data)
+    assert list(shards.info.encoders) == ["hubert"]
+    assert not [clip for split in SPLITS for clip in shards.clips(split) if "wavlm.npy" in clip.members]
+    with pytest.raises(KeySyncError, match=r"holds no speech features of wavlm but of hubert: .* again with --wavlm"):
+        shards.channels("wavlm")
 
 
 def test_another_limit_makes_only_what_it_changes(videos: Path, data: Path) -> None:

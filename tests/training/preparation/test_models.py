@@ -10,9 +10,10 @@ from safetensors.torch import load_file, save_file
 
 from keysync import landmarks
 from keysync.errors import KeySyncError
+from keysync.small import BUILT_IN
 from training.index import EncoderInfo
 from training.preparation.models import Models, open_models
-from training.preparation.settings import STAND_IN, ModelFile
+from training.preparation.settings import ModelFile
 
 from .small_videos import BrightnessDetector, small_settings
 
@@ -23,14 +24,18 @@ def _detector(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_the_data_is_made_with(tmp_path: Path, tiny_files: dict[str, Path]) -> None:
-    settings = replace(small_settings(tmp_path), resolution=128, hubert=ModelFile.of(tiny_files["hubert"]))
-    info = Models(settings).check()
+    files = {name: ModelFile.of(tiny_files[name]) for name in ("vae", "hubert", "wavlm")}
+    info = Models(replace(small_settings(tmp_path), resolution=128, **files)).check()
     assert (info.resolution, info.latent_size, info.window) == ((128, 128), (16, 16), 14)
-    assert info.encoders == {
-        "hubert": EncoderInfo(32, str(tiny_files["hubert"])),
-        "wavlm": EncoderInfo(32, STAND_IN),
-    }
-    assert (info.vae, info.detector) == (STAND_IN, "mediapipe")
+    assert info.encoders == {name: EncoderInfo(32, str(tiny_files[name])) for name in ("hubert", "wavlm")}
+    assert (info.vae, info.detector, info.crop_scale) == (str(tiny_files["vae"]), "mediapipe", 2.0)
+
+
+def test_what_it_is_made_with_where_none_is_given(tmp_path: Path) -> None:
+    files = {"vae": ModelFile.of("vae"), "hubert": ModelFile.of("hubert"), "wavlm": None}
+    info = Models(small_settings(tmp_path, crop_scale=1.4, **files)).check()
+    assert info.encoders == {"hubert": EncoderInfo(128, BUILT_IN)}
+    assert (info.vae, info.crop_scale) == (BUILT_IN, 1.4)
 
 
 def test_a_process_loads_them_once(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from keysync.errors import KeySyncError
-from training.preparation.settings import STAND_IN, STAND_IN_RESOLUTION, ModelFile, Settings
+from keysync.small import BUILT_IN, SMALL
+from training.preparation import digest
+from training.preparation.settings import ModelFile, Settings
 
-NONE = ModelFile.of(None)
+MODEL = ModelFile(Path("model"), "1")
 
 
 def test_models_are_known_by_their_bytes(tmp_path: Path) -> None:
@@ -18,7 +20,12 @@ def test_models_are_known_by_their_bytes(tmp_path: Path) -> None:
     a, b, c = (ModelFile.of(tmp_path / name) for name in "abc")
     assert a.digest == b.digest != c.digest
     assert a.origin == str(tmp_path / "a")
-    assert NONE.origin == STAND_IN
+
+
+def test_a_built_in_model_is_known_by_its_bytes_too() -> None:
+    vae = ModelFile.of("vae")
+    assert (vae.path, vae.origin) == (SMALL["vae"], BUILT_IN)
+    assert vae.digest == ModelFile.of(SMALL["vae"]).digest == digest.of_path(SMALL["vae"])
 
 
 def test_a_model_that_is_gone(tmp_path: Path) -> None:
@@ -29,11 +36,11 @@ def test_a_model_that_is_gone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("resolution", [0, -64, 7, 500])
 def test_a_resolution_without_whole_latents(resolution: int, tmp_path: Path) -> None:
     with pytest.raises(KeySyncError, match=rf"crops of {resolution} pixels: choose a --resolution that 8 divides"):
-        Settings(tmp_path, resolution, NONE, NONE, NONE)
+        Settings(tmp_path, resolution, MODEL, MODEL, None)
 
 
 def test_where_things_work(tmp_path: Path) -> None:
-    settings = Settings(tmp_path, STAND_IN_RESOLUTION, NONE, NONE, NONE, device="cuda:1")
+    settings = Settings(tmp_path, 64, MODEL, MODEL, None, device="cuda:1")
     assert settings.size == (64, 64)
     assert settings.device_of("mediapipe") == settings.device_of("sharpness") == "cpu"
     assert settings.device_of("face-alignment") == settings.device_of("hyperiqa") == "cuda:1"

@@ -17,7 +17,7 @@ from training.preparation.videos import Video
 
 from .small_videos import FACE, BrightnessDetector, small_settings, write_talk
 
-OTHER = ModelFile(None, "other")
+OTHER = ModelFile(Path("other"), "other")
 
 
 def stages(**changes: Any) -> dict[str, Stage]:
@@ -37,6 +37,7 @@ def test_what_a_stage_needs_comes_before_it() -> None:
     ("changes", "expected"),
     [
         ({"resolution": 128}, {"crops", "latents"}),
+        ({"crop_scale": 1.4}, {"crops", "latents"}),
         ({"vae": OTHER}, {"latents"}),
         ({"hubert": OTHER}, {"hubert"}),
         ({"wavlm": OTHER}, {"wavlm"}),
@@ -64,6 +65,12 @@ def test_what_works_on_a_gpu() -> None:
     assert on_gpu(device="cuda", quality="hyperiqa", detector="face-alignment") == {
         *("faces", "quality", "hubert", "wavlm", "latents")
     }
+
+
+def test_no_wavlm() -> None:
+    without = stages(wavlm=None)
+    assert "wavlm" not in without
+    assert without["speech"].needs == ("sound", "selection", "hubert")
 
 
 def test_no_scorers() -> None:

@@ -1,4 +1,4 @@
-"""The small untrained models: files like any others, of the published architecture, that say what they are."""
+"""The tiny models of the tests: files like any others, of the published architecture, that say what they are."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from safetensors import safe_open
 from keysync.checkpoint import describe, load_stage, read_tensors
 from keysync.speech import load_encoder
 from keysync.stage import STAGES
-from keysync.tiny import AUDIO_CHANNELS, LATENT_SIZE, write_tiny_models
 from keysync.vae import load_vae
+
+from .tiny_models import AUDIO_CHANNELS, LATENT_SIZE, write_tiny_models
 
 STAGE_NAMES = ("keyframe", "interpolation")
 

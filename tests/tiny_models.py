@@ -1,20 +1,23 @@
-"""Small untrained models of the published architecture, for the demo, the tests and a first look without downloads.
+"""Tiny models of random weights and of the published architecture, for tests: all five that the published ones need.
 
 Only sizes differ from the published files: 64 x 64 pixels, narrow networks. They are written as files and loaded like
 any others, so that a run with them takes the same path as a run with published weights.
+
+`python -m tests.tiny_models FOLDER` writes them.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_model
 from torch import nn
 
-from .checkpoint import save_stage
-from .stage import Stage, StageSpec
-from .unet import UNetConfig
+from keysync.checkpoint import save_stage
+from keysync.stage import Stage, StageSpec
+from keysync.unet import UNetConfig
 
 AUDIO_CHANNELS = 32
 LATENT_SIZE = (8, 8)
@@ -26,8 +29,8 @@ def write_tiny_models(folder: Path, seed: int = 0) -> dict[str, Path]:
         torch.manual_seed(seed)
         paths = {name: _write_stage(folder / f"{name}.safetensors", name) for name in ("keyframe", "interpolation")}
         paths["vae"] = _write_vae(folder / "vae")
-        paths["hubert"] = _write_encoder(folder / "hubert", "Hubert")
-        paths["wavlm"] = _write_encoder(folder / "wavlm", "WavLM")
+        paths["hubert"] = write_encoder(folder / "hubert", "hubert")
+        paths["wavlm"] = write_encoder(folder / "wavlm", "wavlm")
     return paths
 
 
@@ -66,11 +69,13 @@ def _write_vae(folder: Path) -> Path:
     return folder
 
 
-def _write_encoder(folder: Path, kind: str) -> Path:
+def write_encoder(folder: Path, name: str, channels: int = AUDIO_CHANNELS) -> Path:
+    """Writes the speech encoder "hubert" or "wavlm" of this width into `folder`, in transformers' layout."""
     import transformers
 
+    kind = {"hubert": "Hubert", "wavlm": "WavLM"}[name]
     config = getattr(transformers, f"{kind}Config")(
-        hidden_size=AUDIO_CHANNELS,
+        hidden_size=channels,
         num_hidden_layers=2,
         num_attention_heads=1,
         intermediate_size=64,
@@ -79,3 +84,7 @@ def _write_encoder(folder: Path, kind: str) -> Path:
     config.save_pretrained(folder)
     save_model(getattr(transformers, f"{kind}Model")(config), str(folder / "model.safetensors"))
     return folder
+
+
+if __name__ == "__main__":
+    write_tiny_models(Path(sys.argv[1]))

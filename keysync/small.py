@@ -1,0 +1,22 @@
+"""KeySync small: a trained model that comes with KeySync, for a first try without downloads and for tests.
+
+It is of the published architecture, but narrow, and works on 128 x 128 pixels; both of its stages hear its HuBERT. It
+has seen a rendered world alone: real faces want the published weights. Whatever is not given is taken from here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "assets" / "small"
+# Files of the stages, folders as diffusers and transformers keep them of the VAE and the speech encoder.
+SMALL = {
+    "keyframe": FOLDER / "keysync-small-keyframe.safetensors",
+    "interpolation": FOLDER / "keysync-small-interpolation.safetensors",
+    "vae": FOLDER / "keysync-small-vae",
+    "hubert": FOLDER / "keysync-small-hubert",
+}
+# Where a model came from, in reports and in the index of prepared data.
+BUILT_IN = "KeySync small, built in"
+# What its stages were trained on: pixels of a crop's side, and a crop's width over that of the face's points.
+RESOLUTION, CROP_SCALE = 128, 1.4

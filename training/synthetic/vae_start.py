@@ -1,0 +1,163 @@
+"""The weights that a small VAE of diffusers' temporal-decoder layout starts from.
+
+Every residual branch starts at zero, and three channels carry red, green and blue through the network: a new VAE gives
+back each picture blurred and pale, its latents the brightness and two hues of 8 by 8 pixels. From usual weights it
+takes hours until colours come back at all: group norm has 32 groups whatever the width, and with two or three channels
+a group it takes the level of a whole picture away. So the channels of a group start at constants far apart, +OFFSET and
+-OFFSET: these, not the picture, make the group's deviation. Three channels keep a level so, two at least the contrast.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LIT = 1.0  # what the last norms add: silu is nearly linear there, with this value and slope
+LIT_VALUE, LIT_SLOPE = 0.731, 0.928
+GROUPS = 32  # of every group norm of this layout
+OFFSET = 2.0
+SILU_MEAN = 0.207  # of what silu makes of a normal distribution
+FAINT = 0.1  # the share that the other channels have in a new VAE's latents and pictures
+QUIET = -6.0  # logarithm of the first posterior's variance: noise as large as what it hides lets nothing be learned
+# Latents of a colour: brightness, red against blue, green against both.
+HUES = torch.tensor([[1.0, 1.0, 1.0], [1.5, 0.0, -1.5], [-0.75, 1.5, -0.75]])
+BLUR = torch.tensor([0.25, 0.5, 0.25])
+
+
+def new_vae(seed: int, widths: tuple[int, ...], blocks: int) -> Any:
+    """An `AutoencoderKLTemporalDecoder` of these widths and residual blocks a level, with such weights."""
+    from diffusers import AutoencoderKLTemporalDecoder
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vae = AutoencoderKLTemporalDecoder(
+            down_block_types=("DownEncoderBlock2D",) * len(widths), block_out_channels=widths, layers_per_block=blocks
+        )
+        with torch.no_grad():
+            _start(vae)
+    return vae
+
+
+def offsets(channels: int) -> Tensor:
+    """(channels,): +OFFSET and -OFFSET in turn within each group, a last odd one 0."""
+    size = channels // GROUPS
+    group = torch.tensor([1.0, -1.0]).repeat(size // 2 + 1)[:size]
+    if size % 2:
+        group[-1] = 0
+    return OFFSET * group.repeat(GROUPS)
+
+
+def colours(channels: int) -> list[int]:
+    """The three channels that carry a colour: each in a group of its own."""
+    return [group * (channels // GROUPS) for group in range(3)]
+
+
+class Centred(nn.Conv2d):
+    """A convolution of inputs around `level` (in_channels,), whose bias is what comes out where all inputs are at it.
+
+    What its weights learn then does not shift the picture as a whole, and they can be learned in larger steps.
+    """
+
+    level: Tensor
+
+    def forward(self, input: Tensor) -> Tensor:
+        return nn.functional.conv2d(input, self.weight, self.plain_bias(), self.stride, self.padding)
+
+    def plain_bias(self) -> Tensor:
+        """The bias of the same convolution as an `nn.Conv2d`."""
+        assert self.bias is not None
+        return self.bias - self.weight.sum((2, 3)) @ self.level
+
+
+def centre(vae: Any) -> None:
+    """Makes the convolutions of a VAE `Centred` ones, around what a new one's inputs are around."""
+    for name, module in vae.named_modules():
+        kind = name.rpartition(".")[2]
+        if type(module) is not nn.Conv2d or kind in ("conv_in", "quant_conv"):
+            continue
+        if kind in ("conv_shortcut", "conv"):
+            level = offsets(module.in_channels)
+        else:
+            level = torch.full((module.in_channels,), LIT_VALUE if kind == "conv_out" else SILU_MEAN)
+        assert module.bias is not None
+        with torch.no_grad():
+            module.bias.add_(module.weight.sum((2, 3)) @ level)
+        module.register_buffer("level", level, persistent=False)
+        module.__class__ = Centred
+
+
+def plain_weights(vae: Any) -> dict[str, Tensor]:
+    """The weights of the VAE without what `centre` changed."""
+    biases = {f"{name}.bias": part.plain_bias() for name, part in vae.named_modules() if isinstance(part, Centred)}
+    return {**vae.state_dict(), **biases}
+
+
+def _start(vae: Any) -> None:
+    for name, module in vae.named_modules():
+        kind = name.rpartition(".")[2]
+        if kind == "conv2" or name.endswith("to_out.0"):
+            module.weight.zero_()
+            module.bias.zero_()
+        elif kind in ("conv_shortcut", "conv"):
+            _stream(module, stride=2 if "downsamplers" in name else 1)
+        elif kind in ("norm1", "group_norm", "conv_norm_out") and ".temporal_" not in name:
+            _pass_through(module, LIT if kind == "conv_norm_out" else 0.0)
+    for first in (vae.encoder.conv_in, vae.decoder.conv_in):
+        nn.init.kaiming_normal_(first.weight, nonlinearity="linear")
+        first.bias.copy_(offsets(first.out_channels))
+    _centre(vae.encoder.conv_in, torch.eye(3), range(3), colours(vae.encoder.conv_in.out_channels))
+    _centre(vae.decoder.conv_in, HUES.inverse(), range(3), colours(vae.decoder.conv_in.out_channels))
+    for last, matrix in ((vae.encoder.conv_out, HUES), (vae.decoder.conv_out, torch.eye(3))):
+        last.weight[:3] *= FAINT
+        _centre(last, matrix / LIT_SLOPE, colours(last.in_channels), range(3))
+        last.bias.copy_(-last.weight.sum((1, 2, 3)) * LIT_VALUE)
+    # The latents' mean and variance: as the encoder gives the one, and small.
+    vae.quant_conv.weight.zero_()
+    vae.quant_conv.weight[:4, :4, 0, 0] = torch.eye(4)
+    vae.quant_conv.bias.zero_()
+    vae.quant_conv.bias.chunk(2)[1].fill_(QUIET)
+    _centre(vae.decoder.time_conv_out, torch.eye(3), range(3), range(3))
+    vae.decoder.time_conv_out.bias.zero_()
+
+
+def _stream(conv: nn.Conv2d, stride: int) -> None:
+    """A convolution that a stream goes through on its way: colours are passed on, offsets begin anew."""
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")
+    old = offsets(conv.in_channels)
+    # What the old offsets would add to the new ones is taken out.
+    added = (conv.weight.sum((2, 3)) * old).sum(1) / (old**2).sum() / conv.weight[0, 0].numel()
+    conv.weight -= added[:, None, None, None] * old[:, None, None]
+    assert conv.bias is not None
+    conv.bias.copy_(offsets(conv.out_channels))
+    kernel = torch.ones(1, 1)
+    if stride == 2:  # padded at the right and the bottom alone
+        kernel = torch.zeros(3, 3)
+        kernel[:2, :2] = 0.25
+    elif conv.kernel_size == (3, 3):
+        kernel = BLUR[:, None] * BLUR
+    for source, target in zip(colours(conv.in_channels), colours(conv.out_channels), strict=True):
+        conv.weight[target] = 0
+        conv.weight[target, source] = kernel
+        conv.bias[target] -= OFFSET  # with the colour comes its channel's offset
+
+
+def _centre(conv: Any, matrix: Tensor, sources: Any, targets: Any) -> None:
+    """From these channels to those by a matrix, at the kernel's middle and nowhere else."""
+    middle = tuple(side // 2 for side in conv.kernel_size)
+    for row, target in enumerate(targets):
+        for column, source in enumerate(sources):
+            conv.weight[target, source] = 0
+            conv.weight[(target, source, *middle)] = matrix[row, column]
+        if conv.in_channels <= 4:
+            for other in set(range(conv.in_channels)) - set(sources):
+                conv.weight[target, other] = 0
+
+
+def _pass_through(norm: nn.GroupNorm, level: float) -> None:
+    """Makes a norm of inputs around `offsets` give back how far they are from these, plus `level`."""
+    offset = offsets(norm.num_channels)
+    deviation = offset.view(GROUPS, -1).std(1, correction=0).repeat_interleave(norm.num_channels // GROUPS)
+    norm.weight.copy_(deviation)
+    norm.bias.copy_(level - offset)
