@@ -9,7 +9,6 @@ import argparse
 import json
 import logging
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +18,7 @@ from tqdm import tqdm
 
 from .checkpoint import DTYPES, convert, describe
 from .container import open_input
-from .demo import SPEECH, write_demo_video
+from .demo import SPEECH, TALK
 from .dub import Settings
 from .errors import KeySyncError
 from .generate import Sampling
@@ -134,8 +133,7 @@ def _dub(options: argparse.Namespace) -> None:
 def _demo(options: argparse.Namespace) -> None:
     options.landmarks = options.occluder = options.detector_weights = None
     options.detector, options.face = "mediapipe", 0
-    with tempfile.TemporaryDirectory(prefix="keysync-demo-") as folder:
-        _run(options, write_demo_video(Path(folder) / "portrait.mp4"), SPEECH)
+    _run(options, TALK, SPEECH)
 
 
 def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:

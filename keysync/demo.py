@@ -1,43 +1,12 @@
-"""The demo: a portrait that the project carries, moved as a camera would, dubbed with a sentence that it carries too.
+"""What the demo dubs: a rendered person who was seen in no training, and what the person is to say instead.
 
-The portrait is NASA's picture of Eileen Collins (public domain); the sentence was spoken by eSpeak NG.
+Both are made by `training.synthetic.demo`; the sentences are spoken by eSpeak NG.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from .media import PictureFormat, VideoWriter
-
 ASSETS = Path(__file__).parent / "assets"
-PORTRAIT = ASSETS / "portrait.jpg"
+TALK = ASSETS / "talk.mp4"
 SPEECH = ASSETS / "speech.flac"
-
-
-def portrait_frames(count: int, size: int = 384) -> Iterator[NDArray[np.uint8]]:
-    """Yields `count` frames (size, size, 3) of the portrait under a slow pan and zoom, at 25 frames a second."""
-    with Image.open(PORTRAIT) as file:
-        portrait = file.convert("RGB")
-    for index in range(count):
-        seconds = index / 25
-        side = 400 - 24 * math.sin(0.9 * seconds)
-        left = 40 + 16 * math.sin(0.7 * seconds)
-        top = 4 + 4 * math.cos(1.1 * seconds)
-        box = (left, top, left + side, top + side)
-        frame = portrait.resize((size, size), Image.Resampling.BICUBIC, box=box)
-        yield np.asarray(frame)
-
-
-def write_demo_video(path: Path, seconds: float = 5.0) -> Path:
-    """Writes the moving portrait as an mp4 without sound; returns its path."""
-    with VideoWriter(path, PictureFormat(384, 384, time_base=Fraction(1, 25), rate=Fraction(25))) as writer:
-        for pts, frame in enumerate(portrait_frames(round(25 * seconds))):
-            writer.write(frame, pts)
-    return path

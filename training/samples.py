@@ -19,7 +19,8 @@ from .draws import generator
 def sample(stage: Stage, batch: Batch, seed: int, sampling: Sampling) -> Tensor:
     """Latents (b, t, 4, h, w) of the clips of a batch, generated as a dub generates them, on the CPU.
 
-    Keyframes take the first frame as identity, interpolation the first and last frame, as in training.
+    Keyframes take the batch's identity or else their first frame, interpolation the first and last frame, as in
+    training.
     """
     known = batch.latents
     noise = torch.stack(
@@ -31,10 +32,11 @@ def sample(stage: Stage, batch: Batch, seed: int, sampling: Sampling) -> Tensor:
         if stage.spec.name == "interpolation":
             ends = known[:, [0, -1]]
             return interpolate(stage, batch.features, ends, known, batch.mask, noise, sampling).cpu()
-        parts = zip(*(part.split(1) for part in (batch.features, known, batch.mask, noise)), strict=True)
+        identities = known[:, 0] if batch.identity is None else batch.identity
+        parts = zip(*(part.split(1) for part in (batch.features, identities, known, batch.mask, noise)), strict=True)
         made = [
-            sample_keyframes(stage, features, latents[0, 0], latents, mask, clip_noise, sampling)
-            for features, latents, mask, clip_noise in parts
+            sample_keyframes(stage, features, identity[0], latents, mask, clip_noise, sampling)
+            for features, identity, latents, mask, clip_noise in parts
         ]
         return torch.cat(made).cpu()
     finally:

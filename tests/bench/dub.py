@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 
-from keysync.demo import SPEECH, write_demo_video
+from keysync.demo import SPEECH
 from keysync.dub import Settings
 from keysync.job import FaceSource, dub_file
 from keysync.media import read_speech
 from keysync.models import load_models
+
+from ..portrait import write_portrait_video
 
 
 class Silent:
@@ -33,7 +35,7 @@ def measure(seconds: float) -> dict[str, Any]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        video = write_demo_video(folder / "portrait.mp4", seconds)
+        video = write_portrait_video(folder / "portrait.mp4", seconds)
         speech = write_speech(folder / "speech.wav", seconds)
         report = dub_file(video, speech, folder / "out.mp4", load_models(), Settings(), FaceSource(), Silent())
     return report.to_dict() | {"peak_mib": peak_mib()}

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from keysync.demo import portrait_frames
 from keysync.media import PictureFormat, VideoWriter
 from keysync.small import RESOLUTION
 from training.config import load_config
@@ -20,6 +19,7 @@ from training.preparation.job import prepare
 from training.preparation.settings import ModelFile, Settings
 from training.train import train
 
+from ..portrait import portrait_frames
 from ..training.small_data import write_small_data
 from .dub import peak_mib, write_speech
 

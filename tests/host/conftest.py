@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from keysync.demo import SPEECH, write_demo_video
+from keysync.demo import SPEECH
 
+from ..portrait import write_portrait_video
 from ..tiny_models import write_tiny_models
 from ..tiny_sam2 import write_tiny_sam2
 from ..training.small_chain import make_stages
@@ -109,7 +110,7 @@ def server(comfyui: ComfyUI, tiny_folder: Path, tmp_path_factory: pytest.TempPat
         _copy(tiny_folder / name, base / "models" / "audio_encoders" / name)
     for folder in ("input", "models/upscale_models", "models/sam2"):
         (base / folder).mkdir(parents=True)
-    write_demo_video(base / "input" / "talk.mp4", seconds=1)
+    write_portrait_video(base / "input" / "talk.mp4", seconds=1)
     shutil.copy(SPEECH, base / "input" / "speech.flac")
     _write_noise(base / "input" / "long.wav", seconds=8)
     write_tiny_sam2(base / "models" / "sam2" / "tiny_sam2.safetensors")

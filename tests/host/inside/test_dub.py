@@ -20,6 +20,7 @@ import pytest
 import torch
 from comfy_api.latest import InputImpl, Types
 from numpy.typing import NDArray
+from portrait_file import portrait_frames
 from torch import Tensor
 
 FRAMES = 15
@@ -61,10 +62,10 @@ def temporary(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def clip(extension: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's portrait, moving."""
+    """The portrait, moving."""
     media, path = part("keysync.media"), tmp_path_factory.mktemp("clip") / "portrait.mp4"
     with media.VideoWriter(path, media.PictureFormat(SIZE, SIZE, Fraction(1, 25), Fraction(25))) as writer:
-        for pts, frame in enumerate(part("keysync.demo").portrait_frames(FRAMES, SIZE)):
+        for pts, frame in enumerate(portrait_frames(FRAMES, SIZE)):
             writer.write(frame, pts)
     return path
 

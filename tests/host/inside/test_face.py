@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from portrait_file import portrait_frames
 from torch import Tensor
 
 FRAMES = 4
@@ -22,13 +23,13 @@ def node(extension: ModuleType) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def library(extension: ModuleType) -> SimpleNamespace:
-    names = ("crop", "demo", "errors", "face", "landmarks", "mediapipe_points", "stage", "track", "unet")
+    names = ("crop", "errors", "face", "landmarks", "mediapipe_points", "stage", "track", "unet")
     return SimpleNamespace(**{name: importlib.import_module(f"{extension.__name__}.keysync.{name}") for name in names})
 
 
 @pytest.fixture(scope="module")
 def images(library: SimpleNamespace) -> Tensor:
-    return torch.from_numpy(np.stack(list(library.demo.portrait_frames(FRAMES)))).float() / 255
+    return torch.from_numpy(np.stack(list(portrait_frames(FRAMES)))).float() / 255
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_linked_landmarks_are_taken_as_the_library_takes_a_detectors(
 ) -> None:
     track = follow(node, images, recorded)[0].track
     tracker, points = library.track.Tracker(), list(library.mediapipe_points.MESH_TO_68)
-    for frame, faces in zip(library.demo.portrait_frames(FRAMES), recorded["frames"], strict=True):
+    for frame, faces in zip(portrait_frames(FRAMES), recorded["frames"], strict=True):
         tracker.add(frame, [library.face.Face.of(faces[0]["landmarks_xy"][points], 0.9)])
     expected = tracker.finish()
     assert track.size == SIZE
@@ -102,7 +103,7 @@ def test_a_detector_gives_the_commands_track_and_agrees_with_the_linked_landmark
     pytest.importorskip("mediapipe", reason="the package mediapipe is not installed in this ComfyUI")
     track = follow(node, images, detector="mediapipe")[0].track
     tracker, detector = library.track.Tracker(), library.landmarks.make_detector("mediapipe")
-    for frame in library.demo.portrait_frames(FRAMES):
+    for frame in portrait_frames(FRAMES):
         tracker.add(frame, detector.detect(frame))
     detector.close()
     np.testing.assert_array_equal(track.landmarks, tracker.finish().landmarks)
@@ -203,7 +204,7 @@ def test_crops_are_the_commands(
     np.testing.assert_array_equal(cropped.boxes, boxes)
     assert cropped.crop_size == (128, 192)
     assert cropped.track is faces.track
-    for frame, box, crop in zip(library.demo.portrait_frames(FRAMES), boxes, crops, strict=True):
+    for frame, box, crop in zip(portrait_frames(FRAMES), boxes, crops, strict=True):
         assert torch.equal(crop, library.crop.crop(frame, box, (128, 192)))
 
 

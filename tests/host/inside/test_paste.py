@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from portrait_file import portrait_frames
 from torch import Tensor
 
 SIZE = (384, 384)
@@ -28,13 +29,13 @@ def nodes(extension: ModuleType) -> SimpleNamespace:
 
 @pytest.fixture(scope="module")
 def library(extension: ModuleType) -> SimpleNamespace:
-    names = ("compose", "demo", "errors")
+    names = ("compose", "errors")
     return SimpleNamespace(**{name: importlib.import_module(f"{extension.__name__}.keysync.{name}") for name in names})
 
 
 @pytest.fixture(scope="module")
 def images(library: SimpleNamespace) -> Tensor:
-    return torch.from_numpy(np.stack(list(library.demo.portrait_frames(FRAMES)))).float() / 255
+    return torch.from_numpy(np.stack(list(portrait_frames(FRAMES)))).float() / 255
 
 
 @pytest.fixture(scope="module")

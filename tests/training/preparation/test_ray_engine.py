@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from keysync.demo import portrait_frames
 from keysync.errors import KeySyncError
 from keysync.media import PictureFormat, VideoWriter
 from tests.clips import write_speech
+from tests.portrait import portrait_frames
 from tests.training.preparation.small_chain import make_chain, small_videos
 from tests.training.preparation.small_videos import small_settings
 from training.preparation import job
