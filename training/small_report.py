@@ -1,7 +1,7 @@
 """The curves and tables of the small model's report: python -m training.small_report FOLDER EVALUATION ... -o OUT.
 
 FOLDER is that of `training.small`, each EVALUATION a file of `python -m training.evaluate --json`. OUT gets
-curves.svg, the curves themselves as CSV files, and tables.md.
+curves.svg, the curves themselves as CSV files, tables.md, and with `--dub out/demo.mp4` a contact sheet of the demo.
 """
 
 from __future__ import annotations
@@ -16,13 +16,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
+from keysync.demo import TALK
 from keysync.errors import KeySyncError
+from keysync.media import VideoReader
+from keysync.timeline import NETWORK_RATE
 
 from .preparation.whole_file import whole_file
 from .run import Run
 from .small import STAGES
 
+EVERY, COLUMNS, SHEET_WIDTH = 5, 10, 128  # of a contact sheet: each so-manieth frame, in a row; pixels of one
 POINTS = 150  # of a stage's curve: each is a mean over steps
 Curve = dict[str, NDArray[np.float64]]
 # What is drawn of each curve, and how the axis is called.
@@ -104,6 +109,21 @@ def table(evaluations: Sequence[Mapping[str, Any]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def write_sheet(path: Path, source: Path, dubbed: Path) -> None:
+    """A picture of frames of a video, each above the same one dubbed, with the time it is shown at."""
+    pairs = zip(VideoReader(source).frames(), VideoReader(dubbed).frames(), strict=False)
+    columns = []
+    for number, ((_, before), (_, after)) in enumerate(pairs):
+        if number % EVERY == 0:
+            column = Image.fromarray(np.concatenate([before, after]))
+            column = column.resize((SHEET_WIDTH, SHEET_WIDTH * column.height // column.width), Image.Resampling.LANCZOS)
+            ImageDraw.Draw(column).text((4, column.height - 14), f"{number / NETWORK_RATE:.2f} s", fill="white")
+            columns.append(np.asarray(column))
+    rows = [columns[start : start + COLUMNS] for start in range(0, len(columns) - COLUMNS + 1, COLUMNS)]
+    sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows])
+    Image.fromarray(sheet).save(path, quality=88)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.small_report", description="Curves and tables of the small model's report."
@@ -111,6 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="that of python -m training.small")
     parser.add_argument("evaluations", type=Path, nargs="+", help="JSON files of python -m training.evaluate")
     parser.add_argument("-o", "--output", type=Path, required=True, help="an existing folder")
+    parser.add_argument("--dub", type=Path, help="what keysync demo wrote")
     options = parser.parse_args(arguments)
     try:
         found = curves(options.folder)
@@ -120,6 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = [json.loads(path.read_text(encoding="utf-8")) for path in options.evaluations]
         with whole_file(options.output / "tables.md") as file:
             file.write(table(told).encode())
+        if options.dub is not None:
+            write_sheet(options.output / "demo.jpg", TALK, options.dub)
     except KeySyncError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

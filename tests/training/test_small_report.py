@@ -7,8 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from keysync.demo import TALK
 from training import small_report
 from training.run import Run
 from training.small import RECIPE, STAGES, read_toml, stage_config
@@ -56,6 +59,14 @@ def test_everything_is_written(folder: Path, tmp_path: Path) -> None:
         "| sync | 0.813 (0.790 to 0.830) | 0.813 (0.790 to 0.830) | >= 0.8 | does not hold |",
         "| told | 0.813 (0.790 to 0.830) | 0.813 (0.790 to 0.830) |  |  |",
     ]
+
+
+def test_the_sheet_shows_the_demo_before_and_after(tmp_path: Path) -> None:
+    small_report.write_sheet(tmp_path / "sheet.jpg", TALK, TALK)
+    with Image.open(tmp_path / "sheet.jpg") as sheet:
+        assert sheet.width == small_report.COLUMNS * small_report.SHEET_WIDTH
+        above, below = (sheet.crop((0, top, sheet.width, top + 100)) for top in (0, small_report.SHEET_WIDTH))
+        assert np.abs(np.asarray(above).astype(int) - np.asarray(below)).mean() < 3
 
 
 def test_what_is_missing_is_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,8 +23,8 @@ from .world import Clip, clip, write_video
 PERSON = (1 << 30) + 8  # a seed that no training draws
 SIZE = (320, 320)
 SAID = "We walked along the river all afternoon, talking about nothing in particular and watching the boats go by."
-SPEECH = ("Hello! My lips were drawn anew.", "Now I am quiet.", "And now I talk again, about all of you.")
-PAUSES = (0.5, 1.1, 0.4)  # seconds: after each sentence
+SPEECH = ("Hello! My lips were drawn anew.", "And now I talk again.")
+PAUSES = (1.0, 0.3)  # seconds: after each sentence
 HER_VOICE = Voice("en-gb-x-rp", "f3", pitch=55, pitch_range=60, rate=150, loudness=0.8)
 
 
