@@ -13,7 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from keysync.crop import crop
+from keysync.crop import crop, crop_boxes
 from keysync.dub import Dub, Settings, find_clips
 from keysync.errors import KeySyncError
 from keysync.generate import Sampling
@@ -183,6 +183,20 @@ def test_the_mask_is_the_one_that_the_models_were_trained_with(models: Models, t
         assert report.mask == ("box" if name == "box" else "mouth")
     assert np.array_equal(frames["asked"], frames["trained"])
     assert not np.array_equal(frames["asked"], frames["box"])
+
+
+def test_crops_are_as_close_as_the_models_were_trained_with(models: Models, tmp_path: Path) -> None:
+    reader, track = VideoReader(scene(tmp_path, 3).video), track_of([True] * 3)
+    pts = np.asarray(reader.timestamps())
+    closer = replace(
+        models,
+        **{
+            name: SimpleNamespace(spec=replace(getattr(models, name).spec, crop_scale=1.3))
+            for name in ("keyframe", "interpolation")
+        },
+    )
+    assert (dub_of(reader, pts, track, closer).boxes == crop_boxes(track, 0, 3, 1.3)).all()
+    assert (dub_of(reader, pts, track, models).boxes == crop_boxes(track, 0, 3)).all()
 
 
 def test_an_unknown_mask_is_an_error(models: Models, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def model(extension: ModuleType, library: SimpleNamespace) -> SimpleNamespace:
     network = importlib.import_module(f"{extension.__name__}.nodes.network").KeySyncModel
     unbuilt = network.__new__(network)
     torch.nn.Module.__init__(unbuilt)
-    unbuilt.spec = library.stage.StageSpec("keyframe", library.unet.KEYFRAME, latent_size=(16, 24))
+    unbuilt.spec = library.stage.StageSpec("keyframe", library.unet.KEYFRAME, latent_size=(16, 24), crop_scale=1.4)
     return SimpleNamespace(model=unbuilt)
 
 
@@ -200,7 +200,7 @@ def test_crops_are_the_commands(
 ) -> None:
     faces = follow(node, images, recorded)[0]
     crops, cropped = node.CropFace.execute(images, faces, model).args
-    boxes = library.crop.crop_boxes(faces.track, 0, FRAMES)
+    boxes = library.crop.crop_boxes(faces.track, 0, FRAMES, 1.4)
     np.testing.assert_array_equal(cropped.boxes, boxes)
     assert cropped.crop_size == (128, 192)
     assert cropped.track is faces.track
