@@ -20,6 +20,7 @@ from .small import BUILT_IN, CROP_SCALE, RESOLUTION, SMALL
 from .speech import ENCODERS, SpeechEncoder, SpeechFeatures, load_encoder
 from .stage import Stage, StageSpec
 from .vae import VAE, load_vae
+from .weights import lay_out
 
 PIXELS_PER_LATENT = 8
 SMALL_CROPS = (RESOLUTION, RESOLUTION), CROP_SCALE
@@ -132,6 +133,8 @@ def load_models(
     paths = {name: Path(path or SMALL[name]) for name, path in given.items() if path or name in SMALL}
     first = load_stage(paths["keyframe"], expect="keyframe", device=device, dtype=dtype)
     second = load_stage(paths["interpolation"], expect="interpolation", device=device, dtype=dtype)
+    for stage in (first, second):
+        lay_out(stage)
     wanted = {first.spec.speech_encoder, second.spec.speech_encoder} & ENCODERS.keys() & paths.keys()
     return Models(
         keyframe=first,

@@ -19,7 +19,7 @@ from .errors import KeySyncError
 from .kind import KINDS, Shapes, recognise
 from .stage import SCALE_FACTOR
 from .vae_layout import Widths, part_of, widths_of
-from .weights import read_tensors, shapes_of
+from .weights import lay_out, read_tensors, shapes_of
 
 LATENT_CHANNELS = 4
 # Group norm's groups, which must divide every width.
@@ -107,8 +107,7 @@ def load_vae(
     _for_one_frame(decoder)
     encoder = _encoder(weights) if weights.encoder else None
     vae = VAE(encoder, decoder, weights.widths, str(weights.file)).to(device=device, dtype=dtype).eval()
-    if torch.device(device).type == "cpu":
-        _channels_last(vae)
+    lay_out(vae)
     return vae
 
 
@@ -132,13 +131,6 @@ class Spatial(nn.Module):
     def forward(self, input: Tensor, embedding: Tensor | None = None, image_only_indicator: Any = None) -> Tensor:
         output: Tensor = self.block(input, embedding)
         return output
-
-
-def _channels_last(network: nn.Module) -> None:
-    """Lays weights out as a CPU convolves fastest: decoding takes a third less time."""
-    for parameter in network.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def _for_one_frame(decoder: nn.Module) -> None:

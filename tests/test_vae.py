@@ -171,3 +171,24 @@ def test_missing_misshapen_and_unknown_tensors(tmp_path: Path, weights: dict[str
     fewer = {key: tensor for key, tensor in weights.items() if ".1." not in key or key.startswith("decoder.")}
     save_file(fewer, path)
     assert "its encoder has 1 levels but the decoder 2" in error_of(path)
+
+
+@pytest.mark.parametrize("idle", [False, True])
+def test_what_is_left_out_for_one_frame_changes_nothing(idle: bool, tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    """Also where the blocks over time add nothing, and are left out whole."""
+    if idle:
+        quiet = {name: torch.zeros_like(part) for name, part in weights.items() if "temporal_res_block.conv2" in name}
+        assert quiet
+        weights = {**weights, **quiet}
+    save_file(weights, tmp_path / "vae.safetensors")
+    loaded = load_vae(tmp_path / "vae.safetensors")
+    network = AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 64), layers_per_block=1, down_block_types=("DownEncoderBlock2D",) * 2
+    )
+    network.load_state_dict(weights)
+    z = torch.randn(2, 4, 4, 6)
+    with torch.no_grad():
+        decoded = network.eval().decoder(z, image_only_indicator=torch.zeros(2, 1), num_frames=1)
+    expected = ((decoded + 1) / 2).clamp(0, 1).movedim(1, -1)
+    torch.testing.assert_close(loaded.decode(z * 0.18215), expected, atol=1e-5, rtol=0)
+    assert any("Spatial" in type(module).__name__ for module in loaded.decoder.modules()) == idle
