@@ -82,10 +82,15 @@ def draw(path: Path, found: Mapping[str, Curve]) -> None:
 
     figure, axes = pyplot.subplots(2, 2, figsize=(11, 7), layout="constrained")
     for axis, (name, (columns, title)) in zip(axes.flat, PANELS.items(), strict=True):
+        decibels = [column for column in columns if "psnr" in column]
+        other = axis.twinx() if decibels else axis
         for column in columns:
-            own = axis.twinx() if "psnr" in column and column != columns[0] else axis
-            style = "--" if own is not axis else "-"
-            own.plot(found[name]["step"], found[name][column], style, label=column.replace("_", " "))
+            own, style = (other, "--") if column in decibels else (axis, "-")
+            colour = f"C{columns.index(column)}"
+            own.plot(found[name]["step"], found[name][column], style, color=colour, label=column.replace("_", " "))
+        if decibels:
+            lines = [*axis.get_lines(), *other.get_lines()]
+            axis.legend(lines, [line.get_label() for line in lines], loc="lower right")
         if columns == ("loss",):
             axis.set_yscale("log")
         axis.set_title(title, fontsize=10)
