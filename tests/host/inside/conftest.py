@@ -17,6 +17,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
+sys.path.append(str(ROOT / "tests"))  # for portrait.py, which imports nothing of KeySync
 
 # ComfyUI reads its settings where comfy is first imported: the CPU, and folders that are nobody's.
 BASE = tempfile.TemporaryDirectory(prefix="keysync-comfyui-")

@@ -20,7 +20,7 @@ import pytest
 import torch
 from comfy_api.latest import InputImpl, Types
 from numpy.typing import NDArray
-from portrait_file import portrait_frames
+from portrait import portrait_frames
 from torch import Tensor
 
 FRAMES = 15

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from portrait_file import portrait_frames
+from portrait import portrait_frames
 from torch import Tensor
 
 FRAMES = 4
