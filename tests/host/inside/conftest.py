@@ -17,7 +17,13 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path.append(str(ROOT / "tests"))  # for portrait.py, which imports nothing of KeySync
+
+# The tests' portrait, by its path: it imports nothing of KeySync, of which there must be no second copy here.
+PORTRAIT = importlib.util.spec_from_file_location("portrait", ROOT / "tests" / "portrait.py")
+assert PORTRAIT
+assert PORTRAIT.loader
+sys.modules["portrait"] = importlib.util.module_from_spec(PORTRAIT)
+PORTRAIT.loader.exec_module(sys.modules["portrait"])
 
 # ComfyUI reads its settings where comfy is first imported: the CPU, and folders that are nobody's.
 BASE = tempfile.TemporaryDirectory(prefix="keysync-comfyui-")
