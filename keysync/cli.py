@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run_options(dub)
     dub.set_defaults(run=_dub)
 
-    demo = commands.add_parser("demo", help="dub a portrait that comes with KeySync", epilog=WITHOUT_MODELS)
+    demo = commands.add_parser("demo", help="dub a rendered person that comes with KeySync", epilog=WITHOUT_MODELS)
     _add_run_options(demo)
     demo.set_defaults(run=_demo)
 

@@ -111,7 +111,7 @@ def metadata_of(spec: StageSpec) -> dict[str, str]:
         "keysync.window": str(spec.window),
         "keysync.speech_encoder": spec.speech_encoder,
         "keysync.mask": spec.mask,
-        "keysync.crop_scale": f"{spec.crop_scale:g}",
+        "keysync.crop_scale": str(spec.crop_scale),
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"keysync-{spec.name}",
         "modelspec.implementation": IMPLEMENTATION,
@@ -241,7 +241,7 @@ def _number(path: str | Path, metadata: Mapping[str, str], key: str, absent: int
 
 def _scale(path: str | Path, metadata: Mapping[str, str], absent: float) -> float:
     text = metadata.get("keysync.crop_scale", str(absent))
-    if not re.fullmatch(r"[1-9](\.\d{1,4})?", text):
+    if not re.fullmatch(r"[1-9](\.\d+)?", text):
         raise KeySyncError(f"{path}: its metadata says keysync.crop_scale is {text!r}: a number from 1 to 9 was wanted")
     return float(text)
 

@@ -18,5 +18,6 @@ SMALL = {
 }
 # Where a model came from, in reports and in the index of prepared data.
 BUILT_IN = "KeySync small, built in"
-# What its stages were trained on: pixels of a crop's side, and a crop's width over that of the face's points.
+# What its stages were trained on: pixels of a crop's side, and a crop's width over that of the face's points: less than
+# the published 2, so that the mouth has more latents.
 RESOLUTION, CROP_SCALE = 128, 1.4

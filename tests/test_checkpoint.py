@@ -23,6 +23,7 @@ from keysync.layout import (
     EMBEDDED,
     check,
     embed,
+    metadata_of,
     needed_shapes,
     on_meta,
     published_names,
@@ -160,6 +161,12 @@ def test_metadata(keyframe: Stage, tmp_path: Path) -> None:
         "modelspec.title": "KeySync keyframe stage",
         "modelspec.resolution": "128x64",
     }
+
+
+def test_any_crop_scale_is_read_again_to_the_bit(keyframe: Stage, tmp_path: Path) -> None:
+    metadata = metadata_of(replace(keyframe.spec, crop_scale=4 / 3))
+    save_stage(keyframe, tmp_path / "stage.safetensors", extra_metadata=metadata)
+    assert load_stage(tmp_path / "stage.safetensors").spec.crop_scale == 4 / 3
 
 
 def test_every_format_reads_the_same(keyframe: Stage, weights: dict[str, Tensor], tmp_path: Path) -> None:

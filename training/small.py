@@ -26,6 +26,8 @@ from .export import export
 from .run import Run
 from .train import train
 
+logger = logging.getLogger(__name__)
+
 STAGES = ("keyframe", "interpolation")
 
 Tables = Mapping[str, Mapping[str, Any]]
@@ -37,6 +39,7 @@ def stage_config(tables: Tables, stage: str) -> TrainConfig:
 
 
 def train_vae(folder: Path, tables: Tables, workers: int) -> None:
+    """FOLDER/vae: in diffusers' layout; the crops it is trained on lie in it."""
     from .synthetic.crops import CropStore
     from .synthetic.vae_training import Settings, Trainer
 
@@ -47,6 +50,7 @@ def train_vae(folder: Path, tables: Tables, workers: int) -> None:
 
 
 def train_encoder(folder: Path, tables: Tables, workers: int) -> None:
+    """FOLDER/encoder: a HuBERT in transformers' layout."""
     from .synthetic.encoder_training import Settings
     from .synthetic.encoder_training import train as train_on_speech
 
@@ -54,6 +58,7 @@ def train_encoder(folder: Path, tables: Tables, workers: int) -> None:
 
 
 def write_data(folder: Path, tables: Tables, workers: int) -> None:
+    """FOLDER/data: what both stages are trained on, made with that VAE and that encoder."""
     from .synthetic.data import Settings
     from .synthetic.data import write_data as write
 
@@ -64,7 +69,7 @@ def write_data(folder: Path, tables: Tables, workers: int) -> None:
 
 
 def train_stage(stage: str) -> Callable[[Path, Tables, int], None]:
-    """What trains a stage."""
+    """What trains a stage into FOLDER/STAGE."""
 
     def work(folder: Path, tables: Tables, workers: int) -> None:
         config = stage_config(tables, stage)
@@ -88,8 +93,6 @@ def write_bundle(folder: Path, tables: Tables, workers: int) -> None:
         for file in ("config.json", weights):
             shutil.copy(source / file, target / file)
 
-
-logger = logging.getLogger(__name__)
 
 STEPS: dict[str, Callable[[Path, Tables, int], None]] = {
     "vae": train_vae,

@@ -100,6 +100,16 @@ def draw(path: Path, found: Mapping[str, Curve]) -> None:
     pyplot.close(figure)
 
 
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """What an evaluation wrote. Raises `KeySyncError` for a file that is missing or something else."""
+    try:
+        told: dict[str, Any] = json.loads(path.read_bytes())
+        told["seed"], told["rows"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise KeySyncError(f"{path} is no result of python -m training.evaluate --json ({error})") from error
+    return told
+
+
 def table(evaluations: Sequence[Mapping[str, Any]]) -> str:
     """A table in Markdown: a line a row, a column for each evaluation."""
     first, *_ = evaluations
@@ -143,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, curve in found.items():
             write_csv(options.output / f"{name}.csv", curve)
         draw(options.output / "curves.svg", found)
-        told = [json.loads(path.read_text(encoding="utf-8")) for path in options.evaluations]
+        told = [read_evaluation(path) for path in options.evaluations]
         with whole_file(options.output / "tables.md") as file:
             file.write(table(told).encode())
         if options.dub is not None:

@@ -12,7 +12,6 @@ from keysync.small import CROP_SCALE, RESOLUTION, SMALL
 from keysync.stage import StageSpec
 from training import small
 from training.config import RECIPE, read_toml, to_toml
-from training.synthetic.crops import CROP_SCALE as RENDERED_SCALE
 from training.synthetic.data import Settings as DataSettings
 from training.synthetic.encoder_training import Settings as EncoderSettings
 from training.synthetic.vae_training import Settings as VAESettings
@@ -52,7 +51,6 @@ def test_the_recipe_says_what_each_step_understands() -> None:
         config = small.stage_config(recipe, stage)
         assert (config.stage, config.resolution, config.speech_encoder) == (stage, RESOLUTION, "hubert")
         assert 'loss_region = "mask"' in to_toml(config)
-    assert RENDERED_SCALE == CROP_SCALE
 
 
 def test_the_shipped_model_is_of_the_recipe() -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from keysync.crop import crop, crop_boxes, to_crop
 from keysync.errors import KeySyncError
 from keysync.face import Points
+from keysync.small import CROP_SCALE
 from keysync.track import from_landmarks
 
 from ..preparation.whole_file import whole_file
@@ -31,7 +32,6 @@ from .scene import Actor, Scene, framed
 
 PICTURE = (256, 256)
 SCENES, FRAMES = 2, 8  # of each person
-CROP_SCALE = 1.4  # of a box around the points: closer than the published models see, for a mouth of few latents
 APART = 40  # frames of a take between two that are drawn: each pose is another
 OCCLUDED = 0.15  # the share of scenes in which something crosses the mouth
 UNSEEN = 1 << 20  # the number of the first person that is never trained on

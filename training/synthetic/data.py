@@ -25,6 +25,7 @@ from torch import Tensor
 from keysync.crop import crop, crop_boxes, to_crop
 from keysync.errors import KeySyncError
 from keysync.models import PIXELS_PER_LATENT
+from keysync.small import CROP_SCALE
 from keysync.speech import ENCODERS, FRAME, SpeechEncoder, load_encoder
 from keysync.timeline import NETWORK_RATE
 from keysync.track import from_landmarks
@@ -38,7 +39,6 @@ from ..preparation.settings import WINDOW
 from ..preparation.shards import ClipFiles, write_shards
 from ..preparation.whole_file import whole_file
 from ..shards import CROPS, LANDMARKS
-from .crops import CROP_SCALE
 from .scene import Truth
 from .speech import Utterance, joined, silence, talk
 from .world import Clip, clip
