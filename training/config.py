@@ -81,6 +81,7 @@ class TrainConfig:
     window: int = _setting("frames of a clip", at_least(3), 14)
     resolution: int = _setting("height and width of the crops in pixels", multiple_of(PIXELS_PER_LATENT), 512)
     mask: str = _setting("what is generated anew", one_of(tuple(MASKS)), "box")
+    mouth_mask_share: float = _setting("share of clips with the mouth mask instead, whatever the mask", SHARE, 0.0)
     audio_dropout: float = _setting("share of clips without speech", SHARE, 0.2)
     identity_dropout: float = _setting("share of clips or frames without identity", SHARE, 0.1)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from keysync.errors import KeySyncError
-from keysync.masks import MASKS, to_latent
+from keysync.masks import MASKS, Mask, mouth, to_latent
 from keysync.stage import SCALE_FACTOR
 from keysync.vae import LATENT_CHANNELS
 
@@ -96,7 +96,6 @@ class Windows(Dataset[Window]):
 
     def __init__(self, shards: Shards, config: TrainConfig, split: str = TRAIN) -> None:
         self._shards, self._config = shards, config
-        self._mask = MASKS[config.mask]
         self._channels = shards.channels(config.speech_encoder)
         if shards.resolution != (config.resolution, config.resolution):
             height, width = shards.resolution
@@ -118,7 +117,8 @@ class Windows(Dataset[Window]):
         frames = start + self._step * np.arange(config.window)
         pixel_frame = self._draw(number, "pixel frame", config.window)
         landmarks = self._landmarks(clip, frames)
-        masks = torch.stack([self._mask(points, self._shards.resolution) for points in landmarks])
+        mask = self._mask(number)
+        masks = torch.stack([mask(points, self._shards.resolution) for points in landmarks])
         with_pixels = config.rgb_weight != 0
         return Window(
             number=torch.tensor(number),
@@ -140,6 +140,10 @@ class Windows(Dataset[Window]):
 
     def _draw(self, number: int, purpose: str, choices: int) -> int:
         return int(torch.randint(choices, (), generator=generator(self._config.seed, number, purpose)))
+
+    def _mask(self, number: int) -> Mask:
+        share = torch.rand((), generator=generator(self._config.seed, number, "mouth mask"))
+        return mouth if share < self._config.mouth_mask_share else MASKS[self._config.mask]
 
     def _weight(self, landmarks: Tensor) -> Tensor:
         return lip_weights(landmarks, self._shards.latent_size, self._config.mouth_weight)

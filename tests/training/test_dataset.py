@@ -63,6 +63,19 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_small_data(tmp_path_factory.mktemp("small") / "data", clips=6, frames=180, channels=4)
 
 
+def test_some_windows_have_the_mouth_mask_and_nothing_else_changes(small: Path) -> None:
+    shards = Shards(small)
+    plain, mixed, every = (Windows(shards, replace(KEYFRAME, mouth_mask_share=share)) for share in (0.0, 0.4, 1.0))
+    other = 0
+    for number in range(40):
+        window = mixed[number]
+        kept = torch.equal(window.mask, plain[number].mask)
+        other += not kept
+        assert kept or torch.equal(window.mask, every[number].mask)
+        assert torch.equal(window.latents, plain[number].latents)
+    assert 8 <= other <= 24
+
+
 def frames_of(window: Window) -> list[int]:
     return (window.latents[:, 0, 0, 0] / SCALE_FACTOR).round().int().tolist()
 

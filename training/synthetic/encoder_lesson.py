@@ -26,7 +26,7 @@ from .visemes import PAUSE, VISEMES, Phoneme, symbols
 SOUNDS = (PAUSE, *VISEMES)
 MOUTH = tuple(field.name for field in fields(MouthMotion))
 SECONDS = 24  # of speech in a lesson
-LENGTHS = (3, 4, 6, 8, 12, 24)  # seconds of each of its examples
+LENGTHS = (2, 3, 4, 6, 8, 12, 24)  # seconds of each of its examples
 LEAD = 0.5  # seconds heard before an example, so that they echo in it
 PACE = 1.15  # as much faster or slower, at most
 

@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from keysync.errors import KeySyncError
 
 from .corpus import Corpus, load_corpus
 from .encoder_lesson import MOUTH, SECONDS, SOUNDS, Lesson, lesson
@@ -52,7 +55,10 @@ CURVE = ("step", "minutes", "learning_rate", "loss", "mouth", "sound", "validati
 
 @dataclass(frozen=True)
 class Settings:
-    """How long: until `steps` or `minutes` of training are over. `hours` of speech; how often the state is kept."""
+    """How long: until `steps` or `minutes` of training are over. `hours` of speech; how often the state is kept.
+
+    `start`: the folder of an encoder of the same architecture to go on from; None for new weights.
+    """
 
     steps: int = 20_000
     minutes: float = math.inf
@@ -61,6 +67,7 @@ class Settings:
     seconds: int = SECONDS
     every: int = 200
     workers: int = 2
+    start: Path | None = None
 
 
 class Pupil(nn.Module):
@@ -94,6 +101,8 @@ class Trainer:
         torch.manual_seed(settings.seed)
         self.settings = settings
         self.pupil = Pupil(architecture)
+        if settings.start is not None:
+            _start_from(settings.start, self.pupil.encoder)
         self.average = copy.deepcopy(self.pupil).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(self.pupil.parameters(), FIRST_RATE, betas=(0.9, 0.98), weight_decay=0.01)
         self.number, self.minutes = 0, 0.0
@@ -144,6 +153,15 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.number, self.minutes = state["progress"]
+
+
+def _start_from(folder: Path, encoder: nn.Module) -> None:
+    try:
+        encoder.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise KeySyncError(
+            f"{folder} holds no encoder to go on from ({error}): give a folder that this command has written"
+        ) from error
 
 
 @torch.no_grad()
@@ -216,6 +234,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=Settings.minutes, help="of training, if they are over first")
     parser.add_argument("--hours", type=float, default=Settings.hours, help="of different speech")
     parser.add_argument("--seed", type=int, default=Settings.seed)
+    parser.add_argument("--start", type=Path, help="the folder of an encoder to go on from")
     parser.add_argument("--workers", type=int, default=Settings.workers, help="processes that make the speech")
     arguments = vars(parser.parse_args())
     logging.basicConfig(level=logging.INFO, format="%(message)s")

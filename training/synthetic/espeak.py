@@ -9,8 +9,10 @@ from __future__ import annotations
 import _ctypes
 import ctypes
 import os
+import tempfile
 import threading
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +30,8 @@ SYNCHRONOUS, PHONEME_EVENTS, PHONEME_IPA, DONT_EXIT = 2, 1, 2, 0x8000
 CHARACTERS, UTF8, END_PAUSE = 1, 1, 0x1000
 RATE, PITCH, RANGE = 1, 3, 4
 LIST_END, PHONEME = 0, 7
+
+VARIANT_FILES, OWN = Path("voices", "!v"), "keysync"  # where variants lie in the data; the name of one of ours
 
 
 class _Id(ctypes.Union):
@@ -64,12 +68,18 @@ class Spoken:
     phonemes: tuple[tuple[str, int], ...]
 
 
-def speak(text: str, voice: str, rate: int = 175, pitch: int = 50, pitch_range: int = 50) -> Spoken:
+def speak(
+    text: str, voice: str, rate: int = 175, pitch: int = 50, pitch_range: int = 50, timbre: str | None = None
+) -> Spoken:
     """Says a text with espeak-ng's voice of that name, such as "en-us+f3", at `rate` words a minute.
 
-    `pitch` and `pitch_range` are 0..100. Raises `KeySyncError` where the library is missing or has no such voice.
+    `pitch` and `pitch_range` are 0..100. `timbre`: the text of a file of a variant, as espeak-ng's own are written; the
+    voice is then the language's in that variant. Raises `KeySyncError` where the library is missing or has no such
+    voice.
     """
     path, data = _find()
+    if timbre is not None:
+        data, voice = _with_variant(path, data, timbre), f"{voice.partition('+')[0]}+{OWN}"
     samples: list[NDArray[np.int16]] = []
     phonemes: list[tuple[str, int]] = []
 
@@ -112,6 +122,33 @@ def _name(event: _Event) -> str:
     return ctypes.string_at(place, 8).split(b"\0")[0].decode("utf-8", "ignore")
 
 
+def _with_variant(path: str, data: bytes | None, timbre: str) -> bytes:
+    """A folder of espeak-ng's data, linked, in which the variant `OWN` is this one; it goes with the process."""
+    folder = Path(_linked_data(path, data).name)
+    (folder / VARIANT_FILES / OWN).write_text(timbre)
+    return os.fsencode(folder)
+
+
+@lru_cache(maxsize=1)
+def _linked_data(path: str, data: bytes | None) -> tempfile.TemporaryDirectory[str]:
+    with _LOCK:
+        library = _open(path)
+        try:
+            library.espeak_Initialize(SYNCHRONOUS, 0, data, DONT_EXIT)
+            found = ctypes.c_char_p()
+            library.espeak_Info(ctypes.byref(found))
+            source = Path(os.fsdecode(found.value or b""))
+        finally:
+            library.espeak_Terminate()
+            _ctypes.dlclose(library._handle)
+    folder = tempfile.TemporaryDirectory(prefix="keysync-espeak-")
+    for part in source.iterdir():
+        if part.name != VARIANT_FILES.parts[0]:
+            Path(folder.name, part.name).symlink_to(part)
+    Path(folder.name, VARIANT_FILES).mkdir(parents=True)
+    return folder
+
+
 def _find() -> tuple[str, bytes | None]:
     """The library's name or path, and its data folder where it is not the built-in one."""
     for name in NAMES:
@@ -143,6 +180,7 @@ def _open(path: str) -> ctypes.CDLL:
     library.espeak_SetSynthCallback.restype = None
     library.espeak_SetVoiceByName.argtypes = [ctypes.c_char_p]
     library.espeak_SetParameter.argtypes = [ctypes.c_int] * 3
+    library.espeak_Info.restype = ctypes.c_char_p
     library.espeak_Synth.argtypes = [
         *(ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint, ctypes.c_uint),
         *(ctypes.c_void_p, ctypes.c_void_p),

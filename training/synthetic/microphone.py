@@ -42,9 +42,9 @@ class Microphone:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> Microphone:
-        """Any; one in five hears speech as it is but for its level."""
+        """Any; one in three hears speech as it is but for its level."""
         seed, gain = int(rng.integers(1 << 30)), float(rng.uniform(-20, 6))
-        if rng.random() < 0.2:
+        if rng.random() < 1 / 3:
             return cls(gain=gain, seed=seed)
         echoing = rng.random() < 0.35
         kind = rng.random()

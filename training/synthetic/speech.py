@@ -31,7 +31,10 @@ SHORT_PAUSE, LONGER_PAUSE = (0.15, 0.5), (0.6, 1.6)  # seconds between sentences
 
 @dataclass(frozen=True)
 class Voice:
-    """One who speaks: espeak-ng's language and variant, pitch and its range 0..100, words a minute, loudest sample."""
+    """One who speaks: espeak-ng's language and variant, pitch and its range 0..100, words a minute, loudest sample.
+
+    `timbre`: the text of a variant's file, instead of one of espeak-ng's own.
+    """
 
     language: str = "en-us"
     variant: str = "m3"
@@ -39,6 +42,7 @@ class Voice:
     pitch_range: int = 50
     rate: int = 160
     loudness: float = 0.7
+    timbre: str | None = None
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> Voice:
@@ -87,7 +91,7 @@ class Utterance:
 def say(text: str, voice: Voice) -> Utterance:
     """One text in one voice; the same text and voice give the same samples. Raises `KeySyncError` without espeak-ng."""
     name = f"{voice.language}+{voice.variant}"
-    spoken = speak(text, name, voice.rate, voice.pitch, voice.pitch_range)
+    spoken = speak(text, name, voice.rate, voice.pitch, voice.pitch_range, voice.timbre)
     waveform = resample(torch.from_numpy(spoken.samples)[None], spoken.rate, SPEECH_RATE)[0].numpy()
     peak = float(np.abs(waveform).max(initial=0.0))
     waveform = waveform * (voice.loudness / peak) if peak else waveform

@@ -44,6 +44,15 @@ def test_held_out_voices_are_in_no_training() -> None:
     assert drawn[TRAIN] & set(OTHERS)
 
 
+def test_most_training_voices_have_a_throat_of_their_own_and_no_test_voice_has() -> None:
+    own = {split: [speaker(split, 0, number).timbre for number in range(200)] for split in (TRAIN, VALIDATION, TEST)}
+    found = [throat for throat in own[TRAIN] if throat is not None]
+    assert 0.65 < len(found) / 200 < 0.85
+    assert len(set(found)) == len(found)
+    assert not any("klatt 3" in throat for throat in found)
+    assert not any(own[VALIDATION] + own[TEST])
+
+
 def test_processes_make_the_same_corpus(corpus: Corpus, tmp_path: Path) -> None:
     other = load_corpus(tmp_path, HOURS, workers=2)
     assert other.sayings == corpus.sayings

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from keysync.errors import KeySyncError
 from keysync.speech import load_encoder
 from training.synthetic.corpus import load_corpus
 from training.synthetic.encoder_lesson import Lesson, normalised
@@ -48,6 +50,19 @@ def test_keysync_reads_what_is_written(folder: Path) -> None:
     encoder = load_encoder("hubert", folder)
     assert encoder.channels == 64
     assert encoder.encode(torch.randn(16_000)).rows.shape == (50, 64)
+
+
+def test_a_run_starts_from_an_encoder(folder: Path, tmp_path: Path) -> None:
+    started = Trainer(replace(SETTINGS, start=folder), SMALL)
+    fresh = Trainer(SETTINGS, SMALL)
+    known = load_file(folder / "model.safetensors")
+    for name, weight in started.pupil.encoder.state_dict().items():
+        assert torch.equal(weight, known[name].float())
+    assert not torch.equal(next(fresh.pupil.encoder.parameters()), next(started.pupil.encoder.parameters()))
+    with pytest.raises(KeySyncError, match="holds no encoder to go on from"):
+        Trainer(replace(SETTINGS, start=tmp_path), SMALL)
+    with pytest.raises(KeySyncError, match="holds no encoder to go on from"):
+        Trainer(replace(SETTINGS, start=folder))
 
 
 def test_the_shipped_size_is_small() -> None:

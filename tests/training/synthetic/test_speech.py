@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keysync.errors import KeySyncError
-from training.synthetic import espeak
+from training.synthetic import espeak, timbre
 from training.synthetic.sentences import TEST, TRAIN, WORDS, split_of
 from training.synthetic.speech import LANGUAGES, VARIANTS, Utterance, Voice, joined, say, silence, talk
 from training.synthetic.visemes import PAUSE, symbols
@@ -51,6 +51,21 @@ def test_every_variant_sounds_different() -> None:
     sounds = [espeak.speak("hello", f"en-us+{variant}").samples for variant in VARIANTS]
     assert all(np.abs(sound).max() > 0.1 for sound in sounds)
     assert len({sound.tobytes() for sound in sounds}) == len(VARIANTS)
+
+
+@needs_espeak
+def test_a_throat_of_one_s_own_says_the_same_phonemes_with_another_sound() -> None:
+    text = "The wolf found my puppet."
+    plain = say(text, Voice("en-us", "f3"))
+    throats = [timbre.draw(np.random.default_rng(seed)) for seed in range(6)]
+    said = [say(text, Voice("en-us", "f3", timbre=throat)) for throat in throats]
+    assert len({utterance.waveform.tobytes() for utterance in (plain, *said)}) == 7
+    for utterance in said:
+        assert [p.name for p in utterance.phonemes] == [p.name for p in plain.phonemes]
+        assert np.abs(utterance.waveform).max() == pytest.approx(0.7, abs=1e-4)
+    again = say(text, Voice("en-us", "f3", timbre=throats[0]))
+    assert np.array_equal(again.waveform, said[0].waveform)
+    assert np.array_equal(say(text, Voice("en-us", "f3")).waveform, plain.waveform)
 
 
 @needs_espeak
