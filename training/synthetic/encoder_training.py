@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 ARCHITECTURE: dict[str, Any] = {
     "hidden_size": 128,
-    "num_hidden_layers": 3,
+    "num_hidden_layers": 6,
     "num_attention_heads": 2,
     "intermediate_size": 256,
     "conv_dim": (32, 48, 64, 64, 64, 96, 128),
@@ -57,7 +57,8 @@ CURVE = ("step", "minutes", "learning_rate", "loss", "mouth", "sound", "validati
 class Settings:
     """How long: until `steps` or `minutes` of training are over. `hours` of speech; how often the state is kept.
 
-    `start`: the folder of an encoder of the same architecture to go on from; None for new weights.
+    `start`: the folder of an encoder to go on from, of the same architecture or with fewer layers: those on top of them
+    pass on, at first, what they get. None for new weights.
     """
 
     steps: int = 20_000
@@ -155,9 +156,17 @@ class Trainer:
         self.number, self.minutes = state["progress"]
 
 
-def _start_from(folder: Path, encoder: nn.Module) -> None:
+@torch.no_grad()
+def _start_from(folder: Path, encoder: Any) -> None:
     try:
-        encoder.load_state_dict(load_file(folder / "model.safetensors"))
+        known = load_file(folder / "model.safetensors")
+        for number, layer in enumerate(encoder.encoder.layers):
+            if not any(name.startswith(f"encoder.layers.{number}.") for name in known):
+                for last in (layer.attention.out_proj, layer.feed_forward.output_dense):
+                    last.weight.zero_()
+                    last.bias.zero_()
+                known |= {f"encoder.layers.{number}.{name}": part for name, part in layer.state_dict().items()}
+        encoder.load_state_dict(known)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise KeySyncError(
             f"{folder} holds no encoder to go on from ({error}): give a folder that this command has written"

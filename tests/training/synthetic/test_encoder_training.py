@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn import functional as F
 
 from keysync.errors import KeySyncError
 from keysync.speech import load_encoder
@@ -59,6 +60,12 @@ def test_a_run_starts_from_an_encoder(folder: Path, tmp_path: Path) -> None:
     for name, weight in started.pupil.encoder.state_dict().items():
         assert torch.equal(weight, known[name].float())
     assert not torch.equal(next(fresh.pupil.encoder.parameters()), next(started.pupil.encoder.parameters()))
+    deeper = Trainer(replace(SETTINGS, start=folder), {**SMALL, "num_hidden_layers": 3})
+    heard = torch.randn(2, 6400)
+    with torch.no_grad():
+        before, after = (run.pupil.eval().encoder(heard).last_hidden_state for run in (started, deeper))
+    # Of what lies below, a new layer takes the norm alone.
+    assert torch.allclose(after, F.layer_norm(before, (64,)), atol=1e-4)
     with pytest.raises(KeySyncError, match="holds no encoder to go on from"):
         Trainer(replace(SETTINGS, start=tmp_path), SMALL)
     with pytest.raises(KeySyncError, match="holds no encoder to go on from"):
