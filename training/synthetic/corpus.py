@@ -77,7 +77,7 @@ def load_corpus(folder: Path, hours: float, split: str = TRAIN, seed: int = 0, w
     Voices of the split "train" are never those of the other splits. The same arguments give the same samples.
     Raises `KeySyncError` for a folder that holds another corpus.
     """
-    wanted = {"hours": hours, "split": split, "seed": seed}
+    wanted = {"hours": hours, "split": split, "seed": seed, "sentences": SENTENCES, "own_throats": OWN_THROATS}
     index = folder / "sayings.json"
     if not index.is_file():
         _write(folder, wanted, workers)

@@ -11,6 +11,7 @@ import argparse
 import copy
 import logging
 import math
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -206,11 +207,11 @@ def save_encoder(pupil: Pupil, lessons: list[Lesson], folder: Path) -> None:
 
 def train(settings: Settings, folder: Path, architecture: Mapping[str, Any] = ARCHITECTURE) -> None:
     """Trains into a folder, from the state that lies there if one does."""
+    trainer = Trainer(settings, architecture)  # first: a start that does not fit is refused before any work
     hours = min(VALIDATION_HOURS, settings.hours)
     known = load_corpus(folder / "corpus" / VALIDATION, hours, VALIDATION, settings.seed, settings.workers)
     corpus = load_corpus(folder / "corpus" / TRAIN, settings.hours, TRAIN, settings.seed, settings.workers)
     lessons = [lesson(known, settings.seed, number, settings.seconds) for number in range(VALIDATION_LESSONS)]
-    trainer = Trainer(settings, architecture)
     kept, curve = folder / "state.pt", folder / "curve.csv"
     if kept.is_file():
         trainer.resume(torch.load(kept))
@@ -236,7 +237,7 @@ def train(settings: Settings, folder: Path, architecture: Mapping[str, Any] = AR
         partial.replace(kept)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the encoder and of its training")
     parser.add_argument("--steps", type=int, default=Settings.steps)
@@ -247,8 +248,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=Settings.workers, help="processes that make the speech")
     arguments = vars(parser.parse_args())
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    train(folder=arguments.pop("output"), settings=Settings(**arguments))
+    try:
+        train(folder=arguments.pop("output"), settings=Settings(**arguments))
+    except KeySyncError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

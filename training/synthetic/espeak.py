@@ -79,7 +79,8 @@ def speak(
     """
     path, data = _find()
     if timbre is not None:
-        data, voice = _with_variant(path, data, timbre), f"{voice.partition('+')[0]}+{OWN}"
+        own = Path(_linked_data(path, data).name)
+        data, voice = os.fsencode(own), f"{voice.partition('+')[0]}+{OWN}"
     samples: list[NDArray[np.int16]] = []
     phonemes: list[tuple[str, int]] = []
 
@@ -96,11 +97,11 @@ def speak(
 
     callback = _Callback(collect)
     with _LOCK:
+        if timbre is not None:
+            (own / VARIANT_FILES / OWN).write_text(timbre)
         library = _open(path)
         try:
-            hertz = library.espeak_Initialize(SYNCHRONOUS, 0, data, PHONEME_EVENTS | PHONEME_IPA | DONT_EXIT)
-            if hertz <= 0:
-                raise KeySyncError(f"espeak-ng's library {path} finds no voices: {INSTALL}")
+            hertz = _begin(library, path, data)
             library.espeak_SetSynthCallback(callback)
             if library.espeak_SetVoiceByName(voice.encode()) != 0:
                 raise KeySyncError(f'espeak-ng has no voice {voice!r}: choose one of "espeak-ng --voices"')
@@ -122,22 +123,25 @@ def _name(event: _Event) -> str:
     return ctypes.string_at(place, 8).split(b"\0")[0].decode("utf-8", "ignore")
 
 
-def _with_variant(path: str, data: bytes | None, timbre: str) -> bytes:
-    """A folder of espeak-ng's data, linked, in which the variant `OWN` is this one; it goes with the process."""
-    folder = Path(_linked_data(path, data).name)
-    (folder / VARIANT_FILES / OWN).write_text(timbre)
-    return os.fsencode(folder)
+def _begin(library: ctypes.CDLL, path: str, data: bytes | None) -> int:
+    """Gets the library ready; returns its samples per second."""
+    hertz: int = library.espeak_Initialize(SYNCHRONOUS, 0, data, PHONEME_EVENTS | PHONEME_IPA | DONT_EXIT)
+    if hertz <= 0:
+        raise KeySyncError(f"espeak-ng's library {path} finds no voices: {INSTALL}")
+    return hertz
 
 
 @lru_cache(maxsize=1)
 def _linked_data(path: str, data: bytes | None) -> tempfile.TemporaryDirectory[str]:
+    """A folder of links to espeak-ng's data but for its voices, where variants may be put; it goes with the process."""
     with _LOCK:
         library = _open(path)
         try:
-            library.espeak_Initialize(SYNCHRONOUS, 0, data, DONT_EXIT)
+            _begin(library, path, data)
             found = ctypes.c_char_p()
             library.espeak_Info(ctypes.byref(found))
-            source = Path(os.fsdecode(found.value or b""))
+            assert found.value is not None  # it has just found its data
+            source = Path(os.fsdecode(found.value))
         finally:
             library.espeak_Terminate()
             _ctypes.dlclose(library._handle)
