@@ -98,8 +98,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask", choices=sorted(MASKS), help="what is generated anew (as trained)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=11, metavar="N", help="sampling steps, 10 or more")
-    parser.add_argument("--audio-guidance", type=float, default=5.0, metavar="X")
-    parser.add_argument("--identity-guidance", type=float, default=2.0, metavar="X")
+    for what in ("audio", "identity"):
+        parser.add_argument(f"--{what}-guidance", type=float, metavar="X", help="default: as the models want it")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, mps ...")
     parser.add_argument("--dtype", choices=sorted(DTYPES), help="precision of the networks; fp16 on a GPU, else fp32")
     parser.add_argument("--lossless", action="store_true", help="FFV1 in .mkv: every pixel as it was computed")

@@ -101,6 +101,8 @@ def _sizes(spec: StageSpec) -> dict[str, Any]:
         "speech_encoder": spec.speech_encoder,
         "mask": spec.mask,
         "crop_scale": spec.crop_scale,
+        "audio_guidance": spec.audio_guidance,
+        "identity_guidance": spec.identity_guidance,
         "audio_channels": spec.audio_channels,
         **asdict(spec.unet),
     }

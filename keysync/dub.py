@@ -121,8 +121,10 @@ class Dub:
         self.boxes = np.zeros((len(pts), 3), dtype=np.int64)
         for start, stop in track.runs():
             self.boxes[start:stop] = crop_boxes(track, start, stop, models.keyframe.spec.crop_scale)
-        window, each = models.keyframe.spec.window, settings.sampling.network_evaluations
-        self.evaluations = sum(Plan(len(clip.network.times), window).evaluations(each) for clip in self.clips)
+        specs = models.keyframe.spec, models.interpolation.spec
+        each = [settings.sampling.network_evaluations(spec) for spec in specs]
+        plans = [Plan(len(clip.network.times), specs[0].window) for clip in self.clips]
+        self.evaluations = sum(plan.evaluations(*each) for plan in plans)
         report.network_evaluations = self.evaluations
 
     def frames(self, on_step: Callable[[int], None] | None = None) -> Iterator[tuple[int, Frame]]:

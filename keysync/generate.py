@@ -20,21 +20,34 @@ from .stage import Stage, StageSpec
 
 @dataclass(frozen=True)
 class Sampling:
-    """How latents are sampled. `group` windows share one network call: more is faster and takes more memory."""
+    """How latents are sampled. `group` windows share one network call: more is faster and takes more memory.
+
+    A guidance scale that is None is the one that each stage is best sampled with.
+    """
 
     evaluations: int = 11
-    audio_guidance: float = 5.0
-    identity_guidance: float = 2.0
+    audio_guidance: float | None = None
+    identity_guidance: float | None = None
     guidance_interval: tuple[float, float] = (0.0, math.inf)
     group: int = 1
 
     def __post_init__(self) -> None:
         ays_sigmas(self.evaluations)  # refuses too few steps here, before any work
 
-    @property
-    def network_evaluations(self) -> int:
-        """How often the network is evaluated for one window."""
-        return sum(branches(sigma, self.guidance_interval) for sigma in ays_sigmas(self.evaluations)[:-1].tolist())
+    def guidance(self, spec: StageSpec) -> tuple[float, float]:
+        """The scales of audio and identity guidance of a stage."""
+        return (
+            spec.audio_guidance if self.audio_guidance is None else self.audio_guidance,
+            spec.identity_guidance if self.identity_guidance is None else self.identity_guidance,
+        )
+
+    def branches(self, sigma: float, spec: StageSpec) -> int:
+        """How often the network of a stage is evaluated for one window at a noise level."""
+        return branches(sigma, self.guidance_interval, *self.guidance(spec))
+
+    def network_evaluations(self, spec: StageSpec) -> int:
+        """How often the network of a stage is evaluated for one window."""
+        return sum(self.branches(sigma, spec) for sigma in ays_sigmas(self.evaluations)[:-1].tolist())
 
 
 class HostStage(Protocol):
@@ -116,6 +129,7 @@ def _sample(
         *(part.split(sampling.group) for part in (features, reference_latents, known, mask, noise)),
         strict=True,
     )
+    audio_guidance, identity_guidance = sampling.guidance(stage.spec)
     done = []
     for features_, references, known_, mask_, noise_ in groups:
         denoise = guide(
@@ -124,19 +138,18 @@ def _sample(
             references,
             known_,
             mask_,
-            audio_guidance=sampling.audio_guidance,
-            identity_guidance=sampling.identity_guidance,
+            audio_guidance=audio_guidance,
+            identity_guidance=identity_guidance,
             interval=sampling.guidance_interval,
         )
-        tell = _teller(on_step, len(noise_), sigmas, sampling) if on_step else None
+        counts = [len(noise_) * sampling.branches(sigma, stage.spec) for sigma in sigmas[:-1].tolist()]
+        tell = _teller(on_step, counts) if on_step else None
         done.append(euler(denoise, noise_.to(stage.device), sigmas, tell))
     return torch.cat(done)
 
 
-def _teller(
-    on_step: Callable[[int], None], windows: int, sigmas: Tensor, sampling: Sampling
-) -> Callable[[int, Tensor], None]:
+def _teller(on_step: Callable[[int], None], counts: list[int]) -> Callable[[int, Tensor], None]:
     def tell(step: int, _: Tensor) -> None:
-        on_step(windows * branches(float(sigmas[step]), sampling.guidance_interval))
+        on_step(counts[step])
 
     return tell

@@ -33,6 +33,8 @@ EMBEDDED = "keysync.metadata"
 SAVED_BY_COMFYUI = (EMBEDDED, "edm_vpred.")
 
 FORMAT_VERSION = 1
+# The largest values that a file may give, and settings too; the smallest is 1.
+MOST_CROP_SCALE, MOST_GUIDANCE = 9, 20
 IMPLEMENTATION = "https://github.com/keysync-comfyui/keysync"
 # Group norm's groups, which must divide every width.
 NORM_GROUPS = 32
@@ -90,7 +92,9 @@ def spec_of(
         window=_number(path, metadata, "window", published.window),
         speech_encoder=metadata.get("keysync.speech_encoder", published.speech_encoder),
         mask=metadata.get("keysync.mask", published.mask),
-        crop_scale=_scale(path, metadata, published.crop_scale),
+        crop_scale=_decimal(path, metadata, "crop_scale", published.crop_scale, MOST_CROP_SCALE),
+        audio_guidance=_decimal(path, metadata, "audio_guidance", published.audio_guidance, MOST_GUIDANCE),
+        identity_guidance=_decimal(path, metadata, "identity_guidance", published.identity_guidance, MOST_GUIDANCE),
     )
 
 
@@ -112,6 +116,8 @@ def metadata_of(spec: StageSpec) -> dict[str, str]:
         "keysync.speech_encoder": spec.speech_encoder,
         "keysync.mask": spec.mask,
         "keysync.crop_scale": str(spec.crop_scale),
+        "keysync.audio_guidance": str(spec.audio_guidance),
+        "keysync.identity_guidance": str(spec.identity_guidance),
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"keysync-{spec.name}",
         "modelspec.implementation": IMPLEMENTATION,
@@ -239,10 +245,10 @@ def _number(path: str | Path, metadata: Mapping[str, str], key: str, absent: int
     return int(text)
 
 
-def _scale(path: str | Path, metadata: Mapping[str, str], absent: float) -> float:
-    text = metadata.get("keysync.crop_scale", str(absent))
-    if not re.fullmatch(r"[1-9](\.\d+)?", text):
-        raise KeySyncError(f"{path}: its metadata says keysync.crop_scale is {text!r}: a number from 1 to 9 was wanted")
+def _decimal(path: str | Path, metadata: Mapping[str, str], key: str, absent: float, most: int) -> float:
+    text = metadata.get(f"keysync.{key}", str(absent))
+    if not re.fullmatch(r"[1-9]\d?(\.\d+)?", text) or float(text) > most:
+        raise KeySyncError(f"{path}: its metadata says keysync.{key} is {text!r}: a number from 1 to {most} was wanted")
     return float(text)
 
 

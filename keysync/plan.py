@@ -67,9 +67,9 @@ class Plan:
         """The windows that can be generated once this batch is, and could not before: those that end in it."""
         return tuple((last - self.step, last) for last in self.fresh_keyframes(batch) if last)
 
-    def evaluations(self, each: int) -> int:
-        """Network evaluations of the clip, with `each` for every batch and every window."""
-        return each * (len(self.batches) + len(self.windows))
+    def evaluations(self, of_batch: int, of_window: int) -> int:
+        """Network evaluations of the clip, with so many for every batch of keyframes and for every window."""
+        return of_batch * len(self.batches) + of_window * len(self.windows)
 
     def _batch(self, number: int) -> tuple[int, ...]:
         fresh = self.fresh_keyframes(number)

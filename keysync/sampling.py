@@ -20,6 +20,9 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 # "Align Your Steps" (Sabour et al., 2024), the table for Stable Video Diffusion.
 AYS = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)
 
+# What the network is told in each of the predictions that guidance combines: speech, reference.
+CONDITIONS = ((False, False), (False, True), (True, True))
+
 
 def ays_sigmas(evaluations: int = len(AYS)) -> Tensor:
     """Noise levels of so many network evaluations, float64 (evaluations + 1,), the last one 0.
@@ -57,14 +60,24 @@ def euler(
     return x
 
 
-def branches(sigma: float, interval: tuple[float, float]) -> int:
-    """Network evaluations of one guided step: three inside the guidance interval, one outside it."""
-    return 3 if interval[0] <= sigma <= interval[1] else 1
-
-
 def combine(neither: Tensor, identity: Tensor, both: Tensor, audio_guidance: float, identity_guidance: float) -> Tensor:
     """Guidance by two conditions (paper eq. 8): from nothing to the identity, from there to the speech."""
     return audio_guidance * (both - identity) + identity_guidance * (identity - neither) + neither
+
+
+def stand_ins(audio_guidance: float, identity_guidance: float) -> tuple[int, int, int]:
+    """For each of `combine`'s three predictions the number of the one that may stand in for it, its own otherwise.
+
+    A prediction that cancels out at these scales need not be made: that with nothing where the identity counts once,
+    that with the identity where both scales are the same.
+    """
+    identity = 2 if audio_guidance == identity_guidance else 1
+    return (identity if identity_guidance == 1 else 0), identity, 2
+
+
+def branches(sigma: float, interval: tuple[float, float], audio_guidance: float, identity_guidance: float) -> int:
+    """Network evaluations of one step: up to three inside the guidance interval, one outside it."""
+    return len(set(stand_ins(audio_guidance, identity_guidance))) if _guided(sigma, interval) else 1
 
 
 def guide(
@@ -80,18 +93,25 @@ def guide(
 ) -> Denoise:
     """The guided denoiser of b windows; arguments as in `Stage.condition`.
 
-    Between the noise levels of `interval` the network is evaluated three times, outside it once, fully conditioned.
+    Between the noise levels of `interval` the network is evaluated for each prediction that does not cancel out,
+    outside it once, fully conditioned.
     """
-    neither, identity, both = (
+    conditions = [
         stage.condition(features, reference_latents, known, mask, audio=audio, reference=reference)
-        for audio, reference in ((False, False), (False, True), (True, True))
-    )
+        for audio, reference in CONDITIONS
+    ]
+    made = stand_ins(audio_guidance, identity_guidance)
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        if branches(float(sigma), interval) == 1:
-            denoised: Tensor = stage(x, sigma, both)
+        if not _guided(float(sigma), interval):
+            denoised: Tensor = stage(x, sigma, conditions[-1])
             return denoised
-        with_neither, with_identity, with_both = (stage(x, sigma, part) for part in (neither, identity, both))
-        return combine(with_neither, with_identity, with_both, audio_guidance, identity_guidance)
+        predicted = {number: stage(x, sigma, conditions[number]) for number in sorted(set(made))}
+        neither, identity, both = (predicted[number] for number in made)
+        return combine(neither, identity, both, audio_guidance, identity_guidance)
 
     return denoise
+
+
+def _guided(sigma: float, interval: tuple[float, float]) -> bool:
+    return interval[0] <= sigma <= interval[1]

@@ -24,6 +24,7 @@ class StageSpec:
     """What a checkpoint is: its network, and what it was trained on.
 
     `latent_size` is (height, width), `mask` a key of `MASKS`, `crop_scale` the width of a crop over that of the points.
+    The two guidance scales are those that it is best sampled with; 5 and 2 as published (paper §4.1).
     """
 
     name: str
@@ -34,6 +35,8 @@ class StageSpec:
     speech_encoder: str = "hubert"
     mask: str = "box"
     crop_scale: float = PUBLISHED_SCALE
+    audio_guidance: float = 5.0
+    identity_guidance: float = 2.0
 
     def __post_init__(self) -> None:
         """Raises `KeySyncError` for a latent size that the U-Net cannot halve from level to level."""

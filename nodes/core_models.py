@@ -16,7 +16,7 @@ from ..keysync.models import PIXELS_PER_LATENT, Models
 from ..keysync.sampling import ays_sigmas
 from ..keysync.stage import SCALE_FACTOR, StageSpec
 from ..keysync.vae import LATENT_CHANNELS
-from .guider import BRANCHES, WindowGuider, Windows
+from .guider import WindowGuider, Windows
 from .speech import CoreSpeechEncoder
 from .vae import decode_frame, refuse_decoder_alone
 from .wiring import spec_of, want_stage
@@ -45,12 +45,12 @@ class CoreStage:
         on_step: Callable[[int], None] | None,
     ) -> Tensor:
         """Latents (b, t, 4, h, w) of b windows; arguments as in `keysync.generate`."""
-        guider = WindowGuider(self._patcher, sampling.audio_guidance, sampling.identity_guidance)
+        guider = WindowGuider(self._patcher, *sampling.guidance(self.spec))
 
         def told(windows: int, denoised: Tensor) -> None:
             self._show(denoised)
             if on_step is not None:
-                on_step(windows * len(BRANCHES))
+                on_step(windows * guider.branches)
 
         guider.on_group = told
         windows = Windows(features, reference_latents, known / SCALE_FACTOR, mask)

@@ -113,7 +113,8 @@ class DubVideo(io.ComfyNode):
             keyframe_model, interpolation_model, vae, keyframe_encoder, interpolation_encoder, progress.show
         )
         group = models.keyframe.spec.window - 1  # all windows of a batch of keyframes: the guider splits them to fit
-        sampling = Sampling(steps, audio_guidance, identity_guidance, group=group)
+        # 0 is None: as the model wants it.
+        sampling = Sampling(steps, audio_guidance or None, identity_guidance or None, group=group)
         settings = Settings(sync_mode, None if mask == AS_TRAINED else mask, seed, sampling)
         face = FaceSource(
             FaceChoice(face_index), detector, detector_weights(), track=None if track is None else track.track

@@ -20,13 +20,11 @@ from torch import Tensor
 from ..keysync.errors import KeySyncError
 from ..keysync.masks import to_latent
 from ..keysync.plan import Plan
-from ..keysync.sampling import combine
+from ..keysync.sampling import CONDITIONS, combine, stand_ins
 from .network import KeySyncModel
 from .sockets import Speech
 from .wiring import spec_of, want_size, want_speech, want_stage
 
-# Guidance asks the network three times: with nothing, with the reference, with reference and speech.
-BRANCHES = ((False, False), (False, True), (True, True))
 # How much more than its own estimate the core wants free before it evaluates conditions together.
 SPARE_MEMORY = 1.5
 
@@ -52,12 +50,14 @@ class WindowGuider(comfy.samplers.CFGGuider):
     """Samples windows that do not see each other: all go through the sampler together, to the network in groups."""
 
     def __init__(
-        self, patcher: comfy.model_patcher.ModelPatcher, audio_guidance: float = 5.0, identity_guidance: float = 2.0
+        self, patcher: comfy.model_patcher.ModelPatcher, audio_guidance: float = 0.0, identity_guidance: float = 0.0
     ) -> None:
+        """A guidance scale of 0 is the one that the model is best sampled with."""
         self.spec = spec_of(patcher)
         super().__init__(patcher)
-        self.audio_guidance = audio_guidance
-        self.identity_guidance = identity_guidance
+        self.audio_guidance = audio_guidance or self.spec.audio_guidance
+        self.identity_guidance = identity_guidance or self.spec.identity_guidance
+        self._predictions = stand_ins(self.audio_guidance, self.identity_guidance)
         self.on_group: OnGroup | None = None
         self.windows: Windows | None = None
         self.model_options = comfy.model_patcher.create_model_options_clone(self.model_options)
@@ -67,6 +67,11 @@ class WindowGuider(comfy.samplers.CFGGuider):
             self.model_options,
             is_model_options=True,
         )
+
+    @property
+    def branches(self) -> int:
+        """How often a step evaluates the network for a window."""
+        return len(set(self._predictions))
 
     def sample_windows(
         self,
@@ -96,7 +101,7 @@ class WindowGuider(comfy.samplers.CFGGuider):
         """The guided denoised latents (b*t, 4, h, w); in a group of windows at a time, cancelled between groups."""
         count, frames = self.windows.mask.shape[:2]
         x, timestep = x.unflatten(0, (count, frames)), timestep.expand(len(x)).unflatten(0, (count, frames))
-        group = windows_at_once(self.inner_model, x)
+        group = windows_at_once(self.inner_model, x, self.branches)
         denoised = torch.empty_like(x)
         for start in range(0, count, group):
             comfy.model_management.throw_exception_if_processing_interrupted()
@@ -109,15 +114,17 @@ class WindowGuider(comfy.samplers.CFGGuider):
     def _guided(self, x: Tensor, timestep: Tensor, part: slice, model_options: dict[str, Any]) -> Tensor:
         windows = self.windows
         inputs = (windows.features[part], windows.reference[part], windows.latents[part], windows.mask[part])
-        conds = []
-        for audio, reference in BRANCHES:
+        conds, numbers = [], sorted(set(self._predictions))
+        for audio, reference in (CONDITIONS[number] for number in numbers):
             condition = self.inner_model.conditioner.condition(*inputs, audio=audio, reference=reference)
             model_conds = self.inner_model.extra_conds(keysync_condition=condition, device=x.device)
             conds.append([{"model_conds": model_conds, "uuid": uuid.uuid4()}])
         denoised = comfy.samplers.calc_cond_batch(
             self.inner_model, conds, x.flatten(0, 1), timestep.flatten(), model_options
         )
-        return combine(*denoised, self.audio_guidance, self.identity_guidance).reshape(x.shape)
+        predicted = dict(zip(numbers, denoised, strict=True))
+        neither, identity, both = (predicted[number] for number in self._predictions)
+        return combine(neither, identity, both, self.audio_guidance, self.identity_guidance).reshape(x.shape)
 
 
 @dataclass(frozen=True)
@@ -156,8 +163,8 @@ class ClipGuider(WindowGuider):
         *,
         identity: Tensor | None = None,
         keyframes: Tensor | None = None,
-        audio_guidance: float = 5.0,
-        identity_guidance: float = 2.0,
+        audio_guidance: float = 0.0,
+        identity_guidance: float = 0.0,
     ) -> None:
         """`identity` (1, 4, h, w), or the clip's first frame; `keyframes` (k, 4, h, w) make it an interpolation.
 
@@ -252,9 +259,9 @@ class ClipGuider(WindowGuider):
         return sampled
 
 
-def windows_at_once(model: KeySyncModel, x: Tensor) -> int:
-    """How many of the windows (b, t, 4, h, w) the network can be evaluated for in free memory, guidance included."""
-    needed = SPARE_MEMORY * model.memory_required([len(BRANCHES) * x.shape[1], *x.shape[2:]])
+def windows_at_once(model: KeySyncModel, x: Tensor, branches: int) -> int:
+    """How many of the windows (b, t, 4, h, w) the network can be evaluated for `branches` times each in free memory."""
+    needed = SPARE_MEMORY * model.memory_required([branches * x.shape[1], *x.shape[2:]])
     return max(1, min(len(x), int(comfy.model_management.get_free_memory(x.device) / needed)))
 
 

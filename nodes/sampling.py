@@ -246,19 +246,19 @@ def guidance_inputs() -> list[Any]:
     return [
         io.Float.Input(
             "audio_guidance",
-            default=5.0,
+            default=0.0,
             min=0.0,
             max=20.0,
             step=0.1,
-            tooltip="How strongly the lips follow the speech. 5 as published.",
+            tooltip="How strongly the lips follow the speech. 0: as the model wants it, 5 if published.",
         ),
         io.Float.Input(
             "identity_guidance",
-            default=2.0,
+            default=0.0,
             min=0.0,
             max=20.0,
             step=0.1,
-            tooltip="How strongly the face stays that of the reference. 2 as published.",
+            tooltip="How strongly the face stays that of the reference. 0: as the model wants it, 2 if published.",
         ),
     ]
 

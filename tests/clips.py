@@ -92,12 +92,12 @@ class CheapStages:
 
     identities: list[Tensor] = field(default_factory=list)
 
-    def keyframes(self, _: Any, features: Tensor, identity: Tensor, *rest: Any) -> Tensor:
+    def keyframes(self, stage: Any, features: Tensor, identity: Tensor, *rest: Any) -> Tensor:
         self.identities.append(identity)
-        return _mixed(features, identity.expand(len(features), 1, -1, -1, -1), *rest)
+        return _mixed(stage, features, identity.expand(len(features), 1, -1, -1, -1), *rest)
 
-    def windows(self, _: Any, features: Tensor, keyframes: Tensor, *rest: Any) -> Tensor:
-        latents = _mixed(features, keyframes.sum(1, keepdim=True), *rest)
+    def windows(self, stage: Any, features: Tensor, keyframes: Tensor, *rest: Any) -> Tensor:
+        latents = _mixed(stage, features, keyframes.sum(1, keepdim=True), *rest)
         latents[:, [0, -1]] = keyframes
         return latents
 
@@ -108,6 +108,7 @@ class CheapStages:
 
 
 def _mixed(
+    stage: Any,
     features: Tensor,
     reference: Tensor,
     known: Tensor,
@@ -120,7 +121,7 @@ def _mixed(
     spoken = features.mean((2, 3))[..., None, None, None]
     made = 0.2 * noise + 0.3 * reference + spoken + 0.1 * known.mean((1, 2, 3, 4), keepdim=True)
     if on_step is not None:
-        on_step(len(known) * sampling.network_evaluations)
+        on_step(len(known) * sampling.network_evaluations(stage.spec))
     return torch.where(mask > 0, made, known)
 
 

@@ -155,6 +155,8 @@ def test_metadata(keyframe: Stage, tmp_path: Path) -> None:
         "keysync.speech_encoder": "wavlm",
         "keysync.mask": "box",
         "keysync.crop_scale": "1.4",
+        "keysync.audio_guidance": "5.0",
+        "keysync.identity_guidance": "2.0",
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": "keysync-keyframe",
         "modelspec.implementation": "https://github.com/keysync-comfyui/keysync",
@@ -163,10 +165,22 @@ def test_metadata(keyframe: Stage, tmp_path: Path) -> None:
     }
 
 
-def test_any_crop_scale_is_read_again_to_the_bit(keyframe: Stage, tmp_path: Path) -> None:
-    metadata = metadata_of(replace(keyframe.spec, crop_scale=4 / 3))
+@pytest.mark.parametrize("key", ["crop_scale", "audio_guidance", "identity_guidance"])
+def test_any_number_is_read_again_to_the_bit(key: str, keyframe: Stage, tmp_path: Path) -> None:
+    metadata = metadata_of(replace(keyframe.spec, **{key: 4 / 3}))
     save_stage(keyframe, tmp_path / "stage.safetensors", extra_metadata=metadata)
-    assert load_stage(tmp_path / "stage.safetensors").spec.crop_scale == 4 / 3
+    assert getattr(load_stage(tmp_path / "stage.safetensors").spec, key) == 4 / 3
+
+
+def test_a_file_that_names_no_guidance_is_guided_as_published(keyframe: Stage, tmp_path: Path) -> None:
+    path = tmp_path / "stage.safetensors"
+    save_stage(keyframe, path)
+    tensors = load_file(path)
+    with safe_open(path, "pt") as file:
+        metadata = {key: value for key, value in file.metadata().items() if "guidance" not in key}
+    save_file(tensors, path, metadata)
+    spec = load_stage(path).spec
+    assert (spec.audio_guidance, spec.identity_guidance) == (5.0, 2.0)
 
 
 def test_every_format_reads_the_same(keyframe: Stage, weights: dict[str, Tensor], tmp_path: Path) -> None:
@@ -489,6 +503,9 @@ def test_a_head_dim_that_does_not_fit(weights: dict[str, Tensor], tmp_path: Path
         ("window", "", "its metadata says keysync.window is '': a positive number was wanted"),
         ("crop_scale", "wide", "its metadata says keysync.crop_scale is 'wide': a number from 1 to 9 was wanted"),
         ("crop_scale", "0.5", "its metadata says keysync.crop_scale is '0.5': a number from 1 to 9 was wanted"),
+        ("crop_scale", "10", "its metadata says keysync.crop_scale is '10': a number from 1 to 9 was wanted"),
+        ("audio_guidance", "21", "its metadata says keysync.audio_guidance is '21': a number from 1 to 20 was wanted"),
+        ("identity_guidance", "", "says keysync.identity_guidance is '': a number from 1 to 20 was wanted"),
         ("format", "2", "is of a newer format than this KeySync reads: update KeySync"),
     ],
 )

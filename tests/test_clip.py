@@ -114,7 +114,7 @@ def test_the_network_gives_the_same_whatever_the_group(frames: int, models: Mode
     assert result.shape == (frames, *models.keyframe.spec.image_size, 3)
     assert 0 <= float(result.min()) < float(result.max()) <= 1
     assert torch.allclose(result, expected, atol=1e-3)
-    assert sum(steps) == Plan(frames).evaluations(SAMPLING.network_evaluations)
+    assert sum(steps) == Plan(frames).evaluations(30, 30)
 
 
 def test_a_seed_means_one_result(cheap: Models) -> None:

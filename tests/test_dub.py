@@ -277,7 +277,7 @@ def test_other_frame_rates(rate: Fraction, models: Models, tmp_path: Path) -> No
         assert_only_the_mouth_changed(source, result, points)
     own = rate == Fraction(30000, 1001)
     network = frames if own else int((frames - 1) * 25 / rate + Fraction(1, 2)) + 1
-    assert report.network_evaluations == Plan(network).evaluations(30)
+    assert report.network_evaluations == Plan(network).evaluations(30, 30)
     assert clip.progress.parts["network evaluations"] == [report.network_evaluations] * 2
     assert any("the network works at 25" in note for note in report.notes) == (not own)
 

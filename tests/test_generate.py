@@ -13,7 +13,7 @@ from torch import Tensor
 from keysync.errors import KeySyncError
 from keysync.generate import Sampling, interpolate, sample_keyframes
 from keysync.sampling import initial_noise
-from keysync.stage import Stage
+from keysync.stage import STAGES, Stage
 
 from .small_stages import Inputs, inputs, small_stage
 
@@ -103,12 +103,29 @@ def test_half_precision_weights_give_float32(name: str) -> None:
 
 
 def test_network_evaluations() -> None:
-    assert Sampling().network_evaluations == 33
-    assert Sampling(evaluations=10).network_evaluations == 30
-    assert Sampling(evaluations=20).network_evaluations == 60
+    spec = STAGES["keyframe"]
+    assert Sampling().network_evaluations(spec) == 33
+    assert Sampling(evaluations=10).network_evaluations(spec) == 30
+    assert Sampling(evaluations=20).network_evaluations(spec) == 60
     # Six of the table's values lie between.
-    assert Sampling(guidance_interval=(0.1, 10.0)).network_evaluations == 6 * 3 + 5
-    assert Sampling(guidance_interval=(800.0, math.inf)).network_evaluations == 11
+    assert Sampling(guidance_interval=(0.1, 10.0)).network_evaluations(spec) == 6 * 3 + 5
+    assert Sampling(guidance_interval=(800.0, math.inf)).network_evaluations(spec) == 11
+    assert Sampling(identity_guidance=1.0).network_evaluations(spec) == 22
+    assert Sampling().network_evaluations(replace(spec, audio_guidance=2.0)) == 22, "both scales are 2"
+
+
+@by_stage
+def test_a_stage_is_guided_as_it_wants_it(name: str, stages: dict[str, Stage]) -> None:
+    given = windows(name).window(0)
+    published, own = replace(QUICK, audio_guidance=5.0, identity_guidance=2.0), small_stage(name)
+    expected = sample(stages[name], given)
+    assert torch.equal(sample(stages[name], given, published), expected)
+    own.load_state_dict(stages[name].state_dict())
+    own.spec = replace(own.spec, audio_guidance=3.0, identity_guidance=1.5)
+    wanted = sample(stages[name], given, replace(QUICK, audio_guidance=3.0, identity_guidance=1.5))
+    assert not torch.equal(wanted, expected)
+    assert torch.equal(sample(own, given), wanted)
+    assert torch.equal(sample(own, given, published), expected)
 
 
 @by_stage
@@ -118,7 +135,7 @@ def test_progress_sums_to_the_evaluations(name: str, sampling: Sampling, group: 
     evaluated: list[int] = []
     with stages[name].register_forward_pre_hook(lambda _, given: evaluated.append(len(given[0]))):
         sample(stages[name], windows(name), replace(sampling, group=group), told.append)
-    assert sum(told) == sum(evaluated) == WINDOWS * sampling.network_evaluations
+    assert sum(told) == sum(evaluated) == WINDOWS * sampling.network_evaluations(stages[name].spec)
     assert len(told) == math.ceil(WINDOWS / group) * sampling.evaluations
 
 

@@ -52,8 +52,8 @@ def test_short_clip() -> None:
 
 
 def test_evaluations() -> None:
-    assert Plan(14).evaluations(11) == 11 * (1 + 1)
-    assert Plan(170).evaluations(10) == 10 * (2 + 13)
+    assert Plan(14).evaluations(22, 11) == 22 + 11
+    assert Plan(170).evaluations(10, 20) == 10 * 2 + 20 * 13
 
 
 def test_clip_without_frames() -> None:

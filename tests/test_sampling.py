@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from keysync.errors import KeySyncError
-from keysync.sampling import AYS, ays_sigmas, branches, combine, euler, guide, initial_noise
+from keysync.sampling import AYS, CONDITIONS, ays_sigmas, branches, combine, euler, guide, initial_noise
 from keysync.stage import Condition, Stage
 
 from .small_stages import inputs, small_stage
@@ -143,11 +143,30 @@ def test_guided_inside_the_interval_and_conditional_outside(name: str) -> None:
             seen.clear()
             result = denoise(given.noise, torch.tensor(sigma))
             inside = 0.5 <= sigma <= 4.0
-            assert len(seen) == branches(sigma, (0.5, 4.0)) == (3 if inside else 1)
+            assert len(seen) == branches(sigma, (0.5, 4.0), 3.0, 1.5) == (3 if inside else 1)
             wanted = 3.0 * (both - identity) + 1.5 * (identity - neither) + neither if inside else both
             torch.testing.assert_close(result, wanted)
         assert seen[-1].tokens.any()
 
 
 def test_guided_everywhere_by_default() -> None:
-    assert all(branches(sigma, (0.0, math.inf)) == 3 for sigma in AYS)
+    assert all(branches(sigma, (0.0, math.inf), 5.0, 2.0) == 3 for sigma in AYS)
+
+
+@pytest.mark.parametrize(
+    ("audio_guidance", "identity_guidance", "needed"),
+    [(5.0, 1.0, [(False, True), (True, True)]), (2.0, 2.0, [(False, False), (True, True)]), (1.0, 1.0, [(True, True)])],
+)
+def test_what_cancels_out_is_not_evaluated(
+    audio_guidance: float, identity_guidance: float, needed: list[tuple[bool, bool]]
+) -> None:
+    stage, given = small_stage("keyframe"), inputs("keyframe")
+    scales = {"audio_guidance": audio_guidance, "identity_guidance": identity_guidance}
+    with torch.no_grad():
+        denoise = guide(stage, *given.conditions, **scales)
+        parts = [stage.condition(*given.conditions, audio=audio, reference=ref) for audio, ref in CONDITIONS]
+        expected = combine(*(stage(given.noise, torch.tensor(2.0), part) for part in parts), **scales)
+        seen = watched(stage)
+        torch.testing.assert_close(denoise(given.noise, torch.tensor(2.0)), expected)
+    assert branches(2.0, (0.0, math.inf), **scales) == len(seen)
+    assert [(bool(told.tokens.any()), bool(told.reference.any())) for told in seen] == needed

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from keysync.errors import KeySyncError
+from keysync.layout import MOST_GUIDANCE
 from keysync.masks import MASKS
 from keysync.speech import ENCODERS
 from keysync.stage import STAGES
@@ -42,6 +43,7 @@ IDENTITIES = ("first", "other")
 LOSS_REGIONS = ("frame", "mask")
 PRECISIONS = ("fp32", "bf16", "fp16")
 DISTRIBUTED = ("ddp", "fsdp")
+GUIDANCE = Rule(f"0 or a number from 1 to {MOST_GUIDANCE}", lambda value: value == 0 or 1 <= value <= MOST_GUIDANCE)
 # Group norm's groups, which must divide every width; and image pixels of a latent.
 NORM_GROUPS = 32
 PIXELS_PER_LATENT = 8
@@ -90,6 +92,9 @@ class TrainConfig:
         one_of(IDENTITIES),
         "first",
     )
+
+    audio_guidance: float = _setting("to sample the stage with; 0: that of `start`, or 5", GUIDANCE, 0.0)
+    identity_guidance: float = _setting("to sample the stage with; 0: that of `start`, or 2", GUIDANCE, 0.0)
 
     trainable: str = _setting("published: no temporal layers; all; lora: adapters", one_of(TRAINABLE), "published")
     lora_rank: int = _setting("rank of the adapters", at_least(1), 16)

@@ -10,78 +10,19 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from keysync.errors import KeySyncError
-from keysync.models import Models, load_models
 
-from .evaluation.film import quiet_film, talk_film
-from .evaluation.reading import ModelsOf, Reader
-from .evaluation.row import Row
-from .evaluation.rows import ablation_rows, covered_rows, outside_row, quiet_rows, talk_rows
+from .evaluation.scope import ModelFiles, Scope, open_models, read_all, rows_of
 from .evaluation.table import as_json, as_text
 from .preparation.whole_file import whole_file
-from .synthetic.occluder import OCCLUDERS
 
-logger = logging.getLogger(__name__)
-
-SIDES = (128, 512)  # the least and most that a picture is wide; in between twice as wide as the models' crops
-
-
-@dataclass(frozen=True)
-class Scope:
-    """How much is rendered and dubbed: `clips` with another speech and as many with a silence, a third of them once
-    more for each ablation, and a sixth with something before the mouth, at least two.
-
-    A clip of 53 frames takes four windows and a batch of keyframes. As it stands that makes 94 samplings of a window.
-    """
-
-    seed: int = 0
-    clips: int = 6
-    talk_frames: int = 53
-    quiet_frames: int = 53
-    covered_frames: int = 27
-
-    def __post_init__(self) -> None:
-        if self.clips < 2:
-            raise KeySyncError(f"{self.clips} clips make no interval: give at least 2 (--clips)")
-
-    @property
-    def ablations(self) -> int:
-        return max(2, self.clips // 3)
-
-    @property
-    def covered(self) -> int:
-        return max(2, self.clips // 6)
-
-
-def evaluate(models_of: ModelsOf, side: int, scope: Scope) -> list[Row]:
-    """All rows, of films `side` pixels wide."""
-    reader, seed = Reader(models_of), scope.seed
-    talks, quiets, covered = [], [], []
-    for number in range(scope.clips):
-        talks.append(reader.talk(talk_film(seed, number, scope.talk_frames, side), number < scope.ablations))
-        logger.info("another speech: %d of %d", number + 1, scope.clips)
-    for number in range(scope.clips):
-        quiets.append(reader.quiet(quiet_film(seed, number, scope.quiet_frames, side), number < scope.ablations))
-        logger.info("a silence: %d of %d", number + 1, scope.clips)
-    for number in range(scope.covered):
-        thing = list(OCCLUDERS)[number % len(OCCLUDERS)]
-        covered.append(reader.covered(talk_film(seed, number, scope.covered_frames, side, thing)))
-        logger.info("something before the mouth: %d of %d", number + 1, scope.covered)
-    outside = [*(t.outside for t in talks), *(q.outside for q in quiets), *(c.outside for c in covered)]
-    rows = [*talk_rows(talks), *quiet_rows(quiets), *ablation_rows(talks, quiets), *covered_rows(covered)]
-    return [*rows, outside_row(outside)]
-
-
-def side_of(models: Models) -> int:
-    """How wide the films for these models are, in pixels."""
-    least, most = SIDES
-    return min(max(least, 2 * models.keyframe.spec.image_size[0]), most)
+MOST_WORKERS = 4  # unless more are asked for: each holds the models
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,15 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     try:
         scope = Scope(options.seed, options.clips)
-        models = load_models(
+        files = ModelFiles(
             options.keyframe_model,
             options.interpolation_model,
             options.vae,
             options.hubert,
             options.wavlm,
-            device=options.device,
+            options.device,
         )
-        rows = evaluate(lambda _: models, side_of(models), scope)
+        models = open_models(files)
+        rows = rows_of(read_all(files, scope, options.workers or _workers(options.device)))
         told = as_json(rows) | {"seed": scope.seed, "clips": scope.clips}
         told |= {"models": models.origins, "seconds": round(time.monotonic() - began, 1)}
         if options.json is not None:
@@ -114,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 2 if failed else 0
 
 
+def _workers(device: str) -> int:
+    return min(MOST_WORKERS, os.cpu_count() or 1) if device == "cpu" else 1
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.evaluate", description="Judges models on people and sentences they never saw."
@@ -124,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("keyframe-model", "interpolation-model", "vae", "hubert", "wavlm"):
         parser.add_argument(f"--{name}", type=Path, help="file or folder (default: what the project carries)")
     parser.add_argument("--device", default="cpu", help="where the models run (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=0, help="processes (default: a core each on a CPU, else one)")
     parser.add_argument("-v", "--verbose", action="store_true", help="say how far it is")
     return parser
 

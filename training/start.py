@@ -42,10 +42,21 @@ def starting_stage(
             f"the data holds crops of {PIXELS_PER_LATENT * width}x{PIXELS_PER_LATENT * height} pixels but resolution "
             f"is {config.resolution}: set it to the data's, or prepare the data at {config.resolution}"
         )
+    stage = _weights(config, latent_size, audio_channels, crop_scale)
+    stage.spec = replace(
+        stage.spec,
+        crop_scale=crop_scale,
+        audio_guidance=config.audio_guidance or stage.spec.audio_guidance,
+        identity_guidance=config.identity_guidance or stage.spec.identity_guidance,
+    )
+    return adapted(stage, config) if config.trainable == "lora" else stage
+
+
+def _weights(config: TrainConfig, latent_size: tuple[int, int], audio_channels: int, crop_scale: float) -> Stage:
     if not config.start:
         if config.trainable == "lora":
             raise KeySyncError(f"start is empty: {ADAPTED_BY_LORA}")
-        return _for_crops(_new(config, latent_size, audio_channels), crop_scale)
+        return _new(config, latent_size, audio_channels)
     path, *others = weight_files(Path(config.start))
     tensors = {name: tensor for file in (path, *others) for name, tensor in read_tensors(file)[0].items()}
     kind, sign = recognise(shapes_of(tensors))
@@ -54,13 +65,12 @@ def starting_stage(
     if kind == "svd":
         if config.trainable == "lora":
             raise KeySyncError(f"{path} is {KINDS[kind]}: {ADAPTED_BY_LORA}")
-        return _for_crops(svd_stage(path, tensors, config, latent_size, audio_channels), crop_scale)
+        return svd_stage(path, tensors, config, latent_size, audio_channels)
     if kind not in STAGES:
         raise KeySyncError(
             f"{path} is {KINDS[kind]} ({sign}): a KeySync {config.stage} stage or Stable Video Diffusion was wanted"
         )
-    stage = _continued(path, config, latent_size, audio_channels, crop_scale)
-    return adapted(stage, config) if config.trainable == "lora" else stage
+    return _continued(path, config, latent_size, audio_channels, crop_scale)
 
 
 def new_spec(config: TrainConfig, latent_size: tuple[int, int], audio_channels: int) -> StageSpec:
@@ -91,11 +101,6 @@ def _new(config: TrainConfig, latent_size: tuple[int, int], audio_channels: int)
     logger.info("start: %s new weights", f"{numbers:,}")
     if config.trainable == "published":
         logger.warning("trainable published leaves new temporal layers untrained: new weights want trainable all")
-    return stage
-
-
-def _for_crops(stage: Stage, scale: float) -> Stage:
-    stage.spec = replace(stage.spec, crop_scale=scale)
     return stage
 
 

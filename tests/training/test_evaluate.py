@@ -2,24 +2,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import training.evaluate as evaluate_module
+import training.evaluation.scope as scope_module
 from keysync.errors import KeySyncError
 from keysync.generate import Sampling
 from keysync.models import Models
 from keysync.small import BUILT_IN
 from tests.training.evaluation.puppets import Mouths, as_loud, frozen, puppet
-from training.evaluate import Scope, evaluate, main, side_of
+from training.evaluate import main
 from training.evaluation import dubbing
 from training.evaluation.film import talk_film
 from training.evaluation.reading import Reader
 from training.evaluation.row import Row
 from training.evaluation.rows import quiet_rows, talk_rows
+from training.evaluation.scope import ModelFiles, Scope, Task, read, read_all, rows_of, side_of
 from training.synthetic.metrics import Estimate, correlation
 
 SIDE = 128
@@ -39,15 +42,15 @@ def drawn_once() -> Iterator[None]:
     """All tests look at the same films: they are drawn for the first."""
     with pytest.MonkeyPatch.context() as patch:
         for kind in ("talk_film", "quiet_film"):
-            patch.setattr(evaluate_module, kind, cache(getattr(evaluate_module, kind)))
+            patch.setattr(scope_module, kind, cache(getattr(scope_module, kind)))
         yield
 
 
 def without_ablations(mouths: Mouths) -> dict[str, Row]:
     reader, small = Reader(puppet(mouths)), Small()
     seed, numbers = small.seed, range(small.clips)
-    talks = [evaluate_module.talk_film(seed, number, small.talk_frames, SIDE) for number in numbers]
-    quiets = [evaluate_module.quiet_film(seed, number, small.quiet_frames, SIDE) for number in numbers]
+    talks = [scope_module.talk_film(seed, number, small.talk_frames, SIDE) for number in numbers]
+    quiets = [scope_module.quiet_film(seed, number, small.quiet_frames, SIDE) for number in numbers]
     rows = talk_rows([reader.talk(film, ablations=False) for film in talks])
     return {row.key: row for row in (*rows, *quiet_rows([reader.quiet(film, ablations=False) for film in quiets]))}
 
@@ -58,7 +61,8 @@ def failed(rows: dict[str, Row]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def perfect() -> dict[str, Row]:
-    return {row.key: row for row in evaluate(puppet(), SIDE, Small())}
+    reader, small = Reader(puppet()), Small()
+    return {row.key: row for row in rows_of(read(reader, SIDE, small, task) for task in small.tasks)}
 
 
 def test_every_bound_holds_for_the_person_themselves(perfect: dict[str, Row]) -> None:
@@ -89,11 +93,12 @@ def test_a_mouth_that_follows_loudness_does_not_beat_loudness() -> None:
 def test_the_table_is_printed_and_written_with_its_verdict(
     good: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    models = replace(puppet()(talk_film(0, 0, 1, 16)), origins={"keyframe": BUILT_IN})
+    models = SimpleNamespace(origins={"keyframe": BUILT_IN})
     low = 0.9 if good else 0.1
     row = Row("cross_sync_correlation", "cross-sync", Estimate(low, low, low), 0.8)
-    monkeypatch.setattr(evaluate_module, "load_models", lambda *_, **__: models)
-    monkeypatch.setattr(evaluate_module, "evaluate", lambda *_: [row])
+    monkeypatch.setattr(evaluate_module, "open_models", lambda _: models)
+    monkeypatch.setattr(evaluate_module, "read_all", lambda *_: [])
+    monkeypatch.setattr(evaluate_module, "rows_of", lambda _: [row])
     told = tmp_path / "table.json"
     assert main(["--seed", "3", "--json", str(told)]) == (0 if good else 2)
     assert ("FAILS" in capsys.readouterr().out) != good
@@ -115,3 +120,18 @@ def test_one_clip_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
         Scope(clips=1)
     assert main(["--clips", "1"]) == 1
     assert "--clips" in capsys.readouterr().err
+
+
+def test_several_processes_read_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of the tasks, dubbed by the model that the project carries."""
+    monkeypatch.setattr(Scope, "tasks", [Task("covered", number) for number in range(2)])
+    scope = Scope(covered_frames=14)
+    one, two = (list(read_all(ModelFiles(), scope, workers)) for workers in (1, 2))
+    assert [reading.whole for reading in two] == pytest.approx([reading.whole for reading in one], rel=1e-3)
+    assert one[0].whole != one[1].whole
+
+
+def test_the_tasks_are_all_films_and_the_long_ones_first() -> None:
+    tasks = Scope(clips=6).tasks
+    assert [sum(task.kind == kind for task in tasks) for kind in ("talk", "quiet", "covered")] == [6, 6, 2]
+    assert [task.ablations for task in tasks] == [True] * 4 + [False] * 10

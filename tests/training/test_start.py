@@ -83,6 +83,14 @@ def test_new_weights_are_of_the_data_s_crops() -> None:
     assert start(settings("keyframe")).spec.crop_scale == 2.0
 
 
+@pytest.mark.parametrize("changes", [{}, {"audio_guidance": 3.0}, {"audio_guidance": 3.0, "identity_guidance": 1.0}])
+def test_a_stage_is_guided_as_the_settings_say(changes: dict[str, float], tiny_files: dict[str, Path]) -> None:
+    for first in ("", str(tiny_files["keyframe"])):
+        spec = start(settings("keyframe", start=first, **changes)).spec
+        wanted = {"audio_guidance": 5.0, "identity_guidance": 2.0, **changes}
+        assert {key: getattr(spec, key) for key in wanted} == wanted
+
+
 def test_new_weights_without_temporal_training_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     start(settings("keyframe", trainable="published"))
     assert "new weights want trainable all" in caplog.text

@@ -56,7 +56,7 @@ class Studio:
         models: Models,
         *,
         mask: str | None = None,
-        audio_guidance: float = Sampling.audio_guidance,
+        audio_guidance: float | None = None,
         interpolated: bool = True,
         subtracted: bool = False,
     ) -> NDArray[np.uint8]:

@@ -19,6 +19,8 @@ from .film import Film
 from .likeness import Distance, likeness
 from .shot import Pictures
 
+STRONG, WEAK = 5.0, 1.0  # audio guidance
+
 Frames = NDArray[np.uint8]
 # The models to dub a film with; asked for once for each dub.
 ModelsOf = Callable[[Film], Models]
@@ -39,12 +41,20 @@ class Talk:
     colour: Distance
     shape: Distance
     outside: int
-    unguided: Curve | None = None  # audio guidance 1
+    strong: Curve | None = None  # audio guidance 5
+    weak: Curve | None = None  # audio guidance 1
     held: Curve | None = None  # keyframes held
 
     def gain_over(self, other: Curve) -> float:
         """How much better the mouth follows than another curve does."""
         return correlation(self.read, self.truth) - correlation(other, self.truth)
+
+    @property
+    def gain_of_guidance(self) -> float:
+        """How much better the mouth follows under strong audio guidance than under weak."""
+        assert self.strong is not None
+        assert self.weak is not None
+        return correlation(self.strong, self.truth) - correlation(self.weak, self.truth)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +95,12 @@ class Reader:
     def talk(self, film: Film, ablations: bool) -> Talk:
         with studio(film) as place:
             made = place.dub(self.models_of(film))
-            unguided = held = None
+            strong = weak = held = None
             if ablations:
-                unguided = self._opening(place.dub(self.models_of(film), audio_guidance=1.0), film.source)
+                strong, weak = (
+                    self._opening(place.dub(self.models_of(film), audio_guidance=scale), film.source)
+                    for scale in (STRONG, WEAK)
+                )
                 held = self._opening(place.dub(self.models_of(film), interpolated=False), film.source)
         colour, shape = likeness(made, film)
         return Talk(
@@ -100,7 +113,8 @@ class Reader:
             colour=colour,
             shape=shape,
             outside=self._outside(film, made),
-            unguided=unguided,
+            strong=strong,
+            weak=weak,
             held=held,
         )
 

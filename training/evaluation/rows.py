@@ -50,7 +50,7 @@ def quiet_rows(quiets: Sequence[Quiet]) -> list[Row]:
 
 def ablation_rows(talks: Sequence[Talk], quiets: Sequence[Quiet]) -> list[Row]:
     """What the parts of the method are worth; of the films that were dubbed without them."""
-    guided = mean_of([talk.gain_over(talk.unguided) for talk in talks if talk.unguided is not None])
+    guided = mean_of([talk.gain_of_guidance for talk in talks if talk.strong is not None])
     interpolated = mean_of([talk.gain_over(talk.held) for talk in talks if talk.held is not None])
     leak = mean_of([quiet.leak_of_mouth_mask for quiet in quiets if quiet.mouth_mask is not None])
     return [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +26,8 @@ from nodes import SetLatentNoiseMask
 
 FRAMES = 20  # two windows of 14 with padding, one batch of keyframes
 SEED = 7
+PUBLISHED = {"audio_guidance": 5.0, "identity_guidance": 2.0}
+AS_THE_MODEL_WANTS = {"audio_guidance": 0.0, "identity_guidance": 0.0}
 
 
 def part(name: str) -> Any:
@@ -85,14 +89,14 @@ def speech(model: Any, frames: int = FRAMES, channels: int | None = None, encode
 def sample_keyframes(nodes: Any, models: dict[str, Any], latent: dict[str, Any], **changes: Any) -> dict[str, Tensor]:
     model = changes.pop("model", models["keyframe"])
     inputs = {"speech": speech(models["keyframe"]), "latent": latent, "seed": SEED, **changes}
-    (out,) = nodes.SampleKeyframes.execute(model, audio_guidance=5.0, identity_guidance=2.0, **inputs).args
+    (out,) = nodes.SampleKeyframes.execute(model, **{**PUBLISHED, **inputs}).args
     return out
 
 
 def interpolate(nodes: Any, models: dict[str, Any], latent: dict[str, Any], **changes: Any) -> dict[str, Tensor]:
     model = changes.pop("model", models["interpolation"])
     inputs = {"speech": speech(models["interpolation"]), "latent": latent, "seed": SEED, **changes}
-    (out,) = nodes.InterpolateKeyframes.execute(model, audio_guidance=5.0, identity_guidance=2.0, **inputs).args
+    (out,) = nodes.InterpolateKeyframes.execute(model, **{**PUBLISHED, **inputs}).args
     return out
 
 
@@ -220,6 +224,34 @@ def test_every_frame_once_and_in_order(frames: int, extension: ModuleType) -> No
     assert layout.slots.flatten()[layout.wanted].tolist() == shown
 
 
+def test_a_model_is_guided_as_its_file_says(
+    nodes: Any, models: dict[str, Any], stages: dict[str, Any], latent: dict[str, Tensor], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """At an identity guidance of 1 the network is evaluated twice a step, not three times."""
+    few = part("keysync.sampling").ays_sigmas(10).float()[-4:]
+    stage, wanted = copy.copy(stages["keyframe"]), {"audio_guidance": 3.0, "identity_guidance": 1.0}
+    stage.spec = replace(stage.spec, **wanted)
+    part("keysync.checkpoint").save_stage(stage, tmp_path / "keyframe.safetensors")
+    own = part("nodes.model").load_model(tmp_path / "keyframe.safetensors")
+    evaluated: list[int] = []
+    batch = comfy.samplers.calc_cond_batch
+
+    def counted(model: Any, conds: list[Any], *rest: Any) -> Any:
+        evaluated.append(len(conds))
+        return batch(model, conds, *rest)
+
+    monkeypatch.setattr(comfy.samplers, "calc_cond_batch", counted)
+    made = sample_keyframes(nodes, models, latent, model=own, sigmas=few, **AS_THE_MODEL_WANTS)["samples"]
+    assert set(evaluated) == {2}
+    asked = sample_keyframes(nodes, models, latent, sigmas=few, **wanted)["samples"]
+    published = sample_keyframes(nodes, models, latent, sigmas=few)["samples"]
+    as_published = sample_keyframes(nodes, models, latent, sigmas=few, **AS_THE_MODEL_WANTS)["samples"]
+    assert torch.equal(made, asked)
+    assert torch.equal(published, as_published)
+    assert relative_error(made, published) > 1e-3
+
+
 def test_groups_of_windows_give_the_same(
     nodes: Any, models: dict[str, Any], latent: dict[str, Tensor], keyframes: dict[str, Tensor],
     monkeypatch: pytest.MonkeyPatch,
@@ -230,7 +262,7 @@ def test_groups_of_windows_give_the_same(
     with monkeypatch.context() as patch:
         for free, expected in ((0.0, 1), (1e15, 2)):
             patch.setattr(comfy.model_management, "get_free_memory", lambda *_, free=free: free)
-            assert guiders.windows_at_once(network, x) == expected
+            assert guiders.windows_at_once(network, x, 3) == expected
     made = []
     for group in (1, 2):
         monkeypatch.setattr(guiders, "windows_at_once", lambda *_, group=group: group)
@@ -268,8 +300,7 @@ def test_the_guider_in_sampler_custom_advanced(
 ) -> None:
     sampler = comfy.samplers.sampler_object("euler")
     (sigmas,) = nodes.KeySyncSigmas.execute(11).args
-    guidance = {"audio_guidance": 5.0, "identity_guidance": 2.0}
-    (guider,) = nodes.KeySyncGuider.execute(models["keyframe"], speech(models["keyframe"]), **guidance).args
+    (guider,) = nodes.KeySyncGuider.execute(models["keyframe"], speech(models["keyframe"]), **PUBLISHED).args
 
     class Drawn:
         """The noise that the sampling node draws."""
@@ -284,7 +315,7 @@ def test_the_guider_in_sampler_custom_advanced(
     assert denoised["samples"].shape == out["samples"].shape
 
     few = sigmas[-4:]
-    inputs = {"keyframes": keyframes, **guidance}
+    inputs = {"keyframes": keyframes, **PUBLISHED}
     (guider,) = nodes.KeySyncGuider.execute(models["interpolation"], speech(models["interpolation"]), **inputs).args
     noise = Noise_RandomNoise(SEED)  # one for each frame, as the core's node draws it
     out, denoised = SamplerCustomAdvanced.execute(noise, guider, sampler, few, latent).args
@@ -463,10 +494,9 @@ def test_wrong_wiring_is_refused(
 def test_the_guider_refuses_what_it_cannot_be(
     nodes: Any, error: type[Exception], models: dict[str, Any], keyframes: dict[str, Tensor]
 ) -> None:
-    guidance = {"audio_guidance": 5.0, "identity_guidance": 2.0}
     second = models["interpolation"]
     with pytest.raises(error, match="the interpolation model came without keyframes: connect those that the keyframe"):
-        nodes.KeySyncGuider.execute(second, speech(second), **guidance)
+        nodes.KeySyncGuider.execute(second, speech(second), **PUBLISHED)
     first = models["keyframe"]
     with pytest.raises(error, match="a model of the keyframe stage was given where the interpolation model is needed"):
-        nodes.KeySyncGuider.execute(first, speech(first), keyframes=keyframes, **guidance)
+        nodes.KeySyncGuider.execute(first, speech(first), keyframes=keyframes, **PUBLISHED)

@@ -1,0 +1,137 @@
+"""The films of an evaluation and their readings: one after another, or several at a time in processes of their own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from keysync.errors import KeySyncError
+from keysync.models import Models, load_models
+
+from ..synthetic.occluder import OCCLUDERS
+from .film import quiet_film, talk_film
+from .reading import Covered, Quiet, Reader, Talk
+from .row import Row
+from .rows import ablation_rows, covered_rows, outside_row, quiet_rows, talk_rows
+
+logger = logging.getLogger(__name__)
+
+SIDES = (128, 512)  # the least and most that a picture is wide; in between twice as wide as the models' crops
+
+Reading = Talk | Quiet | Covered
+
+
+@dataclass(frozen=True)
+class Task:
+    """One film: `kind` is "talk", "quiet" or "covered"."""
+
+    kind: str
+    number: int
+    ablations: bool = False
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How much is rendered and dubbed: `clips` with another speech and as many with a silence, a third of them once
+    more for each ablation, and a sixth with something before the mouth, at least two.
+
+    A clip of 53 frames takes four windows and a batch of keyframes. As it stands that makes 104 samplings of a window.
+    """
+
+    seed: int = 0
+    clips: int = 6
+    talk_frames: int = 53
+    quiet_frames: int = 53
+    covered_frames: int = 27
+
+    def __post_init__(self) -> None:
+        if self.clips < 2:
+            raise KeySyncError(f"{self.clips} clips make no interval: give at least 2 (--clips)")
+
+    @property
+    def tasks(self) -> list[Task]:
+        """All films; those with ablations, which take longest, first."""
+        ablations = max(2, self.clips // 3)
+        return [
+            *(Task(kind, number, number < ablations) for number in range(self.clips) for kind in ("talk", "quiet")),
+            *(Task("covered", number) for number in range(max(2, self.clips // 6))),
+        ]
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Files and folders of the models to judge, as in `load_models`; what is None is the project's own."""
+
+    keyframe: Path | None = None
+    interpolation: Path | None = None
+    vae: Path | None = None
+    hubert: Path | None = None
+    wavlm: Path | None = None
+    device: str = "cpu"
+
+
+@lru_cache(maxsize=1)
+def open_models(files: ModelFiles) -> Models:
+    """These models; a process that asks again gets the same ones. Raises `KeySyncError` as `load_models` does."""
+    return load_models(files.keyframe, files.interpolation, files.vae, files.hubert, files.wavlm, device=files.device)
+
+
+def side_of(models: Models) -> int:
+    """How wide the films for these models are, in pixels."""
+    least, most = SIDES
+    return min(max(least, 2 * models.keyframe.spec.image_size[0]), most)
+
+
+def read(reader: Reader, side: int, scope: Scope, task: Task) -> Reading:
+    """Dubs one film, `side` pixels wide, in all ways that it is needed."""
+    seed, number = scope.seed, task.number
+    if task.kind == "talk":
+        return reader.talk(talk_film(seed, number, scope.talk_frames, side), task.ablations)
+    if task.kind == "quiet":
+        return reader.quiet(quiet_film(seed, number, scope.quiet_frames, side), task.ablations)
+    thing = list(OCCLUDERS)[number % len(OCCLUDERS)]
+    return reader.covered(talk_film(seed, number, scope.covered_frames, side, thing))
+
+
+def read_all(files: ModelFiles, scope: Scope, workers: int) -> Iterator[Reading]:
+    """All readings, made by so many processes, each with its share of the cores; how many does not change them."""
+    tasks = scope.tasks
+    if workers <= 1:
+        yield from (_read(files, scope, task) for task in tasks)
+        return
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,)
+    ) as pool:
+        yield from pool.map(_read, [files] * len(tasks), [scope] * len(tasks), tasks)
+
+
+def _read(files: ModelFiles, scope: Scope, task: Task) -> Reading:
+    models = open_models(files)
+    return read(Reader(lambda _: models), side_of(models), scope, task)
+
+
+def rows_of(readings: Iterable[Reading]) -> list[Row]:
+    """The whole table."""
+    talks: list[Talk] = []
+    quiets: list[Quiet] = []
+    covered: list[Covered] = []
+    for reading in readings:
+        if isinstance(reading, Talk):
+            talks.append(reading)
+        elif isinstance(reading, Quiet):
+            quiets.append(reading)
+        else:
+            covered.append(reading)
+        logger.info("%d films", len(talks) + len(quiets) + len(covered))
+    outside = [reading.outside for kind in (talks, quiets, covered) for reading in kind]
+    rows = [*talk_rows(talks), *quiet_rows(quiets), *ablation_rows(talks, quiets), *covered_rows(covered)]
+    return [*rows, outside_row(outside)]
