@@ -6,6 +6,7 @@ A file holds the U-Net, the audio projection, the learned mask (interpolation) a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -73,9 +74,13 @@ def convert(
     *,
     head_dim: int | None = None,
     latent_size: tuple[int, int] | None = None,
+    audio_guidance: float | None = None,
+    identity_guidance: float | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
     """Writes a checkpoint of any format as safetensors with metadata; keeps the VAE decoder if the source has it.
+
+    What is None stays as the source says, or as published.
 
     Raises `KeySyncError` where `load_stage` would, and where the target cannot be written.
     """
@@ -86,6 +91,11 @@ def convert(
     shapes = shapes_of(tensors)
     spec = spec_of(source, shapes, metadata, head_dim=head_dim, latent_size=latent_size)
     check(source, spec, shapes)
+    spec = replace(
+        spec,
+        audio_guidance=spec.audio_guidance if audio_guidance is None else audio_guidance,
+        identity_guidance=spec.identity_guidance if identity_guidance is None else identity_guidance,
+    )
     needed = needed_shapes(spec)
     kept = {name: tensor for name, tensor in tensors.items() if name in needed or name.startswith(DECODER)}
     write_tensors(_cast(kept, dtype), target, {**metadata, **metadata_of(spec)})

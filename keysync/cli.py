@@ -80,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     change.add_argument("target", type=Path, metavar="OUT")
     change.add_argument("--head-dim", type=int, metavar="N", help="channels of one attention head; no shape tells it")
     change.add_argument("--latent-size", type=_size, metavar="HxW", help="height x width, 64x64 if published")
+    change.add_argument("--audio-guidance", type=float, metavar="X", help="to sample with, 5 if published")
+    change.add_argument("--identity-guidance", type=float, metavar="X", help="to sample with, 2 if published")
     change.add_argument("--dtype", choices=sorted(DTYPES), help="precision to store")
     change.set_defaults(run=_convert)
     return parser
@@ -231,7 +233,15 @@ def _inspect(options: argparse.Namespace) -> None:
 
 def _convert(options: argparse.Namespace) -> None:
     dtype = DTYPES[options.dtype] if options.dtype else None
-    convert(options.source, options.target, head_dim=options.head_dim, latent_size=options.latent_size, dtype=dtype)
+    convert(
+        options.source,
+        options.target,
+        head_dim=options.head_dim,
+        latent_size=options.latent_size,
+        audio_guidance=options.audio_guidance,
+        identity_guidance=options.identity_guidance,
+        dtype=dtype,
+    )
     print(f"keysync: wrote {options.target}")
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .errors import KeySyncError
 from .kind import AUDIO_PROJECTION, KINDS, LEARNED_MASK, UNET, Shapes, recognise, width
-from .stage import STAGES, Stage, StageSpec
+from .stage import MOST_GUIDANCE, STAGES, Stage, StageSpec
 from .unet import UNetConfig
 
 logger = logging.getLogger(__name__)
@@ -33,8 +33,7 @@ EMBEDDED = "keysync.metadata"
 SAVED_BY_COMFYUI = (EMBEDDED, "edm_vpred.")
 
 FORMAT_VERSION = 1
-# The largest values that a file may give, and settings too; the smallest is 1.
-MOST_CROP_SCALE, MOST_GUIDANCE = 9, 20
+MOST_CROP_SCALE = 9
 IMPLEMENTATION = "https://github.com/keysync-comfyui/keysync"
 # Group norm's groups, which must divide every width.
 NORM_GROUPS = 32

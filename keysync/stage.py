@@ -17,6 +17,7 @@ from .unet import INTERPOLATION, KEYFRAME, UNetConfig, VideoUNet
 
 SCALE_FACTOR = 0.18215
 LATENT_CHANNELS = 4
+MOST_GUIDANCE = 20
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class StageSpec:
     identity_guidance: float = 2.0
 
     def __post_init__(self) -> None:
-        """Raises `KeySyncError` for a latent size that the U-Net cannot halve from level to level."""
+        """Raises `KeySyncError` for a latent size that the U-Net cannot halve from level to level, and for guidance
+        scales that are not from 1 to 20."""
         step = 2 ** (len(self.unet.channel_mult) - 1)
         if any(side % step for side in self.latent_size):
             height, width = self.latent_size
@@ -47,6 +49,12 @@ class StageSpec:
                 f"the latent size of the {self.name} model is {height}x{width}: height and width must be multiples of "
                 f"{step} for a network of {len(self.unet.channel_mult)} levels"
             )
+        for what, scale in (("audio", self.audio_guidance), ("identity", self.identity_guidance)):
+            if not 1 <= scale <= MOST_GUIDANCE:
+                raise KeySyncError(
+                    f"the {what} guidance of the {self.name} model is {scale:g}: a number from 1 to {MOST_GUIDANCE} "
+                    "was wanted"
+                )
 
     @property
     def image_size(self) -> tuple[int, int]:

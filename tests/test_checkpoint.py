@@ -234,9 +234,12 @@ def test_convert(keyframe: Stage, weights: dict[str, Tensor], tmp_path: Path) ->
     tensors, _ = read_tensors(target)
     assert tensors.keys() == weights.keys() | decoder.keys()
     again = tmp_path / "half.safetensors"
-    convert(target, again, dtype=torch.float16)
-    assert load_stage(again).spec == loaded.spec
+    convert(target, again, dtype=torch.float16, audio_guidance=3.0, identity_guidance=1.5)
+    assert load_stage(again).spec == replace(loaded.spec, audio_guidance=3.0, identity_guidance=1.5)
     assert {tensor.dtype for tensor in load_file(again).values()} == {torch.float16}
+    assert error_of(convert, target, tmp_path / "wrong.safetensors", identity_guidance=0.5) == (
+        "the identity guidance of the keyframe model is 0.5: a number from 1 to 20 was wanted"
+    )
     assert "is both source and target" in error_of(convert, target, target)
     assert "keysync convert --head-dim N --latent-size HxW" in error_of(convert, source, tmp_path / "wrong.safetensors")
     assert not (tmp_path / "wrong.safetensors").exists()

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from keysync.errors import KeySyncError
-from keysync.layout import MOST_GUIDANCE
 from keysync.masks import MASKS
 from keysync.speech import ENCODERS
-from keysync.stage import STAGES
+from keysync.stage import MOST_GUIDANCE, STAGES
 
 from .values import (
     ABOVE_ZERO,

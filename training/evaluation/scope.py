@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
@@ -102,7 +103,10 @@ def read(reader: Reader, side: int, scope: Scope, task: Task) -> Reading:
 
 
 def read_all(files: ModelFiles, scope: Scope, workers: int) -> Iterator[Reading]:
-    """All readings, made by so many processes, each with its share of the cores; how many does not change them."""
+    """All readings, made by so many processes, each with its share of the cores; how many does not change them.
+
+    Raises `KeySyncError` where a process is killed.
+    """
     tasks = scope.tasks
     if workers <= 1:
         yield from (_read(files, scope, task) for task in tasks)
@@ -111,7 +115,12 @@ def read_all(files: ModelFiles, scope: Scope, workers: int) -> Iterator[Reading]
     with ProcessPoolExecutor(
         workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(threads,)
     ) as pool:
-        yield from pool.map(_read, [files] * len(tasks), [scope] * len(tasks), tasks)
+        try:
+            yield from pool.map(_read, [files] * len(tasks), [scope] * len(tasks), tasks)
+        except BrokenProcessPool as error:
+            raise KeySyncError(
+                f"one of {workers} processes was killed: memory may be short, try --workers 1"
+            ) from error
 
 
 def _read(files: ModelFiles, scope: Scope, task: Task) -> Reading:
