@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from keysync.errors import KeySyncError
@@ -39,6 +40,7 @@ from .validation import Validation
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from accelerate.optimizer import AcceleratedOptimizer
 
 
 def train(config: TrainConfig, data: Path, out: Path, device: str = "") -> int:
@@ -77,22 +79,11 @@ def train(config: TrainConfig, data: Path, out: Path, device: str = "") -> int:
             rate = learning_rate(config, done)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            figures = torch.zeros(4, device=accelerator.device)
-            for _ in range(config.accumulate):
-                batch = next(batches)
-                with accelerator.accumulate(module):
-                    with accelerator.autocast():
-                        losses: Losses = module(batch, draw(config, batch))
-                    accelerator.backward(losses.total)
-                    if config.max_grad_norm and accelerator.sync_gradients:
-                        accelerator.clip_grad_norm_(parameters, config.max_grad_norm)
-                    stepper.step()
-                    stepper.zero_grad()
-                figures[:3] += torch.stack(losses).detach() / config.accumulate
+            losses = take_step(batches, module, parameters, stepper, config, accelerator)
             if ema is not None:
                 ema.update(done)
             done += 1
-            figures[3] = float(stop.asked)
+            figures = torch.cat((losses, losses.new_tensor([float(stop.asked)])))
             loss, latent, pixel, stopping = accelerator.reduce(figures, "mean").tolist()
             check(loss, done, run, config)
             if board:
@@ -109,6 +100,30 @@ def train(config: TrainConfig, data: Path, out: Path, device: str = "") -> int:
                 break
     accelerator.end_training()
     return done
+
+
+def take_step(
+    batches: Iterator[Batch],
+    module: nn.Module,
+    parameters: list[nn.Parameter],
+    stepper: AcceleratedOptimizer,
+    config: TrainConfig,
+    accelerator: Accelerator,
+) -> Tensor:
+    """One step of the optimiser, in as many passes as it has; returns the mean of this process's `Losses` (3,)."""
+    mean = torch.zeros(3, device=accelerator.device)
+    for _ in range(config.accumulate):
+        batch = next(batches)
+        with accelerator.accumulate(module):
+            with accelerator.autocast():
+                losses: Losses = module(batch, draw(config, batch))
+            accelerator.backward(losses.total)
+            if config.max_grad_norm and accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(parameters, config.max_grad_norm)
+            stepper.step()
+            stepper.zero_grad()
+        mean += torch.stack(losses).detach() / config.accumulate
+    return mean
 
 
 def start_processes(config: TrainConfig, device: str) -> Accelerator:
