@@ -103,7 +103,7 @@ def read(reader: Reader, side: int, scope: Scope, task: Task) -> Reading:
 
 
 def read_all(files: ModelFiles, scope: Scope, workers: int) -> Iterator[Reading]:
-    """All readings, made by so many processes, each with its share of the cores; how many does not change them.
+    """All readings, made by so many processes, each with its share of the cores; how many changes rounding alone.
 
     Raises `KeySyncError` where a process is killed.
     """
