@@ -177,8 +177,9 @@ def _step(x: Array) -> Array:
 
 
 def _first(phonemes: Sequence[Phoneme]) -> float:
-    return phonemes[0].start if phonemes else 0.0
+    """Where the first sound begins: the mouth is shut before it, however short the silence that is part of the clip."""
+    return next((phoneme.start for phoneme in phonemes if phoneme.name != PAUSE), 0.0)
 
 
 def _last(phonemes: Sequence[Phoneme]) -> float:
-    return phonemes[-1].stop if phonemes else 0.0
+    return next((phoneme.stop for phoneme in reversed(phonemes) if phoneme.name != PAUSE), 0.0)

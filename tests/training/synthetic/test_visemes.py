@@ -60,6 +60,18 @@ def test_a_short_pause_between_words_does_not_shut_it() -> None:
     assert mouth_motion(phonemes, np.linspace(0.1, 0.4, 31)).open.min() > 0.5
 
 
+def test_a_short_pause_before_all_speech_or_after_it_shuts_it() -> None:
+    phonemes = spoken((PAUSE, 0.12), ("ɑː", 0.2), (PAUSE, 0.14))
+    motion = mouth_motion(phonemes, np.array([0.0, 0.02, 0.06, 0.12, 0.32, 0.38, 0.45]))
+    assert motion.open[[0, 1, -1]] == pytest.approx(np.zeros(3), abs=1e-6)
+    assert 0.1 < motion.open[2] < 0.9 < motion.open[3]  # it opens for what is about to be said
+    assert motion.open[4] > 0.9 > motion.open[5] > 0.1
+
+
+def test_speech_that_is_cut_off_leaves_it_open() -> None:
+    assert mouth_motion(spoken(("ɑː", 0.2)), np.array([0.0, 0.2])).open.min() > 0.9
+
+
 def test_lips_are_rounded_before_the_vowel_that_is_round() -> None:
     phonemes = spoken((PAUSE, 0.3), ("s", 0.12), ("uː", 0.15), (PAUSE, 0.3))
     other = spoken((PAUSE, 0.3), ("s", 0.12), ("iː", 0.15), (PAUSE, 0.3))
