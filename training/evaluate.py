@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
     began = time.monotonic()
     try:
+        if options.workers < 0:
+            raise KeySyncError(f"{options.workers} processes cannot be: give 1 or more, 0 for what suits (--workers)")
         scope = Scope(options.seed, options.clips)
         files = ModelFiles(
             options.keyframe_model,

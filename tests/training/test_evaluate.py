@@ -122,6 +122,11 @@ def test_one_clip_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--clips" in capsys.readouterr().err
 
 
+def test_fewer_than_no_processes_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--workers", "-1"]) == 1
+    assert "--workers" in capsys.readouterr().err
+
+
 def test_several_processes_read_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the order of the tasks, dubbed by the model that the project carries."""
     monkeypatch.setattr(Scope, "tasks", [Task("covered", number) for number in range(2)])
