@@ -20,7 +20,7 @@ CROPS = 2  # in a batch
 MOUTH = slice(48, 68)  # points of the lips
 MOUTH_MARGIN = 0.25  # of the lips' box, around it
 # Of a pixel of the mouth, and of one that a dub keeps, against 1 for the rest of what it generates.
-MOUTH_WEIGHT, KEPT_WEIGHT = 5.0, 0.25
+MOUTH_WEIGHT, KEPT_WEIGHT = 8.0, 0.25
 # The share of pictures whose hue is turned, and how much more colour they get. Else most of what there is, skin, has
 # one hue, and it takes long until any other is learned.
 DYED, DYE = 0.25, (1.0, 2.5)

@@ -46,13 +46,10 @@ COLUMNS = ("step", "minutes", "loss", "colour", "psnr", "mouth_psnr", "opening",
 class Settings:
     """`steps` of training in all, a checkpoint each `every`; crops of `size` pixels of so many `people`.
 
-    After `encoder_steps` (0: never) the encoder stays as its average is, and what has been trained on its latents fits
-    the decoder that learns on. `unseen` people are measured on; the learning rate falls from `rate` to `final_rate` as
-    a cosine.
+    `unseen` people are measured on; the learning rate falls from `rate` to `final_rate` as a cosine.
     """
 
     steps: int = 6000
-    encoder_steps: int = 0
     every: int = 250
     seed: int = 0
     size: int = 128
@@ -104,8 +101,6 @@ class Trainer:
                 losses, begun = [], time.monotonic()
 
     def _step(self) -> tuple[float, float]:
-        if 0 < self.settings.encoder_steps <= self.step:
-            self._keep_encoder()
         people = self.store.first(PEOPLE_AT_FIRST + self.step // STEPS_A_PERSON)
         batch = draw_batch(people, self.settings.seed, self.step)
         generator = torch.Generator().manual_seed(self.settings.seed * 10**9 + self.step)
@@ -122,12 +117,6 @@ class Trainer:
             for mean, value in zip(self.average.parameters(), self.vae.parameters(), strict=True):
                 mean.lerp_(value, 1 - decay)
         return float(loss.total.detach()), float(loss.colour)
-
-    def _keep_encoder(self) -> None:
-        for part in ("encoder", "quant_conv"):
-            kept = getattr(self.vae, part)
-            kept.load_state_dict(getattr(self.average, part).state_dict())
-            kept.requires_grad_(False)
 
     def _checkpoint(self, losses: Any) -> None:
         decoded = round_trip(self.average, self.unseen.pictures)
@@ -212,7 +201,6 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="where rendered crops are kept (default: OUTPUT/crops)")
     for name, text in {
         "steps": "in all",
-        "encoder_steps": "after which the encoder stays as it is (0: never)",
         "every": "steps between two checkpoints",
         "seed": "of weights and batches",
         "size": "of the crops, in pixels",
