@@ -103,7 +103,7 @@ class Windows(Dataset[Window]):
                 f"{shards.folder} holds crops of {width}x{height} but the run wants {config.resolution}: set "
                 f"resolution to {height}, or prepare the videos again with --resolution {config.resolution}"
             )
-        self._step = config.window - 1 if config.stage == "keyframe" else 1
+        self._step = self._frames_apart(config.window - 1 if config.stage == "keyframe" else 1)
         self._span = (config.window - 1) * self._step + 1
         self._clips = self._long_enough(split)
         self._order: tuple[int, Tensor] | None = None
@@ -129,7 +129,7 @@ class Windows(Dataset[Window]):
             pixels=self._pixels(clip, int(frames[pixel_frame])) if with_pixels else None,
             pixel_mask=masks[pixel_frame][None].clone() if with_pixels else None,
             weight=self._weight(landmarks) if config.mouth_weight != 1 else None,
-            identity=self._identity(number, clip, start) if config.identity == "other" else None,
+            identity=self._identity(number, clip, frames) if config.identity == "other" else None,
         )
 
     def _clip(self, number: int) -> Clip:
@@ -151,11 +151,15 @@ class Windows(Dataset[Window]):
     def _landmarks(self, clip: Clip, frames: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(self._shards.array(clip, LANDMARKS, (clip.frames, 68, 2))[frames])
 
-    def _identity(self, number: int, clip: Clip, start: int) -> Tensor:
-        """Latents of a frame that is not in the window that begins at `start`."""
-        frame = self._draw(number, "identity frame", clip.frames - 1)
-        if (frame - start) % self._step == 0:
-            frame += 1
+    def _identity(self, number: int, clip: Clip, window: NDArray[np.int64]) -> Tensor:
+        """Latents of a frame that is not in the window."""
+        others = np.setdiff1d(np.arange(clip.frames), window)
+        if not len(others):
+            raise KeySyncError(
+                f"{clip.key} of {self._shards.folder} has no frame outside the window for the identity: prepare longer "
+                "videos, or leave the identity at first"
+            )
+        frame = others[self._draw(number, "identity frame", len(others))]
         return self._latents(number, clip, np.array([frame]), "identity posterior")[0]
 
     def _latents(self, number: int, clip: Clip, frames: NDArray[np.int64], purpose: str = "posterior") -> Tensor:
@@ -171,6 +175,16 @@ class Windows(Dataset[Window]):
     def _pixels(self, clip: Clip, frame: int) -> Tensor:
         picture = torch.from_numpy(self._shards.picture(clip, frame))
         return picture.permute(2, 0, 1).float() / 127.5 - 1  # h w c -> c h w
+
+    def _frames_apart(self, wanted: int) -> int:
+        """Frames of a clip from one of a window to its next, which are so many of the 25 fps grid."""
+        spacing = self._shards.info.spacing
+        if wanted % spacing:
+            raise KeySyncError(
+                f"{self._shards.folder} holds one frame in {spacing} of its videos but {self._config.stage} windows of "
+                f"{self._config.window} take one in {wanted}: train this stage on data that holds them all"
+            )
+        return wanted // spacing
 
     def _long_enough(self, split: str) -> list[Clip]:
         clips = self._shards.clips(split)

@@ -34,7 +34,8 @@ class EncoderInfo:
 @dataclass(frozen=True)
 class DataInfo:
     """What all clips share: size (H, W) of the crops and (h, w) of the latents, the least frames of a clip, what the
-    data was made with, and how much wider a crop is than the face's points."""
+    data was made with, how much wider a crop is than the face's points, and how many frames of the 25 fps grid lie from
+    one frame of a clip to its next: 1, or more in data of keyframes alone."""
 
     resolution: tuple[int, int]
     latent_size: tuple[int, int]
@@ -43,6 +44,7 @@ class DataInfo:
     vae: str
     detector: str
     crop_scale: float = PUBLISHED_SCALE
+    spacing: int = 1
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Index:
             "vae": {"origin": info.vae},
             "detector": info.detector,
             "crop_scale": info.crop_scale,
+            "spacing": info.spacing,
             "splits": {split: self._shards(clips) for split, clips in self.splits.items()},
         }
         return json.dumps(content) + "\n"
@@ -126,6 +129,7 @@ def _index(content: dict[str, Any]) -> Index:
         vae=str(content["vae"]["origin"]),
         detector=str(content["detector"]),
         crop_scale=float(content.get("crop_scale", PUBLISHED_SCALE)),
+        spacing=_whole(content.get("spacing", 1), 1),
     )
     sizes: dict[str, int] = {}
     splits = {split: _clips(content["splits"][split], sizes) for split in SPLITS}

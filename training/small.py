@@ -58,14 +58,15 @@ def train_encoder(folder: Path, tables: Tables, workers: int) -> None:
 
 
 def write_data(folder: Path, tables: Tables, workers: int) -> None:
-    """FOLDER/data: what both stages are trained on, made with that VAE and that encoder."""
+    """FOLDER/data/STAGE: what each stage is trained on, made with that VAE and that encoder."""
     from .synthetic.data import Settings
     from .synthetic.data import write_data as write
 
-    wanted = dict(tables["data"])
-    clips, validation = wanted.pop("clips"), wanted.pop("validation")
-    settings = Settings(vae=folder / "vae", hubert=folder / "encoder", **wanted)
-    write(_made(folder / "data"), clips, settings, workers=workers, validation=validation)
+    for stage in STAGES:
+        wanted = {**tables["data"], **tables[f"{stage}_data"]}
+        clips, validation = wanted.pop("clips"), wanted.pop("validation")
+        settings = Settings(vae=folder / "vae", hubert=folder / "encoder", **wanted)
+        write(_made(folder / "data" / stage), clips, settings, workers=workers, validation=validation)
 
 
 def train_stage(stage: str) -> Callable[[Path, Tables, int], None]:
@@ -75,7 +76,7 @@ def train_stage(stage: str) -> Callable[[Path, Tables, int], None]:
         config = stage_config(tables, stage)
         out = folder / stage
         if max(Run(out).steps(), default=0) < config.steps:
-            train(config, folder / "data", out)
+            train(config, folder / "data" / stage, out)
 
     return work
 

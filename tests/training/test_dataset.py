@@ -35,11 +35,11 @@ SPAN = 170
 TALL = (64, 64)
 
 
-def packed(folder: Path, clips: list[ClipFiles], name: str = "data") -> Path:
+def packed(folder: Path, clips: list[ClipFiles], name: str = "data", spacing: int = 1) -> Path:
     data = folder / name
     data.mkdir()
     encoders = {encoder: EncoderInfo(4, BUILT_IN) for encoder in ("hubert", "wavlm")}
-    write_shards(clips, data, DataInfo(TALL, (8, 8), 14, encoders, BUILT_IN, "none"))
+    write_shards(clips, data, DataInfo(TALL, (8, 8), 14, encoders, BUILT_IN, "none", spacing=spacing))
     return data
 
 
@@ -260,6 +260,14 @@ def test_weights_lie_around_the_lips() -> None:
     expected[4:7, 3:7] = 4  # the lips' latents, 5 and 4 to 5, and one around
     torch.testing.assert_close(weights[0, 0], expected)
     assert weights[1, 0, 1:, 1:].max() == 1, "lips at the corner weigh there alone"
+
+
+def test_a_window_that_is_the_whole_clip_has_no_other_frame(tmp_path: Path) -> None:
+    data = packed(tmp_path, [write_small_clip(tmp_path, "clip", 14, (8, 8), 4, seed=0)], spacing=13)
+    config = replace(KEYFRAME, rgb_weight=0.0)
+    assert Windows(Shards(data), config)[0].latents.shape[0] == 14
+    with pytest.raises(KeySyncError, match="no frame outside the window for the identity: prepare longer videos"):
+        Windows(Shards(data), replace(config, identity="other"))[0]
 
 
 def test_the_identity_may_be_a_frame_outside_the_window(counted: Path) -> None:

@@ -12,7 +12,9 @@ import pytest
 from keysync.errors import KeySyncError
 from training.index import Clip, DataInfo, EncoderInfo, Index, read_index
 
-INFO = DataInfo((512, 384), (64, 48), 14, {"hubert": EncoderInfo(768, "models/hubert")}, "models/vae", "mediapipe", 1.4)
+INFO = DataInfo(
+    (512, 384), (64, 48), 14, {"hubert": EncoderInfo(768, "models/hubert")}, "models/vae", "mediapipe", 1.4, 13
+)
 INDEX = Index(
     INFO,
     {"train-000000.tar": 5000, "train-000001.tar": 700, "validation-000000.tar": 900},
@@ -50,6 +52,7 @@ def test_the_format_on_disk() -> None:
         "vae": {"origin": "models/vae"},
         "detector": "mediapipe",
         "crop_scale": 1.4,
+        "spacing": 13,
     }
     assert splits["validation"] == [
         {
@@ -62,10 +65,11 @@ def test_the_format_on_disk() -> None:
     assert [sample["key"] for sample in splits["train"][0]["samples"]] == ["a", "b"]
 
 
-def test_older_data_has_the_published_crops(tmp_path: Path) -> None:
+def test_older_data_has_the_published_crops_of_every_frame(tmp_path: Path) -> None:
     content = json.loads(INDEX.to_json())
-    del content["crop_scale"]
-    assert read_index(write(tmp_path, json.dumps(content))).info.crop_scale == 2.0
+    del content["crop_scale"], content["spacing"]
+    info = read_index(write(tmp_path, json.dumps(content))).info
+    assert (info.crop_scale, info.spacing) == (2.0, 1)
 
 
 def test_no_index(tmp_path: Path) -> None:

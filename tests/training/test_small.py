@@ -19,7 +19,9 @@ from training.synthetic.vae_training import Settings as VAESettings
 SHORT: dict[str, dict[str, Any]] = {
     "vae": {"steps": 1, "every": 1, "size": 64, "people": 1, "unseen": 1},
     "encoder": {"steps": 1, "hours": 0.02},
-    "data": {"clips": 2, "seconds": 6.88, "resolution": 64, "validation": 0.5},
+    "data": {"seconds": 7.4, "resolution": 64, "validation": 0.5},
+    "keyframe_data": {"clips": 2},
+    "interpolation_data": {"clips": 2},
     "stage": {
         "resolution": 64,
         "steps": 1,
@@ -42,12 +44,13 @@ def tables(**changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_the_recipe_says_what_each_step_understands() -> None:
     recipe = tables()
-    assert set(recipe) == {"vae", "encoder", "data", "stage", *small.STAGES}
+    assert set(recipe) == {"vae", "encoder", "data", "keyframe_data", "interpolation_data", "stage", *small.STAGES}
     VAESettings(**recipe["vae"])
     EncoderSettings(**recipe["encoder"])
-    data = {key: value for key, value in recipe["data"].items() if key not in ("clips", "validation")}
-    assert DataSettings(Path("vae"), Path("hubert"), **data).resolution == RESOLUTION
     for stage in small.STAGES:
+        data = {**recipe["data"], **recipe[f"{stage}_data"]}
+        assert data.pop("clips") > 100 * data.pop("validation")
+        assert DataSettings(Path("vae"), Path("hubert"), **data).resolution == RESOLUTION
         config = small.stage_config(recipe, stage)
         assert (config.stage, config.resolution, config.speech_encoder) == (stage, RESOLUTION, "hubert")
         assert 'loss_region = "mask"' in to_toml(config)

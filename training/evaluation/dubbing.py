@@ -24,9 +24,9 @@ from keysync.timeline import NETWORK_RATE
 from keysync.track import FaceTrack, from_landmarks
 
 from ..preparation.encode import write_sound
+from ..synthetic.shot import Pictures
 from .film import Film
 from .held import HeldKeyframes
-from .shot import Pictures
 
 TICK = Fraction(1, NETWORK_RATE)
 

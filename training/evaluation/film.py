@@ -17,9 +17,9 @@ from ..synthetic.corpus import speaker
 from ..synthetic.metrics import OPEN, mouth_aspect_ratio
 from ..synthetic.mouth import MouthShape
 from ..synthetic.sentences import TEST, sentences
+from ..synthetic.shot import Pictures, Shot
 from ..synthetic.speech import Utterance, joined, say, silence
 from ..synthetic.visemes import PAUSE
-from .shot import Pictures, Shot
 
 SILENT = 0.45  # the share of a clip in which the new speech is silent
 SETTLED = 0.16  # seconds of a silence in which a mouth is still closing, and opens again

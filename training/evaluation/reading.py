@@ -13,11 +13,11 @@ from keysync.models import Models
 
 from ..synthetic.meter import Meter, patches, truth
 from ..synthetic.metrics import OPEN, Curve, correlation
+from ..synthetic.shot import Pictures
 from ..synthetic.sound import loudness
 from .dubbing import Studio, changeable, studio
 from .film import Film
 from .likeness import Distance, likeness
-from .shot import Pictures
 
 STRONG, WEAK = 5.0, 1.0  # audio guidance
 

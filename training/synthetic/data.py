@@ -1,7 +1,9 @@
 """Writes training data straight from the rendered world: python -m training.synthetic.data -o DATA --vae V --hubert H.
 
-Each clip shows another person who says other sentences. Crops are cut by the true points, as a dub cuts them by the
-detected ones. Clips that are there are not made again: a stopped run goes on, and a later one may add to it.
+Each clip shows another person with another voice, who says other sentences. A dub cuts its crops by the mouth that was
+there before, so that they tell nothing of the one to come: crops are cut by the points of the same person moving in the
+same way with another mouth. Clips that are there are not made again: a stopped run goes on, and a later one may add to
+it.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from keysync.crop import crop, crop_boxes, to_crop
@@ -39,13 +42,13 @@ from ..preparation.settings import WINDOW
 from ..preparation.shards import ClipFiles, write_shards
 from ..preparation.whole_file import whole_file
 from ..shards import CROPS, LANDMARKS
-from .scene import Truth
+from .corpus import speaker
+from .sentences import TRAIN
+from .shot import Pictures, Shot
 from .speech import Utterance, joined, silence, talk
-from .world import Clip, clip
 
 logger = logging.getLogger(__name__)
 
-TRUTH = "truth.npy"  # (frames, 2) float32: how far open and how wide the mouth is, over the distance of the eyes
 DETECTOR = "rendered truth"
 QUIET_CLIPS, QUIET = 0.25, (1.0, 3.0)  # the share of clips with a long silence in them, and its seconds
 LISTENING_CLIPS = 0.04  # the share of clips in which nobody says anything
@@ -53,7 +56,10 @@ LISTENING_CLIPS = 0.04  # the share of clips in which nobody says anything
 
 @dataclass(frozen=True)
 class Settings:
-    """Models are files or folders; a clip is `seconds` long and its crops `resolution` pixels wide."""
+    """Models are files or folders; a clip is `seconds` long and its crops `resolution` pixels wide.
+
+    Of its frames one in `spacing` is drawn: 13 gives data for keyframes alone, of many more people in the same time.
+    """
 
     vae: Path
     hubert: Path | None
@@ -61,10 +67,15 @@ class Settings:
     seconds: float = 10.0
     seed: int = 0
     resolution: int = 128
+    spacing: int = 1
 
     def __post_init__(self) -> None:
-        if self.frames < WINDOW:
-            raise KeySyncError(f"clips of {self.seconds:g} s have {self.frames} frames: at least {WINDOW} are needed")
+        if self.spacing < 1:
+            raise KeySyncError(f"one frame in {self.spacing} cannot be drawn: choose a spacing of 1 or more")
+        if len(self.drawn) < WINDOW:
+            raise KeySyncError(
+                f"clips of {self.seconds:g} s have {len(self.drawn)} frames to draw: at least {WINDOW} are needed"
+            )
         if self.resolution < PIXELS_PER_LATENT or self.resolution % PIXELS_PER_LATENT:
             raise KeySyncError(
                 f"crops of {self.resolution} pixels: choose a resolution that {PIXELS_PER_LATENT} divides"
@@ -75,6 +86,11 @@ class Settings:
     @property
     def frames(self) -> int:
         return round(self.seconds * NETWORK_RATE)
+
+    @property
+    def drawn(self) -> NDArray[np.int64]:
+        """The numbers of a clip's frames that are drawn."""
+        return np.arange(0, self.frames, self.spacing)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -91,7 +107,7 @@ class Settings:
     def digest(self) -> str:
         """Of all that a clip depends on but its number."""
         models = {name: _weights(path) for name, path in {"vae": self.vae, **self.encoders}.items()}
-        return digest.of_json([models, self.seconds, self.seed, self.resolution, CROP_SCALE])
+        return digest.of_json([models, self.seconds, self.seed, self.resolution, self.spacing, CROP_SCALE])
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +140,7 @@ def write_data(folder: Path, clips: int, settings: Settings, *, workers: int = 1
     made = []
     for key in map(_key, range(clips)):
         parts = {path.name[len(key) + 1 :]: path for path in sorted(work.glob(f"{key}.*"))}
-        made.append(ClipFiles(key, _video(key), settings.frames, parts))
+        made.append(ClipFiles(key, _video(key), len(settings.drawn), parts))
     latent = settings.resolution // models.vae.downscale
     info = DataInfo(
         resolution=settings.size,
@@ -136,24 +152,28 @@ def write_data(folder: Path, clips: int, settings: Settings, *, workers: int = 1
         vae=str(settings.vae),
         detector=DETECTOR,
         crop_scale=CROP_SCALE,
+        spacing=settings.spacing,
     )
     return write_shards(made, folder, info, validation_share=validation)
 
 
 def write_clip(folder: Path, number: int, settings: Settings) -> int:
     """Writes the parts of one clip as KEY.PART, KEY.json last; returns its number."""
-    models, key = open_models(settings), _key(number)
+    models, key, drawn = open_models(settings), _key(number), settings.drawn
     said = speech(settings.seed, number, settings.seconds)
     waveform = torch.from_numpy(said.waveform)[: settings.frames * FRAME]
-    truths = list(film(settings.seed, number, said, settings))
-    pictures = list(_crops(truths, settings.size, folder, key))
-    write_latents(models.vae, pictures, folder, key)
-    _write_pictures(pictures, settings.size, folder, key)
+    shown, boxes = film(number, said, settings)
+    crops = [crop(frame, box, settings.size) for frame, box in zip(shown.frames, boxes, strict=True)]
+    points = [to_crop(face, box, settings.size) for face, box in zip(shown.landmarks, boxes, strict=True)]
+    save_array(folder / f"{key}.{LANDMARKS}", torch.stack(points).numpy())
+    write_latents(models.vae, crops, folder, key)
+    _write_pictures(crops, settings.size, folder, key)
     write_sound(waveform, 0, settings.frames, folder, key)
     for name, encoder in models.encoders.items():
-        write_rows(speech_rows(waveform, encoder), 0, settings.frames, folder, key, name)
-    save_array(folder / f"{key}.{TRUTH}", np.array([(t.opening, t.width) for t in truths], dtype=np.float32))
-    about = {"video": _video(key), "start": 0.0, "frames": settings.frames, "seconds": settings.frames / NETWORK_RATE}
+        rows = speech_rows(waveform, encoder)
+        both = (2 * drawn[:, None] + [0, 1]).ravel().clip(max=len(rows) - 1)
+        write_rows(rows[both], 0, len(drawn), folder, key, name)
+    about = {"video": _video(key), "start": 0.0, "frames": len(drawn), "seconds": settings.frames / NETWORK_RATE}
     with whole_file(folder / f"{key}.json") as file:
         file.write(json.dumps(about | {"sharpness": None, "speaker_score": None, "text": said.text}).encode())
     return number
@@ -162,26 +182,32 @@ def write_clip(folder: Path, number: int, settings: Settings) -> int:
 def speech(seed: int, number: int, seconds: float) -> Utterance:
     """What is heard in a clip: somebody talking, now and then with a long silence in between, or nobody at all."""
     rng = np.random.default_rng((seed, number, 0x736179))
-    kind, voice = rng.random(), int(rng.integers(2**31))
+    kind, told = rng.random(), int(rng.integers(2**31))
     if kind < LISTENING_CLIPS:
         return silence(seconds)
     quiet = float(rng.uniform(*QUIET))
+    voice = speaker(TRAIN, seed, number)
     if kind > LISTENING_CLIPS + QUIET_CLIPS or seconds < 2 * quiet:
-        return talk(voice, seconds)
-    said = talk(voice, seconds - quiet)
+        return talk(told, seconds, voice=voice)
+    said = talk(told, seconds - quiet, voice=voice)
     middles = [(start + stop) / 2 for start, stop in said.pauses(0.1)]
     where = min(middles, key=lambda middle: abs(middle - said.seconds / 2), default=said.seconds)
     return joined([said.cut(0, where), silence(quiet), said.cut(where, said.seconds)]).cut(0, seconds)
 
 
-def film(seed: int, number: int, said: Utterance, settings: Settings) -> Iterator[Truth]:
-    """What is seen in a clip: a person of its own, in one shot, who says what is heard."""
+def film(number: int, said: Utterance, settings: Settings) -> tuple[Pictures, NDArray[np.int64]]:
+    """What is seen in a clip: a person of its own, in one shot, who says what is heard; and the boxes of its crops,
+    around the same person saying something else: what is heard half a clip later."""
     times = (np.arange(settings.frames) + 0.5) / NETWORK_RATE
     motion = said.mouth(times)
     mouths = [motion[frame] for frame in range(len(motion))]
-    scene = int(np.random.default_rng((seed, number, 0x736565)).integers(2**31))
     # A crop is as wide as the picture nearly is: twice as many pixels as are kept.
-    return clip(scene, mouths, Clip(size=(2 * settings.resolution, 2 * settings.resolution)))
+    side = 2 * settings.resolution
+    shot = Shot((settings.seed, number, 0x736565), settings.frames, side)
+    half = len(mouths) // 2
+    before = shot.landmarks(mouths[half:] + mouths[:half])
+    boxes = crop_boxes(from_landmarks(list(before), (side, side)), 0, settings.frames, CROP_SCALE)
+    return shot.draw(mouths, settings.drawn.tolist()), boxes[settings.drawn]
 
 
 def _made(work: Path, numbers: Sequence[int], settings: Settings, workers: int) -> Iterator[int]:
@@ -196,16 +222,6 @@ def _made(work: Path, numbers: Sequence[int], settings: Settings, workers: int) 
 
 def _one_thread() -> None:
     torch.set_num_threads(1)
-
-
-def _crops(truths: Sequence[Truth], size: tuple[int, int], folder: Path, key: str) -> Iterator[Tensor]:
-    """The crops (H, W, 3), float32 in 0..1; writes their landmarks."""
-    h, w = truths[0].picture.shape[:2]
-    boxes = crop_boxes(from_landmarks([truth.landmarks for truth in truths], (h, w)), 0, len(truths), CROP_SCALE)
-    points = [to_crop(truth.landmarks, box, size) for truth, box in zip(truths, boxes, strict=True)]
-    save_array(folder / f"{key}.{LANDMARKS}", torch.stack(points).numpy())
-    for truth, box in zip(truths, boxes, strict=True):
-        yield crop(truth.picture, box, size)
 
 
 def _write_pictures(pictures: Sequence[Tensor], size: tuple[int, int], folder: Path, key: str) -> None:
@@ -246,6 +262,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=Settings.seconds, help="of a clip (default: %(default)g)")
     parser.add_argument("--seed", type=int, default=Settings.seed, help="of people, voices and sentences")
     parser.add_argument("--resolution", type=int, default=Settings.resolution, help="of the crops (default: 128)")
+    parser.add_argument("--spacing", type=int, default=1, help="draw one frame in so many: 13 for keyframes alone")
     parser.add_argument("--validation", type=float, default=0.05, help="share of the clips to validate on")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     arguments = parser.parse_args()

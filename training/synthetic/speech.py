@@ -115,14 +115,16 @@ def joined(parts: Sequence[Utterance]) -> Utterance:
     return Utterance(text, np.concatenate([part.waveform for part in parts]), _merged(phonemes))
 
 
-def talk(seed: int, seconds: float, split: str = TRAIN) -> Utterance:
+def talk(seed: int, seconds: float, split: str = TRAIN, voice: Voice | None = None) -> Utterance:
     """Somebody who says sentences of that split for exactly `seconds`, with pauses before and between.
 
-    The seed chooses voice, sentences and pauses; no sentence of one split is ever one of another.
+    The seed chooses sentences and pauses, and the voice where none is given; no sentence of one split is ever one of
+    another.
     """
     digest = sha256(f"talk {split} {seed}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-    voice = Voice.sample(rng)
+    sampled = Voice.sample(rng)
+    voice = voice or sampled
     parts = [silence(float(rng.uniform(*SHORT_PAUSE)))]
     told = sentences(seed, split)
     while sum(part.seconds for part in parts) < seconds:

@@ -9,12 +9,16 @@ import pytest
 import torch
 
 from keysync.errors import KeySyncError
+from keysync.speech import load_encoder
 from keysync.vae import load_vae
 from tests.tiny_models import write_tiny_models
 from training.config import load_config
 from training.dataset import Shards, Windows, collate
+from training.preparation.encode import speech_rows
 from training.synthetic import data
 from training.synthetic.data import Settings, film, speech, write_data
+from training.synthetic.meter import truth
+from training.synthetic.speech import joined, silence
 
 FRAMES = 16
 
@@ -63,16 +67,45 @@ def test_latents_are_those_of_the_crops(folder: Path, settings: Settings) -> Non
     assert error < 0.2 * np.abs(latents[5, 0] - latents[12, 0]).mean() + 0.05
 
 
-def test_truth_is_that_of_the_points(folder: Path) -> None:
+def test_points_are_those_of_the_pictures(folder: Path, settings: Settings) -> None:
     shards = Shards(folder)
     for clip in shards.clips("train"):
         points = np.array(shards.array(clip, "landmarks.npy", (FRAMES, 68, 2)))
-        told = np.array(shards.array(clip, "truth.npy", (FRAMES, 2)))
-        eyes = np.linalg.norm(points[:, 36:42].mean(1) - points[:, 42:48].mean(1), axis=1)
-        gap = np.linalg.norm(points[:, 62] - points[:, 66], axis=1)
-        np.testing.assert_allclose(gap / eyes, told[:, 0], atol=2e-3)
+        said = speech(settings.seed, int(clip.key[-5:]), settings.seconds)
+        shown, _ = film(int(clip.key[-5:]), said, settings)
+        np.testing.assert_allclose(truth(points).opening, truth(shown.landmarks).opening, atol=2e-3)
         spread = points.max(1) - points.min(1)
         assert 0.62 * 64 < spread.max(1).mean() < 0.8 * 64
+
+
+def test_crops_do_not_depend_on_the_mouth_they_show(models: dict[str, Path]) -> None:
+    settings = Settings(models["vae"], models["hubert"], seconds=4.0, resolution=64, spacing=7)
+    said, half = speech(0, 3, 4.0), len(settings.drawn) // 2
+    mute = joined([silence(2.0), said.cut(2.0, 4.0)])
+    (talking, boxes), (silent, same_boxes) = (film(0, heard, settings) for heard in (said, mute))
+    assert truth(silent.landmarks[:half]).opening.max() < 0.02 < truth(talking.landmarks[:half]).opening.max()
+    assert np.array_equal(boxes[:half], same_boxes[:half])
+    assert not np.array_equal(boxes[half:], same_boxes[half:])
+
+
+def test_keyframes_alone(tmp_path: Path, models: dict[str, Path]) -> None:
+    sparse = Settings(models["vae"], models["hubert"], seconds=188 / 25, resolution=64, spacing=13)
+    write_data(tmp_path, 1, sparse)
+    shards = Shards(tmp_path)
+    clip = shards.clips("train")[0]
+    assert (shards.info.spacing, clip.frames) == (13, 15)
+    said = speech(0, 0, sparse.seconds)
+    whole = speech_rows(torch.from_numpy(said.waveform), load_encoder("hubert", models["hubert"]))
+    rows = np.array(shards.array(clip, "hubert.npy", (30, 32)))
+    np.testing.assert_array_equal(rows[[2, 3, 28, 29]], whole[[26, 27, 364, 365]])
+    points = np.array(shards.array(clip, "landmarks.npy", (15, 68, 2)))
+    mouth = said.mouth((np.array([26, 182]) + 0.5) / 25).open
+    assert (truth(points).opening[[2, 14]] > 0.05).tolist() == (mouth > 0.1).tolist()
+    config = load_config("tiny-keyframe", None, {"speech_encoder": "hubert", "resolution": "64", "identity": "other"})
+    batch = collate([Windows(shards, config)[number] for number in range(2)])
+    assert batch.latents.shape == (2, 14, 4, 8, 8)
+    with pytest.raises(KeySyncError, match="one frame in 13 of its videos but interpolation windows"):
+        Windows(shards, load_config("tiny-interpolation", None, {"speech_encoder": "hubert", "resolution": "64"}))
 
 
 def test_processes_make_the_same(tmp_path: Path, folder: Path, settings: Settings) -> None:
@@ -105,7 +138,7 @@ def test_mouths_move_with_the_sound(settings: Settings) -> None:
 
 def test_each_clip_is_another_person(settings: Settings) -> None:
     said = speech(0, 1, settings.seconds)
-    first, second, again = (next(film(0, number, said, settings)).picture for number in (1, 2, 1))
+    first, second, again = (film(number, said, settings)[0].frames for number in (1, 2, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, second)
 
@@ -113,6 +146,8 @@ def test_each_clip_is_another_person(settings: Settings) -> None:
 def test_settings_that_make_no_sense(models: dict[str, Path]) -> None:
     with pytest.raises(KeySyncError, match="at least 14 are needed"):
         Settings(models["vae"], models["hubert"], seconds=0.2)
+    with pytest.raises(KeySyncError, match="choose a spacing of 1 or more"):
+        Settings(models["vae"], models["hubert"], spacing=0)
     with pytest.raises(KeySyncError, match="that 8 divides"):
         Settings(models["vae"], models["hubert"], resolution=100)
     with pytest.raises(KeySyncError, match="--hubert"):

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from keysync.face import Points
 
-from ..synthetic import eyes
-from ..synthetic.camera import Camera
-from ..synthetic.identity import Identity
-from ..synthetic.motion import Take
-from ..synthetic.mouth import MouthShape
-from ..synthetic.portrait import Portrait
-from ..synthetic.scene import Actor, Scene, Truth, framed
+from . import eyes
+from .camera import Camera
+from .identity import Identity
+from .motion import Take
+from .mouth import MouthShape
+from .portrait import Portrait
+from .scene import Actor, Scene, Truth, framed
 
 
 @dataclass(frozen=True, eq=False)
