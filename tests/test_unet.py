@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -10,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import keysync.unet
-from keysync.unet import INTERPOLATION, KEYFRAME, UNetConfig, VideoUNet, sinusoids
+import keysync.layers
+from keysync.unet import INTERPOLATION, KEYFRAME, UNetConfig, VideoUNet
 
 from .small_stages import small_unet
 
@@ -45,13 +44,6 @@ def test_published_widths() -> None:
     for config in (KEYFRAME, INTERPOLATION):
         assert (config.model_channels, config.channel_mult) == (320, (1, 2, 4, 4))
         assert (config.head_dim, config.context_dim, config.out_channels) == (64, 1024, 4)
-
-
-def test_sinusoids() -> None:
-    ours = sinusoids(torch.tensor([0.0, 2.0]), 4)
-    expected = [[1, 1, 0, 0], [math.cos(2), math.cos(0.02), math.sin(2), math.sin(0.02)]]
-    torch.testing.assert_close(ours, torch.tensor(expected, dtype=torch.float32))
-    assert torch.equal(sinusoids(torch.tensor([3.0]), 5)[:, -1], torch.zeros(1))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +95,7 @@ def test_attention_of_many_rows_is_split(monkeypatch: pytest.MonkeyPatch) -> Non
         rows.append(len(q))
         return attend(q, k, v)
 
-    monkeypatch.setattr(keysync.unet, "ATTENTION_ROWS", 5)
+    monkeypatch.setattr(keysync.layers, "ATTENTION_ROWS", 5)
     monkeypatch.setattr(F, "scaled_dot_product_attention", watched)
     with torch.no_grad():
         split = unet(*given(unet.config))

@@ -13,8 +13,9 @@ from keysync.checkpoint import load_stage
 from keysync.crop import PUBLISHED_SCALE
 from keysync.errors import KeySyncError
 from keysync.kind import KINDS, recognise
+from keysync.layers import ResBlock, VideoTransformer
 from keysync.stage import STAGES, Stage, StageSpec
-from keysync.unet import ResBlock, UNetConfig, VideoTransformer
+from keysync.unet import UNetConfig
 from keysync.weights import read_tensors, shapes_of
 
 from .config import PIXELS_PER_LATENT, TrainConfig

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from keysync.checkpoint import load_stage, save_stage
 from keysync.errors import KeySyncError
+from keysync.layers import ResBlock, VideoTransformer
 from keysync.stage import SCALE_FACTOR, Stage
-from keysync.unet import ResBlock, VideoTransformer
 from training.config import TrainConfig
 from training.start import starting_stage
 
