@@ -49,7 +49,7 @@ def test_the_recipe_says_what_each_step_understands() -> None:
     EncoderSettings(**recipe["encoder"])
     for stage in small.STAGES:
         data = {**recipe["data"], **recipe[f"{stage}_data"]}
-        assert data.pop("clips") > 100 * data.pop("validation")
+        assert data.pop("clips") * data.pop("validation") >= 1
         assert DataSettings(Path("vae"), Path("hubert"), **data).resolution == RESOLUTION
         config = small.stage_config(recipe, stage)
         assert (config.stage, config.resolution, config.speech_encoder) == (stage, RESOLUTION, "hubert")

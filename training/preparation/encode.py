@@ -99,9 +99,10 @@ def speech_rows(waveform: Tensor, encoder: HostSpeechEncoder) -> NDArray[np.floa
     return _half(encoder.encode(waveform).rows, f"the speech encoder {encoder.name}")
 
 
-def write_rows(rows: NDArray[np.float16], start: int, stop: int, folder: Path, key: str, encoder: str) -> None:
-    """KEY.ENCODER.npy: the clip's part (2 frames, c) of a video's rows; after their end the last one is repeated."""
-    save_array(folder / f"{key}.{encoder}.npy", rows[np.arange(2 * start, 2 * stop).clip(max=len(rows) - 1)])
+def write_rows(rows: NDArray[np.float16], frames: range, folder: Path, key: str, encoder: str) -> None:
+    """KEY.ENCODER.npy: both rows of each of these frames of a video; after their end the last row is repeated."""
+    numbers = 2 * np.array(frames)[:, None] + [0, 1]
+    save_array(folder / f"{key}.{encoder}.npy", rows[numbers.ravel().clip(max=len(rows) - 1)])
 
 
 def write_latents(vae: VAE, pictures: Iterable[Tensor], folder: Path, key: str) -> None:

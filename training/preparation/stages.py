@@ -207,7 +207,7 @@ def speech(encoders: Sequence[str], place: Place) -> Facts:
         key = _key(place.video, start)
         encode.write_sound(waveform, start, stop, place.folder, key)
         for name in encoders:
-            encode.write_rows(rows[name], start, stop, place.folder, key, name)
+            encode.write_rows(rows[name], range(start, stop), place.folder, key, name)
     return {}
 
 

@@ -88,9 +88,9 @@ class Settings:
         return round(self.seconds * NETWORK_RATE)
 
     @property
-    def drawn(self) -> NDArray[np.int64]:
+    def drawn(self) -> range:
         """The numbers of a clip's frames that are drawn."""
-        return np.arange(0, self.frames, self.spacing)
+        return range(0, self.frames, self.spacing)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -170,9 +170,7 @@ def write_clip(folder: Path, number: int, settings: Settings) -> int:
     _write_pictures(crops, settings.size, folder, key)
     write_sound(waveform, 0, settings.frames, folder, key)
     for name, encoder in models.encoders.items():
-        rows = speech_rows(waveform, encoder)
-        both = (2 * drawn[:, None] + [0, 1]).ravel().clip(max=len(rows) - 1)
-        write_rows(rows[both], 0, len(drawn), folder, key, name)
+        write_rows(speech_rows(waveform, encoder), drawn, folder, key, name)
     about = {"video": _video(key), "start": 0.0, "frames": len(drawn), "seconds": settings.frames / NETWORK_RATE}
     with whole_file(folder / f"{key}.json") as file:
         file.write(json.dumps(about | {"sharpness": None, "speaker_score": None, "text": said.text}).encode())
@@ -207,7 +205,7 @@ def film(number: int, said: Utterance, settings: Settings) -> tuple[Pictures, ND
     half = len(mouths) // 2
     before = shot.landmarks(mouths[half:] + mouths[:half])
     boxes = crop_boxes(from_landmarks(list(before), (side, side)), 0, settings.frames, CROP_SCALE)
-    return shot.draw(mouths, settings.drawn.tolist()), boxes[settings.drawn]
+    return shot.draw(mouths, settings.drawn), boxes[settings.drawn]
 
 
 def _made(work: Path, numbers: Sequence[int], settings: Settings, workers: int) -> Iterator[int]:

@@ -121,9 +121,9 @@ def test_rows_are_those_of_the_whole_sound(name: str, models: Models, waveform: 
     rows = encode.speech_rows(waveform, encoder)
     assert rows.dtype == np.float16
     assert torch.equal(torch.from_numpy(rows), encoder.encode(waveform).rows.half())
-    encode.write_rows(rows, 11, 20, tmp_path, "key", name)
+    encode.write_rows(rows, range(11, 20), tmp_path, "key", name)
     assert np.array_equal(np.load(tmp_path / f"key.{name}.npy"), rows[22:40])
-    encode.write_rows(rows, FRAMES - 2, FRAMES + 1, tmp_path, "end", name)
+    encode.write_rows(rows, range(FRAMES - 2, FRAMES + 1), tmp_path, "end", name)
     assert np.array_equal(np.load(tmp_path / f"end.{name}.npy"), np.concatenate((rows[-4:], rows[-1:], rows[-1:])))
 
 
@@ -185,7 +185,9 @@ def test_a_full_disk_leaves_no_file(
             "mp4": lambda: encode.write_crops(reader, faces, 0, 60, SIZE, tmp_path, "key"),
             "flac": lambda: encode.write_sound(waveform, 0, 60, tmp_path, "key"),
             "latents.npy": lambda: encode.write_latents(models.vae, pictures, tmp_path, "key"),
-            "hubert.npy": lambda: encode.write_rows(np.ones((200, 32), np.float16), 0, 60, tmp_path, "key", "hubert"),
+            "hubert.npy": lambda: encode.write_rows(
+                np.ones((200, 32), np.float16), range(60), tmp_path, "key", "hubert"
+            ),
         }.items():
             with pytest.raises(KeySyncError, match=rf"key.{part} cannot be written \(File too large\)"):
                 write()
@@ -202,7 +204,7 @@ def test_what_is_encoded_is_what_is_trained_on(
     encode.write_sound(waveform, start, stop, tmp_path, key)
     encode.write_latents(models.vae, encode.crops(reader, faces, start, stop, SIZE), tmp_path, key)
     rows = encode.speech_rows(waveform, models.encoders["wavlm"])
-    encode.write_rows(rows, start, stop, tmp_path, key, "wavlm")
+    encode.write_rows(rows, range(start, stop), tmp_path, key, "wavlm")
     parts = {path.name[len(key) + 1 :]: path for path in tmp_path.iterdir()}
     data = tmp_path / "data"
     data.mkdir()
