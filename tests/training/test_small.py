@@ -63,7 +63,7 @@ def test_the_shipped_model_is_of_the_recipe() -> None:
         spec, config = getattr(models, name).spec, small.stage_config(recipe, name)
         assert isinstance(spec, StageSpec)
         assert spec.unet.model_channels == config.model_channels
-        assert spec.unet.channel_mult == config.channel_mult
+        assert (spec.unet.channel_mult, spec.unet.attention) == (config.channel_mult, config.attention)
         assert (spec.crop_scale, spec.image_size) == (CROP_SCALE, (RESOLUTION, RESOLUTION))
     files = [file for path in SMALL.values() for file in (path.rglob("*") if path.is_dir() else [path])]
     assert sum(file.stat().st_size for file in files) < 30e6
