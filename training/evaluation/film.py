@@ -24,7 +24,8 @@ from ..synthetic.visemes import PAUSE
 SILENT = 0.45  # the share of a clip in which the new speech is silent
 SETTLED = 0.16  # seconds of a silence in which a mouth is still closing, and opens again
 GAP = 0.12  # seconds between sentences
-MOST_OPEN = 6  # frames of a film in which its person and another are compared
+MOST_OPEN = 6  # frames of a film in which its person and others are compared
+STRANGERS = 4  # others: whom one of them happens to look like should not matter
 LONGER = 5  # times as long as a clip is the speech that a talking source is cut from
 
 
@@ -71,9 +72,10 @@ class Film:
         return sorted(set(found[np.linspace(0, len(found) - 1, MOST_OPEN).round().astype(int)].tolist()))
 
     @cached_property
-    def stranger(self) -> Pictures:
-        """The `open_frames` of another person who says the new speech in the same place."""
-        return self.shot.bare().of_stranger().draw(self._mouths(self.said), self.open_frames)
+    def strangers(self) -> list[Pictures]:
+        """The `open_frames` of other people, each of whom says the new speech in the same place."""
+        shots = [self.shot.bare().of_stranger(number) for number in range(1, STRANGERS + 1)]
+        return [shot.draw(self._mouths(self.said), self.open_frames) for shot in shots]
 
     @property
     def silent(self) -> NDArray[np.bool_]:

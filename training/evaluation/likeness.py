@@ -1,11 +1,11 @@
-"""Whose mouth it is: how far a generated mouth is from that of the same person, and from another's who says the same.
+"""Whose mouth it is: how far a generated mouth is from that of the same person, and from others' who say the same.
 
 The pictures compared show one place, light and moment; what differs is the person alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ CELLS = (3, 4)  # of a patch, in each of which a colour is one
 
 @dataclass(frozen=True)
 class Distance:
-    """From the same person's mouth and from another's."""
+    """From the same person's mouth, and from another's: the mean over some others."""
 
     own: float
     others: float
@@ -31,15 +31,15 @@ class Distance:
 
 def likeness(generated: NDArray[np.uint8], film: Film) -> tuple[Distance, Distance]:
     """Distances in colour (0..255) and in the lips' shape (of pictures of contrast 1) of a film's open mouths."""
-    frames, stranger = film.open_frames, film.stranger
+    frames = film.open_frames
     own_points = torch.from_numpy(film.real.landmarks[frames]).double()
     here = patches(torch.from_numpy(generated[frames]), torch.from_numpy(film.source.landmarks[frames]).double())
     own = patches(torch.from_numpy(film.real.frames[frames]), own_points)
-    others = patches(torch.from_numpy(stranger.frames), torch.from_numpy(stranger.landmarks).double())
-    return (
-        Distance(_apart(_colours(here), _colours(own)), _apart(_colours(here), _colours(others))),
-        Distance(_apart(_shapes(here), _shapes(own)), _apart(_shapes(here), _shapes(others))),
-    )
+    others = [
+        patches(torch.from_numpy(stranger.frames), torch.from_numpy(stranger.landmarks).double())
+        for stranger in film.strangers
+    ]
+    return _distance(here, own, others, _colours), _distance(here, own, others, _shapes)
 
 
 def ratio(distances: Sequence[Distance]) -> Estimate:
@@ -47,6 +47,11 @@ def ratio(distances: Sequence[Distance]) -> Estimate:
     own = np.array([distance.own for distance in distances])
     others = np.array([distance.others for distance in distances])
     return bootstrap(lambda drawn: float(own[drawn].sum() / max(others[drawn].sum(), 1e-9)), len(own))
+
+
+def _distance(here: Tensor, own: Tensor, others: Sequence[Tensor], look: Callable[[Tensor], Tensor]) -> Distance:
+    seen = look(here)
+    return Distance(_apart(seen, look(own)), float(np.mean([_apart(seen, look(other)) for other in others])))
 
 
 def _colours(parts: Tensor) -> Tensor:

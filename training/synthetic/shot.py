@@ -41,15 +41,15 @@ class Pictures:
 class Shot:
     """A shot of `frames` frames, `side` pixels wide and high; `seeds` choose all of it but what the mouth says.
 
-    `stranger`: another person in the same place, in the same light and with the same motion. `occluder` is a key of
-    `OCCLUDERS` or "none", and crosses the mouth all the time.
+    `stranger` 1, 2, ...: another person each, in the same place, in the same light and with the same motion. `occluder`
+    is a key of `OCCLUDERS` or "none", and crosses the mouth all the time.
     """
 
     seeds: tuple[int, ...]
     frames: int
     side: int
     occluder: str = "none"
-    stranger: bool = False
+    stranger: int = 0
 
     def draw(self, mouths: Sequence[MouthShape], frames: Iterable[int] | None = None) -> Pictures:
         """All frames, or those with the given numbers, each with its mouth."""
@@ -64,9 +64,9 @@ class Shot:
         """The same without anything before the mouth."""
         return self if self.occluder == "none" else replace(self, occluder="none")
 
-    def of_stranger(self) -> Shot:
-        """The same with another person."""
-        return replace(self, stranger=True)
+    def of_stranger(self, number: int) -> Shot:
+        """The same with another person; numbers from 1 on."""
+        return replace(self, stranger=number)
 
     def _landmarks(self, number: int, mouth: MouthShape) -> Points:
         actor = self._scene.actors[0]
@@ -77,7 +77,7 @@ class Shot:
 
     @cached_property
     def _scene(self) -> Scene:
-        rng = np.random.default_rng((*self.seeds, int(self.stranger)))
+        rng = np.random.default_rng((*self.seeds, self.stranger))
         person = Identity.sample(rng)
         rng = np.random.default_rng(self.seeds)
         take = Take.sample(rng, self.frames)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 
 from training.evaluation.film import quiet_film, talk_film
@@ -34,14 +36,17 @@ def test_same_person_in_the_same_place_says_something_else() -> None:
     np.testing.assert_array_equal(film.real.frames[:, :brow], film.source.frames[:, :brow])
 
 
-def test_stranger_is_another_who_says_the_same() -> None:
+def test_strangers_are_others_who_say_the_same() -> None:
     film = talk_film(0, 2, 27, SIDE)
     frames = film.open_frames
     assert (mouth_aspect_ratio(film.real_landmarks)[frames] > OPEN).all()
-    assert film.stranger.frames.shape[0] == len(frames) <= 6
-    assert np.abs(film.stranger.landmarks - film.real.landmarks[frames]).max() > 1
-    # The backdrop is the same.
-    np.testing.assert_array_equal(film.stranger.frames[:, :4, :4], film.real.frames[frames][:, :4, :4])
+    people = [film.real.landmarks[frames], *(stranger.landmarks for stranger in film.strangers)]
+    assert len(people) == 5
+    for one, other in combinations(people, 2):
+        assert len(one) == len(other) <= 6
+        assert np.abs(one - other).max() > 1
+    for stranger in film.strangers:  # before the same backdrop
+        np.testing.assert_array_equal(stranger.frames[:, :4, :4], film.real.frames[frames][:, :4, :4])
 
 
 def test_mouth_rests_in_the_silence_over_somebody_who_talks() -> None:
