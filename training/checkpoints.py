@@ -5,6 +5,7 @@ run may go on in another number of processes.
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from .ema import EMA
     from .run import Run
 
+logger = logging.getLogger(__name__)
+
 STAGE, AVERAGED, ADAPTERS = "stage.safetensors", "ema.safetensors", "lora.safetensors"
 OPTIMIZER, STATE = "optimizer.pt", "state.json"
 
@@ -46,7 +49,7 @@ def save(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     ema: EMA | None,
-    data: Path,
+    shards: Shards,
 ) -> None:
     """Writes the checkpoint after `step` steps; every process must call it.
 
@@ -59,7 +62,7 @@ def save(
     state = optimizer_state(module, optimizer, keep=main)
     if main:
         _check_finite(weights | averages, step)
-        metadata = metadata_of(config, step, data)
+        metadata = metadata_of(config, step, shards.folder)
         scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
         with run.new_checkpoint(step, config.keep_checkpoints) as folder:
             if config.trainable == "lora":
@@ -69,7 +72,8 @@ def save(
             if averages:
                 _save_stage(folder / AVERAGED, stage, weights | averages, metadata)
             save_pickle(state, folder / OPTIMIZER, run.checkpoint(step) / OPTIMIZER)
-            (folder / STATE).write_text(json.dumps({"step": step, "scaler": scaler}), encoding="utf-8")
+            about = {"step": step, "scaler": scaler, "data": shards.digest}
+            (folder / STATE).write_text(json.dumps(about), encoding="utf-8")
     accelerator.wait_for_everyone()
 
 
@@ -88,18 +92,27 @@ def load_weights(folder: Path | None, config: TrainConfig, shards: Shards) -> St
 
 
 def load_state(
-    folder: Path, accelerator: Accelerator, module: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA | None
+    folder: Path,
+    accelerator: Accelerator,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ema: EMA | None,
+    shards: Shards,
 ) -> None:
-    """Takes over all else of a checkpoint, once the module is spread over its processes."""
+    """Takes over all else of a checkpoint, once the module is spread over its processes; says so where the data it goes
+    on with holds other clips."""
     try:
         load_optimizer_state(
             module, optimizer, torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True, mmap=True)
         )
-        scaler = json.loads((folder / STATE).read_text(encoding="utf-8"))["scaler"]
+        about = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        scaler = about["scaler"]
     except (OSError, ValueError, LookupError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise KeySyncError(
             f"{folder} is damaged ({error}): delete it, and the run goes on from the checkpoint before it"
         ) from error
+    if about.get("data", shards.digest) != shards.digest:
+        logger.warning("%s was trained on other clips than %s holds: the run goes on with these", folder, shards.folder)
     if accelerator.scaler is not None and scaler is not None:
         accelerator.scaler.load_state_dict(scaler)
     if ema is not None:

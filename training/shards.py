@@ -18,6 +18,7 @@ from keysync.errors import KeySyncError
 from keysync.timeline import NETWORK_RATE
 
 from .index import Clip, DataInfo, read_index
+from .preparation import digest
 
 LATENTS, LANDMARKS, CROPS = "latents.npy", "landmarks.npy", "mp4"
 
@@ -55,6 +56,12 @@ class Shards:
                 f"or prepare the videos again with --{encoder} PATH"
             )
         return self.info.encoders[encoder].channels
+
+    @property
+    def digest(self) -> str:
+        """Of what each split holds: data with other clips has another."""
+        splits = self._index.splits.items()
+        return digest.of_json([[split, clip.key, clip.frames] for split, clips in splits for clip in clips])
 
     def clips(self, split: str) -> tuple[Clip, ...]:
         """The clips of "train" or "validation"."""

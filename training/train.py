@@ -67,7 +67,7 @@ def train(config: TrainConfig, data: Path, out: Path, device: str = "") -> int:
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     ema = EMA(stage, config.ema_decay) if config.ema_decay else None
     if checkpoint is not None:
-        load_state(checkpoint, accelerator, module, optimizer, ema)
+        load_state(checkpoint, accelerator, module, optimizer, ema, shards)
     # Left where it is: on a GPU the counts of AdamW would otherwise cost a wait each.
     stepper = accelerator.prepare_optimizer(optimizer, device_placement=False)
     validation = Validation(shards, config, vae) if config.sample_every else None
@@ -90,7 +90,7 @@ def train(config: TrainConfig, data: Path, out: Path, device: str = "") -> int:
                 board.step(done, loss=loss, latent=latent, pixel=pixel, learning_rate=rate)
             last = stopping > 0 or done == config.steps
             if last or done % config.checkpoint_every == 0:
-                save(run, done, config, accelerator, module, optimizer, ema, data)
+                save(run, done, config, accelerator, module, optimizer, ema, shards)
             if validation and (done % config.sample_every == 0 or done == config.steps):
                 with ema.applied() if ema is not None else nullcontext(), accelerator.autocast():
                     outcome = validation.run(loss_module)

@@ -111,6 +111,17 @@ def test_a_run_in_two_parts_is_the_same_run(stage: str, data: Path, whole: dict[
     assert_same(weights(tmp_path), weights(whole[stage]))
 
 
+def test_going_on_with_other_data_is_said(
+    data: Path, tiny_files: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(config("keyframe", steps=2), data, tmp_path / "run")
+    more = write_small_data(tmp_path / "more", frames=40, clips=3, vae=str(tiny_files["vae"]))
+    train(config("keyframe", steps=3), data, tmp_path / "run")
+    assert "other clips" not in caplog.text
+    train(config("keyframe", steps=4), more, tmp_path / "run")
+    assert f"was trained on other clips than {more} holds" in caplog.text
+
+
 def command(stage: str, data: Path, out: Path, **changes: Any) -> list[str]:
     settings = {**SMALL, **small_settings(stage), **changes}
     words = [f"--{key.replace('_', '-')}={str(value).lower()}" for key, value in settings.items()]
