@@ -25,7 +25,7 @@ MOUTH_WEIGHT, KEPT_WEIGHT = 8.0, 0.25
 # one hue, and it takes long until any other is learned.
 DYED, DYE = 0.25, (1.0, 2.5)
 GRADIENT = 0.5  # weight of the edges' error against the colours'
-TINT, COARSE = 1.0, 8  # weight of the hue's error, and the side in pixels of the squares whose mean hue is compared
+TINT, SQUARES = 0.7, (2, 4, 8)  # weight of the hue's error, and the sides in pixels of squares whose hue is compared
 KL = 1e-4  # weight of the divergence's mean against the pixels' mean
 
 
@@ -104,8 +104,10 @@ def loss_of(vae: Any, batch: Batch, generator: torch.Generator) -> Loss:
         small, weights = F.avg_pool2d(error, scale), F.avg_pool2d(batch.weights, scale)
         edges = edges + _weighted(small.diff(dim=-1).abs(), weights[..., 1:])
         edges = edges + _weighted(small.diff(dim=-2).abs(), weights[..., 1:, :])
-    coarse = F.avg_pool2d(error, COARSE)
-    tint = (coarse - coarse.mean(1, keepdim=True)).abs().mean()
+    tint = torch.zeros(())
+    for side in SQUARES:  # without this lips become as pale as skin
+        small, weights = F.avg_pool2d(error, side), F.avg_pool2d(batch.weights, side)
+        tint = tint + _weighted((small - small.mean(1, keepdim=True)).abs(), weights)
     divergence = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean()
     return Loss(colour + GRADIENT * edges + TINT * tint + KL * divergence, colour.detach())
 

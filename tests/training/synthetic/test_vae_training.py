@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -98,6 +99,24 @@ def test_what_is_generated_weighs_most(people: list[PersonCrops]) -> None:
     generated = box(torch.from_numpy(landmarks), (SIZE, SIZE)).numpy() > 0
     assert (weights[~generated] == KEPT_WEIGHT).all()
     assert set(np.unique(weights[generated])) == {1, MOUTH_WEIGHT}
+
+
+def test_pale_lips_cost_more_than_dark_ones(people: list[PersonCrops]) -> None:
+    batch = draw_batch(people, 0, 0)
+    lips = (batch.weights[:1] == MOUTH_WEIGHT).float()
+
+    def cost(change: tuple[float, float, float]) -> float:
+        decoded = batch.pictures.clone()
+        decoded[:1] += lips * torch.tensor(change)[:, None, None]
+        vae = SimpleNamespace(
+            encoder=lambda pictures: torch.zeros(len(pictures), 8, 2, 2),
+            quant_conv=lambda moments: moments,
+            decoder=lambda z, **_: decoded,
+        )
+        return float(loss_of(vae, batch, torch.Generator().manual_seed(0)).total)
+
+    dark, pale = cost((-0.1, -0.1, -0.1)), cost((-0.1, 0.1, 0.1))
+    assert pale > 1.3 * dark
 
 
 def test_dyed_pictures_keep_their_grey() -> None:
