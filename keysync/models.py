@@ -29,9 +29,11 @@ SMALL_CROPS = (RESOLUTION, RESOLUTION), CROP_SCALE
 class HostVAE(Protocol):
     """A VAE that a host program runs; the members are those of `VAE`."""
 
-    batch: int
     downscale: int
     source: str
+
+    @property
+    def batch(self) -> int: ...
 
     @property
     def encoder(self) -> object | None: ...

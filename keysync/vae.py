@@ -24,6 +24,7 @@ from .weights import lay_out, read_tensors, shapes_of
 LATENT_CHANNELS = 4
 # Group norm's groups, which must divide every width.
 NORM_GROUPS = 32
+GPU_BATCH = 4  # frames
 # What a folder in diffusers' layout holds, best first.
 FOLDER_FILES = tuple(
     f"diffusion_pytorch_model{variant}{suffix}" for suffix in (".safetensors", ".bin") for variant in ("", ".fp16")
@@ -31,17 +32,19 @@ FOLDER_FILES = tuple(
 
 
 class VAE(nn.Module):
-    """Encoder (absent in a KeySync checkpoint) and temporal decoder; `batch` frames are worked on at once."""
+    """Encoder (absent in a KeySync checkpoint) and temporal decoder."""
 
-    def __init__(
-        self, encoder: nn.Module | None, decoder: nn.Module, widths: Widths, source: str, batch: int = 4
-    ) -> None:
+    def __init__(self, encoder: nn.Module | None, decoder: nn.Module, widths: Widths, source: str) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
         self.downscale = 2 ** (len(widths.channels) - 1)
         self.source = source
-        self.batch = batch
+
+    @property
+    def batch(self) -> int:
+        """How many frames are worked on at once: on a CPU one, which its caches hold better than several."""
+        return 1 if next(self.decoder.parameters()).device.type == "cpu" else GPU_BATCH
 
     @torch.no_grad()
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
