@@ -99,8 +99,8 @@ def load_state(
     ema: EMA | None,
     shards: Shards,
 ) -> None:
-    """Takes over all else of a checkpoint, once the module is spread over its processes; says so where the data it goes
-    on with holds other clips."""
+    """Takes over all else of a checkpoint, once the module is spread over its processes; says so where it goes on with
+    other data."""
     try:
         load_optimizer_state(
             module, optimizer, torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True, mmap=True)
@@ -111,8 +111,8 @@ def load_state(
         raise KeySyncError(
             f"{folder} is damaged ({error}): delete it, and the run goes on from the checkpoint before it"
         ) from error
-    if about.get("data", shards.digest) != shards.digest:
-        logger.warning("%s was trained on other clips than %s holds: the run goes on with these", folder, shards.folder)
+    if about.get("data", shards.digest) != shards.digest:  # which the first version's checkpoints do not tell
+        logger.warning("%s was trained on other data than %s: the run goes on with this", folder, shards.folder)
     if accelerator.scaler is not None and scaler is not None:
         accelerator.scaler.load_state_dict(scaler)
     if ema is not None:
