@@ -59,6 +59,7 @@ class Settings:
     """Models are files or folders; a clip is `seconds` long and its crops `resolution` pixels wide.
 
     Of its frames one in `spacing` is drawn: 13 gives data for keyframes alone, of many more people in the same time.
+    With an `excerpt` only so many of these are, from a place of the clip's own, and all of the speech is heard.
     """
 
     vae: Path
@@ -68,13 +69,17 @@ class Settings:
     seed: int = 0
     resolution: int = 128
     spacing: int = 1
+    excerpt: int | None = None
 
     def __post_init__(self) -> None:
         if self.spacing < 1:
             raise KeySyncError(f"one frame in {self.spacing} cannot be drawn: choose a spacing of 1 or more")
-        if len(self.drawn) < WINDOW:
+        if self.count < WINDOW:
+            raise KeySyncError(f"{self.count} frames are to be drawn of a clip: at least {WINDOW} are needed")
+        if self.count > len(self._spaced):
             raise KeySyncError(
-                f"clips of {self.seconds:g} s have {len(self.drawn)} frames to draw: at least {WINDOW} are needed"
+                f"clips of {self.seconds:g} s have {len(self._spaced)} frames to draw but an excerpt of {self.count} "
+                "is wanted: make the clips longer or the excerpt shorter"
             )
         if self.resolution < PIXELS_PER_LATENT or self.resolution % PIXELS_PER_LATENT:
             raise KeySyncError(
@@ -88,8 +93,20 @@ class Settings:
         return round(self.seconds * NETWORK_RATE)
 
     @property
-    def drawn(self) -> range:
-        """The numbers of a clip's frames that are drawn."""
+    def count(self) -> int:
+        """How many frames of a clip are drawn."""
+        return len(self._spaced) if self.excerpt is None else self.excerpt
+
+    def drawn(self, number: int) -> range:
+        """Which frames of a clip are drawn."""
+        if self.excerpt is None:
+            return self._spaced
+        places = len(self._spaced) - self.excerpt + 1
+        start = int(np.random.default_rng((self.seed, number, 0x637574)).integers(places))
+        return self._spaced[start : start + self.excerpt]
+
+    @property
+    def _spaced(self) -> range:
         return range(0, self.frames, self.spacing)
 
     @property
@@ -107,7 +124,8 @@ class Settings:
     def digest(self) -> str:
         """Of all that a clip depends on but its number."""
         models = {name: _weights(path) for name, path in {"vae": self.vae, **self.encoders}.items()}
-        return digest.of_json([models, self.seconds, self.seed, self.resolution, self.spacing, CROP_SCALE])
+        frames = [self.seconds, self.spacing, self.excerpt]
+        return digest.of_json([models, frames, self.seed, self.resolution, CROP_SCALE])
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +158,7 @@ def write_data(folder: Path, clips: int, settings: Settings, *, workers: int = 1
     made = []
     for key in map(_key, range(clips)):
         parts = {path.name[len(key) + 1 :]: path for path in sorted(work.glob(f"{key}.*"))}
-        made.append(ClipFiles(key, _video(key), len(settings.drawn), parts))
+        made.append(ClipFiles(key, _video(key), settings.count, parts))
     latent = settings.resolution // models.vae.downscale
     info = DataInfo(
         resolution=settings.size,
@@ -159,7 +177,7 @@ def write_data(folder: Path, clips: int, settings: Settings, *, workers: int = 1
 
 def write_clip(folder: Path, number: int, settings: Settings) -> int:
     """Writes the parts of one clip as KEY.PART, KEY.json last; returns its number."""
-    models, key, drawn = open_models(settings), _key(number), settings.drawn
+    models, key, drawn = open_models(settings), _key(number), settings.drawn(number)
     said = speech(settings.seed, number, settings.seconds)
     waveform = torch.from_numpy(said.waveform)[: settings.frames * FRAME]
     shown, boxes = film(number, said, settings)
@@ -168,10 +186,11 @@ def write_clip(folder: Path, number: int, settings: Settings) -> int:
     save_array(folder / f"{key}.{LANDMARKS}", torch.stack(points).numpy())
     write_latents(models.vae, crops, folder, key)
     _write_pictures(crops, settings.size, folder, key)
-    write_sound(waveform, 0, settings.frames, folder, key)
+    write_sound(waveform, drawn.start, drawn.stop, folder, key)
     for name, encoder in models.encoders.items():
         write_rows(speech_rows(waveform, encoder), drawn, folder, key, name)
-    about = {"video": _video(key), "start": 0.0, "frames": len(drawn), "seconds": settings.frames / NETWORK_RATE}
+    start, seconds = drawn.start / NETWORK_RATE, (drawn.stop - drawn.start) / NETWORK_RATE
+    about = {"video": _video(key), "start": start, "frames": len(drawn), "seconds": seconds}
     with whole_file(folder / f"{key}.json") as file:
         file.write(json.dumps(about | {"sharpness": None, "speaker_score": None, "text": said.text}).encode())
     return number
@@ -205,7 +224,8 @@ def film(number: int, said: Utterance, settings: Settings) -> tuple[Pictures, ND
     half = len(mouths) // 2
     before = shot.landmarks(mouths[half:] + mouths[:half])
     boxes = crop_boxes(from_landmarks(list(before), (side, side)), 0, settings.frames, CROP_SCALE)
-    return shot.draw(mouths, settings.drawn), boxes[settings.drawn]
+    drawn = settings.drawn(number)
+    return shot.draw(mouths, drawn), boxes[drawn]
 
 
 def _made(work: Path, numbers: Sequence[int], settings: Settings, workers: int) -> Iterator[int]:
@@ -261,6 +281,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=Settings.seed, help="of people, voices and sentences")
     parser.add_argument("--resolution", type=int, default=Settings.resolution, help="of the crops (default: 128)")
     parser.add_argument("--spacing", type=int, default=1, help="draw one frame in so many: 13 for keyframes alone")
+    parser.add_argument("--excerpt", type=int, help="draw only so many of these in a row: many people in little time")
     parser.add_argument("--validation", type=float, default=0.05, help="share of the clips to validate on")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     arguments = parser.parse_args()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def test_points_are_those_of_the_pictures(folder: Path, settings: Settings) -> N
 
 def test_crops_do_not_depend_on_the_mouth_they_show(models: dict[str, Path]) -> None:
     settings = Settings(models["vae"], models["hubert"], seconds=4.0, resolution=64, spacing=7)
-    said, half = speech(0, 3, 4.0), len(settings.drawn) // 2
+    said, half = speech(0, 3, 4.0), settings.count // 2
     mute = joined([silence(1.5), said.cut(1.5, 4.0)])  # a mouth knows a little of what it will say
     (talking, boxes), (silent, same_boxes) = (film(0, heard, settings) for heard in (said, mute))
     assert truth(silent.landmarks[:4]).opening.max() < 0.02 < truth(talking.landmarks[:4]).opening.max()
@@ -106,6 +107,23 @@ def test_keyframes_alone(tmp_path: Path, models: dict[str, Path]) -> None:
     assert batch.latents.shape == (2, 14, 4, 8, 8)
     with pytest.raises(KeySyncError, match="one frame in 13 of its videos but interpolation windows"):
         Windows(shards, load_config("tiny-interpolation", None, {"speech_encoder": "hubert", "resolution": "64"}))
+
+
+def test_excerpt(tmp_path: Path, models: dict[str, Path]) -> None:
+    short = Settings(models["vae"], models["hubert"], seconds=4.0, resolution=64, excerpt=16)
+    write_data(tmp_path, 2, short)
+    clips = {clip.key: clip for split in ("train", "validation") for clip in Shards(tmp_path).clips(split)}
+    assert {clip.frames for clip in clips.values()} == {16}
+    assert len({short.drawn(number).start for number in range(20)}) > 10
+    drawn, said = short.drawn(1), speech(0, 1, 4.0)
+    whole = speech_rows(torch.from_numpy(said.waveform), load_encoder("hubert", models["hubert"]))
+    shards = Shards(tmp_path)
+    rows = np.array(shards.array(clips["clip-00001"], "hubert.npy", (32, 32)))
+    np.testing.assert_array_equal(rows, whole[2 * drawn.start : 2 * drawn.stop])
+    points = np.array(shards.array(clips["clip-00001"], "landmarks.npy", (16, 68, 2)))
+    shown, _ = film(1, said, replace(short, excerpt=None))
+    opening = truth(shown.landmarks).opening
+    np.testing.assert_allclose(truth(points).opening, opening[drawn.start : drawn.stop], atol=2e-3)
 
 
 def test_processes_make_the_same(tmp_path: Path, folder: Path, settings: Settings) -> None:
@@ -146,6 +164,10 @@ def test_each_clip_is_another_person(settings: Settings) -> None:
 def test_settings_that_make_no_sense(models: dict[str, Path]) -> None:
     with pytest.raises(KeySyncError, match="at least 14 are needed"):
         Settings(models["vae"], models["hubert"], seconds=0.2)
+    with pytest.raises(KeySyncError, match="13 frames are to be drawn of a clip: at least 14"):
+        Settings(models["vae"], models["hubert"], excerpt=13)
+    with pytest.raises(KeySyncError, match="have 20 frames to draw but an excerpt of 21 is wanted"):
+        Settings(models["vae"], models["hubert"], spacing=13, excerpt=21)
     with pytest.raises(KeySyncError, match="choose a spacing of 1 or more"):
         Settings(models["vae"], models["hubert"], spacing=0)
     with pytest.raises(KeySyncError, match="that 8 divides"):
