@@ -75,7 +75,10 @@ class Settings:
         if self.spacing < 1:
             raise KeySyncError(f"one frame in {self.spacing} cannot be drawn: choose a spacing of 1 or more")
         if self.count < WINDOW:
-            raise KeySyncError(f"{self.count} frames are to be drawn of a clip: at least {WINDOW} are needed")
+            raise KeySyncError(
+                f"{self.count} frames are to be drawn of a clip of {self.seconds:g} s: at least {WINDOW} are needed; "
+                "make the clips or the excerpt longer"
+            )
         if self.count > len(self._spaced):
             raise KeySyncError(
                 f"clips of {self.seconds:g} s have {len(self._spaced)} frames to draw but an excerpt of {self.count} "

@@ -118,6 +118,8 @@ def test_excerpt(tmp_path: Path, models: dict[str, Path]) -> None:
     drawn, said = short.drawn(1), speech(0, 1, 4.0)
     whole = speech_rows(torch.from_numpy(said.waveform), load_encoder("hubert", models["hubert"]))
     shards = Shards(tmp_path)
+    about = json.loads(next(tmp_path.glob("work/*/clip-00001.json")).read_text())
+    assert (about["start"], about["seconds"]) == (drawn.start / 25, 16 / 25)
     rows = np.array(shards.array(clips["clip-00001"], "hubert.npy", (32, 32)))
     np.testing.assert_array_equal(rows, whole[2 * drawn.start : 2 * drawn.stop])
     points = np.array(shards.array(clips["clip-00001"], "landmarks.npy", (16, 68, 2)))
@@ -164,7 +166,7 @@ def test_each_clip_is_another_person(settings: Settings) -> None:
 def test_settings_that_make_no_sense(models: dict[str, Path]) -> None:
     with pytest.raises(KeySyncError, match="at least 14 are needed"):
         Settings(models["vae"], models["hubert"], seconds=0.2)
-    with pytest.raises(KeySyncError, match="13 frames are to be drawn of a clip: at least 14"):
+    with pytest.raises(KeySyncError, match="13 frames are to be drawn of a clip of 10 s: at least 14"):
         Settings(models["vae"], models["hubert"], excerpt=13)
     with pytest.raises(KeySyncError, match="have 20 frames to draw but an excerpt of 21 is wanted"):
         Settings(models["vae"], models["hubert"], spacing=13, excerpt=21)
