@@ -7,11 +7,14 @@ lips 48–59, inner lips 60–67.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .finder.squares import Square
 
 POINTS = 68
 Frame = NDArray[np.uint8]
@@ -21,11 +24,15 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One face: landmarks (68, 2) in pixels, confidence 0..1, box (x0, y0, x1, y1) around the landmarks."""
+    """One face: landmarks (68, 2) in pixels, confidence 0..1, box (x0, y0, x1, y1) around the landmarks.
+
+    `place`: where a detector that follows faces looks for it in the next frame.
+    """
 
     landmarks: Points
     confidence: float
     box: Box
+    place: Square | None = None
 
     @classmethod
     def of(cls, landmarks: NDArray[np.floating[Any]], confidence: float) -> Face:
@@ -38,8 +45,11 @@ class Face:
 class Detector(Protocol):
     """Finds the faces of single frames."""
 
-    def detect(self, frame: Frame) -> list[Face]:
-        """The faces of an RGB frame (h, w, 3), in no particular order; an empty list where there are none."""
+    def detect(self, frame: Frame, before: Sequence[Face] = ()) -> list[Face]:
+        """The faces of an RGB frame (h, w, 3), in no particular order; an empty list where there are none.
+
+        `before`: the faces of the frame just before it in the same shot, where a detector may look first.
+        """
 
     def close(self) -> None:
         """Releases what the detector holds; it is not used afterwards."""

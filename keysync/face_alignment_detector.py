@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class FaceAlignmentDetector:
             )
         self._alignment = _load_face_alignment(package, folder / self.FAN, folder / self.S3FD, device)
 
-    def detect(self, frame: Frame) -> list[Face]:
+    def detect(self, frame: Frame, before: Sequence[Face] = ()) -> list[Face]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="No faces were detected")
             found = self._alignment.get_landmarks_from_image(frame, return_bboxes=True)

@@ -1,6 +1,6 @@
 """Where the 68 points of each frame come from: a detector by name, or a file (see `face` for the points themselves).
 
-face-alignment is the method's own detector and needs weights; mediapipe works out of the box.
+mediapipe is built in; face-alignment is the method's own detector and needs its package and weights.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Protocol
 from .errors import KeySyncError
 from .face import POINTS, Detector, Face
 from .face_alignment_detector import FaceAlignmentDetector
+from .finder.finder import FaceFinder
 from .landmarks_file import LandmarksFile, read_landmarks_file, write_landmarks_file
-from .mediapipe_detector import MediaPipeDetector
 
 __all__ = [
     "DETECTORS",
@@ -32,7 +32,7 @@ class DetectorFactory(Protocol):
     def __call__(self, *, device: str = "cpu", weights: str | Path | None = None) -> Detector: ...
 
 
-DETECTORS: dict[str, DetectorFactory] = {"mediapipe": MediaPipeDetector, "face-alignment": FaceAlignmentDetector}
+DETECTORS: dict[str, DetectorFactory] = {"mediapipe": FaceFinder, "face-alignment": FaceAlignmentDetector}
 
 
 def make_detector(name: str, weights: str | Path | None = None, *, device: str = "cpu") -> Detector:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import KeySyncError
-from .face import POINTS, Face, Frame, Points
+from .face import POINTS, Detector, Face, Frame, Points
 from .people import Person, tell_apart
 from .shots import ShotCounter
 
@@ -87,9 +87,18 @@ class Tracker:
         self._faces: list[list[Face]] = []
 
     def add(self, frame: Frame, faces: list[Face]) -> None:
-        """The next frame (h, w, 3) and the faces a detector or a file has for it."""
+        """The next frame (h, w, 3) and the faces that somebody has for it."""
+        self._append(frame, self._counter.add(frame), faces)
+
+    def follow(self, frame: Frame, detector: Detector) -> None:
+        """The next frame (h, w, 3), with the faces that a detector finds in it, given those of the frame before."""
+        shot = self._counter.add(frame)
+        before = self._faces[-1] if self._shots and self._shots[-1] == shot else ()
+        self._append(frame, shot, detector.detect(frame, before))
+
+    def _append(self, frame: Frame, shot: int, faces: list[Face]) -> None:
         self._size = self._size or (frame.shape[0], frame.shape[1])
-        self._shots.append(self._counter.add(frame))
+        self._shots.append(shot)
         self._faces.append(faces)
 
     def finish(self, choice: FaceChoice | None = None) -> FaceTrack:

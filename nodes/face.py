@@ -22,7 +22,7 @@ from ..keysync.errors import KeySyncError
 from ..keysync.face import Face
 from ..keysync.landmarks import DETECTORS, make_detector
 from ..keysync.masks import MASKS
-from ..keysync.mediapipe_points import MESH_TO_68
+from ..keysync.finder.points import MESH_TO_68
 from ..keysync.preview import draw_track
 from ..keysync.track import FaceChoice, FaceTrack, Tracker
 from .frames import as_bytes, check_frames, each_frame, name_frames

@@ -19,7 +19,7 @@ from keysync import face_alignment_detector
 from keysync.errors import KeySyncError
 from keysync.face import Face, overlap
 from keysync.landmarks import DETECTORS, Detector, make_detector, read_landmarks_file, write_landmarks_file
-from keysync.mediapipe_points import MESH_TO_68
+from keysync.finder.points import MESH_TO_68
 
 from .portrait import PORTRAIT
 from .synthetic_face import face_points

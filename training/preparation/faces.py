@@ -104,7 +104,7 @@ def follow(reader: VideoReader, shots: Sequence[tuple[float, float]], detector: 
         if position and given[position] != given[position - 1]:
             tracks.append(tracker.finish())
             tracker = Tracker()
-        tracker.add(frame, detector.detect(frame))
+        tracker.follow(frame, detector)
     tracks.append(tracker.finish())
     landmarks = np.concatenate([track.landmarks for track in tracks]).reshape(-1, POINTS, 2)
     number = np.concatenate([track.shot for track in tracks])

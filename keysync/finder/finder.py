@@ -1,0 +1,250 @@
+"""The detector mediapipe: MediaPipe's face networks, built in, on any device that torch knows.
+
+The full-range detector finds the faces of a frame, the short-range one looks at each again, closely and upright, and
+the mesh gives its points. Where a face was seen in the frame before, the mesh looks there at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..face import Face, Frame, overlap
+from .detections import Detection, anchors, read_detections
+from .networks import FaceMesh, FullRange, ShortRange
+from .points import EYE_CORNERS, MESH_TO_68
+from .squares import Square, batch, cut, cut_whole
+
+WEIGHTS = Path(__file__).parent.parent / "assets" / "face_finder" / "face_finder.safetensors"
+
+# Least scores, 0..1: of a face in a frame, of the same face looked at closely, of a mesh that lies on a face.
+FULL_RANGE, SHORT_RANGE, PRESENCE = 0.6, 0.1, 0.5
+# How much larger than the full-range detection the closer look is: the first that shows a face is taken.
+CLOSER = (1.6, 2.2, 1.2, 3.0)
+# A closer look that scores less may see a face that is turned further: another quarter of a turn is taken that scores
+# more, and at least so much, and has the eyes elsewhere. Faces within 45 degrees of upright score 0.81 and more, those
+# on their side or head 0.82 and less.
+MAYBE_TURNED, UPRIGHT = 0.87, 0.8
+# How much larger the mesh's square is than the short-range detection, or than the mesh of the frame before.
+MESH_SCALE = 1.5
+# A face is followed from frame to frame while its mesh is as sure as this. Whoever comes in is seen within so many
+# frames, when the whole frame is searched again.
+SURE, SEARCH_EVERY = 0.9, 8
+# Faces that overlap by more, intersection over union, are one.
+SAME = 0.5
+QUARTER = math.pi / 2
+# A face turned further than this is looked at once more: the detectors' eyes are less exact there than the mesh's.
+FAR = math.radians(70)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What may be a face: the number of its frame, its square there, its confidence 0..1."""
+
+    frame: int
+    place: Square
+    confidence: float
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """A face in a picture: the mesh's points (468, 2) in its pixels, and the confidence 0..1 that it is one."""
+
+    points: NDArray[np.float64]
+    confidence: float
+
+    def outside(self, square: Square) -> Mesh:
+        """The same in the picture that this one was cut from, pixel by pixel."""
+        return replace(self, points=square.to_picture(self.points / square.side))
+
+    @property
+    def place(self) -> Square:
+        """The upright square that shows the same face in the next frame."""
+        low, high = self.points.min(0), self.points.max(0)
+        (x, y), (right, down) = (low + high) / 2, self.points[EYE_CORNERS[1]] - self.points[EYE_CORNERS[0]]
+        return Square(float(x), float(y), MESH_SCALE * float((high - low).max()), math.atan2(down, right))
+
+    def face(self) -> Face:
+        return replace(Face.of(self.points[list(MESH_TO_68)], self.confidence), place=self.place)
+
+
+class FaceFinder:
+    """Finds faces of any size and roll; the networks and their weights come with KeySync.
+
+    `weights` is ignored: it is for detectors that need files of their own.
+    """
+
+    def __init__(self, *, device: str = "cpu", weights: str | Path | None = None) -> None:
+        self._device = torch.device(device)
+        stored = load_file(WEIGHTS)
+        self._full_range, self._short_range, self._mesh = FullRange(), ShortRange(), FaceMesh()
+        for name, network in (
+            ("full_range.", self._full_range),
+            ("short_range.", self._short_range),
+            ("mesh.", self._mesh),
+        ):
+            network.load_state_dict({k.removeprefix(name): v for k, v in stored.items() if k.startswith(name)})
+            network.to(self._device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        self._followed = 0
+
+    def detect(self, frame: Frame, before: Sequence[Face] = ()) -> list[Face]:
+        """The faces of a frame; those that were seen in the frame before are looked for there first."""
+        picture = self._picture(frame)
+        meshes = self._meshes([(picture, face.place) for face in before if face.place is not None])
+        followed = [mesh.face() for mesh in meshes if mesh is not None and mesh.confidence >= SURE]
+        self._followed += 1
+        if followed and len(followed) == len(before) and self._followed < SEARCH_EVERY:
+            return without_doubles(followed)
+        self._followed = 0
+        return without_doubles([*followed, *self._search([picture], [followed])[0]])
+
+    def detect_all(self, frames: Sequence[Frame]) -> list[list[Face]]:
+        """The faces of each frame by itself; all frames go through the networks together."""
+        return self._search([self._picture(frame) for frame in frames], [[] for _ in frames])
+
+    def close(self) -> None:
+        del self._full_range, self._short_range, self._mesh
+
+    def _picture(self, frame: Frame) -> Tensor:
+        # A picture that nobody may write to is copied: torch knows no such tensors.
+        return torch.from_numpy(np.require(frame, requirements=["C", "W"])).to(self._device)
+
+    def _search(self, pictures: Sequence[Tensor], known: Sequence[Sequence[Face]]) -> list[list[Face]]:
+        """The faces of each picture but for those that are known; upright ones first, any others where there is none."""
+        faces = self._look_around(pictures, known, (0,))
+        empty = [number for number, found in enumerate(faces) if not found and not known[number]]
+        turned = self._look_around([pictures[number] for number in empty], [[] for _ in empty], (1, 2, 3))
+        for number, found in zip(empty, turned, strict=True):
+            faces[number] = found
+        return faces
+
+    def _look_around(
+        self, pictures: Sequence[Tensor], known: Sequence[Sequence[Face]], quarters: Sequence[int]
+    ) -> list[list[Face]]:
+        """The faces of each picture, turned by so many quarters of a turn, that are not known."""
+        wholes = [(number, _whole(picture, turn)) for number, picture in enumerate(pictures) for turn in quarters]
+        seen = self._detections(self._full_range, [(pictures[number], whole) for number, whole in wholes], FULL_RANGE)
+        pending = [
+            Candidate(number, place, detection.score)
+            for (number, whole), detections in zip(wholes, seen, strict=True)
+            for detection in detections
+            if not _is_known(place := _place(detection, whole), known[number])
+        ]
+        faces: list[list[Face]] = [[] for _ in pictures]
+        for factor in CLOSER:
+            looked = self._look_closely(pictures, pending, factor)
+            for candidate, face in zip(pending, looked, strict=True):
+                if face is not None:
+                    faces[candidate.frame].append(face)
+            pending = [candidate for candidate, face in zip(pending, looked, strict=True) if face is None]
+        return [without_doubles(found) for found in faces]
+
+    def _look_closely(
+        self, pictures: Sequence[Tensor], candidates: Sequence[Candidate], factor: float
+    ) -> list[Face | None]:
+        """The face of each candidate, or None where a square `factor` as large shows none or another one."""
+        looks = self._upright(pictures, candidates, factor)
+        places = [(part, _place(detection, _whole(part))) for part, _, detection in looks.values()]
+        meshes = self._meshes([(part, replace(place, side=MESH_SCALE * place.side)) for part, place in places])
+        faces: list[Face | None] = [None] * len(candidates)
+        for number, mesh in zip(looks, meshes, strict=True):
+            candidate, (part, outer, _) = candidates[number], looks[number]
+            if mesh is not None and math.cos(outer.angle + mesh.place.angle) < math.cos(FAR):
+                (mesh,) = self._meshes([(part, mesh.place)])
+            if mesh is not None:
+                face = replace(mesh.outside(outer), confidence=candidate.confidence).face()
+                faces[number] = face if _is_at(face, candidate.place) else None
+        return faces
+
+    def _upright(
+        self, pictures: Sequence[Tensor], candidates: Sequence[Candidate], factor: float
+    ) -> dict[int, tuple[Tensor, Square, Detection]]:
+        """Each candidate's surroundings with its face upright, their square, and the face in them, where one is seen."""
+        looks: dict[int, tuple[Tensor, Square, Detection]] = {}
+        for turn in range(4):
+            numbers = [n for n in range(len(candidates)) if not turn or n in looks and looks[n][2].score < MAYBE_TURNED]
+            parts = []
+            for number in numbers:
+                place = candidates[number].place
+                quarters = round(place.angle / QUARTER) + turn
+                parts.append(
+                    cut_whole(pictures[candidates[number].frame], replace(place, side=factor * place.side), quarters)
+                )
+            seen = self._detections(self._short_range, [(part, _whole(part)) for part, _ in parts], SHORT_RANGE)
+            for number, (part, outer), detections in zip(numbers, parts, seen, strict=True):
+                if detections and (not turn or _overrules((outer, detections[0]), looks[number][1:])):
+                    looks[number] = part, outer, detections[0]
+        return looks
+
+    @torch.inference_mode()
+    def _detections(
+        self, network: FullRange | ShortRange, places: Sequence[tuple[Tensor, Square]], least: float
+    ) -> list[list[Detection]]:
+        """What a detector sees in each square of a picture, surest first."""
+        if not places:
+            return []
+        size = network.size
+        inputs = batch([cut(picture, square, size, black_outside=True) for picture, square in places])
+        boxes, logits = (values.cpu().numpy() for values in network(inputs / 127.5 - 1))
+        centres = anchors(network.anchors)
+        return [read_detections(*values, centres, size, least) for values in zip(boxes, logits, strict=True)]
+
+    @torch.inference_mode()
+    def _meshes(self, places: Sequence[tuple[Tensor, Square]]) -> list[Mesh | None]:
+        """The mesh in each square of a picture, or None where it lies on no face."""
+        if not places:
+            return []
+        size = FaceMesh.size
+        inputs = batch([cut(picture, square, size, black_outside=False) for picture, square in places])
+        points, logits = self._mesh(inputs / 255)
+        presences = logits.double().sigmoid().tolist()
+        return [
+            Mesh(square.to_picture(mesh), presence) if presence >= PRESENCE else None
+            for mesh, presence, (_, square) in zip(points[..., :2].cpu().numpy() / size, presences, places, strict=True)
+        ]
+
+
+def _overrules(other: tuple[Square, Detection], first: tuple[Square, Detection]) -> bool:
+    """Whether a look at a face in another quarter of a turn shows that the first one took it for upright in vain."""
+    (square, detection), (first_square, first_detection) = other, first
+    turn = square.angle + detection.roll - first_square.angle - first_detection.roll
+    return detection.score > max(first_detection.score, UPRIGHT) and math.cos(turn) < math.cos(QUARTER / 2)
+
+
+def _whole(picture: Tensor, quarters: int = 0) -> Square:
+    """The square around a whole picture, turned by so many quarters."""
+    return replace(Square.around(*picture.shape[:2]), angle=quarters * QUARTER)
+
+
+def _place(detection: Detection, square: Square) -> Square:
+    """Where a detection in a square lies in the square's picture."""
+    x, y = square.to_picture(detection.centre).tolist()
+    return Square(x, y, detection.side * square.side, square.angle + detection.roll)
+
+
+def _is_at(face: Face, place: Square) -> bool:
+    """Whether a face is the one that was detected there, and not another one nearby."""
+    x0, y0, x1, y1 = face.box
+    distance = math.hypot((x0 + x1) / 2 - place.x, (y0 + y1) / 2 - place.y)
+    return distance < place.side / 2 and 0.5 < max(x1 - x0, y1 - y0) / place.side < 2
+
+
+def _is_known(place: Square, faces: Sequence[Face]) -> bool:
+    return any(_is_at(face, place) for face in faces)
+
+
+def without_doubles(faces: Sequence[Face]) -> list[Face]:
+    """Of faces that cover each other by half, only the most confident."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda face: -face.confidence):
+        if all(overlap(face.box, other.box) < SAME for other in kept):
+            kept.append(face)
+    return kept
