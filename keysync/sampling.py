@@ -41,11 +41,6 @@ def ays_sigmas(evaluations: int = len(AYS)) -> Tensor:
     return torch.from_numpy(np.append(sigmas, 0.0))
 
 
-def initial_noise(shape: tuple[int, ...] | torch.Size, generator: torch.Generator) -> Tensor:
-    """Gaussian noise, drawn on the CPU: a seed means the same on every device."""
-    return torch.randn(shape, generator=generator)
-
-
 def euler(
     denoise: Denoise, noise: Tensor, sigmas: Tensor, on_step: Callable[[int, Tensor], None] | None = None
 ) -> Tensor:
