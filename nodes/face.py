@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from torch import Tensor
 from ..keysync.crop import PUBLISHED_SCALE, crop, crop_boxes, resize, to_crop
 from ..keysync.errors import KeySyncError
 from ..keysync.face import Face
+from ..keysync.face_alignment_detector import FaceAlignmentDetector
 from ..keysync.landmarks import DETECTORS, make_detector
 from ..keysync.masks import MASKS
 from ..keysync.mediapipe_points import MESH_TO_68
@@ -32,6 +34,10 @@ from .wiring import spec_of
 # Made by the core's node MediaPipeFaceLandmarker, which the oldest supported ComfyUI lacks; the socket is only a name.
 FaceLandmarksSocket = io.Custom("FACE_LANDMARKS")
 FROM_SOCKET = "face_landmarks"
+# Its folder in models/ and in extra_model_paths.yaml.
+FACE_ALIGNMENT = "face_alignment"
+FACE_ALIGNMENT_FILES = (FaceAlignmentDetector.FAN, FaceAlignmentDetector.S3FD)
+folder_paths.add_model_folder_path(FACE_ALIGNMENT, os.path.join(folder_paths.models_dir, FACE_ALIGNMENT))
 # The preview's longer side in pixels: it is for the eye, and as large as the frames it would double the memory.
 PREVIEW_SIDE = 640
 
@@ -173,8 +179,7 @@ def face_finder(detector: str, face_landmarks: Mapping[str, Any] | None, images:
             f"the detector {FROM_SOCKET} needs its input: link the core's Detect Face Landmarks (MediaPipe) to "
             f"{FROM_SOCKET}, or choose the detector {' or '.join(DETECTORS)}"
         )
-    device = str(comfy.model_management.get_torch_device())
-    with closing(make_detector(detector, detector_weights(), device=device)) as found:
+    with closing(make_detector(detector, detector_weights(), device=detector_device())) as found:
         yield lambda index, image: found.detect(as_bytes(image))
 
 
@@ -205,10 +210,24 @@ def _mesh(face: Mapping[str, Any]) -> NDArray[np.float32]:
     return mesh
 
 
-def detector_weights() -> Path | None:
-    """The folder with face-alignment's weights; None stands for torch's own, where many have them already."""
-    folder = Path(folder_paths.models_dir, "face_alignment")
-    return folder if folder.is_dir() else None
+def detector_weights() -> Path:
+    """The first folder with both of face-alignment's files: one of ComfyUI's, or torch's own, where many have them.
+
+    Where none has both, the one of ComfyUI's that has most: the detector says what is missing there.
+    """
+    folders = [Path(folder) for folder in folder_paths.get_folder_paths(FACE_ALIGNMENT)]
+    own = Path(torch.hub.get_dir(), "checkpoints")
+
+    def held(folder: Path) -> int:
+        return sum((folder / name).is_file() for name in FACE_ALIGNMENT_FILES)
+
+    complete = (folder for folder in (*folders, own) if held(folder) == len(FACE_ALIGNMENT_FILES))
+    return next(complete, None) or max(folders, key=held)
+
+
+def detector_device() -> str:
+    """Where a detector runs: where ComfyUI runs its models."""
+    return str(comfy.model_management.get_torch_device())
 
 
 def check_point(choice: FaceChoice, images: Tensor) -> None:

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import re
+import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -112,6 +115,88 @@ def test_a_detector_gives_the_commands_track_and_agrees_with_the_linked_landmark
     difference = linked.landmarks - track.landmarks
     assert abs(difference).max() < 6
     assert abs(difference.mean((0, 1))).max() < 1.5
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """torch's own folder of weights, empty."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    folder = tmp_path / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Where ComfyUI looks for face-alignment's files: models/face_alignment, and two of an extra_model_paths.yaml."""
+    import folder_paths
+    from utils.extra_config import load_extra_path_config
+
+    assert folder_paths.get_folder_paths("face_alignment") == [os.path.join(folder_paths.models_dir, "face_alignment")]
+    own = tmp_path / "models" / "face_alignment"
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "face_alignment", ([str(own)], set()))
+    (tmp_path / "extra.yaml").write_text(
+        f"shared:\n  base_path: {tmp_path}\n  face_alignment: |\n    disk\n    other/faces\n"
+    )
+    load_extra_path_config(str(tmp_path / "extra.yaml"))
+    found = [own, tmp_path / "disk", tmp_path / "other" / "faces"]
+    assert folder_paths.get_folder_paths("face_alignment") == [str(folder) for folder in found]
+    for folder in found[:2]:  # the last one does not exist
+        folder.mkdir(parents=True)
+    return found
+
+
+def put(node: ModuleType, folder: Path, files: slice = slice(None)) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in node.FACE_ALIGNMENT_FILES[files]:
+        (folder / name).touch()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_detectors_files_may_lie_in_any_folder_of_comfyui(
+    node: ModuleType, folders: list[Path], hub: Path, place: int
+) -> None:
+    put(node, hub)
+    assert node.detector_weights() == hub
+    put(node, folders[place])
+    assert node.detector_weights() == folders[place]
+
+
+def test_half_of_the_detectors_files_hides_no_whole_set(node: ModuleType, folders: list[Path], hub: Path) -> None:
+    put(node, folders[0], slice(1))
+    assert node.detector_weights() == folders[0]
+    put(node, folders[1])
+    assert node.detector_weights() == folders[1]
+
+
+def test_where_the_detectors_files_are_missing_comfyuis_folder_is_named(
+    node: ModuleType, library: SimpleNamespace, images: Tensor, folders: list[Path], hub: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setitem(sys.modules, "face_alignment", ModuleType("face_alignment"))
+    names = " and ".join(node.FACE_ALIGNMENT_FILES)
+    with pytest.raises(library.errors.KeySyncError, match=re.escape(f"needs {names} in {folders[0]}: put them there")):
+        follow(node, images, detector="face-alignment")
+
+
+def test_the_detector_runs_where_comfyui_runs_its_models(
+    node: ModuleType, images: Tensor, folders: list[Path], hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import comfy.model_management as management
+
+    made: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(management, "get_torch_device", lambda: torch.device("cuda", 1))
+    monkeypatch.setattr(node, "make_detector", lambda *how, **where: made.append((how, where)) or NoFace())
+    with pytest.raises(Exception, match="no face was found"):
+        follow(node, images, detector="face-alignment")
+    assert made == [(("face-alignment", folders[0]), {"device": "cuda:1"})]
+
+
+class NoFace:
+    def detect(self, _: Any) -> list[Any]:
+        return []
+
+    def close(self) -> None:
+        pass
 
 
 def test_the_report_names_frames_without_the_face_and_those_that_were_bridged(
