@@ -29,7 +29,7 @@ from ..keysync.timeline import SYNC_MODES
 from ..keysync.track import FaceChoice
 from .audio import DEFAULT_SYNC_MODE, SYNC_TIP, AudioDict
 from .core_models import core_models
-from .face import detector_device, detector_weights
+from .detector import detector_device, detector_weights
 from .sampling import guidance_inputs
 from .sockets import Faces, FaceTrackSocket, SpeechEncoderSocket
 from .speech import CoreSpeechEncoder
