@@ -64,7 +64,7 @@ class SampleKeyframes(io.ComfyNode):
             audio_guidance=audio_guidance,
             identity_guidance=identity_guidance,
         )
-        return io.NodeOutput(sample(guider, latent, Noise.from_seed(seed).keyframes, seed, sampler, sigmas))
+        return io.NodeOutput(sample(guider, latent, Noise.from_seed(seed).keyframes, sampler, sigmas))
 
 
 class InterpolateKeyframes(io.ComfyNode):
@@ -105,7 +105,7 @@ class InterpolateKeyframes(io.ComfyNode):
             audio_guidance=audio_guidance,
             identity_guidance=identity_guidance,
         )
-        return io.NodeOutput(sample(guider, latent, Noise.from_seed(seed).windows, seed, sampler, sigmas))
+        return io.NodeOutput(sample(guider, latent, Noise.from_seed(seed).windows, sampler, sigmas))
 
 
 class KeySyncGuider(io.ComfyNode):
@@ -201,7 +201,6 @@ def sample(
     guider: ClipGuider,
     latent: LatentDict,
     stream: np.random.Generator,
-    seed: int,
     sampler: comfy.samplers.Sampler | None = None,
     sigmas: Tensor | None = None,
 ) -> LatentDict:
@@ -219,7 +218,8 @@ def sample(
         denoise_mask=latent.get("noise_mask"),
         callback=progress.step,
         disable_pbar=True,
-        seed=seed,
+        # Of the noise that some samplers add at each step: it too is the stage's own.
+        seed=int(stream.integers(2**63)),
     )
     return {"samples": samples.to(comfy.model_management.intermediate_device())}
 

@@ -347,6 +347,24 @@ def test_identity_seed_and_sampler_matter(nodes: Any, models: dict[str, Any], la
         assert not torch.equal(sample_keyframes(nodes, models, latent, sigmas=few, **change)["samples"], plain), change
 
 
+def test_samplers_that_add_noise_add_each_stages_own(
+    nodes: Any, models: dict[str, Any], latent: dict[str, Tensor], keyframes: dict[str, Tensor]
+) -> None:
+    seeds: list[int] = []
+
+    def still(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], **_: Any) -> Tensor:
+        seeds.append(extra_args["seed"])
+        return x
+
+    sampler = comfy.samplers.KSAMPLER(still)
+    for seed in (SEED, SEED, SEED + 1, 2**64 - 1):
+        sample_keyframes(nodes, models, latent, sampler=sampler, seed=seed)
+        interpolate(nodes, models, latent, keyframes=keyframes, sampler=sampler, seed=seed)
+    assert seeds[:2] == seeds[2:4]
+    assert len(set(seeds)) == 6
+    assert all(0 <= seed < 2**64 for seed in seeds)
+
+
 def test_progress_after_every_window(
     nodes: Any, models: dict[str, Any], latent: dict[str, Tensor], keyframes: dict[str, Tensor],
     monkeypatch: pytest.MonkeyPatch,
