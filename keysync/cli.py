@@ -155,7 +155,9 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
         seed=options.seed,
         sampling=Sampling(options.steps, options.audio_guidance, options.identity_guidance),
     )
-    face = FaceSource(FaceChoice(options.face), options.detector, options.detector_weights, options.landmarks)
+    face = FaceSource(
+        FaceChoice(options.face), options.detector, options.detector_weights, options.landmarks, device=str(device)
+    )
     models = load_models(
         options.keyframe_model,
         options.interpolation_model,

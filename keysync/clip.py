@@ -16,22 +16,8 @@ from torch import Tensor
 
 from .generate import Sampling, interpolate, sample_keyframes
 from .models import Models
+from .noise import Noise, draw
 from .plan import Plan
-from .sampling import initial_noise
-
-
-@dataclass(frozen=True)
-class Noise:
-    """The two streams of noise, drawn on the CPU in the order of the video: a seed means the same on every device."""
-
-    keyframes: torch.Generator
-    windows: torch.Generator
-
-    @staticmethod
-    def from_seed(seed: int) -> Noise:
-        """Any whole number is a seed: torch takes those of 64 bits, the others are wrapped around."""
-        first, second = (torch.Generator().manual_seed((seed + stream) % 2**64) for stream in range(2))
-        return Noise(first, second)
 
 
 class LatentStream:
@@ -92,7 +78,7 @@ def generate_clip(run: Run, encoded: Iterator[tuple[Tensor, Tensor]], speech: Cl
                 known[0],
                 known[None],
                 mask[None],
-                initial_noise(known.shape, run.noise.keyframes)[None],
+                draw(run.noise.keyframes, known.shape)[None],
                 run.sampling,
                 run.on_step,
             )[0].cpu()
@@ -123,7 +109,7 @@ def _windows(
             torch.stack([torch.stack((first, last)) for (_, first), (_, last) in pairs]),
             known,
             mask,
-            torch.stack([initial_noise(known.shape[1:], run.noise.windows) for _ in pairs]),
+            torch.stack([draw(run.noise.windows, known.shape[1:]) for _ in pairs]),
             run.sampling,
             run.on_step,
         ).cpu()

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .clip import ClipSpeech, Noise, Run, generate_clip
+from .clip import ClipSpeech, Run, generate_clip
 from .compose import paste
 from .crop import crop, crop_boxes, to_crop
 from .errors import KeySyncError
@@ -23,6 +23,7 @@ from .generate import Sampling
 from .masks import MASKS, is_empty, subtract, to_latent
 from .media import VideoReader
 from .models import Models
+from .noise import Noise
 from .plan import Plan
 from .report import DUBBED, PASSED_THROUGH, Report
 from .timeline import NetworkTimeline, Timeline, network_times

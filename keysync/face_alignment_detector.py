@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,9 @@ import torch
 
 from .errors import KeySyncError
 from .face import Face, Frame
+
+# What torch.load and load_state_dict raise for a file that is not the one it should be.
+WRONG_FILE = (OSError, EOFError, RuntimeError, AttributeError, KeyError, TypeError, pickle.UnpicklingError)
 
 
 class FaceAlignmentDetector:
@@ -29,12 +34,12 @@ class FaceAlignmentDetector:
         if missing:
             raise KeySyncError(
                 f"face-alignment needs {' and '.join(missing)} in {folder}: put them there from "
-                "https://www.adrianbulat.com/downloads/python-fan/, name another folder, or choose --detector mediapipe"
+                "https://www.adrianbulat.com/downloads/python-fan/, name another folder, or choose another detector"
             )
         self._alignment = _load_face_alignment(package, folder / self.FAN, folder / self.S3FD, device)
 
     def detect(self, frame: Frame, before: Sequence[Face] = ()) -> list[Face]:
-        with warnings.catch_warnings():
+        with _cudnn_left_alone(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="No faces were detected")
             found = self._alignment.get_landmarks_from_image(frame, return_bboxes=True)
         if found is None or found[0] is None:
@@ -69,16 +74,27 @@ def _load_face_alignment(package: Any, fan: Path, s3fd: Path, device: str) -> An
             return network.to(device, dtype=dtype).eval()
 
     try:
-        return LocalFaceAlignment(
-            package.LandmarksType.TWO_D,
-            device=str(device),
-            compile=False,
-            face_detector="sfd",
-            face_detector_kwargs={"path_to_detector": str(s3fd)},
-        )
-    except (
-        Exception
-    ) as error:  # torch.load and load_state_dict raise many kinds for one cause: not the file it should be
+        with _cudnn_left_alone():
+            return LocalFaceAlignment(
+                package.LandmarksType.TWO_D,
+                device=str(device),
+                compile=False,
+                face_detector="sfd",
+                face_detector_kwargs={"path_to_detector": str(s3fd)},
+            )
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except WRONG_FILE as error:
         raise KeySyncError(
             f"{fan} or {s3fd} is not a file of face-alignment 1.5.0's: fetch it again ({error})"
         ) from error
+
+
+@contextmanager
+def _cudnn_left_alone() -> Iterator[None]:
+    """On a GPU the package has cuDNN try out its algorithms from then on, for everybody: results would vary by run."""
+    kept = torch.backends.cudnn.benchmark
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = kept

@@ -38,13 +38,17 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class FaceSource:
-    """Where the landmarks come from, and whose face it is: a `track` needs nothing else, `landmarks` no detector."""
+    """Where the landmarks come from, and whose face it is: a `track` needs nothing else, `landmarks` no detector.
+
+    A detector runs on `device`, if it can run on one.
+    """
 
     choice: FaceChoice = field(default_factory=FaceChoice)
     detector: str = "mediapipe"
     weights: Path | None = None
     landmarks: Path | None = None
     track: FaceTrack | None = None
+    device: str = "cpu"
 
 
 def dub_file(
@@ -109,7 +113,7 @@ def survey(reader: VideoReader, face: FaceSource, progress: Progress) -> tuple[N
     if face.track is not None:
         return _check_track(reader, face.track), face.track
     if face.landmarks is None:
-        with closing(make_detector(face.detector, face.weights)) as detector:
+        with closing(make_detector(face.detector, face.weights, device=face.device)) as detector:
             return _survey(reader, Tracker(), lambda frame, _: detector.detect(frame), face.choice, progress)
     size = reader.info.height, reader.info.width
     given = read_landmarks_file(face.landmarks, size=size, frames=len(reader.timestamps()))

@@ -16,22 +16,27 @@ from torch import Tensor, nn
 ATTENTION_ROWS = 2**15
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """x in float32, or as it is in float64: for what half precision is too coarse for."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def sinusoids(positions: Tensor, channels: int) -> Tensor:
-    """Positions (n,) as cosines and sines (n, channels) of geometrically falling frequencies."""
-    half = channels // 2
+    """Positions (n,) as cosines and sines (n, channels) of geometrically falling frequencies, at least in float32."""
+    positions, half = at_least_float32(positions), channels // 2
     frequencies = torch.exp(
-        -math.log(10000.0) * torch.arange(half, dtype=torch.float32, device=positions.device) / half
+        -math.log(10000.0) * torch.arange(half, dtype=positions.dtype, device=positions.device) / half
     )
-    angles = positions.float()[:, None] * frequencies
+    angles = positions[:, None] * frequencies
     return F.pad(torch.cat((angles.cos(), angles.sin()), dim=-1), (0, channels % 2))
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group norm that computes in float32, whatever the weights are stored as."""
+    """Group norm that computes at least in float32, whatever the weights are stored as."""
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight.float(), self.bias.float()
-        return F.group_norm(x.float(), self.num_groups, weight, bias, self.eps).to(x.dtype)
+        weight, bias = at_least_float32(self.weight), at_least_float32(self.bias)
+        return F.group_norm(at_least_float32(x), self.num_groups, weight, bias, self.eps).to(x.dtype)
 
 
 def mix(mix_factor: Tensor, spatial: Tensor, temporal: Tensor, still: Tensor) -> Tensor:
@@ -203,7 +208,8 @@ class VideoTransformer(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor, context: Tensor, still: Tensor) -> Tensor:
         """The embedding is for the residual blocks alone; still is (b, t)."""
         (b, t), (channels, height, width) = still.shape, x.shape[1:]
-        frame = sinusoids(torch.arange(t, device=x.device), channels).to(x.dtype)
+        place = torch.arange(t, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
+        frame = sinusoids(place, channels).to(x.dtype)
         position = self.time_pos_embed(frame).repeat(b, 1)[:, None]
         tokens = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))  # n c h w -> n (h w) c
         for spatial_block, temporal_block in zip(self.transformer_blocks, self.time_stack, strict=True):

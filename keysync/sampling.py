@@ -41,18 +41,13 @@ def ays_sigmas(evaluations: int = len(AYS)) -> Tensor:
     return torch.from_numpy(np.append(sigmas, 0.0))
 
 
-def initial_noise(shape: tuple[int, ...] | torch.Size, generator: torch.Generator) -> Tensor:
-    """Gaussian noise, drawn on the CPU: a seed means the same on every device."""
-    return torch.randn(shape, generator=generator)
-
-
 def euler(
     denoise: Denoise, noise: Tensor, sigmas: Tensor, on_step: Callable[[int, Tensor], None] | None = None
 ) -> Tensor:
     """Integrates from noise of standard deviation 1 down the noise levels; `on_step(i, x)` follows each step."""
     x = noise * math.sqrt(1.0 + float(sigmas[0]) ** 2)
     for step, (sigma, next_sigma) in enumerate(zip(sigmas.tolist(), sigmas.tolist()[1:], strict=False)):
-        now = torch.tensor(sigma, dtype=torch.float32, device=x.device)
+        now = torch.tensor(sigma, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
         derivative = (x - denoise(x, now)) / now
         x = x + derivative * (next_sigma - now)
         if on_step is not None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .crop import PUBLISHED_SCALE
 from .errors import KeySyncError
+from .layers import at_least_float32
 from .unet import INTERPOLATION, KEYFRAME, UNetConfig, VideoUNet
 
 SCALE_FACTOR = 0.18215
@@ -120,7 +121,7 @@ class Stage(nn.Module):
         audio: bool = True,
         reference: bool = True,
     ) -> Condition:
-        """The condition of b windows, on the stage's device in float32.
+        """The condition of b windows, on the stage's device in its weights' precision, at least float32.
 
         `features` (b, t, 2, audio_channels): two rows of speech features a frame. `reference_latents`: the identity
         frame (b, 4, h, w) for keyframes; the first and last keyframe (b, 2, 4, h, w) for interpolation. Without `audio`
@@ -128,36 +129,38 @@ class Stage(nn.Module):
         Raises `KeySyncError` for features or latents of another size than the stage's.
         """
         self._check(features, known)
-        features, latents, known, mask = (
-            part.to(self.device, torch.float32) for part in (features, reference_latents, known, mask)
-        )
-        weight, bias = self.audio_projection.weight.float(), self.audio_projection.bias.float()
+        weight, bias = at_least_float32(self.audio_projection.weight), at_least_float32(self.audio_projection.bias)
+        features, latents, known, mask = (part.to(weight) for part in (features, reference_latents, known, mask))
         tokens = torch.nn.functional.linear(features.mean(dim=2), weight, bias) * float(audio)
         return Condition(
             tokens, self._reference(latents / SCALE_FACTOR * float(reference), known.shape[1]), known, mask
         )
 
     def forward(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        """The denoised latents (b, t, 4, h, w), float32, of noisy ones x at noise level sigma: (b,) or one for all."""
-        sigma = sigma.to(x.device, torch.float32).expand(len(x)).reshape(-1, 1, 1, 1, 1)
+        """The denoised latents (b, t, 4, h, w) of noisy ones x at noise level sigma: (b,) or one for all; in the
+        condition's precision."""
+        sigma = sigma.to(x.device, condition.known.dtype).expand(len(x)).reshape(-1, 1, 1, 1, 1)
         c_skip, c_out, c_in, c_noise = preconditioning(sigma)
         x = keep_known(x, condition)
         network_output = self.network(c_in * x, c_noise.expand(-1, x.shape[1], 1, 1, 1).flatten(), condition)
         return keep_known(c_out * network_output + c_skip * x, condition)
 
     def network(self, network_input: Tensor, c_noise: Tensor, condition: Condition) -> Tensor:
-        """The U-Net on scaled latents (b, t, 4, h, w) at c_noise (b*t,), in the dtype of the weights; float32 out."""
+        """The U-Net on scaled latents (b, t, 4, h, w) at c_noise (b*t,), in the dtype of the weights.
+
+        The output is float32 at least.
+        """
         dtype = self.audio_projection.weight.dtype
         x = torch.cat((network_input, condition.reference), dim=2).flatten(0, 1)  # b t c h w -> (b t) c h w
         output: Tensor = self.unet(x.to(dtype), c_noise, condition.tokens.to(dtype))
-        return output.float().reshape(network_input.shape)
+        return at_least_float32(output).reshape(network_input.shape)
 
     def _reference(self, latents: Tensor, frames: int) -> Tensor:
         """Keyframes: the identity at every frame. Interpolation: the keyframes at the ends, the learned mask between,
         and a channel that is 1 at the ends (paper eq. 3)."""
         if self.learned_mask is None:
             return latents[:, None].expand(-1, frames, -1, -1, -1)
-        between = self.learned_mask.float().expand(len(latents), frames - 2, -1, -1, -1)
+        between = at_least_float32(self.learned_mask).expand(len(latents), frames - 2, -1, -1, -1)
         sequence = torch.cat((latents[:, :1], between, latents[:, 1:]), dim=1)
         ends = torch.zeros_like(sequence[:, :, :1])
         ends[:, [0, -1]] = 1.0

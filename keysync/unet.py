@@ -119,7 +119,9 @@ class VideoUNet(nn.Module):
         `image_only_indicator` (b, t) marks frames that do not belong to a clip; none do in this method.
         """
         still = (
-            torch.zeros(context.shape[:2], device=x.device) if image_only_indicator is None else image_only_indicator
+            torch.zeros(context.shape[:2], dtype=torch.bool, device=x.device)
+            if image_only_indicator is None
+            else image_only_indicator
         )
         embedding = self.time_embed(sinusoids(timesteps, self.config.model_channels).to(x.dtype))
         embedding = embedding + self.label_emb(context.flatten(0, 1))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .errors import KeySyncError
 from .kind import KINDS, Shapes, recognise
+from .layers import at_least_float32
 from .stage import SCALE_FACTOR
 from .vae_layout import Widths, part_of, widths_of
 from .weights import lay_out, read_tensors, shapes_of
@@ -74,19 +75,19 @@ class VAE(nn.Module):
         moments = [
             self.encoder(self._placed(part.movedim(-1, 1) * 2 - 1)) for part in torch.split(images, self.batch)
         ]  # BHWC -> BCHW
-        mean, logvar = torch.cat(moments).float().to(images.device).chunk(2, dim=1)
+        mean, logvar = at_least_float32(torch.cat(moments)).to(images.device).chunk(2, dim=1)
         return mean, torch.exp(0.5 * logvar.clamp(-30, 20))
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Pictures (n, 8h, 8w, 3), float32 in 0..1, of scaled latents (n, 4, h, w), on the latents' device."""
+        """Pictures (n, 8h, 8w, 3), float32 at least, in 0..1, of scaled latents (n, 4, h, w), where those lie."""
         return torch.cat([self._decoded(part) for part in torch.split(latents, self.batch)])
 
     def _decoded(self, latents: Tensor) -> Tensor:
         z = self._placed(latents / SCALE_FACTOR)
         video = torch.zeros(len(z), 1, dtype=z.dtype, device=z.device)  # 0: a clip, not an image; each of one frame
         pictures: Tensor = self.decoder(z, image_only_indicator=video, num_frames=1)
-        return ((pictures.float() + 1) / 2).clamp(0, 1).movedim(1, -1).to(latents.device)  # BCHW -> BHWC
+        return ((at_least_float32(pictures) + 1) / 2).clamp(0, 1).movedim(1, -1).to(latents.device)  # BCHW -> BHWC
 
     def _placed(self, tensor: Tensor) -> Tensor:
         weight = next(self.decoder.parameters())

@@ -29,7 +29,7 @@ from ..keysync.timeline import SYNC_MODES
 from ..keysync.track import FaceChoice
 from .audio import DEFAULT_SYNC_MODE, SYNC_TIP, AudioDict
 from .core_models import core_models
-from .face import detector_weights
+from .detector import detector_device, detector_weights
 from .sampling import guidance_inputs
 from .sockets import Faces, FaceTrackSocket, SpeechEncoderSocket
 from .speech import CoreSpeechEncoder
@@ -117,7 +117,11 @@ class DubVideo(io.ComfyNode):
         sampling = Sampling(steps, audio_guidance or None, identity_guidance or None, group=group)
         settings = Settings(sync_mode, None if mask == AS_TRAINED else mask, seed, sampling)
         face = FaceSource(
-            FaceChoice(face_index), detector, detector_weights(), track=None if track is None else track.track
+            FaceChoice(face_index),
+            detector,
+            detector_weights(),
+            track=None if track is None else track.track,
+            device=detector_device(),
         )
         result, report = dub(video, audio, models, settings, face, progress, occluder)
         return io.NodeOutput(result, json.dumps(report.to_dict(), indent=1, ensure_ascii=False))

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import comfy.model_management
-import folder_paths
 import numpy as np
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -24,7 +22,9 @@ from ..keysync.landmarks import DETECTORS, make_detector
 from ..keysync.masks import MASKS
 from ..keysync.finder.points import MESH_TO_68
 from ..keysync.preview import draw_track
+from ..keysync.stage import STAGES, StageSpec
 from ..keysync.track import FaceChoice, FaceTrack, Tracker
+from .detector import detector_device, detector_weights
 from .frames import as_bytes, check_frames, each_frame, name_frames
 from .sockets import Faces, FaceTrackSocket
 from .wiring import spec_of
@@ -34,6 +34,7 @@ FaceLandmarksSocket = io.Custom("FACE_LANDMARKS")
 FROM_SOCKET = "face_landmarks"
 # The preview's longer side in pixels: it is for the eye, and as large as the frames it would double the memory.
 PREVIEW_SIDE = 640
+PREVIEW_OF_PUBLISHED = "preview: crop and mask of the published models; connect a model to see its own"
 
 # The faces of one frame, given the frame's number and its image (h, w, c).
 FindFaces = Callable[[int, Tensor], list[Face]]
@@ -99,6 +100,12 @@ class TrackFace(io.ComfyNode):
                     tooltip="From the core's Detect Face Landmarks (MediaPipe), run on the same images. Where it is "
                     "linked it is used, and the detector above is not loaded.",
                 ),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="From Load KeySync Model: the preview shows this model's crop and mask. Without it, those "
+                    "of the published models.",
+                ),
             ],
             outputs=[
                 FaceTrackSocket.Output(display_name="track"),
@@ -117,12 +124,15 @@ class TrackFace(io.ComfyNode):
         face_x: int,
         face_y: int,
         face_landmarks: Mapping[str, Any] | None = None,
+        model: ModelPatcher | None = None,
     ) -> io.NodeOutput:
+        spec = None if model is None else spec_of(model)
         choice = CHOICES[face](face_index, face_x, face_y)
         check_point(choice, images)
         with face_finder(detector, face_landmarks, images) as find_faces:
             track = follow(images, find_faces, choice)
-        return io.NodeOutput(Faces(track), preview(images, track), describe(track))
+        report = describe(track) if spec else f"{describe(track)}\n{PREVIEW_OF_PUBLISHED}"
+        return io.NodeOutput(Faces(track), preview(images, track, spec or STAGES["keyframe"]), report)
 
 
 class CropFace(io.ComfyNode):
@@ -173,8 +183,7 @@ def face_finder(detector: str, face_landmarks: Mapping[str, Any] | None, images:
             f"the detector {FROM_SOCKET} needs its input: link the core's Detect Face Landmarks (MediaPipe) to "
             f"{FROM_SOCKET}, or choose the detector {' or '.join(DETECTORS)}"
         )
-    device = str(comfy.model_management.get_torch_device())
-    with closing(make_detector(detector, detector_weights(), device=device)) as found:
+    with closing(make_detector(detector, detector_weights(), device=detector_device())) as found:
         yield lambda index, image: found.detect(as_bytes(image))
 
 
@@ -203,12 +212,6 @@ def _mesh(face: Mapping[str, Any]) -> NDArray[np.float32]:
             "link the core's Detect Face Landmarks (MediaPipe)"
         )
     return mesh
-
-
-def detector_weights() -> Path | None:
-    """The folder with face-alignment's weights; None stands for torch's own, where many have them already."""
-    folder = Path(folder_paths.models_dir, "face_alignment")
-    return folder if folder.is_dir() else None
 
 
 def check_point(choice: FaceChoice, images: Tensor) -> None:
@@ -245,21 +248,20 @@ def boxes_of(track: FaceTrack, scale: float = PUBLISHED_SCALE) -> NDArray[np.int
     return np.asarray(boxes[nearest])
 
 
-def preview(images: Tensor, track: FaceTrack) -> Tensor:
-    """The images (n, h, w, 3), no larger than `PREVIEW_SIDE`, with the face's points, crop and box mask drawn."""
+def preview(images: Tensor, track: FaceTrack, spec: StageSpec) -> Tensor:
+    """The images (n, h, w, 3), no larger than `PREVIEW_SIDE`, with the face's points and a model's crop and mask."""
     h, w = track.size
     shrink = min(1.0, PREVIEW_SIDE / max(h, w))
     # Sides that video encoders take are even.
     size = (h, w) if shrink == 1 else (max(2, round(h * shrink / 2) * 2), max(2, round(w * shrink / 2) * 2))
     drawn = torch.empty(len(images), *size, 3)
-    for index, box in enumerate(boxes_of(track)):
+    for index, box in enumerate(boxes_of(track, spec.crop_scale)):
         comfy.model_management.throw_exception_if_processing_interrupted()
         picture = as_bytes(images[index])
         if track.found[index]:
             landmarks, side = track.landmarks[index], int(box[2])
-            picture = draw_track(
-                picture, landmarks, box, MASKS["box"](to_crop(landmarks, box, (side, side)), (side, side))
-            )
+            mask = MASKS[spec.mask](to_crop(landmarks, box, (side, side)), (side, side))
+            picture = draw_track(picture, landmarks, box, mask)
         planes = torch.tensor(picture).permute(2, 0, 1)[None] / 255  # h w c -> 1 c h w
         drawn[index] = resize(planes, size)[0].permute(1, 2, 0)
     return drawn

@@ -7,14 +7,15 @@ from typing import Any
 import comfy.model_management
 import comfy.samplers
 import latent_preview
+import numpy as np
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..keysync.clip import Noise
 from ..keysync.errors import KeySyncError
-from ..keysync.sampling import AYS, ays_sigmas, initial_noise
+from ..keysync.noise import Noise, draw
+from ..keysync.sampling import AYS, ays_sigmas
 from .guider import ClipGuider
 from .sockets import Speech, SpeechSocket
 from .wiring import spec_of
@@ -63,7 +64,7 @@ class SampleKeyframes(io.ComfyNode):
             audio_guidance=audio_guidance,
             identity_guidance=identity_guidance,
         )
-        return io.NodeOutput(sample(guider, latent, Noise.from_seed(seed).keyframes, seed, sampler, sigmas))
+        return io.NodeOutput(sample(guider, latent, Noise.from_seed(seed).keyframes, sampler, sigmas))
 
 
 class InterpolateKeyframes(io.ComfyNode):
@@ -104,7 +105,7 @@ class InterpolateKeyframes(io.ComfyNode):
             audio_guidance=audio_guidance,
             identity_guidance=identity_guidance,
         )
-        return io.NodeOutput(sample(guider, latent, Noise.from_seed(seed).windows, seed, sampler, sigmas))
+        return io.NodeOutput(sample(guider, latent, Noise.from_seed(seed).windows, sampler, sigmas))
 
 
 class KeySyncGuider(io.ComfyNode):
@@ -199,15 +200,14 @@ class Progress:
 def sample(
     guider: ClipGuider,
     latent: LatentDict,
-    generator: torch.Generator,
-    seed: int,
+    stream: np.random.Generator,
     sampler: comfy.samplers.Sampler | None = None,
     sigmas: Tensor | None = None,
 ) -> LatentDict:
-    """Keyframes or frames of a clip, with noise drawn window by window; by default as the method samples."""
+    """Keyframes or frames of a clip, each window's noise the next of the stream; by default as the method samples."""
     slots = guider.layout(len(latent["samples"])).slots
     shape = (slots.shape[1], *latent["samples"].shape[1:])
-    noise = torch.cat([initial_noise(shape, generator) for _ in slots])
+    noise = torch.cat([draw(stream, shape) for _ in slots])
     sigmas = ays_sigmas().float() if sigmas is None else sigmas
     progress = Progress(guider, len(sigmas) - 1, len(slots))
     samples = guider.sample(
@@ -218,7 +218,8 @@ def sample(
         denoise_mask=latent.get("noise_mask"),
         callback=progress.step,
         disable_pbar=True,
-        seed=seed,
+        # Of the noise that some samplers add at each step: it too is the stage's own.
+        seed=int(stream.integers(2**63)),
     )
     return {"samples": samples.to(comfy.model_management.intermediate_device())}
 

@@ -91,12 +91,15 @@ class CheapStages:
     """Stands in for `sample_keyframes` and `interpolate`: numbers that depend on all that the stages are given."""
 
     identities: list[Tensor] = field(default_factory=list)
+    noise: list[Tensor] = field(default_factory=list)
 
     def keyframes(self, stage: Any, features: Tensor, identity: Tensor, *rest: Any) -> Tensor:
         self.identities.append(identity)
+        self.noise.extend(rest[2])  # rest: known, mask, noise, ...
         return _mixed(stage, features, identity.expand(len(features), 1, -1, -1, -1), *rest)
 
     def windows(self, stage: Any, features: Tensor, keyframes: Tensor, *rest: Any) -> Tensor:
+        self.noise.extend(rest[2])
         latents = _mixed(stage, features, keyframes.sum(1, keepdim=True), *rest)
         latents[:, [0, -1]] = keyframes
         return latents

@@ -263,7 +263,7 @@ class OneFace:
 def test_a_face_that_nobody_has(
     files: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keysync.job, "make_detector", lambda *_: OneFace())
+    monkeypatch.setattr(keysync.job, "make_detector", lambda *_, **__: OneFace())
     line = ["dub", str(files["video"]), str(files["audio"]), "-o", str(files["output"]), "--face"]
     for number, message in (
         ("1", "face 1 was chosen but no shot shows more than 1: choose 0 to 0"),
@@ -272,6 +272,16 @@ def test_a_face_that_nobody_has(
         assert main([*line, number]) == 1
         check(error_line(capsys.readouterr().err), message)
     assert not files["output"].exists()
+
+
+@pytest.mark.usefixtures("loaded")
+def test_the_detector_runs_on_the_device(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr(keysync.job, "make_detector", lambda *_, **how: made.append(how) or OneFace())
+    line = ["dub", str(files["video"]), str(files["audio"]), "-o", str(files["output"]), "--face", "9"]
+    for device in ("cpu", "cpu:0"):
+        assert main([*line, "--device", device]) == 1  # no shot shows ten faces
+    assert made == [{"device": "cpu"}, {"device": "cpu:0"}]
 
 
 @pytest.mark.usefixtures("loaded")

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 import keysync.clip
-from keysync.clip import ClipSpeech, LatentStream, Noise, Run, generate_clip
+from keysync.clip import ClipSpeech, LatentStream, Run, generate_clip
 from keysync.generate import Sampling
 from keysync.models import Models
+from keysync.noise import Noise, draw
 from keysync.plan import Plan
-from keysync.sampling import initial_noise
 
 from .clips import CheapStages
 
@@ -65,7 +65,7 @@ def at_once(run: Run, latents: Tensor, masks: Tensor, speech: ClipSpeech) -> Ten
     """The same from all batches in one call, all windows in one call, then the decoder."""
     plan = Plan(len(latents), run.models.keyframe.spec.window)
     batches = torch.tensor([[plan.index(frame) for frame in batch] for batch in plan.batches])
-    noise = torch.stack([initial_noise(latents[batch].shape, run.noise.keyframes) for batch in batches])
+    noise = torch.stack([draw(run.noise.keyframes, latents[batch].shape) for batch in batches])
     keyframes = keysync.clip.sample_keyframes(
         run.models.keyframe,
         speech.keyframe[batches],
@@ -81,7 +81,7 @@ def at_once(run: Run, latents: Tensor, masks: Tensor, speech: ClipSpeech) -> Ten
         for slot, frame in enumerate(plan.fresh_keyframes(number))
     }
     windows = torch.tensor([[plan.index(frame) for frame in range(first, last + 1)] for first, last in plan.windows])
-    noise = torch.stack([initial_noise(latents[window].shape, run.noise.windows) for window in windows])
+    noise = torch.stack([draw(run.noise.windows, latents[window].shape) for window in windows])
     between = keysync.clip.interpolate(
         run.models.interpolation,
         speech.interpolation[windows],
@@ -124,11 +124,18 @@ def test_a_seed_means_one_result(cheap: Models) -> None:
     assert not torch.allclose(first, other, atol=1e-2)
 
 
-@pytest.mark.parametrize("seed", [-1, 0, 2**63, 2**64 - 1, 2**64, 10**30])
-def test_any_whole_number_is_a_seed(seed: int) -> None:
-    noise, again = Noise.from_seed(seed), Noise.from_seed(seed)
-    assert torch.equal(initial_noise((4,), noise.keyframes), initial_noise((4,), again.keyframes))
-    assert not torch.equal(initial_noise((4,), noise.keyframes), initial_noise((4,), noise.windows))
+def test_no_two_windows_of_any_seeds_share_their_noise(cheap: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither within a clip, nor in the next clip of the dub, nor in the other stage, nor under another seed."""
+    stages = CheapStages().install(monkeypatch)
+    seeds = [7, 8, 7 + 2**32, 2**64 - 1, -1]
+    for seed in seeds:
+        run = run_of(cheap, seed)
+        for _ in range(2):
+            streamed(run, *clip_of(cheap, 200))
+    # 2 clips of 200 frames: 2 batches of keyframes, 16 windows between.
+    assert len(stages.noise) == len(seeds) * 2 * (2 + 16)
+    likeness = torch.corrcoef(torch.stack(stages.noise).flatten(1)).fill_diagonal_(0)
+    assert likeness.abs().max() < 0.2
 
 
 def test_what_the_mask_leaves_is_kept(cheap: Models) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from keysync.crop import affine, crop, crop_boxes, to_crop
 from keysync.track import FaceTrack, from_landmarks
@@ -86,9 +87,23 @@ def test_enlarging_is_plain_bilinear_and_shrinking_averages() -> None:
     planes = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
     plain = F.interpolate(planes, (32, 48), mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
     torch.testing.assert_close(crop(frame, (0, 0, 16), (32, 48)), plain)
-    stripes = np.zeros((64, 64, 3), dtype=np.uint8)
-    stripes[:, ::2] = 255
-    assert (crop(stripes, (0, 0, 64), (8, 8)) - 0.5).abs().max() < 0.05
+    # White lines an eighth as wide as the pixels of the crop, where plain bilinear never looks.
+    for lines in (np.s_[:, ::8], np.s_[::8]):
+        stripes = np.zeros((64, 64, 3), dtype=np.uint8)
+        stripes[lines] = 255
+        middle = crop(stripes, (0, 0, 64), (8, 8))[1:-1, 1:-1]
+        assert (middle - 1 / 8).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("size", [(16, 24), (45, 20), (64, 20), (20, 64), (90, 30)])
+def test_crops_are_scaled_as_pillow_does(size: tuple[int, int]) -> None:
+    frame = np.random.default_rng(0).random((64, 64, 3), dtype=np.float32)
+    planes = [
+        Image.fromarray(np.ascontiguousarray(frame[..., plane])).resize(size[::-1], Image.Resampling.BILINEAR)
+        for plane in range(3)
+    ]
+    expected = torch.from_numpy(np.stack([np.asarray(plane) for plane in planes], axis=-1))
+    torch.testing.assert_close(crop(frame, (0, 0, 64), size), expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 128)])

@@ -171,6 +171,13 @@ def test_a_seed_means_one_result(models: Models, tmp_path: Path) -> None:
     assert not np.array_equal(results[0], results[2])
 
 
+def test_each_shot_has_noise_of_its_own(cheap: CheapStages, models: Models, tmp_path: Path) -> None:
+    scene(tmp_path, frames=20, cut=10).dub(models, seed=7)
+    assert len(cheap.noise) == 2 * 2  # of each shot a batch of keyframes, and a window
+    likeness = torch.corrcoef(torch.stack(cheap.noise).flatten(1)).fill_diagonal_(0)
+    assert likeness.abs().max() < 0.2
+
+
 @pytest.mark.usefixtures("cheap")
 def test_the_mask_is_the_one_that_the_models_were_trained_with(models: Models, tmp_path: Path) -> None:
     spec = replace(models.keyframe.spec, mask="mouth")

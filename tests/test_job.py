@@ -43,7 +43,7 @@ class Detector:
 @pytest.fixture
 def detector(monkeypatch: pytest.MonkeyPatch) -> Detector:
     found = Detector()
-    monkeypatch.setattr(keysync.job, "make_detector", lambda *_: found)
+    monkeypatch.setattr(keysync.job, "make_detector", lambda *_, **__: found)
     return found
 
 
@@ -60,6 +60,21 @@ def test_survey_follows_the_chosen_face(files: dict[str, Path], detector: Detect
     assert track.found.all()
     assert np.abs(track.landmarks[5] - face_points((30, 36), 24)).max() < 1e-3
     assert (detector.frames, detector.closed, progress.parts[""][1]) == (10, True, 10)
+
+
+def test_the_detector_is_made_as_the_source_says(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    monkeypatch.setattr(keysync.job, "make_detector", lambda *how, **where: made.append((how, where)) or Detector())
+    for source in (
+        FaceSource(),
+        FaceSource(detector="face-alignment", weights=Path("weights"), device="cuda:1"),
+    ):
+        survey(VideoReader(files["video"]), source, Quiet())
+    default = FaceSource().detector
+    assert made == [
+        ((default, None), {"device": "cpu"}),
+        (("face-alignment", Path("weights")), {"device": "cuda:1"}),
+    ]
 
 
 def test_the_second_face_is_another_one_where_it_is_not(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from keysync.errors import KeySyncError
-from keysync.sampling import AYS, CONDITIONS, ays_sigmas, branches, combine, euler, guide, initial_noise
+from keysync.sampling import AYS, CONDITIONS, ays_sigmas, branches, combine, euler, guide
 from keysync.stage import Condition, Stage
 
 from .small_stages import inputs, small_stage
@@ -47,24 +47,7 @@ def test_too_few_evaluations(evaluations: int) -> None:
     assert str(caught.value) == (f"{evaluations} steps are too few: the schedule needs 10 or more, 11 is the method's")
 
 
-# Noise and Euler's method
-
-
-def test_a_seed_gives_the_same_noise() -> None:
-    shape = (2, 3, 4, 5, 6)
-    one, same, other = (initial_noise(shape, torch.Generator().manual_seed(seed)) for seed in (7, 7, 8))
-    assert (one.shape, one.dtype, one.device.type) == (shape, torch.float32, "cpu")
-    assert torch.equal(one, same)
-    assert not torch.equal(one, other)
-    generator = torch.Generator().manual_seed(7)
-    assert torch.equal(initial_noise(shape, generator), one)
-    assert not torch.equal(initial_noise(shape, generator), one)
-
-
-def test_the_global_generator_is_left_alone() -> None:
-    state = torch.get_rng_state()
-    initial_noise((3,), torch.Generator().manual_seed(0))
-    assert torch.equal(torch.get_rng_state(), state)
+# Euler's method
 
 
 @pytest.mark.parametrize("evaluations", [10, 11, 20])
@@ -105,6 +88,14 @@ def test_the_denoiser_is_told_each_noise_level() -> None:
     euler(denoise, torch.zeros(1), ays_sigmas())
     assert all(sigma.dtype == torch.float32 for sigma in told)
     assert [float(sigma) for sigma in told] == pytest.approx(AYS)
+
+
+def test_numbers_in_float64_are_sampled_in_float64() -> None:
+    told: list[Tensor] = []
+    sigmas = ays_sigmas()
+    result = euler(lambda x, sigma: told.append(sigma) or x / (1 + sigma**2), torch.ones(1).double(), sigmas)
+    assert result.dtype == torch.float64
+    assert torch.equal(torch.stack(told), sigmas[:-1])
 
 
 # Guidance

@@ -1,18 +1,21 @@
-"""A stage: its condition, the denoiser's formulas, half precision, and clear errors."""
+"""A stage: its condition, the denoiser's formulas, half and double precision, and clear errors."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from keysync.errors import KeySyncError
 from keysync.stage import SCALE_FACTOR, STAGES, Stage, StageSpec, preconditioning
 
-from .small_stages import AUDIO_CHANNELS, FRAMES, SIZE, inputs, small_stage
+from .small_stages import AUDIO_CHANNELS, FRAMES, SIZE, Inputs, inputs, small_stage
 
 by_stage = pytest.mark.parametrize("name", ["keyframe", "interpolation"])
 
@@ -153,6 +156,45 @@ def test_half_precision_weights(name: str, dtype: torch.dtype, error: float) -> 
     for part in (condition.tokens, condition.reference, condition.known, condition.mask, denoised):
         assert part.dtype == torch.float32
     assert (denoised - expected).abs().max() < error * expected.abs().max()
+
+
+class Precisions(TorchDispatchMode):
+    """Gathers the precision of every real number that torch computes meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        tensors = [part for part in tree_leaves(made) if isinstance(part, Tensor)]
+        self.seen |= {part.dtype for part in tensors if part.is_floating_point()}
+        return made
+
+
+@by_stage
+def test_a_stage_in_float64_computes_nothing_in_less(name: str) -> None:
+    stage, given, sigma = small_stage(name), inputs(name), torch.tensor(2.0)
+    with torch.no_grad():
+        expected = stage(given.noise, sigma, stage.condition(*given.conditions))
+    stage.double()
+    given, sigma = Inputs(*(part.double() for part in (*given.conditions, given.noise))), sigma.double()
+    with Precisions() as precisions:
+        denoised = stage(given.noise, sigma, stage.condition(*given.conditions))
+        denoised.square().mean().backward()
+    assert precisions.seen == {torch.float64}
+    assert {parameter.grad.dtype for parameter in stage.parameters() if parameter.grad is not None} == {torch.float64}
+    torch.testing.assert_close(denoised, expected.double(), rtol=1e-4, atol=1e-4)
+
+
+@by_stage
+def test_numbers_in_float64_leave_a_stage_in_float32(name: str) -> None:
+    stage, given = small_stage(name), inputs(name)
+    with torch.no_grad():
+        expected = stage(given.noise, torch.tensor(2.0), stage.condition(*given.conditions))
+        condition = stage.condition(*(part.double() for part in given.conditions))
+        denoised = stage(given.noise, torch.tensor(2.0, dtype=torch.float64), condition)
+    assert torch.equal(denoised, expected)
 
 
 # Errors

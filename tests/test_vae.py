@@ -96,6 +96,15 @@ def test_half_precision(folder: Path, vae: VAE) -> None:
     assert half.decode(latents).dtype == torch.float32
 
 
+def test_double_precision(folder: Path, vae: VAE) -> None:
+    double = load_vae(folder, dtype=torch.float64)
+    latents = double.encode(pictures())
+    decoded = double.decode(latents)
+    assert (latents.dtype, decoded.dtype) == (torch.float64, torch.float64)
+    torch.testing.assert_close(latents.float(), vae.encode(pictures()), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(decoded.float(), vae.decode(latents.float()), rtol=1e-4, atol=1e-5)
+
+
 def test_every_file_of_diffusers_layout_gives_the_same(tmp_path: Path, vae: VAE, weights: dict[str, Tensor]) -> None:
     save_file(weights, tmp_path / "vae.safetensors")
     torch.save(weights, tmp_path / "vae.bin")

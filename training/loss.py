@@ -165,7 +165,7 @@ class LossModule(nn.Module):
         return work(self.stage, *arguments)
 
     def denoise(self, batch: Batch, draws: Draws) -> Tensor:
-        """The denoised latents (b, t, 4, h, w) of the noised batch, in float32; only the network obeys autocast."""
+        """The denoised latents (b, t, 4, h, w) of the noised batch, float32 at least; only the network is autocast."""
         with torch.autocast(batch.latents.device.type, enabled=False):
             condition = condition_of(self.stage, batch, draws)
         denoised: Tensor = self.stage(noised(batch.latents, draws), draws.sigma, condition)
@@ -174,11 +174,11 @@ class LossModule(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures (n, 3, 8h, 8w), clamped to -1..1, of scaled latents (n, 4, h, w), each decoded as a clip of one;
         gradients pass to the latents, but not where a value was clamped."""
+        decoder = self._outside[0]
         with torch.autocast(latents.device.type, enabled=False):
-            video = latents.new_zeros(len(latents), 1)  # 0: a clip, not an image
-            pictures: Tensor = self._outside[0](
-                latents.float() / SCALE_FACTOR, image_only_indicator=video, num_frames=1
-            )
+            z = latents.to(next(decoder.parameters()).dtype) / SCALE_FACTOR
+            video = z.new_zeros(len(z), 1)  # 0: a clip, not an image
+            pictures: Tensor = decoder(z, image_only_indicator=video, num_frames=1)
         return pictures.clamp(-1.0, 1.0)
 
 

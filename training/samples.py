@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from keysync.generate import Sampling, interpolate, sample_keyframes
-from keysync.sampling import initial_noise
 from keysync.stage import Stage
 from keysync.vae import VAE
 
@@ -24,7 +23,7 @@ def sample(stage: Stage, batch: Batch, seed: int, sampling: Sampling) -> Tensor:
     """
     known = batch.latents
     noise = torch.stack(
-        [initial_noise(known.shape[1:], generator(seed, number, "sample")) for number in batch.number.tolist()]
+        [torch.randn(known.shape[1:], generator=generator(seed, number, "sample")) for number in batch.number.tolist()]
     )
     was_training = stage.training
     stage.eval()

@@ -195,7 +195,7 @@ def prepare(graph: Graph, *, hide_occluder: bool = False) -> Prepared:
     features = graph.add("KeySyncEncodeSpeech", (x, 0), encoder=encoder, audio=fitted["audio"], fps=fitted["fps"])
     graph.group("Speech", fitted, features)
     x = 3 * COLUMN
-    track = graph.add("KeySyncTrackFace", (x, 0), images=fitted["images"])
+    track = graph.add("KeySyncTrackFace", (x, 0), images=fitted["images"], model=models.keyframes["MODEL"])
     crop = graph.add(
         "KeySyncCropFace", (x, 0), images=fitted["images"], track=track["track"], model=models.keyframes["MODEL"]
     )

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from keysync.generate import Sampling, interpolate, sample_keyframes
-from keysync.sampling import initial_noise
 from training.dataset import Batch
 from training.draws import generator
 from training.samples import grid, sample
@@ -24,7 +23,7 @@ def test_they_are_what_the_library_generates(name: str) -> None:
     made = sample(stage, batch, 3, SAMPLING)
     assert stage.training
     for place, number in enumerate([4, 9]):
-        noise = initial_noise(given.known.shape[1:], generator(3, number, "sample"))[None]
+        noise = torch.randn(given.known.shape[1:], generator=generator(3, number, "sample"))[None]
         features, known, mask = (part[[place]] for part in (given.features, given.known, given.mask))
         if name == "keyframe":
             theirs = sample_keyframes(stage, features, known[0, 0], known, mask, noise, SAMPLING)

@@ -247,6 +247,29 @@ def test_progress_and_a_track_instead_of_a_detector(
     assert [str(path) for path in temporary.iterdir()] == [video.get_stream_source()]
 
 
+def test_the_detector_has_comfyuis_folder_and_device(
+    node: Any, loaded: dict[str, Any], clip: Path, speech: dict[str, Any], error: type[Exception], monkeypatch: Any,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    class NoFace:
+        def detect(self, _: Any) -> list[Any]:
+            return []
+
+        def close(self) -> None:
+            pass
+
+    made: list[tuple[Any, Any]] = []
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(comfy.model_management, "get_torch_device", lambda: torch.device("cuda", 1))
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "face_alignment", ([str(tmp_path / "faces")], set()))
+    monkeypatch.setattr(
+        part("keysync.job"), "make_detector", lambda *how, **where: made.append((how, where)) or NoFace()
+    )
+    with pytest.raises(error, match="no face was found in the 15 frames"):
+        dub(node, loaded, InputImpl.VideoFromFile(str(clip)), speech, detector="face-alignment")
+    assert made == [(("face-alignment", tmp_path / "faces"), {"device": "cuda:1"})]
+
+
 def test_cancelling_leaves_nothing(
     node: Any, loaded: dict[str, Any], clip: Path, speech: dict[str, Any], track: Any, temporary: Path, monkeypatch: Any
 ) -> None:

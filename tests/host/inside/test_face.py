@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
+import os
+import re
+import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -19,6 +23,11 @@ SIZE = (384, 384)
 @pytest.fixture(scope="module")
 def node(extension: ModuleType) -> ModuleType:
     return importlib.import_module(f"{extension.__name__}.nodes.face")
+
+
+@pytest.fixture(scope="module")
+def detector(extension: ModuleType) -> ModuleType:
+    return importlib.import_module(f"{extension.__name__}.nodes.detector")
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +123,89 @@ def test_a_detector_gives_the_commands_track_and_agrees_with_the_linked_landmark
     assert abs(difference.mean((0, 1))).max() < 1.5
 
 
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """torch's own folder of weights, empty."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    folder = tmp_path / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Where ComfyUI looks for face-alignment's files: models/face_alignment, and two of an extra_model_paths.yaml."""
+    import folder_paths
+    from utils.extra_config import load_extra_path_config
+
+    assert folder_paths.get_folder_paths("face_alignment") == [os.path.join(folder_paths.models_dir, "face_alignment")]
+    own = tmp_path / "models" / "face_alignment"
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "face_alignment", ([str(own)], set()))
+    (tmp_path / "extra.yaml").write_text(
+        f"shared:\n  base_path: {tmp_path}\n  face_alignment: |\n    disk\n    other/faces\n"
+    )
+    load_extra_path_config(str(tmp_path / "extra.yaml"))
+    found = [own, tmp_path / "disk", tmp_path / "other" / "faces"]
+    assert folder_paths.get_folder_paths("face_alignment") == [str(folder) for folder in found]
+    for folder in found[:2]:  # the last one does not exist
+        folder.mkdir(parents=True)
+    return found
+
+
+def put(detector: ModuleType, folder: Path, files: slice = slice(None)) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in detector.FACE_ALIGNMENT_FILES[files]:
+        (folder / name).touch()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_detectors_files_may_lie_in_any_folder_of_comfyui(
+    detector: ModuleType, folders: list[Path], hub: Path, place: int
+) -> None:
+    put(detector, hub)
+    assert detector.detector_weights() == hub
+    put(detector, folders[place])
+    assert detector.detector_weights() == folders[place]
+
+
+def test_half_of_the_detectors_files_hides_no_whole_set(detector: ModuleType, folders: list[Path], hub: Path) -> None:
+    put(detector, folders[0], slice(1))
+    assert detector.detector_weights() == folders[0]
+    put(detector, folders[1])
+    assert detector.detector_weights() == folders[1]
+
+
+def test_where_the_detectors_files_are_missing_comfyuis_folder_is_named(
+    node: ModuleType, detector: ModuleType, library: SimpleNamespace, images: Tensor, folders: list[Path], hub: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setitem(sys.modules, "face_alignment", ModuleType("face_alignment"))
+    names = " and ".join(detector.FACE_ALIGNMENT_FILES)
+    with pytest.raises(library.errors.KeySyncError, match=re.escape(f"needs {names} in {folders[0]}: put them there")):
+        follow(node, images, detector="face-alignment")
+
+
+def test_the_detector_runs_where_comfyui_runs_its_models(
+    node: ModuleType, images: Tensor, folders: list[Path], hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import comfy.model_management as management
+
+    made: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(management, "get_torch_device", lambda: torch.device("cuda", 1))
+    monkeypatch.setattr(node, "make_detector", lambda *how, **where: made.append((how, where)) or NoFace())
+    with pytest.raises(Exception, match="no face was found"):
+        follow(node, images, detector="face-alignment")
+    assert made == [(("face-alignment", folders[0]), {"device": "cuda:1"})]
+
+
+class NoFace:
+    def detect(self, _: Any) -> list[Any]:
+        return []
+
+    def close(self) -> None:
+        pass
+
+
 def test_the_report_names_frames_without_the_face_and_those_that_were_bridged(
     node: ModuleType, images: Tensor, recorded: dict[str, Any]
 ) -> None:
@@ -124,6 +216,7 @@ def test_the_report_names_frames_without_the_face_and_those_that_were_bridged(
         "the face was found in 3 of 4 frames; shots: 1",
         "no face: frames 3",
         "missed by the detector, position interpolated: frames 1",
+        "preview: crop and mask of the published models; connect a model to see its own",
     ]
 
 
@@ -137,6 +230,41 @@ def test_the_preview_shows_the_frames_with_the_face_drawn_on(
     assert (preview[:3] != images[:3]).flatten(1).any(1).all()
     green = (preview[0] == torch.tensor([0.0, 1.0, 0.0])).all(-1)
     assert green.sum() >= 68
+
+
+def outline(preview: Tensor) -> tuple[int, int, int]:
+    """The box (x, y, side) that a picture of the preview draws."""
+    drawn = (preview * 255).round() == torch.tensor([255.0, 220.0, 0.0])
+    rows, columns = drawn.all(-1).nonzero(as_tuple=True)
+    side = int(rows.max() - rows.min()) + 1
+    assert side == int(columns.max() - columns.min()) + 1
+    return int(columns.min()), int(rows.min()), side
+
+
+def test_the_preview_shows_the_crop_that_crop_face_takes(
+    node: ModuleType, images: Tensor, recorded: dict[str, Any], model: SimpleNamespace
+) -> None:
+    # Crops of another scale, and of another mask than box.
+    model.model.spec = dataclasses.replace(model.model.spec, crop_scale=1.2, mask="mouth")
+    faces, preview, report = follow(node, images, recorded, model=model)
+    boxes = node.CropFace.execute(images, faces, model).args[1].boxes
+    assert [outline(picture) for picture in preview] == [tuple(box) for box in boxes.tolist()]
+    assert "preview" not in report
+    model.model.spec = dataclasses.replace(model.model.spec, mask="box")
+    assert not torch.equal(follow(node, images, recorded, model=model)[1], preview)
+    model.model.spec = dataclasses.replace(model.model.spec, crop_scale=2.0)
+    published = follow(node, images, recorded, model=model)
+    assert [outline(picture) for picture in published[1]] != [outline(picture) for picture in preview]
+    alone = follow(node, images, recorded)
+    assert torch.equal(alone[1], published[1])
+    assert alone[2] == f"{published[2]}\n{node.PREVIEW_OF_PUBLISHED}"
+
+
+def test_the_model_is_the_last_input(node: ModuleType) -> None:
+    """Workflows that were saved before it came keep loading."""
+    schema = node.TrackFace.define_schema()
+    assert [field.id for field in schema.inputs[-2:]] == ["face_landmarks", "model"]
+    assert schema.inputs[-1].optional
 
 
 def test_the_preview_of_large_frames_is_small_and_even(
@@ -176,6 +304,8 @@ def test_what_track_face_refuses(
         follow(node, images[:3], recorded)
     with pytest.raises(Error, match="covers 4 frames of 384x384 but there are 4 images of 300x384: detect"):
         follow(node, images[:, :, :300], recorded)
+    with pytest.raises(Error, match="the model is SimpleNamespace, not KeySync's: load one with Load KeySync Model"):
+        follow(node, images, recorded, model=SimpleNamespace(model=SimpleNamespace()))
     with pytest.raises(Error, match="face_x 384, face_y 3 lies outside the images of 384x384: give a point"):
         follow(node, images, recorded, face="coordinates", face_x=384, face_y=3)
     with pytest.raises(Error, match="face 2 was chosen but no shot shows more than 1"):

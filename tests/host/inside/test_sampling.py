@@ -107,16 +107,17 @@ def relative_error(ours: Tensor, theirs: Tensor) -> float:
 
 def library_clip(stages: dict[str, Any], models: dict[str, Any], latent: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Keyframes and frames of the clip as the command line makes them, times 0.18215."""
-    clip, generate, masks = part("keysync.clip"), part("keysync.generate"), part("keysync.masks")
+    generate, masks = part("keysync.generate"), part("keysync.masks")
     frames = len(latent["samples"])
-    plan, noise = part("keysync.plan").Plan(frames), clip.Noise.from_seed(SEED)
+    plan, noise = part("keysync.plan").Plan(frames), part("keysync.noise")
+    streams = noise.Noise.from_seed(SEED)
     known = latent["samples"] * 0.18215
     mask = masks.to_latent(latent["noise_mask"].reshape(frames, 1, *latent["noise_mask"].shape[-2:]), known.shape[-2:])
     features = {name: speech(models[name], frames).for_frames(frames) for name in stages}
     made, sampling = [], generate.Sampling()
     for number, batch in enumerate(plan.batches):
         shown = [plan.index(frame) for frame in batch]
-        draw = part("keysync.sampling").initial_noise(known[shown].shape, noise.keyframes)
+        draw = noise.draw(streams.keyframes, known[shown].shape)
         latents = generate.sample_keyframes(
             stages["keyframe"], features["keyframe"][shown][None], known[0], known[shown][None], mask[shown][None],
             draw[None], sampling,
@@ -126,7 +127,7 @@ def library_clip(stages: dict[str, Any], models: dict[str, Any], latent: dict[st
     out = []
     for number, (first, last) in enumerate(plan.windows):
         shown = [plan.index(frame) for frame in range(first, last + 1)]
-        draw = part("keysync.sampling").initial_noise(known[shown].shape, noise.windows)
+        draw = noise.draw(streams.windows, known[shown].shape)
         latents = generate.interpolate(
             stages["interpolation"], features["interpolation"][shown][None], keyframes[number : number + 2][None],
             known[shown][None], mask[shown][None], draw[None], sampling,
@@ -308,7 +309,8 @@ def test_the_guider_in_sampler_custom_advanced(
         seed = SEED
 
         def generate_noise(self, latent: dict[str, Tensor]) -> Tensor:
-            return torch.randn(14, *latent["samples"].shape[1:], generator=torch.Generator().manual_seed(SEED))
+            noise = part("keysync.noise")
+            return noise.draw(noise.Noise.from_seed(SEED).keyframes, (14, *latent["samples"].shape[1:]))
 
     out, denoised = SamplerCustomAdvanced.execute(Drawn(), guider, sampler, sigmas, latent).args
     assert torch.equal(out["samples"], keyframes["samples"])
@@ -343,6 +345,24 @@ def test_identity_seed_and_sampler_matter(nodes: Any, models: dict[str, Any], la
     heun = comfy.samplers.sampler_object("heun")
     for change in ({"identity": other}, {"seed": SEED + 1}, {"sampler": heun}):
         assert not torch.equal(sample_keyframes(nodes, models, latent, sigmas=few, **change)["samples"], plain), change
+
+
+def test_samplers_that_add_noise_add_each_stages_own(
+    nodes: Any, models: dict[str, Any], latent: dict[str, Tensor], keyframes: dict[str, Tensor]
+) -> None:
+    seeds: list[int] = []
+
+    def still(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], **_: Any) -> Tensor:
+        seeds.append(extra_args["seed"])
+        return x
+
+    sampler = comfy.samplers.KSAMPLER(still)
+    for seed in (SEED, SEED, SEED + 1, 2**64 - 1):
+        sample_keyframes(nodes, models, latent, sampler=sampler, seed=seed)
+        interpolate(nodes, models, latent, keyframes=keyframes, sampler=sampler, seed=seed)
+    assert seeds[:2] == seeds[2:4]
+    assert len(set(seeds)) == 6
+    assert all(0 <= seed < 2**64 for seed in seeds)
 
 
 def test_progress_after_every_window(

@@ -54,3 +54,11 @@ def test_a_vae_that_only_decodes(tmp_path: Path, tiny_files: dict[str, Path]) ->
 def test_another_encoder(tmp_path: Path, tiny_files: dict[str, Path]) -> None:
     with pytest.raises(KeySyncError, match=str(tiny_files["vae"])):
         Models(small_settings(tmp_path, wavlm=ModelFile.of(tiny_files["vae"]))).check()
+
+
+def test_the_detector_and_its_files_are_those_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, object]] = []
+    monkeypatch.setitem(landmarks.DETECTORS, "face-alignment", lambda **how: made.append(how) or BrightnessDetector())
+    settings = small_settings(tmp_path, detector="face-alignment", detector_weights=tmp_path, device="cuda:1")
+    assert isinstance(Models(settings).detector, BrightnessDetector)
+    assert made == [{"device": "cuda:1", "weights": tmp_path}]
