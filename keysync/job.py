@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .dub import Dub, Occluder, Settings
 from .errors import KeySyncError
-from .face import Face, Frame
+from .face import Frame
 from .landmarks import make_detector, read_landmarks_file
 from .media import VideoReader, VideoWriter, check_output, read_speech
 from .models import Models
@@ -27,13 +27,26 @@ from .track import FaceChoice, FaceTrack, Tracker
 
 
 class Progress(Protocol):
-    """Who is told how far a job is."""
+    """Shows how far a job is."""
 
     def begin(self, what: str, total: int | None) -> None: ...
 
     def step(self, count: int = 1) -> None: ...
 
     def end(self) -> None: ...
+
+
+class NoProgress:
+    """Shows nothing."""
+
+    def begin(self, what: str, total: int | None) -> None:
+        pass
+
+    def step(self, count: int = 1) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
 
 
 @dataclass(frozen=True)
@@ -58,7 +71,7 @@ def dub_file(
     models: Models,
     settings: Settings,
     face: FaceSource,
-    progress: Progress,
+    progress: Progress | None = None,
     *,
     occluder: Path | VideoReader | None = None,
     lossless: bool = False,
@@ -67,6 +80,7 @@ def dub_file(
 
     Raises `KeySyncError` for anything a user can put right; then no file is left under the final name.
     """
+    progress = progress or NoProgress()
     check_output(output, [_path(file) for file in (video, audio, occluder) if file], lossless=lossless)
     reader = _reader(video)
     waveform, audio_seconds = read_speech(audio)
@@ -76,7 +90,7 @@ def dub_file(
     tracked = time.perf_counter() - began
     if not track.found.any():
         raise KeySyncError(
-            f"no face was found in the {len(pts)} frames of {reader.path}: nothing to dub; try another --detector"
+            f"no face was found in the {len(pts)} frames of {reader.path}: nothing to dub; try another detector"
         )
     timeline = fit(pts, reader.info.frame_duration, reader.info.time_base, audio_seconds, settings.sync_mode)
     report = Report(
@@ -112,12 +126,13 @@ def survey(reader: VideoReader, face: FaceSource, progress: Progress) -> tuple[N
     """Decodes the video once: the timestamp of every frame, and the track of the chosen face."""
     if face.track is not None:
         return _check_track(reader, face.track), face.track
-    if face.landmarks is None:
-        with closing(make_detector(face.detector, face.weights, device=face.device)) as detector:
-            return _survey(reader, Tracker(), lambda frame, _: detector.detect(frame), face.choice, progress)
-    size = reader.info.height, reader.info.width
-    given = read_landmarks_file(face.landmarks, size=size, frames=len(reader.timestamps()))
-    return _survey(reader, Tracker(exact=True), lambda _, number: given.faces(number), face.choice, progress)
+    tracker = Tracker(exact=face.landmarks is not None)
+    if face.landmarks is not None:
+        size = reader.info.height, reader.info.width
+        given = read_landmarks_file(face.landmarks, size=size, frames=len(reader.timestamps()))
+        return _survey(reader, tracker, lambda frame, number: tracker.add(frame, given.faces(number)), face, progress)
+    with closing(make_detector(face.detector, face.weights, device=face.device)) as detector:
+        return _survey(reader, tracker, lambda frame, _: tracker.follow(frame, detector), face, progress)
 
 
 def _check_track(reader: VideoReader, track: FaceTrack) -> NDArray[np.int64]:
@@ -141,18 +156,14 @@ def _reader(video: Path | VideoReader) -> VideoReader:
 
 
 def _survey(
-    reader: VideoReader,
-    tracker: Tracker,
-    find: Callable[[Frame, int], list[Face]],
-    choice: FaceChoice,
-    progress: Progress,
+    reader: VideoReader, tracker: Tracker, add: Callable[[Frame, int], None], face: FaceSource, progress: Progress
 ) -> tuple[NDArray[np.int64], FaceTrack]:
     pts: list[int] = []
     for stamp, frame in reader.frames():
-        tracker.add(frame, find(frame, len(pts)))
+        add(frame, len(pts))
         pts.append(stamp)
         progress.step()
-    return np.asarray(pts, dtype=np.int64), tracker.finish(choice)
+    return np.asarray(pts, dtype=np.int64), tracker.finish(face.choice)
 
 
 def _fitted(waveform: Tensor, seconds: float) -> Tensor:

@@ -215,8 +215,8 @@ def _settings_inputs() -> list[Any]:
             "detector",
             options=list(DETECTORS),
             default="mediapipe",
-            tooltip="What finds the faces. mediapipe needs its package, which carries its models. face-alignment is "
-            "the method's own: it needs its package, and its two weight files in models/face_alignment.",
+            tooltip="What finds the faces. mediapipe is built in. face-alignment is the method's own: it needs its "
+            "package, and its two weight files in models/face_alignment.",
         ),
         io.Int.Input(
             "face_index",

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from ..keysync.crop import PUBLISHED_SCALE, crop, crop_boxes, resize, to_crop
 from ..keysync.errors import KeySyncError
-from ..keysync.face import Face
+from ..keysync.face import Face, Frame
+from ..keysync.finder.points import MESH_TO_68
 from ..keysync.landmarks import DETECTORS, make_detector
 from ..keysync.masks import MASKS
-from ..keysync.finder.points import MESH_TO_68
 from ..keysync.preview import draw_track
 from ..keysync.stage import STAGES, StageSpec
 from ..keysync.track import FaceChoice, FaceTrack, Tracker
@@ -36,8 +36,8 @@ FROM_SOCKET = "face_landmarks"
 PREVIEW_SIDE = 640
 PREVIEW_OF_PUBLISHED = "preview: crop and mask of the published models; connect a model to see its own"
 
-# The faces of one frame, given the frame's number and its image (h, w, c).
-FindFaces = Callable[[int, Tensor], list[Face]]
+# Adds a frame to a track: its number and its picture (h, w, 3).
+AddFrame = Callable[[Tracker, int, Frame], None]
 CHOICES: dict[str, Callable[[int, float, float], FaceChoice]] = {
     "largest": lambda index, x, y: FaceChoice(),
     "index": lambda index, x, y: FaceChoice(index=index),
@@ -62,9 +62,9 @@ class TrackFace(io.ComfyNode):
                     "detector",
                     options=[*DETECTORS, FROM_SOCKET],
                     default="mediapipe",
-                    tooltip="What finds the faces. mediapipe needs its package, which carries its models. "
-                    "face-alignment is the method's own: it needs its package, and its two weight files in "
-                    "models/face_alignment. face_landmarks takes the input of that name and needs nothing.",
+                    tooltip="What finds the faces. mediapipe is built in. face-alignment is the method's own: it needs "
+                    "its package, and its two weight files in models/face_alignment. face_landmarks takes the input of "
+                    "that name and needs nothing.",
                 ),
                 io.Combo.Input(
                     "face",
@@ -129,8 +129,8 @@ class TrackFace(io.ComfyNode):
         spec = None if model is None else spec_of(model)
         choice = CHOICES[face](face_index, face_x, face_y)
         check_point(choice, images)
-        with face_finder(detector, face_landmarks, images) as find_faces:
-            track = follow(images, find_faces, choice)
+        with face_finder(detector, face_landmarks, images) as add_frame:
+            track = follow(images, add_frame, choice)
         report = describe(track) if spec else f"{describe(track)}\n{PREVIEW_OF_PUBLISHED}"
         return io.NodeOutput(Faces(track), preview(images, track, spec or STAGES["keyframe"]), report)
 
@@ -172,11 +172,11 @@ class CropFace(io.ComfyNode):
 
 
 @contextmanager
-def face_finder(detector: str, face_landmarks: Mapping[str, Any] | None, images: Tensor) -> Iterator[FindFaces]:
+def face_finder(detector: str, face_landmarks: Mapping[str, Any] | None, images: Tensor) -> Iterator[AddFrame]:
     """What finds the faces of a frame: the core's landmarks where they are linked, else the detector of that name."""
     if face_landmarks is not None:
         faces = read_face_landmarks(face_landmarks, images)
-        yield lambda index, image: faces[index]
+        yield lambda tracker, index, frame: tracker.add(frame, faces[index])
         return
     if detector == FROM_SOCKET:
         raise KeySyncError(
@@ -184,7 +184,7 @@ def face_finder(detector: str, face_landmarks: Mapping[str, Any] | None, images:
             f"{FROM_SOCKET}, or choose the detector {' or '.join(DETECTORS)}"
         )
     with closing(make_detector(detector, detector_weights(), device=detector_device())) as found:
-        yield lambda index, image: found.detect(as_bytes(image))
+        yield lambda tracker, index, frame: tracker.follow(frame, found)
 
 
 def read_face_landmarks(value: Mapping[str, Any], images: Tensor) -> list[list[Face]]:
@@ -222,11 +222,11 @@ def check_point(choice: FaceChoice, images: Tensor) -> None:
         raise KeySyncError(f"face_x {x}, face_y {y} lies outside the images of {w}x{h}: give a point on the face")
 
 
-def follow(images: Tensor, find_faces: FindFaces, choice: FaceChoice) -> FaceTrack:
+def follow(images: Tensor, add_frame: AddFrame, choice: FaceChoice) -> FaceTrack:
     """The track of the chosen face through the images (n, h, w, c). Raises `KeySyncError` where none shows a face."""
     tracker = Tracker()
     for index in each_frame(len(images)):
-        tracker.add(as_bytes(images[index]), find_faces(index, images[index]))
+        add_frame(tracker, index, as_bytes(images[index]))
     track = tracker.finish(choice)
     if not track.found.any():
         raise KeySyncError(

@@ -6,7 +6,6 @@ import builtins
 import json
 import sys
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,11 @@ from PIL import Image
 from keysync import face_alignment_detector
 from keysync.errors import KeySyncError
 from keysync.face import Face, overlap
-from keysync.landmarks import DETECTORS, Detector, make_detector, read_landmarks_file, write_landmarks_file
 from keysync.finder.points import MESH_TO_68
+from keysync.landmarks import make_detector, read_landmarks_file, write_landmarks_file
 
 from .portrait import PORTRAIT
 from .synthetic_face import face_points
-
-
-@pytest.fixture(scope="module")
-def mediapipe() -> Iterator[Detector]:
-    pytest.importorskip("mediapipe", reason='the detector mediapipe is not installed: pip install "keysync[mediapipe]"')
-    detector = make_detector("mediapipe")
-    yield detector
-    detector.close()
-
-
-@pytest.fixture(scope="module")
-def portrait() -> np.ndarray:
-    with Image.open(PORTRAIT) as file:
-        return np.asarray(file.convert("RGB"))
 
 
 def test_the_mesh_table_names_68_different_points_of_the_mesh() -> None:
@@ -44,8 +29,9 @@ def test_the_mesh_table_names_68_different_points_of_the_mesh() -> None:
     assert max(MESH_TO_68) < 468
 
 
-def test_mediapipe_finds_the_portrait_s_face(mediapipe: Detector, portrait: np.ndarray) -> None:
-    (face,) = mediapipe.detect(portrait)
+def test_the_built_in_detector_finds_the_portrait_s_face() -> None:
+    with Image.open(PORTRAIT) as file:
+        (face,) = make_detector("mediapipe").detect(np.asarray(file.convert("RGB")))
     points = face.landmarks
     assert points.shape == (68, 2)
     assert points.dtype == np.float32
@@ -61,64 +47,16 @@ def test_mediapipe_finds_the_portrait_s_face(mediapipe: Detector, portrait: np.n
         assert np.hypot(*(points[index] - place)) < 8, (index, points[index])
 
 
-def test_mediapipe_finds_a_small_face_at_the_edge_and_none_in_noise(mediapipe: Detector, portrait: np.ndarray) -> None:
-    frame = np.full((360, 640, 3), 90, dtype=np.uint8)
-    frame[230:360, 0:180] = portrait[60:190, 150:330]
-    (face,) = mediapipe.detect(frame)
-    (whole,) = mediapipe.detect(portrait)
-    assert np.abs(face.landmarks - (whole.landmarks + np.array([-150, 170]))).max() < 8
-    assert mediapipe.detect(np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)) == []
-
-
-def test_mediapipe_is_silent(portrait: np.ndarray, mediapipe: Detector, capfd: pytest.CaptureFixture[str]) -> None:
-    detector = make_detector("mediapipe")
-    for _ in range(2):
-        assert detector.detect(portrait)
-    detector.close()
-    assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize(
-    ("clip", "least"),
-    [
-        ("derived_hamilton_mic_hand_occlusion_512_2997.mp4", 1.0),
-        ("facerec_hamilton_cuts_mic_profile_multi_640x360_2997.mp4", 0.85),
-    ],
-)
-def test_mediapipe_finds_faces_in_real_clips(mediapipe: Detector, media: Path, clip: str, least: float) -> None:
-    import av
-
-    with av.open(media / clip) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)][::10]
-    assert sum(bool(mediapipe.detect(frame)) for frame in frames) / len(frames) >= least
-
-
 def test_an_unknown_detector_is_an_error() -> None:
     with pytest.raises(KeySyncError, match="no detector is called 'dlib': choose one of mediapipe, face-alignment"):
         make_detector("dlib")
 
 
-@pytest.mark.parametrize(("name", "package"), [("mediapipe", "mediapipe"), ("face-alignment", "face_alignment")])
-def test_a_missing_package_is_answered_with_its_install_line(
-    name: str, package: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    forbid_import(monkeypatch, package, ModuleNotFoundError(f"No module named {package!r}", name=package))
-    with pytest.raises(KeySyncError, match=rf'pip install "keysync\[{name}\]"'):
-        DETECTORS[name]()
-
-
-def test_a_missing_system_library_is_answered_with_its_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    forbid_import(monkeypatch, "mediapipe", ImportError("libGL.so.1: cannot open shared object file"))
-    with pytest.raises(KeySyncError, match=r"libGL.so.1.*apt install libgl1 libglib2.0-0"):
-        make_detector("mediapipe")
-
-
-def test_a_mediapipe_without_models_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = types.ModuleType("mediapipe")
-    module.__version__ = "0.10.35"  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "mediapipe", module)
-    with pytest.raises(KeySyncError, match=r"mediapipe 0.10.35 brings no models, 0.10.21 does"):
-        make_detector("mediapipe")
+def test_a_missing_package_is_answered_with_its_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = ModuleNotFoundError("No module named 'face_alignment'", name="face_alignment")
+    forbid_import(monkeypatch, "face_alignment", error)
+    with pytest.raises(KeySyncError, match=r"-m pip install face-alignment"):
+        make_detector("face-alignment")
 
 
 def forbid_import(monkeypatch: pytest.MonkeyPatch, package: str, error: ImportError) -> None:

@@ -92,7 +92,8 @@ class FaceFinder:
             ("mesh.", self._mesh),
         ):
             network.load_state_dict({k.removeprefix(name): v for k, v in stored.items() if k.startswith(name)})
-            network.to(self._device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+            network.to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.eval().requires_grad_(False)
         self._followed = 0
 
     def detect(self, frame: Frame, before: Sequence[Face] = ()) -> list[Face]:
@@ -118,7 +119,7 @@ class FaceFinder:
         return torch.from_numpy(np.require(frame, requirements=["C", "W"])).to(self._device)
 
     def _search(self, pictures: Sequence[Tensor], known: Sequence[Sequence[Face]]) -> list[list[Face]]:
-        """The faces of each picture but for those that are known; upright ones first, any others where there is none."""
+        """The faces of each picture but for those that are known; turned ones only where no face stands upright."""
         faces = self._look_around(pictures, known, (0,))
         empty = [number for number, found in enumerate(faces) if not found and not known[number]]
         turned = self._look_around([pictures[number] for number in empty], [[] for _ in empty], (1, 2, 3))
@@ -167,10 +168,11 @@ class FaceFinder:
     def _upright(
         self, pictures: Sequence[Tensor], candidates: Sequence[Candidate], factor: float
     ) -> dict[int, tuple[Tensor, Square, Detection]]:
-        """Each candidate's surroundings with its face upright, their square, and the face in them, where one is seen."""
+        """Each candidate's surroundings with its face upright, their square, and the face in them where there is one."""
         looks: dict[int, tuple[Tensor, Square, Detection]] = {}
         for turn in range(4):
-            numbers = [n for n in range(len(candidates)) if not turn or n in looks and looks[n][2].score < MAYBE_TURNED]
+            again = [number for number, (*_, detection) in looks.items() if detection.score < MAYBE_TURNED]
+            numbers = again if turn else [*range(len(candidates))]
             parts = []
             for number in numbers:
                 place = candidates[number].place

@@ -74,7 +74,7 @@ def cut(picture: Tensor, square: Square, size: int, *, black_outside: bool) -> T
     such pictures its networks were trained. Outside the picture it is black, or as at the picture's nearest edge.
     """
     h, w = picture.shape[:2]
-    x, y = _places(square, size, picture.device)
+    x, y = (places.to(picture.device) for places in _places(square, size))
     right, down = (x & PLACES - 1).float()[..., None] / PLACES, (y & PLACES - 1).float()[..., None] / PLACES
     left, top = x >> PLACES.bit_length() - 1, y >> PLACES.bit_length() - 1
     pixels = picture.reshape(h * w, 3)
@@ -89,17 +89,16 @@ def cut(picture: Tensor, square: Square, size: int, *, black_outside: bool) -> T
     return upper.lerp_(lower, down).add_(0.5).floor_().permute(2, 0, 1)[None]  # h w c -> 1 c h w
 
 
-def _places(square: Square, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _places(square: Square, size: int) -> tuple[Tensor, Tensor]:
     """Where each pixel (size, size) of a cut looks, in 1/32 pixels of the picture: x and y, int32.
 
     The arithmetic is that of OpenCV's warpPerspective, step by step: a square's pixels often fall on the very middle
     between two places, and then rounding noise chooses. Another choice moves the mesh by up to 3 % of a face.
     """
-    m = [[torch.tensor(value, dtype=torch.float64, device=device) for value in row] for row in _matrix(square, size)]
-    number = torch.arange(size, device=device)
+    number = torch.arange(size)
     start, step = (number // BLOCK * BLOCK).double(), (number % BLOCK).double()
     down = number.double()[:, None]
-    x, y, scale = ((row[0] * start + row[1] * down + row[2]) + row[0] * step for row in m)
+    x, y, scale = ((row[0] * start + row[1] * down + row[2]) + row[0] * step for row in _matrix(square, size))
     scale = PLACES / scale
     return x.mul_(scale).round_().int(), y.mul_(scale).round_().int()
 

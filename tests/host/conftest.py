@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import shutil
-import subprocess
 import wave
 from collections import Counter
 from collections.abc import Generator, Iterator
@@ -118,14 +117,6 @@ def server(comfyui: ComfyUI, tiny_folder: Path, tmp_path_factory: pytest.TempPat
     running = Server(comfyui, base)
     yield running
     running.stop()
-
-
-@pytest.fixture(scope="session")
-def face_detector(comfyui: ComfyUI) -> None:
-    """Skips where the Python of ComfyUI lacks the detector that the example workflows name."""
-    question = "import importlib.util as u; raise SystemExit(u.find_spec('mediapipe') is None)"
-    if subprocess.run([str(comfyui.python), "-c", question]).returncode:
-        pytest.skip(f"{comfyui.python} has no face detector: pip install mediapipe==0.10.21 there")
 
 
 def _copy(source: Path, target: Path) -> None:

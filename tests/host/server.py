@@ -18,8 +18,7 @@ from typing import Any
 from .find_comfyui import ROOT, ComfyUI
 from .websocket import WebSocket
 
-# MediaPipe starts new threads for every detector, and glibc a new arena for each: with one arena, memory that grows is
-# memory that is held.
+# With one arena of glibc's for all threads, memory that grows is memory that is held.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "1"}
 START_LIMIT = 180  # seconds
 PROXIES = urllib.request.ProxyHandler({})  # 127.0.0.1 is never behind one

@@ -6,8 +6,6 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
-
 from keysync.small import SMALL
 
 from .graph import to_api
@@ -15,7 +13,6 @@ from .server import Server
 from .workflows import make
 
 
-@pytest.mark.usefixtures("face_detector")
 def test_a_clip_is_dubbed_with_the_exports(server: Server, trained: dict[str, Path]) -> None:
     prompt = to_api(make("simple_dub"), server.info)
     for stage, path in trained.items():

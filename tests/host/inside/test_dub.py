@@ -83,7 +83,7 @@ def track(extension: ModuleType) -> Any:
     """A face that keeps still, of points that MediaPipe found in the portrait."""
     record = json.loads((Path(__file__).parent / "face_landmarks.json").read_text())
     mesh = np.array(record["landmarks_xy"][0], dtype=np.float32) * (SIZE / 384)
-    points = mesh[list(part("keysync.mediapipe_points").MESH_TO_68)]
+    points = mesh[list(part("keysync.finder.points").MESH_TO_68)]
     tracker = part("keysync.track").Tracker(exact=True)
     for _ in range(FRAMES):
         tracker.add(np.zeros((SIZE, SIZE, 3), np.uint8), [part("keysync.face").Face.of(points, 1.0)])

@@ -32,8 +32,9 @@ def detector(extension: ModuleType) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def library(extension: ModuleType) -> SimpleNamespace:
-    names = ("crop", "errors", "face", "landmarks", "mediapipe_points", "stage", "track", "unet")
-    return SimpleNamespace(**{name: importlib.import_module(f"{extension.__name__}.keysync.{name}") for name in names})
+    names = ("crop", "errors", "face", "landmarks", "finder.points", "stage", "track", "unet")
+    modules = {name: importlib.import_module(f"{extension.__name__}.keysync.{name}") for name in names}
+    return SimpleNamespace(**{name.rpartition(".")[2]: module for name, module in modules.items()})
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def test_linked_landmarks_are_taken_as_the_library_takes_a_detectors(
     node: ModuleType, library: SimpleNamespace, images: Tensor, recorded: dict[str, Any]
 ) -> None:
     track = follow(node, images, recorded)[0].track
-    tracker, points = library.track.Tracker(), list(library.mediapipe_points.MESH_TO_68)
+    tracker, points = library.track.Tracker(), list(library.points.MESH_TO_68)
     for frame, faces in zip(portrait_frames(FRAMES), recorded["frames"], strict=True):
         tracker.add(frame, [library.face.Face.of(faces[0]["landmarks_xy"][points], 0.9)])
     expected = tracker.finish()
@@ -109,11 +110,10 @@ def test_the_detector_is_not_made_where_landmarks_are_linked(
 def test_a_detector_gives_the_commands_track_and_agrees_with_the_linked_landmarks(
     node: ModuleType, library: SimpleNamespace, images: Tensor, recorded: dict[str, Any]
 ) -> None:
-    pytest.importorskip("mediapipe", reason="the package mediapipe is not installed in this ComfyUI")
     track = follow(node, images, detector="mediapipe")[0].track
     tracker, detector = library.track.Tracker(), library.landmarks.make_detector("mediapipe")
     for frame in portrait_frames(FRAMES):
-        tracker.add(frame, detector.detect(frame))
+        tracker.follow(frame, detector)
     detector.close()
     np.testing.assert_array_equal(track.landmarks, tracker.finish().landmarks)
     linked = follow(node, images, recorded)[0].track
@@ -341,7 +341,7 @@ def test_crops_are_the_commands(
 def test_a_frame_without_the_face_is_cropped_where_the_nearest_shows_it(
     node: ModuleType, library: SimpleNamespace, images: Tensor, recorded: dict[str, Any]
 ) -> None:
-    mesh = recorded["frames"][0][0]["landmarks_xy"][list(library.mediapipe_points.MESH_TO_68)]
+    mesh = recorded["frames"][0][0]["landmarks_xy"][list(library.points.MESH_TO_68)]
     points = [None, mesh, None, None, None, mesh + 20, None]
     track = library.track.from_landmarks(points, SIZE)
     first, second = (library.crop.crop_boxes(track, frame, frame + 1)[0].tolist() for frame in (1, 5))
