@@ -77,7 +77,6 @@ def test_the_frontend_opens_the_workflow_and_makes_its_twin(
     assert browser.run("app.rootGraph.nodes.filter(node => node.has_errors).map(node => node.title)") == []
 
 
-@pytest.mark.usefixtures("face_detector")
 def test_run_ends_with_the_video_on_screen(comfyui: ComfyUI, browser: Browser, server: Server) -> None:
     show(browser, json.loads((ROOT / "workflows" / "simple_dub.json").read_text(encoding="utf-8")))
     browser.run("app.queuePrompt(0)")

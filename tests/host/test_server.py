@@ -30,7 +30,6 @@ def test_the_extension_loads_without_an_error(server: Server) -> None:
     assert [name for name in server.info if name.startswith("KeySync")]
 
 
-@pytest.mark.usefixtures("face_detector")
 def test_progress_is_told_and_a_video_is_saved(server: Server) -> None:
     run = server.run(dub(server, seed=1))
     assert run.error is None
@@ -39,7 +38,6 @@ def test_progress_is_told_and_a_video_is_saved(server: Server) -> None:
     assert video.stat().st_size > 1000
 
 
-@pytest.mark.usefixtures("face_detector")
 def test_an_unchanged_graph_runs_nothing_again(server: Server) -> None:
     prompt = dub(server, seed=2)
     assert server.run(prompt).error is None
@@ -50,7 +48,6 @@ def test_an_unchanged_graph_runs_nothing_again(server: Server) -> None:
     assert set(cached["nodes"]) == set(prompt)
 
 
-@pytest.mark.usefixtures("face_detector")
 def test_an_interrupt_stops_within_one_evaluation_and_comfyui_goes_on(server: Server) -> None:
     run = server.run(dub(server, speech="long.wav", seed=3), interrupt_at="progress")
     assert run.messages[-1]["type"] == "execution_interrupted"
@@ -64,7 +61,6 @@ def test_an_interrupt_stops_within_one_evaluation_and_comfyui_goes_on(server: Se
     assert server.saved(after)
 
 
-@pytest.mark.usefixtures("face_detector")
 def test_ten_runs_hold_no_more_memory_than_one(server: Server) -> None:
     if server.resident_memory() is None:
         pytest.skip("this system does not say how much memory a process holds")
@@ -79,7 +75,6 @@ def test_ten_runs_hold_no_more_memory_than_one(server: Server) -> None:
     assert after < 1.02 * before, f"{before / 2**20:.0f} MiB before, {after / 2**20:.0f} MiB after ten runs"
 
 
-@pytest.mark.usefixtures("face_detector")
 def test_models_are_unloaded_and_loaded_again(server: Server) -> None:
     prompt = dub(server, seed=5)
     finished(server.run(prompt))

@@ -15,7 +15,6 @@ from .server import Server
 from .workflows import make
 
 
-@pytest.mark.usefixtures("face_detector")
 def test_a_clip_is_dubbed_with_the_exports(server: Server, trained: dict[str, Path]) -> None:
     prompt = to_api(make("simple_dub"), server.info)
     for stage, path in trained.items():

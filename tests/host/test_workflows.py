@@ -21,7 +21,6 @@ from .workflows import WORKFLOWS, make, with_tiny
 WRITTEN_WITH = "0.33.0"
 
 
-@pytest.mark.usefixtures("face_detector")
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_workflow_runs_to_a_saved_video(server: Server, name: str) -> None:
     prompt = with_tiny(to_api(make(name), server.info))

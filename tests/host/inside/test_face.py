@@ -100,7 +100,6 @@ def test_the_detector_is_not_made_where_landmarks_are_linked(
 def test_a_detector_gives_the_commands_track_and_agrees_with_the_linked_landmarks(
     node: ModuleType, library: SimpleNamespace, images: Tensor, recorded: dict[str, Any]
 ) -> None:
-    pytest.importorskip("mediapipe", reason="the package mediapipe is not installed in this ComfyUI")
     track = follow(node, images, detector="mediapipe")[0].track
     tracker, detector = library.track.Tracker(), library.landmarks.make_detector("mediapipe")
     for frame in portrait_frames(FRAMES):
