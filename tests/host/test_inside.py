@@ -22,7 +22,10 @@ INSIDE = Path(__file__).parent / "inside"
 FILES = sorted(path.stem for path in INSIDE.glob("test_*.py"))
 TIME_LIMIT = 1800  # seconds
 # What inner tests import and ComfyUI does not install: where it is missing, it is lent by the Python that runs this.
-LENT = ("pytest", "pluggy", "iniconfig", "packaging", "pygments", "exceptiongroup", "tomli", "peft", "accelerate")
+LENT = (
+    *("pytest", "pluggy", "iniconfig", "packaging", "pygments", "exceptiongroup", "tomli"),
+    *("diffusers", "importlib_metadata", "zipp", "peft", "accelerate"),
+)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
-
 from keysync.small import SMALL
 
 from .graph import to_api

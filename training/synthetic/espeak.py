@@ -115,7 +115,7 @@ def speak(
             library.espeak_Terminate()
             _ctypes.dlclose(library._handle)
     whole = np.concatenate(samples) if samples else np.zeros(0, np.int16)
-    return Spoken(whole.astype(np.float32) / 32768, hertz, tuple(phonemes))
+    return Spoken(whole.astype(np.float32) / np.float32(32768), hertz, tuple(phonemes))
 
 
 def _name(event: _Event) -> str:
