@@ -21,6 +21,7 @@ from .find_comfyui import ComfyUI
 INSIDE = Path(__file__).parent / "inside"
 FILES = sorted(path.stem for path in INSIDE.glob("test_*.py"))
 TIME_LIMIT = 1800  # seconds
+PATIENT = "--continue-on-collection-errors"  # a file that cannot be imported does not keep the others from running
 # What inner tests import and ComfyUI does not install: where it is missing, it is lent by the Python that runs this.
 LENT = (
     *("pytest", "pluggy", "iniconfig", "packaging", "pygments", "exceptiongroup", "tomli"),
@@ -77,7 +78,7 @@ def _run_inside(comfyui: ComfyUI, files: list[Path], tiny: Path, work: Path) -> 
         "PYTHONPATH": str(_lend(comfyui, work)),
     }
     environment.pop("PYTEST_ADDOPTS", None)
-    command = [comfyui.python, "-m", "pytest", "-c", INSIDE / "pytest.ini", f"--junit-xml={report}", *files]
+    command = [comfyui.python, "-m", "pytest", "-c", INSIDE / "pytest.ini", f"--junit-xml={report}", PATIENT, *files]
     done = subprocess.run(
         [str(word) for word in command],
         cwd=comfyui.folder,

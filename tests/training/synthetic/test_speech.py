@@ -5,6 +5,7 @@ import _ctypes
 import ctypes
 import re
 import sys
+import time
 from pathlib import Path
 
 import espeakng_loader
@@ -27,6 +28,13 @@ def test_text_in_the_same_voice_is_the_same_samples_whatever_was_said_before() -
     assert first.phonemes == again.phonemes
     assert first.waveform.dtype == np.float32
     assert np.abs(first.waveform).max() == pytest.approx(voice.loudness, abs=1e-4)
+
+
+def test_breath_is_the_same_at_another_second() -> None:
+    """espeak-ng itself seeds its breath with the clock."""
+    first = espeak.speak("Shells shine on the shore.", "en-us+whisper").samples
+    time.sleep(1.1)
+    assert np.array_equal(espeak.speak("Shells shine on the shore.", "en-us+whisper").samples, first)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
