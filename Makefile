@@ -1,32 +1,55 @@
-# make demo | test | check | bench, on a fresh machine with Python 3.10 or newer; each makes .venv first.
-VENV ?= .venv
+# make demo | test | check | bench | bare, on a fresh machine with Python 3.10 or newer, its venv, make and git.
+# Each makes .venv first; `make test NUMPY=1.26.4` makes one of its own with that NumPy.
+VENV ?= .venv$(NUMPY:%=-numpy-%)
 PYTHON ?= python3
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt
+COMFY_CLI := .venv-comfy-cli
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench bare comfy-cli clean
 
-demo: $(INSTALLED)
+demo: $(VENV)/.demo
 	mkdir -p out
 	$(BIN)/keysync demo -o out/demo.mp4 --report out/demo.json
 
-test: $(INSTALLED)
+test: $(VENV)/.all comfy-cli
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-check: $(INSTALLED)
+check: $(VENV)/.all
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(INSTALLED)
+bench: $(VENV)/.all
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench
 
-# torch first and by itself: the constraints file keeps every later package from replacing it.
-$(INSTALLED): pyproject.toml constraints.txt
+# The demo and the tests on a Debian that has nothing else.
+bare:
+	tests/bare/run
+
+$(VENV)/constraints.txt: constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cli,mediapipe,training,ray,dev]"
+	sed '$(if $(NUMPY),s/^numpy==.*/numpy==$(NUMPY)/)' constraints.txt > $@
+
+# torch first and by itself: the constraints file keeps every later package from replacing it.
+$(VENV)/.demo: pyproject.toml $(VENV)/constraints.txt
+	$(PIP) torch
+	$(PIP) --editable ".[cli]"
+	touch $@
+
+# face-alignment asks for the OpenCV that needs a display; without its dependencies it works with the one that does not.
+$(VENV)/.all: $(VENV)/.demo
+	$(PIP) --editable ".[cli,training,ray,dev]"
+	$(PIP) --no-deps face-alignment
+	touch $@
+
+# By itself: what comfy-cli needs is nobody else's business.
+comfy-cli: $(COMFY_CLI)/.installed
+
+$(COMFY_CLI)/.installed: tests/host/comfy-cli.txt
+	$(PYTHON) -m venv $(COMFY_CLI)
+	$(COMFY_CLI)/bin/python -m pip install --quiet --requirement $<
 	touch $@
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf .venv .venv-* out

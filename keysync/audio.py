@@ -66,7 +66,7 @@ class AudioReader:
             coded = coded.reshape(-1, self.channels).T
         samples = coded.astype(np.float32)
         if coded.dtype == np.uint8:
-            samples = samples / 128 - 1
+            samples = samples / np.float32(128) - 1
         elif coded.dtype.kind == "i":
             samples /= 2.0 ** (8 * coded.dtype.itemsize - 1)
         return samples

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .errors import KeySyncError
+from .errors import KeySyncError, install_line
 from .face import Face, Frame
 
 # What torch.load and load_state_dict raise for a file that is not the one it should be.
@@ -59,7 +59,7 @@ def _import_face_alignment() -> Any:
             import face_alignment
     except ImportError as error:
         raise KeySyncError(
-            f'the detector face-alignment does not load ({error}): pip install "keysync[face-alignment]"'
+            f"the detector face-alignment does not load ({error}): {install_line('face-alignment')}"
         ) from error
     return face_alignment
 

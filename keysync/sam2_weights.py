@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import KeySyncError
+from .errors import KeySyncError, install_line
 from .kind import KINDS, recognise
 from .weights import read_tensors, shapes_of
 
@@ -131,7 +131,7 @@ def official_names(name: str) -> list[str]:
 
 def import_transformers() -> Any:
     """transformers, if it can track frame by frame; raises `KeySyncError` with what installs it."""
-    install = 'pip install "keysync[sam2]"'
+    install = install_line("transformers>=4.57")
     try:
         import transformers
     except ImportError as error:

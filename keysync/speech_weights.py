@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import KeySyncError
+from .errors import KeySyncError, install_line
 from .kind import KINDS, recognise
 from .weights import SAFETENSORS, read_tensors, shapes_of
 
@@ -180,7 +180,7 @@ def _build(name: str, file: Path, settings: Mapping[str, Any]) -> Any:
     try:
         import transformers
     except ImportError as error:
-        raise KeySyncError("speech encoders need transformers: pip install transformers") from error
+        raise KeySyncError(f"speech encoders need transformers: {install_line('transformers')}") from error
     try:
         config = getattr(transformers, f"{CLASSES[name]}Config").from_dict(dict(settings))
         with torch.device("meta"):

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .errors import KeySyncError
+from .errors import KeySyncError, install_line
 from .kind import KINDS, Shapes, recognise
 from .layers import at_least_float32
 from .stage import SCALE_FACTOR
@@ -226,7 +226,7 @@ def _network(widths: Widths) -> Any:
     try:
         from diffusers import AutoencoderKLTemporalDecoder
     except ImportError as error:
-        raise KeySyncError("the VAE needs diffusers, which is not installed: pip install diffusers") from error
+        raise KeySyncError(f"the VAE needs diffusers, which is not installed: {install_line('diffusers')}") from error
     with torch.device("meta"):
         return AutoencoderKLTemporalDecoder(
             down_block_types=("DownEncoderBlock2D",) * len(widths.channels),

@@ -19,10 +19,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def media() -> Path:
-    """The folder of real clips and speech; tests that need it skip where it is absent."""
-    folder = Path(os.environ.get("KEYSYNC_MEDIA", ROOT.parent / "shared" / "media"))
+    """The folder of real clips and speech that `KEYSYNC_MEDIA` names; without it the tests that need it skip."""
+    if "KEYSYNC_MEDIA" not in os.environ:
+        pytest.skip("no real clips: name a folder that holds them in KEYSYNC_MEDIA")
+    folder = Path(os.environ["KEYSYNC_MEDIA"]).expanduser().resolve()
     if not folder.is_dir():
-        pytest.skip(f"no real clips at {folder}: set KEYSYNC_MEDIA to a folder that holds them")
+        pytest.fail(f"KEYSYNC_MEDIA names {folder}, which is no folder")
     return folder
 
 

@@ -35,7 +35,6 @@ def test_the_speech_has_a_pause_in_which_the_mouth_can_close() -> None:
 
 
 def test_the_detector_finds_the_face_and_nothing_else() -> None:
-    pytest.importorskip("mediapipe", reason='the detector mediapipe is not installed: pip install "keysync[mediapipe]"')
     detector = make_detector("mediapipe")
     frames = [frame for number, (_, frame) in enumerate(VideoReader(TALK).frames()) if number % 8 == 0]
     found = [len(detector.detect(np.asarray(frame))) for frame in frames]
@@ -46,7 +45,6 @@ def test_the_detector_finds_the_face_and_nothing_else() -> None:
 
 def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The network stood in for."""
-    pytest.importorskip("mediapipe", reason='the detector mediapipe is not installed: pip install "keysync[mediapipe]"')
     CheapStages().install(monkeypatch)
     output, report = tmp_path / "demo.mp4", tmp_path / "demo.json"
     assert main(["demo", "-o", str(output), "--report", str(report)]) == 0

@@ -67,7 +67,6 @@ CASES = {
 def test_a_clip_from_end_to_end(
     case: Case, media: Path, models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    pytest.importorskip("mediapipe", reason='the detector mediapipe is not installed: pip install "keysync[mediapipe]"')
     tracks: list[FaceTrack] = []
 
     def watched(*given: Any) -> tuple[NDArray[np.int64], FaceTrack]:

@@ -13,18 +13,17 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from keysync import sam2
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, install_line
 from keysync.sam2 import Prompt, load_sam2, track_occluder
 from keysync.sam2_weights import POINTS, SIZES, TWINS, official_names, published_settings
 
 from .tiny_sam2 import SIZE, tiny_sam2, write_tiny_sam2
-
-transformers = pytest.importorskip("transformers")
 
 HEIGHT, WIDTH, COUNT = 40, 50, 36
 CLICK = Prompt(18, ((20.0, 10.0), (40.0, 30.0)), (1, 0))
@@ -232,14 +231,14 @@ def test_another_kind_of_file(tiny_files: dict[str, Path]) -> None:
 
 def test_without_transformers(tiny_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(KeySyncError, match=r'SAM 2 needs transformers: pip install "keysync\[sam2\]"'):
+    with pytest.raises(KeySyncError, match=re.escape(install_line("transformers>=4.57"))):
         load_sam2(tiny_file)
 
 
 def test_old_transformers(tiny_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Its lazy import may have put another module object in the place of the one above.
     monkeypatch.setattr(sys.modules["transformers"], "__version__", "4.56.2")
-    with pytest.raises(KeySyncError, match=r"needs transformers 4\.57 and 4\.56\.2 is installed: pip install"):
+    with pytest.raises(KeySyncError, match=r"needs transformers 4\.57 and 4\.56\.2 is installed: .* -m pip install"):
         load_sam2(tiny_file)
 
 

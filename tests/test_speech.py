@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, install_line
 from keysync.speech import (
     ENCODERS,
     FRAME,
@@ -223,7 +224,9 @@ def test_half_precision(folders: dict[str, Path], encoders: dict[str, SpeechEnco
     waveform = sound(5 * FRAME)
     rows = encoder.encode(waveform).rows
     assert rows.dtype == torch.float32
-    assert torch.allclose(rows, encoders["hubert"].encode(waveform).rows, atol=0.1)
+    # As a whole: processors round bfloat16 at different places, and the worst single number is up to them. Here 1.2 %.
+    expected = encoders["hubert"].encode(waveform).rows
+    assert (rows - expected).norm() < 0.05 * expected.norm()
 
 
 # --- errors
@@ -356,7 +359,7 @@ def test_microsoft_model_that_wants_normalised_speech(folders: dict[str, Path], 
 
 def test_without_transformers(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(KeySyncError, match="speech encoders need transformers: pip install transformers"):
+    with pytest.raises(KeySyncError, match=re.escape(install_line("transformers"))):
         load_encoder("hubert", folders["hubert"])
 
 

@@ -92,8 +92,11 @@ def test_half_precision(folder: Path, vae: VAE) -> None:
     half = load_vae(folder, dtype=torch.bfloat16)
     assert next(half.parameters()).dtype == torch.bfloat16
     latents = vae.encode(pictures())
-    torch.testing.assert_close(half.encode(pictures()), latents, rtol=0.1, atol=0.1)
-    assert half.decode(latents).dtype == torch.float32
+    # As a whole: processors round bfloat16 at different places. Here 0.7 and 0.3 %.
+    assert (half.encode(pictures()) - latents).norm() < 0.05 * latents.norm()
+    decoded = half.decode(latents)
+    assert decoded.dtype == torch.float32
+    assert (decoded - vae.decode(latents)).norm() < 0.05 * decoded.norm()
 
 
 def test_double_precision(folder: Path, vae: VAE) -> None:

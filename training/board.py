@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, install_line
 
 from .preparation.whole_file import disk
 from .run import Run, written
@@ -27,7 +27,7 @@ class Board:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise KeySyncError('training needs tensorboard: pip install "keysync[training]"') from error
+            raise KeySyncError(f"training needs tensorboard: {install_line('tensorboard')}") from error
         self.run, self.config = run, config
         run.forget_after(first)
         self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=first + 1)

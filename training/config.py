@@ -12,7 +12,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, install_line
 from keysync.masks import MASKS
 from keysync.speech import ENCODERS
 from keysync.stage import MOST_GUIDANCE, STAGES
@@ -220,7 +220,7 @@ def _loaded(text: str, where: str) -> dict[str, Any]:
         try:
             import tomli as tomllib
         except ImportError as error:
-            raise KeySyncError("settings in TOML need tomli on Python 3.10: pip install tomli") from error
+            raise KeySyncError(f"settings in TOML need tomli on Python 3.10: {install_line('tomli')}") from error
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

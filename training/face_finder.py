@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, install_line
 from keysync.finder.finder import WEIGHTS
 from keysync.finder.networks import Attention, FaceMesh, FullRange, Residual, ShortRange
 
@@ -48,7 +48,7 @@ class Graph:
 
     def __init__(self, data: bytes) -> None:
         try:
-            import tflite  # type: ignore[import-untyped]
+            import tflite
         except ImportError as error:
             raise KeySyncError(
                 f"reading TFLite files needs a package: {sys.executable} -m pip install tflite"

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, install_line
 from keysync.layout import metadata_of, on_meta
 from keysync.stage import Stage, StageSpec
 from keysync.weights import read_tensors, write_tensors
@@ -40,7 +40,7 @@ def adapted(stage: Stage, config: TrainConfig) -> Stage:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise KeySyncError('LoRA needs peft, which is not installed: pip install "keysync[training]"') from error
+        raise KeySyncError(f"LoRA needs peft, which is not installed: {install_line('peft')}") from error
     settings = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=LAYERS)
     stage.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from keysync.demo import TALK
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, install_line
 from keysync.media import VideoReader
 from keysync.timeline import NETWORK_RATE
 
@@ -76,7 +76,7 @@ def draw(path: Path, found: Mapping[str, Curve]) -> None:
     try:
         import matplotlib
     except ImportError as error:
-        raise KeySyncError("curves are drawn by matplotlib: pip install matplotlib") from error
+        raise KeySyncError(f"curves are drawn by matplotlib: {install_line('matplotlib')}") from error
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

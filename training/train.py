@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, install_line
 from keysync.stage import STAGES
 
 from .board import Board
@@ -131,7 +131,7 @@ def start_processes(config: TrainConfig, device: str) -> Accelerator:
     try:
         from accelerate import Accelerator
     except ImportError as error:
-        raise KeySyncError('training needs accelerate: pip install "keysync[training]"') from error
+        raise KeySyncError(f"training needs accelerate: {install_line('accelerate')}") from error
     if config.precision == "fp16" and config.distributed == "fsdp":
         raise KeySyncError("precision fp16 is not for distributed fsdp, whose pieces cannot be scaled: choose bf16")
     on_cpu = device == "cpu" or not torch.cuda.is_available()

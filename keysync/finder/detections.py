@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,11 @@ def anchors(grids: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
 
 
 def read_detections(
-    boxes: NDArray[np.floating], logits: NDArray[np.floating], centres: NDArray[np.float64], size: int, least: float
+    boxes: NDArray[np.floating[Any]],
+    logits: NDArray[np.floating[Any]],
+    centres: NDArray[np.float64],
+    size: int,
+    least: float,
 ) -> list[Detection]:
     """The faces of one picture of `size` pixels, surest first, given its boxes (n, 16), logits (n,) and anchors (n, 2).
 

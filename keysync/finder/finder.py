@@ -168,7 +168,7 @@ class FaceFinder:
     def _upright(
         self, pictures: Sequence[Tensor], candidates: Sequence[Candidate], factor: float
     ) -> dict[int, tuple[Tensor, Square, Detection]]:
-        """Each candidate's surroundings with its face upright, their square, and the face in them where there is one."""
+        """Each candidate's surroundings with its face upright, their square, and the face in them if there is one."""
         looks: dict[int, tuple[Tensor, Square, Detection]] = {}
         for turn in range(4):
             again = [number for number, (*_, detection) in looks.items() if detection.score < MAYBE_TURNED]

@@ -206,7 +206,8 @@ class Attention(nn.Module):
         grid = grid.reshape(-1, self.cells, self.cells, 2)
         crops = F.grid_sample(features, grid, align_corners=False, padding_mode="border")
         points = self.points(self.neck(self.blocks(crops))).reshape(len(crops), -1, 2)
-        return (points * (2 / self.unit) - 1) @ axes.mT + centre[:, None]
+        placed: Tensor = (points * (2 / self.unit) - 1) @ axes.mT + centre[:, None]
+        return placed
 
     def _frame(self, coarse: Tensor) -> tuple[Tensor, Tensor]:
         """Where to look: half axes (n, 2, 2) in columns, the first along the part's corners, and centre (n, 2)."""

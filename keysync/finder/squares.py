@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class Square:
         c, s = math.cos(self.angle) * self.side, math.sin(self.angle) * self.side
         return np.array([[c, -s, self.x - (c - s) / 2], [s, c, self.y - (s + c) / 2]])
 
-    def to_picture(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+    def to_picture(self, points: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Points (..., 2) of the square, 0..1, in pixels of the picture."""
         matrix = self.matrix
         moved: NDArray[np.float64] = points @ matrix[:, :2].T + matrix[:, 2]

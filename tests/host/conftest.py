@@ -22,12 +22,12 @@ from .server import Server
 from .tiny_core import write_tiny_upscaler
 
 collect_ignore = ["inside"]  # by test_inside.py, in ComfyUI's own Python
-RAN = pytest.StashKey[Counter[str]]()
+RAN, SKIPPED = pytest.StashKey[Counter[str]](), pytest.StashKey[Counter[str]]()  # by the version of ComfyUI
 NONE_FOUND = "no ComfyUI found: install one with `comfy install`"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[RAN] = Counter()
+    config.stash[RAN], config.stash[SKIPPED] = Counter(), Counter()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -49,16 +49,16 @@ def _no_python(comfyui: ComfyUI) -> str:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Counts a test that ran on a ComfyUI; the tests inside one are counted by test_inside.py."""
     callspec = getattr(item, "callspec", None)
-    counts: Counter[str] = Counter()
-    if callspec and "comfyui" in callspec.params and "inner" not in callspec.params:
-        counts[callspec.params["comfyui"].version] += 1
+    counted = callspec and "comfyui" in callspec.params and "inner" not in callspec.params
+    kind = RAN
     try:
         return (yield)
     except pytest.skip.Exception:
-        counts.clear()
+        kind = SKIPPED
         raise
     finally:
-        item.config.stash[RAN].update(counts)
+        if counted:
+            item.config.stash[kind][callspec.params["comfyui"].version] += 1
 
 
 @pytest.hookimpl(trylast=True)
@@ -73,15 +73,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    ran = config.stash[RAN]
-    if ran:
-        line = ", ".join(f"{count} ran on ComfyUI {version}" for version, count in ran.items())
-    elif any(found.python for found in find_comfyuis()):
-        line = "none of those selected ran"
-    else:
-        line = f"none ran, {next((_no_python(found) for found in find_comfyuis()), NONE_FOUND)}"
-    terminalreporter.write_line(f"host tests: {line}")
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> Generator[None, object, object]:
+    """One line, below pytest's own list of what was skipped."""
+    try:
+        return (yield)
+    finally:
+        terminalreporter.write_line(f"host tests: {_summary(config)}")
+
+
+def _summary(config: pytest.Config) -> str:
+    ran, skipped = config.stash[RAN], config.stash[SKIPPED]
+    if ran or skipped:
+        versions = dict.fromkeys((*ran, *skipped))
+        return ", ".join(f"on ComfyUI {version} {ran[version]} ran, {skipped[version]} skipped" for version in versions)
+    if any(found.python for found in find_comfyuis()):
+        return "none of those selected ran"
+    return f"none ran, {next((_no_python(found) for found in find_comfyuis()), NONE_FOUND)}"
 
 
 @pytest.fixture(scope="session")

@@ -41,6 +41,10 @@ class Golden:
         facts: dict[str, Any] = json.loads((self.folder / f"{name}.json").read_text())
         return facts
 
+    def lacks(self, what: str) -> str:
+        """The reason to skip what this set does not hold."""
+        return f"the golden set {self.folder} does not hold {what}: name one that does in KEYSYNC_GOLDEN"
+
     def head_dim(self, stage: str) -> int:
         """Channels of one attention head of a stage's checkpoint: the one width that no shape tells."""
         params = self.facts(f"{stage}_checkpoint")["config"]["network_config"]["params"]

@@ -148,7 +148,3 @@ def test_conditioner(name: str, branch: str, golden: Golden, stages: dict[str, S
     flag = torch.zeros(t)
     flag[[0, -1]] = 1
     assert torch.equal(ours.reference[:, :, -1], flag[:, None, None].expand_as(ours.reference[:, :, -1]))
-
-
-@pytest.mark.skip(reason="unused by the published pipelines: no condition is a timestep")
-def test_timestep_embedder() -> None: ...

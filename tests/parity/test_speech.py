@@ -90,7 +90,7 @@ def test_split_speech_keeps_every_frame_at_its_place(
         assert 2 * distance[0] < min(distance[-1], distance[1]), (case, distance)
         met += 1
     if not met:
-        pytest.skip("this set holds no speech long enough to be split")
+        pytest.skip(golden.lacks("speech long enough to be split"))
 
 
 def test_microsoft_weights_without_settings(golden: Golden, encoders: dict[str, SpeechEncoder]) -> None:

@@ -71,7 +71,8 @@ class Faces:
     def save(self, path: Path) -> None:
         """Writes an npz file; the same faces always give the same bytes."""
         with open(path, "wb") as file:
-            np.savez(file, **{field.name: np.asarray(getattr(self, field.name)) for field in fields(self)})
+            arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+            np.savez(file, **arrays)  # type: ignore[arg-type] # none is allow_pickle
 
     @classmethod
     def load(cls, path: Path) -> Faces:

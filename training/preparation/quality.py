@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from keysync.crop import resize
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, install_line
 
 Scorer = Callable[[Tensor], float]
 
@@ -67,7 +67,7 @@ def _import_pyiqa() -> Any:
         import pyiqa
     except ModuleNotFoundError as error:
         raise KeySyncError(
-            f'the quality "hyperiqa" needs the package {error.name}: pip install "keysync[iqa]" ({LICENCE})'
+            f'the quality "hyperiqa" needs the package {error.name}: {install_line("pyiqa")} ({LICENCE})'
         ) from error
     except ImportError as error:
         raise KeySyncError(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any
 
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, install_line
 
 from .chain import Chain, Done
 from .videos import Video
@@ -86,5 +86,5 @@ def _import_ray() -> Any:
         import ray
         import ray.data
     except ImportError as error:
-        raise KeySyncError(f'the engine ray does not load ({error}): pip install "keysync[ray]"') from error
+        raise KeySyncError(f"the engine ray does not load ({error}): {install_line('ray[data]')}") from error
     return ray

@@ -15,7 +15,7 @@ from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, install_line
 
 from ..index import FILE, SPLITS, TRAIN, VALIDATION, Clip, DataInfo, Index
 from .whole_file import disk, whole_file
@@ -146,7 +146,7 @@ def _write_shard(path: Path, clips: Iterable[ClipFiles]) -> None:
     try:
         from webdataset import TarWriter
     except ImportError as error:
-        raise KeySyncError('shards need webdataset: pip install "keysync[training]"') from error
+        raise KeySyncError(f"shards need webdataset: {install_line('webdataset')}") from error
     options = {"encoder": False, "mtime": 0, "user": "", "group": ""}
     with path.open("wb") as file, TarWriter(file, **options) as tar:
         for clip in clips:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, install_line
 from keysync.face import Frame
 from keysync.media import VideoReader
 
@@ -49,12 +49,12 @@ def load_detector() -> tuple[Any, Any]:
         from scenedetect.detectors import AdaptiveDetector
     except ModuleNotFoundError as error:
         raise KeySyncError(
-            f'finding the cuts of a video needs the package {error.name}: pip install "keysync[training]"'
+            f"finding the cuts of a video needs the package {error.name}: {install_line('scenedetect-headless')}"
         ) from error
     except ImportError as error:
+        line = install_line("--force-reinstall", "--no-deps", "opencv-python-headless")
         raise KeySyncError(
-            f"scenedetect is installed but does not load ({error}): on Debian and Ubuntu, "
-            "apt install libgl1 libglib2.0-0"
+            f"scenedetect is installed but does not load ({error}): install the OpenCV that needs no display, {line}"
         ) from error
     return AdaptiveDetector(min_scene_len=1, min_content_val=LEAST_CHANGE), FrameTimecode
 

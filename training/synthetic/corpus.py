@@ -38,7 +38,7 @@ OTHERS = tuple(_OTHERS.split())
 HELD_OUT = ("m8", "f4", "Andrea", "klatt3", "max", "shelby", "victor")
 SENTENCES = 4  # of each voice
 OWN_THROATS = 0.75  # the share of voices to train on that are none of espeak-ng's
-FULL_SCALE = 32767
+FULL_SCALE = np.float32(32767)
 
 
 @dataclass(frozen=True, eq=False)

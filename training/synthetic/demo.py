@@ -1,7 +1,8 @@
 """Makes what `keysync demo` dubs: python -m training.synthetic.demo -o keysync/assets.
 
 talk.mp4 shows a rendered person, seen in no training, who says SAID; speech.flac is what the person is to say instead,
-with a pause in which the mouth should close.
+with a pause in which the mouth should close. Those that ship were made with espeak-ng 1.51: 1.52 says the same at the
+same times, with other hiss in some voices.
 """
 
 from __future__ import annotations

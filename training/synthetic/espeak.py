@@ -1,5 +1,8 @@
 """The speech synthesizer espeak-ng, through its C library: text in, samples and the phonemes' places in them out.
 
+The library and its data are those of the package espeakng-loader, whatever else is installed: releases of espeak-ng
+differ in sound, and the same text is to give the same samples on every machine.
+
 The library keeps the phase of its oscillators from one text to the next. It is therefore opened afresh for each text,
 which takes some 15 ms, and the same text in the same voice gives the same samples.
 """
@@ -13,23 +16,20 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from keysync.errors import KeySyncError
-
-INSTALL = 'install it with "apt-get install espeak-ng", or with "pip install espeakng-loader"'
-NAMES = ("libespeak-ng.so.1", "libespeak-ng.1.dylib", "libespeak-ng.dylib")
+from keysync.errors import KeySyncError, install_line
 
 # From espeak-ng's speak_lib.h.
 SYNCHRONOUS, PHONEME_EVENTS, PHONEME_IPA, DONT_EXIT = 2, 1, 2, 0x8000
 CHARACTERS, UTF8, END_PAUSE = 1, 1, 0x1000
 RATE, PITCH, RANGE = 1, 3, 4
 LIST_END, PHONEME = 0, 7
+SEED = 1
 
 VARIANT_FILES, OWN = Path("voices", "!v"), "keysync"  # where variants lie in the data; the name of one of ours
 
@@ -79,8 +79,7 @@ def speak(
     """
     path, data = _find()
     if timbre is not None:
-        own = Path(_linked_data(path, data).name)
-        data, voice = os.fsencode(own), f"{voice.partition('+')[0]}+{OWN}"
+        data, voice = Path(_linked_data(data).name), f"{voice.partition('+')[0]}+{OWN}"
     samples: list[NDArray[np.int16]] = []
     phonemes: list[tuple[str, int]] = []
 
@@ -98,23 +97,25 @@ def speak(
     callback = _Callback(collect)
     with _LOCK:
         if timbre is not None:
-            (own / VARIANT_FILES / OWN).write_text(timbre)
+            (data / VARIANT_FILES / OWN).write_text(timbre)
         library = _open(path)
         try:
-            hertz = _begin(library, path, data)
+            hertz = _begin(library, data)
             library.espeak_SetSynthCallback(callback)
             if library.espeak_SetVoiceByName(voice.encode()) != 0:
-                raise KeySyncError(f'espeak-ng has no voice {voice!r}: choose one of "espeak-ng --voices"')
+                raise KeySyncError(f"espeak-ng has no voice {voice!r}: choose a language and a variant, like en-us+f3")
             for parameter, value in ((RATE, rate), (PITCH, pitch), (RANGE, pitch_range)):
                 library.espeak_SetParameter(parameter, value, 0)
-            ctypes.CDLL(None).srand(1)  # the library's hiss is the C library's rand()
+            # Hiss is drawn at random, in one synthesizer by the C library's rand(); unseeded it is the clock's.
+            library.espeak_ng_SetRandSeed(SEED)
+            ctypes.CDLL(None).srand(SEED)
             coded = text.encode()
             library.espeak_Synth(coded, len(coded) + 1, 0, CHARACTERS, 0, UTF8 | END_PAUSE, None, None)
         finally:
             library.espeak_Terminate()
             _ctypes.dlclose(library._handle)
     whole = np.concatenate(samples) if samples else np.zeros(0, np.int16)
-    return Spoken(whole.astype(np.float32) / 32768, hertz, tuple(phonemes))
+    return Spoken(whole.astype(np.float32) / np.float32(32768), hertz, tuple(phonemes))
 
 
 def _name(event: _Event) -> str:
@@ -123,28 +124,18 @@ def _name(event: _Event) -> str:
     return ctypes.string_at(place, 8).split(b"\0")[0].decode("utf-8", "ignore")
 
 
-def _begin(library: ctypes.CDLL, path: str, data: bytes | None) -> int:
+def _begin(library: ctypes.CDLL, data: Path) -> int:
     """Gets the library ready; returns its samples per second."""
-    hertz: int = library.espeak_Initialize(SYNCHRONOUS, 0, data, PHONEME_EVENTS | PHONEME_IPA | DONT_EXIT)
+    flags = PHONEME_EVENTS | PHONEME_IPA | DONT_EXIT
+    hertz: int = library.espeak_Initialize(SYNCHRONOUS, 0, os.fsencode(data), flags)
     if hertz <= 0:
-        raise KeySyncError(f"espeak-ng's library {path} finds no voices: {INSTALL}")
+        raise KeySyncError(f"espeak-ng finds no voices in {data}: {_install('--force-reinstall')}")
     return hertz
 
 
 @lru_cache(maxsize=1)
-def _linked_data(path: str, data: bytes | None) -> tempfile.TemporaryDirectory[str]:
+def _linked_data(source: Path) -> tempfile.TemporaryDirectory[str]:
     """A folder of links to espeak-ng's data but for its voices, where variants may be put; it goes with the process."""
-    with _LOCK:
-        library = _open(path)
-        try:
-            _begin(library, path, data)
-            found = ctypes.c_char_p()
-            library.espeak_Info(ctypes.byref(found))
-            assert found.value is not None  # it has just found its data
-            source = Path(os.fsdecode(found.value))
-        finally:
-            library.espeak_Terminate()
-            _ctypes.dlclose(library._handle)
     folder = tempfile.TemporaryDirectory(prefix="keysync-espeak-")
     for part in source.iterdir():
         if part.name != VARIANT_FILES.parts[0]:
@@ -153,20 +144,17 @@ def _linked_data(path: str, data: bytes | None) -> tempfile.TemporaryDirectory[s
     return folder
 
 
-def _find() -> tuple[str, bytes | None]:
-    """The library's name or path, and its data folder where it is not the built-in one."""
-    for name in NAMES:
-        try:
-            _ctypes.dlclose(ctypes.CDLL(name)._handle)
-        except OSError:
-            continue
-        return name, None
-    spec = find_spec("espeakng_loader")
-    if spec is not None and spec.origin is not None:
-        folder = Path(spec.origin).parent
-        for library in sorted(folder.glob("libespeak-ng.*")):
-            return str(library), str(folder / "espeak-ng-data").encode()
-    raise KeySyncError(f"the speech synthesizer espeak-ng is missing: {INSTALL}")
+def _find() -> tuple[str, Path]:
+    """The library's path and its data folder."""
+    try:
+        import espeakng_loader
+    except ImportError as error:
+        raise KeySyncError(f"the speech synthesizer espeak-ng is missing: {_install()}") from error
+    return espeakng_loader.get_library_path(), Path(espeakng_loader.get_data_path())
+
+
+def _install(*options: str) -> str:
+    return install_line(*options, "espeakng-loader")
 
 
 def _open(path: str) -> ctypes.CDLL:
@@ -184,7 +172,7 @@ def _open(path: str) -> ctypes.CDLL:
     library.espeak_SetSynthCallback.restype = None
     library.espeak_SetVoiceByName.argtypes = [ctypes.c_char_p]
     library.espeak_SetParameter.argtypes = [ctypes.c_int] * 3
-    library.espeak_Info.restype = ctypes.c_char_p
+    library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
     library.espeak_Synth.argtypes = [
         *(ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint, ctypes.c_uint),
         *(ctypes.c_void_p, ctypes.c_void_p),

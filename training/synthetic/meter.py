@@ -46,8 +46,7 @@ class Readings:
     @property
     def mar(self) -> NDArray[np.float32]:
         """The mouth aspect ratio: gap over width."""
-        ratio: NDArray[np.float32] = self.gap / np.maximum(self.width, 1e-3)
-        return ratio
+        return np.asarray(self.gap / np.maximum(self.width, 1e-3), dtype=np.float32)
 
 
 class MeterNet(nn.Module):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, install_line
 
 try:
     import cv2
 except ModuleNotFoundError as error:
     raise KeySyncError(
-        f'the synthetic world is drawn with OpenCV, and no {error.name} is installed: pip install "keysync[training]"'
+        "the synthetic world is drawn with OpenCV, which is not installed: " + install_line("opencv-python-headless")
     ) from error
 
 __all__ = ["cv2"]

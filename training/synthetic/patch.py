@@ -50,8 +50,9 @@ class Patch:
 
     def places(self) -> tuple[Floats, Floats]:
         """x (1, w) and y (h, 1) of the canvas's pixels in the picture's."""
-        x = (np.arange(self.width * self.factor, dtype=np.float32) + 0.5) / self.factor + self.left
-        y = (np.arange(self.height * self.factor, dtype=np.float32) + 0.5) / self.factor + self.top
+        factor = np.float32(self.factor)
+        x = (np.arange(self.width * self.factor, dtype=np.float32) + 0.5) / factor + self.left
+        y = (np.arange(self.height * self.factor, dtype=np.float32) + 0.5) / factor + self.top
         return x[None], y[:, None]
 
     def fill(self, canvas: Floats, points: Array, value: tuple[float, ...] | float) -> None:

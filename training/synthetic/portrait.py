@@ -54,7 +54,7 @@ class Portrait:
     ) -> tuple[Points, Floats]:
         """Draws into a picture (h, w, 3) of linear colours; returns the points (68, 2) and the coverage (h, w)."""
         camera = Camera(camera.centre, camera.scale * pose.scale)
-        where = self._drawn(picture.shape[:2], pose, mouth, camera)  # type: ignore[arg-type]
+        where = self._drawn(picture.shape[:2], pose, mouth, camera)
         covered = (where[..., 2] > FAR / 2).astype(np.uint8)
         left, top, wide, high = cv2.boundingRect(covered)
         coverage = np.zeros(covered.shape, dtype=np.float32)

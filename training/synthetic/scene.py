@@ -120,7 +120,7 @@ class Scene:
     def _developed(self, picture: Floats, frame: int) -> Frame:
         """Linear colours as a camera shows them: highlights rolled off, a soft lens, grain."""
         h, w = self.size
-        toned = shown(picture * (1 / (1 + np.float32(0.22) * picture)) * np.float32(1.15))
+        toned = shown(picture * (np.float32(1) / (1 + np.float32(0.22) * picture)) * np.float32(1.15))
         soft = np.asarray(cv2.GaussianBlur(toned, (0, 0), 0.55), dtype=np.float32)
         y, x = self._steps[frame % len(self._steps)]
         soft += self._grain[y : y + h, x : x + w]

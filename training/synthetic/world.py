@@ -91,7 +91,7 @@ def write_clip(path: Path, truths: Iterable[Truth]) -> Path:
 
     h, w = first.picture.shape[:2]
     write_video(path, pictures(), (h, w))
-    np.savez_compressed(path.with_suffix(".npz"), **_table(kept))
+    np.savez_compressed(path.with_suffix(".npz"), **_table(kept))  # type: ignore[arg-type] # none is allow_pickle
     return path
 
 

@@ -165,7 +165,6 @@ def as_the_command_line(clip: Path, tiny: Path, output: Path, **settings: Any) -
 def test_the_same_frames_as_the_command_line(
     node: Any, loaded: dict[str, Any], tiny: Path, clip: Path, speech: dict[str, Any], written: Written, tmp_path: Path
 ) -> None:
-    pytest.importorskip("mediapipe", reason="the package mediapipe is not installed in this ComfyUI")
     expected = as_the_command_line(clip, tiny, tmp_path / "expected.mp4").to_dict()
     theirs, written.frames = np.stack(written.frames), []
     video, text = node.DubVideo.execute(InputImpl.VideoFromFile(str(clip)), speech, **loaded, **SETTINGS).args
@@ -191,7 +190,6 @@ def test_the_split_graph_decodes_what_the_command_line_does(
     """Every node of the split graph in its order, core nodes among them; compared before anything is rounded."""
     import nodes as core
 
-    pytest.importorskip("mediapipe", reason="the package mediapipe is not installed in this ComfyUI")
     theirs: list[Tensor] = []
     monkeypatch.setattr(part("keysync.dub"), "paste", lambda frame, picture, *_: theirs.append(picture) or frame)
     as_the_command_line(clip, tiny, tmp_path / "expected.mp4")
@@ -351,7 +349,6 @@ def test_a_trimmed_dub(
 ) -> None:
     with pytest.raises(error, match=f"the face track covers {FRAMES} frames of .* but the video has 6 of .*: follow"):
         dub(node, loaded, trimmed(clip, 0.2, 0.24), speech, track=track)
-    pytest.importorskip("mediapipe", reason="the package mediapipe is not installed in this ComfyUI")
     _, report = dub(node, loaded, trimmed(clip, 0.2, 0.24), speech)
     assert (report["frames"], report["source_frames"], len(written.frames)) == (6, 6, 6)
     corner = frames_of(part("keysync.media").VideoReader(clip))[5:11, :8]

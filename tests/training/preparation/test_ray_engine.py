@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,8 +12,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import ray
 
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, install_line
 from keysync.media import PictureFormat, VideoWriter
 from tests.clips import write_speech
 from tests.portrait import portrait_frames
@@ -21,16 +23,11 @@ from tests.training.preparation.small_videos import small_settings
 from training.preparation import job
 from training.preparation.ray_engine import run_on_ray
 
-NEEDED = 'ray with its data part is not installed: pip install "keysync[ray]"'
-
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, of which there are many and ever others
 
 
 @pytest.fixture
 def _ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    pytest.importorskip("ray.data", reason=NEEDED, exc_type=ImportError)
-    import ray
-
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     yield
     assert not ray.is_initialized()
@@ -71,5 +68,5 @@ def test_an_error_comes_through(tmp_path: Path) -> None:
 
 def test_without_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(KeySyncError, match=r'pip install "keysync\[ray\]"'):
+    with pytest.raises(KeySyncError, match=re.escape(install_line("ray[data]"))):
         list(run_on_ray(partial(make_chain, tmp_path), small_videos(1), 1))

@@ -113,7 +113,6 @@ def test_spectra_are_those_of_their_frames() -> None:
 @pytest.fixture(scope="module")
 def talking(media: Path) -> dict[str, tuple[Faces, Array]]:
     """Five seconds of the clips in which a person speaks to us, with their own sound."""
-    pytest.importorskip("mediapipe", reason='the detector mediapipe is not installed: pip install "keysync[mediapipe]"')
     detector = make_detector("mediapipe")
     found = {}
     for name in ("aniportrait", "latentsync"):

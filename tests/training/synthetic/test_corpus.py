@@ -8,9 +8,6 @@ from training.synthetic.corpus import HELD_OUT, OTHERS, Corpus, load_corpus, spe
 from training.synthetic.sentences import TEST, TRAIN, VALIDATION, split_of
 from training.synthetic.speech import say
 
-from .test_speech import needs_espeak
-
-pytestmark = needs_espeak
 HOURS = 0.003
 
 

@@ -8,10 +8,6 @@ from training.synthetic.encoder_figures import CONDITIONS, LAGS, Probe, _heard, 
 from training.synthetic.microphone import Microphone
 from training.synthetic.speech import Utterance, talk
 
-from .test_speech import needs_espeak
-
-pytestmark = needs_espeak
-
 
 class Knowing(Hubert):
     """An encoder that knows what is said: its rows are the mouth itself, `late` by so many seconds, and some noise."""

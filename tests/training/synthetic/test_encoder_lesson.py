@@ -19,10 +19,6 @@ from training.synthetic.encoder_lesson import (
 from training.synthetic.speech import talk
 from training.synthetic.visemes import Phoneme
 
-from .test_speech import needs_espeak
-
-pytestmark = needs_espeak
-
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:

@@ -26,9 +26,6 @@ from training.synthetic.encoder_training import (
     validate,
 )
 
-from .test_speech import needs_espeak
-
-pytestmark = needs_espeak
 SMALL = {**ARCHITECTURE, "conv_dim": (8,) * 7, "hidden_size": 64, "num_attention_heads": 1, "num_hidden_layers": 1}
 SETTINGS = Settings(steps=4, hours=0.001, seconds=4, every=2, workers=1)
 

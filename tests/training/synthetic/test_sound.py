@@ -7,8 +7,6 @@ from training.synthetic.metrics import correlation
 from training.synthetic.sound import loudness, mouth_from_sound
 from training.synthetic.speech import SPEECH_RATE, talk
 
-from .test_speech import needs_espeak
-
 
 def vowel(first: float, second: float, seconds: float = 0.4) -> np.ndarray:
     """A buzz of 120 Hz through two resonances."""
@@ -47,7 +45,6 @@ def test_hiss_shows_teeth_and_opens_little() -> None:
     assert motion.teeth[1] > 0.6 > motion.teeth[0] + 0.2
 
 
-@needs_espeak
 def test_speech_drives_the_mouth_better_than_its_loudness_does() -> None:
     times = (np.arange(200) + 0.5) / 25
     driven, loud = [], []

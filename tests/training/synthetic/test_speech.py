@@ -3,29 +3,22 @@ from __future__ import annotations
 
 import _ctypes
 import ctypes
+import re
+import sys
+import time
+from pathlib import Path
 
+import espeakng_loader
 import numpy as np
 import pytest
 
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, install_line
 from training.synthetic import espeak, timbre
 from training.synthetic.sentences import TEST, TRAIN, WORDS, split_of
 from training.synthetic.speech import LANGUAGES, VARIANTS, Utterance, Voice, joined, say, silence, talk
 from training.synthetic.visemes import PAUSE, symbols
 
 
-def has_espeak() -> bool:
-    try:
-        espeak._find()
-    except KeySyncError:
-        return False
-    return True
-
-
-needs_espeak = pytest.mark.skipif(not has_espeak(), reason="espeak-ng is not installed")
-
-
-@needs_espeak
 def test_text_in_the_same_voice_is_the_same_samples_whatever_was_said_before() -> None:
     voice = Voice("en-us", "f3")
     first = say("The wolf found my puppet.", voice)
@@ -37,7 +30,13 @@ def test_text_in_the_same_voice_is_the_same_samples_whatever_was_said_before() -
     assert np.abs(first.waveform).max() == pytest.approx(voice.loudness, abs=1e-4)
 
 
-@needs_espeak
+def test_breath_is_the_same_at_another_second() -> None:
+    """espeak-ng itself seeds its breath with the clock."""
+    first = espeak.speak("Shells shine on the shore.", "en-us+whisper").samples
+    time.sleep(1.1)
+    assert np.array_equal(espeak.speak("Shells shine on the shore.", "en-us+whisper").samples, first)
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_sound_of_every_language_has_a_viseme(language: str) -> None:
     text = " ".join(phrase.replace("_", " ") for kind in WORDS.values() for phrase in kind)
@@ -46,14 +45,12 @@ def test_every_sound_of_every_language_has_a_viseme(language: str) -> None:
     assert all(symbols(name) for name in names - {PAUSE})
 
 
-@needs_espeak
 def test_every_variant_sounds_different() -> None:
     sounds = [espeak.speak("hello", f"en-us+{variant}").samples for variant in VARIANTS]
     assert all(np.abs(sound).max() > 0.1 for sound in sounds)
     assert len({sound.tobytes() for sound in sounds}) == len(VARIANTS)
 
 
-@needs_espeak
 def test_a_throat_of_one_s_own_says_the_same_phonemes_with_another_sound() -> None:
     text = "The wolf found my puppet."
     plain = say(text, Voice("en-us", "f3"))
@@ -68,7 +65,6 @@ def test_a_throat_of_one_s_own_says_the_same_phonemes_with_another_sound() -> No
     assert np.array_equal(say(text, Voice("en-us", "f3")).waveform, plain.waveform)
 
 
-@needs_espeak
 def test_phonemes_lie_where_they_are_heard() -> None:
     spoken = say("Papa may appear. See a bee, a pea.", Voice("en-us", "m3", rate=130))
     edges = [(p.start, p.stop) for p in spoken.phonemes]
@@ -88,7 +84,6 @@ def test_phonemes_lie_where_they_are_heard() -> None:
     assert max(pauses) < 0.005
 
 
-@needs_espeak
 def test_mouth_shuts_in_the_silence_between_two_talks() -> None:
     clip = joined([talk(1, 2.0, TEST), silence(1.5), talk(2, 2.0, TEST)])
     assert clip.seconds == pytest.approx(5.5)
@@ -102,7 +97,6 @@ def test_mouth_shuts_in_the_silence_between_two_talks() -> None:
     assert any(start <= 2.01 and stop >= 3.49 for start, stop in clip.pauses(1.0))
 
 
-@needs_espeak
 def test_talk_is_its_seeds_and_its_splits_own() -> None:
     first = talk(5, 6.0, TEST)
     assert first.seconds == pytest.approx(6.0)
@@ -114,7 +108,6 @@ def test_talk_is_its_seeds_and_its_splits_own() -> None:
         assert split_of(sentence) == TEST
 
 
-@needs_espeak
 def test_talking_mouth_is_open_enough_to_be_seen_and_shut_at_times() -> None:
     opening = np.concatenate([talk(seed, 5.0).mouth((np.arange(125) + 0.5) / 25).open for seed in range(4)])
     assert 0.3 < (opening > 0.4).mean() < 0.6
@@ -122,7 +115,6 @@ def test_talking_mouth_is_open_enough_to_be_seen_and_shut_at_times() -> None:
     assert opening.max() > 0.85
 
 
-@needs_espeak
 def test_cut_keeps_sound_and_phonemes_together() -> None:
     whole = talk(3, 4.0)
     part = whole.cut(1.0, 3.0)
@@ -133,13 +125,11 @@ def test_cut_keeps_sound_and_phonemes_together() -> None:
     assert part.mouth(times).open == pytest.approx(whole.mouth(times + 1.0).open, abs=2e-2)
 
 
-@needs_espeak
 def test_unknown_voice_is_refused() -> None:
     with pytest.raises(KeySyncError, match="no voice 'xx-none"):
         espeak.speak("hello", "xx-none+m1")
 
 
-@needs_espeak
 def test_library_that_somebody_else_holds_is_left_alone() -> None:
     path, _ = espeak._find()
     library = ctypes.CDLL(path)
@@ -151,13 +141,21 @@ def test_library_that_somebody_else_holds_is_left_alone() -> None:
     assert len(espeak.speak("hello", "en-us").samples) > 1000
 
 
-def test_missing_library_is_answered_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(name: str) -> ctypes.CDLL:
-        raise OSError(name)
+def test_missing_package_is_answered_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    with pytest.raises(KeySyncError, match=re.escape(install_line("espeakng-loader"))):
+        espeak.speak("hello", "en-us")
 
-    monkeypatch.setattr(ctypes, "CDLL", absent)
-    monkeypatch.setattr(espeak, "find_spec", lambda name: None)
-    with pytest.raises(KeySyncError, match="apt-get install espeak-ng"):
+
+def test_library_and_voices_are_the_packages_own_whatever_the_system_has() -> None:
+    library, data = espeak._find()
+    assert Path(library).parent == data.parent == Path(espeakng_loader.__file__).parent
+
+
+def test_data_without_voices_is_answered_with_what_installs_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    library, _ = espeak._find()
+    monkeypatch.setattr(espeak, "_find", lambda: (library, tmp_path))
+    with pytest.raises(KeySyncError, match=rf"finds no voices in {re.escape(str(tmp_path))}: .*espeakng-loader"):
         espeak.speak("hello", "en-us")
 
 
