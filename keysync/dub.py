@@ -137,7 +137,7 @@ class Dub:
         for output, (source, original, occluder) in enumerate(zip(sources, originals, occluders, strict=True)):
             picture = next(shown)
             if picture is None:
-                frame, state, reason = original, PASSED_THROUGH, self._why_not(source)
+                frame, state, reason = original, PASSED_THROUGH, self.track.why_not(source)
             else:
                 frame, state, reason = self._paste(original, picture, source, occluder)
             self.report.add(output, source, state, reason)
@@ -158,9 +158,6 @@ class Dub:
                 frame = np.where(occluder.mean(-1, keepdims=True) > 127.5, original, frame)
         filled = bool(self.track.filled[source])
         return frame, DUBBED, "face position interpolated: the detector missed it" if filled else "face found"
-
-    def _why_not(self, source: int) -> str:
-        return "another face than the chosen one" if self.track.faces[source] else "no face found"
 
     def _generated(self, on_step: Callable[[int], None] | None) -> Iterator[Tensor | None]:
         """For each output frame the generated crop (H, W, 3), 0..1, or None where nothing is generated."""

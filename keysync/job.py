@@ -23,7 +23,7 @@ from .models import Models
 from .report import Report
 from .speech import ONE_PASS, SAMPLE_RATE, WINDOW
 from .timeline import Timeline, fit
-from .track import FaceChoice, FaceTrack, Tracker
+from .track import FaceChoice, FaceTrack, Tracker, no_face
 
 
 class Progress(Protocol):
@@ -89,9 +89,7 @@ def dub_file(
     pts, track = survey(reader, face, progress)
     tracked = time.perf_counter() - began
     if not track.found.any():
-        raise KeySyncError(
-            f"no face was found in the {len(pts)} frames of {reader.path}: nothing to dub; try another detector"
-        )
+        raise KeySyncError(f"{no_face(track)} of {reader.path}: nothing to dub; try another detector")
     timeline = fit(pts, reader.info.frame_duration, reader.info.time_base, audio_seconds, settings.sync_mode)
     report = Report(
         video=str(reader.path),

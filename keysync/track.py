@@ -7,7 +7,7 @@ chosen one, bridges short misses of the detector and takes its jitter out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -23,6 +23,9 @@ from .shots import ShotCounter
 LONGEST_MISS = 5
 # Mean deviation from the neighbours' average, as a share of the face's size, that counts half as jitter.
 JITTER = 0.01
+# A head on its side or upside down is not dubbed: the masks reach down from the nose, and no model has seen such heads.
+FURTHEST_ROLL = 50.0  # degrees
+RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)  # the person's own
 # A window that is its own mirror image follows steady motion without lag.
 KERNEL = np.array([1.0, 2.0, 3.0, 2.0, 1.0])
 
@@ -52,7 +55,7 @@ class FaceTrack:
 
     landmarks (n, 68, 2) in source pixels, NaN where it is not seen; confidence (n,), 0 where not detected; person (n,),
     -1 where none; shot (n,); size (h, w) of a frame; filled (n,): bridged, not detected; faces (n,): how many faces of
-    anybody the frame shows.
+    anybody the frame shows; turned (n,): shows the chosen face, but too far on its side to be dubbed.
     """
 
     landmarks: Points
@@ -62,6 +65,7 @@ class FaceTrack:
     size: tuple[int, int]
     filled: NDArray[np.bool_]
     faces: NDArray[np.int64]
+    turned: NDArray[np.bool_]
 
     @property
     def found(self) -> NDArray[np.bool_]:
@@ -71,6 +75,12 @@ class FaceTrack:
     def runs(self) -> list[tuple[int, int]]:
         """Longest ranges [start, stop) of frames in a row that show the chosen face within one shot."""
         return _runs(self.found, self.shot)
+
+    def why_not(self, frame: int) -> str:
+        """Why a frame does not show the chosen face."""
+        if self.turned[frame]:
+            return f"the head is turned by more than {FURTHEST_ROLL:.0f} degrees"
+        return "another face than the chosen one" if self.faces[frame] else "no face found"
 
 
 class Tracker:
@@ -129,7 +139,14 @@ class Tracker:
                 f"face {choice.index} was chosen but no shot shows more than {most}: choose 0 to {most - 1}"
             )
         faces = np.array([len(faces) for faces in self._faces], dtype=np.int64)
-        return _smooth(_bridge(_track(chosen, shot, self._size, faces)))
+        return _upright(_smooth(_bridge(_track(chosen, shot, self._size, faces))))
+
+
+def no_face(track: FaceTrack) -> str:
+    """What a track that shows the chosen face nowhere says about its frames."""
+    turned = int(track.turned.sum())
+    also = f" ({turned} show a head turned by more than {FURTHEST_ROLL:.0f} degrees)" if turned else ""
+    return f"no face was found in the {len(track.found)} frames{also}"
 
 
 def from_landmarks(
@@ -153,7 +170,8 @@ def _track(
     person = np.full(n, -1, dtype=np.int64)
     for frame, (number, face) in chosen.items():
         landmarks[frame], confidence[frame], person[frame] = face.landmarks, face.confidence, number
-    return FaceTrack(landmarks, confidence, person, shot, size, np.zeros(n, dtype=np.bool_), faces)
+    none = np.zeros(n, dtype=np.bool_)
+    return FaceTrack(landmarks, confidence, person, shot, size, none, faces, none)
 
 
 def _nearest(people: Sequence[Person], point: tuple[float, float]) -> Person | None:
@@ -194,14 +212,29 @@ def _bridge(track: FaceTrack) -> FaceTrack:
         share = (np.arange(1, start - stop + 1) / (start - before))[:, None, None]
         landmarks[stop:start] = (1 - share) * landmarks[before] + share * landmarks[start]
         person[stop:start], filled[stop:start] = track.person[before], True
-    return FaceTrack(landmarks, track.confidence, person, track.shot, track.size, filled, track.faces)
+    return replace(track, landmarks=landmarks, person=person, filled=filled)
 
 
 def _smooth(track: FaceTrack) -> FaceTrack:
     landmarks = track.landmarks.copy()
     for start, stop in track.runs():
         landmarks[start:stop] = _without_jitter(track.landmarks[start:stop])
-    return FaceTrack(landmarks, track.confidence, track.person, track.shot, track.size, track.filled, track.faces)
+    return replace(track, landmarks=landmarks)
+
+
+def _upright(track: FaceTrack) -> FaceTrack:
+    """The track without the frames in which the head is turned too far on its side."""
+    eyes = track.landmarks[:, LEFT_EYE].mean(1) - track.landmarks[:, RIGHT_EYE].mean(1)
+    roll = np.degrees(np.abs(np.arctan2(eyes[:, 1], eyes[:, 0])))
+    turned = track.found & (roll > FURTHEST_ROLL)
+    return replace(
+        track,
+        landmarks=np.where(turned[:, None, None], np.nan, track.landmarks).astype(np.float32),
+        confidence=np.where(turned, 0, track.confidence).astype(np.float32),
+        person=np.where(turned, -1, track.person),
+        filled=track.filled & ~turned,
+        turned=turned,
+    )
 
 
 def _without_jitter(points: Points) -> Points:

@@ -23,7 +23,7 @@ from ..keysync.landmarks import DETECTORS, make_detector
 from ..keysync.masks import MASKS
 from ..keysync.preview import draw_track
 from ..keysync.stage import STAGES, StageSpec
-from ..keysync.track import FaceChoice, FaceTrack, Tracker
+from ..keysync.track import FaceChoice, FaceTrack, Tracker, no_face
 from .detector import detector_device, detector_weights
 from .frames import as_bytes, check_frames, each_frame, name_frames
 from .sockets import Faces, FaceTrackSocket
@@ -229,10 +229,7 @@ def follow(images: Tensor, add_frame: AddFrame, choice: FaceChoice) -> FaceTrack
         add_frame(tracker, index, as_bytes(images[index]))
     track = tracker.finish(choice)
     if not track.found.any():
-        raise KeySyncError(
-            f"no face was found in the {len(images)} images: give images that show a face from the front, or choose "
-            "another detector"
-        )
+        raise KeySyncError(f"{no_face(track)}: give images that show a face from the front, or choose another detector")
     return track
 
 
@@ -271,14 +268,13 @@ def describe(track: FaceTrack) -> str:
     """What was found, a line each, for a person to read."""
     found = int(track.found.sum())
     lines = [f"the face was found in {found} of {len(track.found)} frames; shots: {int(track.shot[-1]) + 1}"]
-    missing = ~track.found
-    for what, frames in {
-        "no face": missing & (track.faces == 0),
-        "another face than the chosen one": missing & (track.faces > 0),
-        "missed by the detector, position interpolated": track.filled,
-    }.items():
-        if frames.any():
-            lines.append(f"{what}: frames {name_frames(np.flatnonzero(frames).tolist())}")
+    reasons: dict[str, list[int]] = {}
+    for frame in np.flatnonzero(~track.found).tolist():
+        reasons.setdefault(track.why_not(frame), []).append(frame)
+    filled = np.flatnonzero(track.filled).tolist()
+    for what, frames in {**reasons, "missed by the detector, position interpolated": filled}.items():
+        if frames:
+            lines.append(f"{what}: frames {name_frames(frames)}")
     return "\n".join(lines)
 
 

@@ -318,9 +318,9 @@ def track_of(found: Sequence[bool], shots: Sequence[int] | None = None) -> FaceT
     person = np.where(found, 0, -1)
     shot = np.asarray(shots if shots is not None else np.zeros(count), dtype=np.int64)
     points = np.stack([face_at(n) for n in range(count)])
-    return FaceTrack(
-        points, np.ones(count, np.float32), person, shot, (HEIGHT, WIDTH), np.zeros(count, bool), np.ones(count, int)
-    )
+    none = np.zeros(count, bool)
+    size = HEIGHT, WIDTH
+    return FaceTrack(points, np.ones(count, np.float32), person, shot, size, none, np.ones(count, int), none)
 
 
 def ranges_of(track: FaceTrack, source: Sequence[int]) -> list[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ import pytest
 from PIL import Image
 
 from keysync.errors import KeySyncError
-from keysync.face import Face
+from keysync.face import Face, Frame
 from keysync.shots import ShotCounter
-from keysync.track import FaceChoice, FaceTrack, Tracker, from_landmarks
+from keysync.track import FaceChoice, FaceTrack, Tracker, from_landmarks, no_face
 
 from .synthetic_face import face, face_points
 
@@ -134,6 +135,56 @@ def test_nothing_is_smoothed_across_a_cut() -> None:
     result = track([[face((60, 60))]] * 5 + [[face((60.3, 60))]] * 5, cut_at=5)
     assert result.runs() == [(0, 5), (5, 10)]
     np.testing.assert_allclose(result.landmarks[:, 8, 0], [60] * 5 + [60.3] * 5, atol=1e-3)
+
+
+def turned_face(degrees: float) -> Face:
+    angle = np.radians(degrees)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    return Face.of((face_points((0, 0)) @ turn + (100, 80)).astype(np.float32), 0.9)
+
+
+@pytest.mark.parametrize(("degrees", "shown"), [(-45, True), (45, True), (55, False), (-55, False), (180, False)])
+def test_a_head_that_is_turned_far_is_not_dubbed(degrees: float, shown: bool) -> None:
+    result = track([[turned_face(degrees)]] * 4)
+    assert (result.found == shown).all()
+    assert (result.turned != shown).all()
+    assert np.isnan(result.landmarks).all() != shown
+    assert no_face(track([[face()]])) == "no face was found in the 1 frames"
+    if not shown:
+        assert (result.confidence == 0).all()
+        assert result.why_not(0) == "the head is turned by more than 50 degrees"
+        assert no_face(result) == "no face was found in the 4 frames (4 show a head turned by more than 50 degrees)"
+
+
+def test_frames_of_a_head_that_turns_are_told_apart() -> None:
+    result = track([[turned_face(degrees)] for degrees in range(0, 97, 8)])
+    assert result.runs() == [(0, 7)]
+    assert result.turned[7:].all()
+    given = from_landmarks([turned_face(90).landmarks], (180, 320))
+    assert given.found.all()
+    assert not given.turned.any()
+
+
+class Watched:
+    """A detector that says which faces it was told of."""
+
+    def __init__(self) -> None:
+        self.before: list[int] = []
+
+    def detect(self, frame: Frame, before: Sequence[Face] = ()) -> list[Face]:
+        self.before.append(len(before))
+        return [face()]
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_detector_knows_the_faces_of_the_frame_before_in_the_same_shot() -> None:
+    tracker, detector = Tracker(), Watched()
+    for shot in (0, 0, 0, 1, 1):
+        tracker.follow(SHOTS[shot], detector)
+    assert detector.before == [0, 1, 1, 0, 1]
+    assert tracker.finish().runs() == [(0, 3), (3, 5)]
 
 
 def test_given_landmarks_are_used_as_they_stand() -> None:

@@ -50,9 +50,7 @@ class Graph:
         try:
             import tflite
         except ImportError as error:
-            raise KeySyncError(
-                f"reading TFLite files needs a package: {sys.executable} -m pip install tflite"
-            ) from error
+            raise KeySyncError(f"reading TFLite files needs a package: {install_line('tflite')}") from error
         self._tflite: Any = tflite
         self._model = tflite.Model.GetRootAsModel(data, 0)
         self._graph = self._model.Subgraphs(0)

@@ -1,4 +1,4 @@
-"""Prints what a dub and a training cost on this machine, with small models: `python -m tests.bench [dub] [training]`.
+"""Prints what a dub, a training and finding faces cost here, with small models: `python -m tests.bench [WHAT ...]`.
 
 Each measurement runs in a process of its own, so that its peak memory is its own. Compare ratios, not seconds: machines
 differ.
@@ -13,22 +13,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import dub, training
+from . import dub, faces, training
 
 Measure = Callable[..., dict[str, Any]]
+DEFAULT = ("dub", "training")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", metavar="dub|training", help="by default both")
+    parser.add_argument("what", nargs="*", metavar="dub|training|faces", help="by default dub and training")
     parser.add_argument("--seconds", type=float, nargs="+", default=[10.0, 120.0], help="lengths of the dubs")
+    parser.add_argument("--media", type=Path, metavar="FOLDER", help="real clips for faces")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
     results: dict[str, Any] = {}
+    if "faces" in options.what:
+        results["faces"] = show_faces(options.media)
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        if "dub" in (options.what or ["dub"]):
+        if "dub" in (options.what or DEFAULT):
             results["dub"] = show_dubs(pool.apply, options.seconds)
-        if "training" in (options.what or ["training"]):
+        if "training" in (options.what or DEFAULT):
             results["training"] = show_training(pool.apply)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
@@ -67,6 +71,28 @@ def show_training(apply: Callable[[Measure, tuple[Any, ...]], dict[str, Any]]) -
     results["preparation"] = result = apply(training.preparation, ())
     print(f"preparation: {result['seconds_a_minute']:.0f} s for a minute of video, built-in models", flush=True)
     return results
+
+
+def show_faces(media: Path | None) -> dict[str, Any]:
+    results = faces.measure(media)
+    show_row("clip", "frames", "faces found by both", "missed", "more", "points apart, px: median", "worst")
+    show_row(*["---"] * 7)
+    for name, row in results["clips"].items():
+        counts = (row[key] for key in ("frames", "both", "missed", "more"))
+        show_row(name, *counts, f"{row['median']:.3f}", f"{row['worst']:.3f}")
+    total = results["total"]
+    show_row("all", *(total[key] for key in ("frames", "both", "missed", "more")), "", f"{total['worst']:.3f}")
+    print()
+    ways = ("mediapipe", "each by itself", "followed")
+    show_row("ms a frame, one thread", *ways, "mediapipe over followed")
+    show_row(*["---"] * 5)
+    for name, row in results["speed"].items():
+        show_row(name, *(f"{row[way]:.1f}" for way in ways), f"{row['mediapipe'] / row['followed']:.2f}")
+    return results
+
+
+def show_row(*cells: object) -> None:
+    print("|", *(f"{cell} |" for cell in cells), flush=True)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ WINDOW = 14
 KEYFRAME_SPAN = 170
 PUBLISHED_RESOLUTION = 512
 NONE = "none"
-# Detectors and scorers that work on the processor whatever the device.
-WITHOUT_DEVICE = ("mediapipe", "sharpness")
+# What works on the processor whatever the device.
+WITHOUT_DEVICE = ("sharpness",)
 
 
 @dataclass(frozen=True)

@@ -250,7 +250,7 @@ def test_the_detector_has_comfyuis_folder_and_device(
     tmp_path: Path,
 ) -> None:  # fmt: skip
     class NoFace:
-        def detect(self, _: Any) -> list[Any]:
+        def detect(self, *_: Any) -> list[Any]:
             return []
 
         def close(self) -> None:

@@ -199,7 +199,7 @@ def test_the_detector_runs_where_comfyui_runs_its_models(
 
 
 class NoFace:
-    def detect(self, _: Any) -> list[Any]:
+    def detect(self, *_: Any) -> list[Any]:
         return []
 
     def close(self) -> None:
@@ -214,7 +214,7 @@ def test_the_report_names_frames_without_the_face_and_those_that_were_bridged(
     assert faces.track.found.tolist() == [True, True, True, False]
     assert report.splitlines() == [
         "the face was found in 3 of 4 frames; shots: 1",
-        "no face: frames 3",
+        "no face found: frames 3",
         "missed by the detector, position interpolated: frames 1",
         "preview: crop and mask of the published models; connect a model to see its own",
     ]
@@ -312,7 +312,7 @@ def test_what_track_face_refuses(
         follow(node, images, recorded, face="index", face_index=2)
     with pytest.raises(Error, match="a face of 68x2 numbers but MediaPipe's mesh has 478x2"):
         follow(node, images, recorded | {"frames": [[{"landmarks_xy": np.zeros((68, 2)), "score": 1}]] * FRAMES})
-    with pytest.raises(Error, match="no face was found in the 4 images: give images that show a face"):
+    with pytest.raises(Error, match="no face was found in the 4 frames: give images that show a face"):
         follow(node, images, recorded | {"frames": [[]] * FRAMES})
 
 

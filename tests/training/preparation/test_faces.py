@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -25,7 +25,7 @@ class FakeDetector:
     def __init__(self, look: Callable[[int], list[Face]]) -> None:
         self.look, self.shown = look, 0
 
-    def detect(self, frame: Frame) -> list[Face]:
+    def detect(self, frame: Frame, before: Sequence[Face] = ()) -> list[Face]:
         assert frame.shape == (HEIGHT, WIDTH, 3)
         self.shown += 1
         return self.look(self.shown - 1)
