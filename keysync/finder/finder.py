@@ -7,7 +7,7 @@ the mesh gives its points. Where a face was seen in the frame before, the mesh l
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +27,8 @@ WEIGHTS = Path(__file__).parent.parent / "assets" / "face_finder" / "face_finder
 
 # Least scores, 0..1: of a face in a frame, of the same face looked at closely, of a mesh that lies on a face.
 FULL_RANGE, SHORT_RANGE, PRESENCE = 0.6, 0.1, 0.5
+# The same of a face on its side or upside down, where nobody stands upright: upright again it scores so much at least.
+TURNED = 0.7
 # How much larger than the full-range detection the closer look is: the first that shows a face is taken.
 CLOSER = (1.6, 2.2, 1.2, 3.0)
 # A closer look that scores less may see a face that is turned further: another quarter of a turn is taken that scores
@@ -37,7 +39,7 @@ MAYBE_TURNED, UPRIGHT = 0.87, 0.8
 MESH_SCALE = 1.5
 # A face is followed from frame to frame while its mesh is as sure as this. Whoever comes in is seen within so many
 # frames, when the whole frame is searched again.
-SURE, SEARCH_EVERY = 0.9, 8
+SURE, SEARCH_EVERY = 0.9, 3
 # Faces that overlap by more, intersection over union, are one.
 SAME = 0.5
 QUARTER = math.pi / 2
@@ -120,19 +122,25 @@ class FaceFinder:
 
     def _search(self, pictures: Sequence[Tensor], known: Sequence[Sequence[Face]]) -> list[list[Face]]:
         """The faces of each picture but for those that are known; turned ones only where no face stands upright."""
-        faces = self._look_around(pictures, known, (0,))
+        faces = self._look_around(pictures, known, (0,), FULL_RANGE, CLOSER)
         empty = [number for number, found in enumerate(faces) if not found and not known[number]]
-        turned = self._look_around([pictures[number] for number in empty], [[] for _ in empty], (1, 2, 3))
+        nobody: list[list[Face]] = [[] for _ in empty]
+        turned = self._look_around([pictures[number] for number in empty], nobody, (1, 2, 3), TURNED, CLOSER[:1])
         for number, found in zip(empty, turned, strict=True):
             faces[number] = found
         return faces
 
     def _look_around(
-        self, pictures: Sequence[Tensor], known: Sequence[Sequence[Face]], quarters: Sequence[int]
+        self,
+        pictures: Sequence[Tensor],
+        known: Sequence[Sequence[Face]],
+        quarters: Sequence[int],
+        least: float,
+        closer: Sequence[float],
     ) -> list[list[Face]]:
         """The faces of each picture, turned by so many quarters of a turn, that are not known."""
         wholes = [(number, _whole(picture, turn)) for number, picture in enumerate(pictures) for turn in quarters]
-        seen = self._detections(self._full_range, [(pictures[number], whole) for number, whole in wholes], FULL_RANGE)
+        seen = self._detections(self._full_range, [(pictures[number], whole) for number, whole in wholes], least)
         pending = [
             Candidate(number, place, detection.score)
             for (number, whole), detections in zip(wholes, seen, strict=True)
@@ -140,7 +148,7 @@ class FaceFinder:
             if not _is_known(place := _place(detection, whole), known[number])
         ]
         faces: list[list[Face]] = [[] for _ in pictures]
-        for factor in CLOSER:
+        for factor in closer:
             looked = self._look_closely(pictures, pending, factor)
             for candidate, face in zip(pending, looked, strict=True):
                 if face is not None:
@@ -170,21 +178,35 @@ class FaceFinder:
     ) -> dict[int, tuple[Tensor, Square, Detection]]:
         """Each candidate's surroundings with its face upright, their square, and the face in them if there is one."""
         looks: dict[int, tuple[Tensor, Square, Detection]] = {}
-        for turn in range(4):
-            again = [number for number, (*_, detection) in looks.items() if detection.score < MAYBE_TURNED]
-            numbers = again if turn else [*range(len(candidates))]
-            parts = []
-            for number in numbers:
-                place = candidates[number].place
-                quarters = round(place.angle / QUARTER) + turn
-                parts.append(
-                    cut_whole(pictures[candidates[number].frame], replace(place, side=factor * place.side), quarters)
-                )
-            seen = self._detections(self._short_range, [(part, _whole(part)) for part, _ in parts], SHORT_RANGE)
-            for number, (part, outer), detections in zip(numbers, parts, seen, strict=True):
-                if detections and (not turn or _overrules((outer, detections[0]), looks[number][1:])):
-                    looks[number] = part, outer, detections[0]
+        first = [(number, 0) for number in range(len(candidates))]
+        for number, look in self._looks(pictures, candidates, factor, first):
+            looks[number] = look
+        unsure = [number for number, (*_, detection) in looks.items() if detection.score < MAYBE_TURNED]
+        # Later factors are for faces that hide: those that are only turned are seen at the first one.
+        others = [(number, turn) for number in unsure for turn in (1, 2, 3)] if factor == CLOSER[0] else []
+        for number, look in self._looks(pictures, candidates, factor, others):
+            if _overrules(look, looks[number]):
+                looks[number] = look
         return looks
+
+    def _looks(
+        self,
+        pictures: Sequence[Tensor],
+        candidates: Sequence[Candidate],
+        factor: float,
+        turns: Sequence[tuple[int, int]],
+    ) -> Iterator[tuple[int, tuple[Tensor, Square, Detection]]]:
+        """What is seen of candidates, by their numbers, each turned by so many quarters more than it seems to be."""
+        parts = []
+        for number, turn in turns:
+            place = candidates[number].place
+            larger = replace(place, side=factor * place.side)
+            quarters = round(place.angle / QUARTER) + turn
+            parts.append(cut_whole(pictures[candidates[number].frame], larger, quarters))
+        seen = self._detections(self._short_range, [(part, _whole(part)) for part, _ in parts], SHORT_RANGE)
+        for (number, _), (part, outer), detections in zip(turns, parts, seen, strict=True):
+            if detections:
+                yield number, (part, outer, detections[0])
 
     @torch.inference_mode()
     def _detections(
@@ -214,9 +236,9 @@ class FaceFinder:
         ]
 
 
-def _overrules(other: tuple[Square, Detection], first: tuple[Square, Detection]) -> bool:
-    """Whether a look at a face in another quarter of a turn shows that the first one took it for upright in vain."""
-    (square, detection), (first_square, first_detection) = other, first
+def _overrules(other: tuple[Tensor, Square, Detection], first: tuple[Tensor, Square, Detection]) -> bool:
+    """Whether a look in another quarter of a turn shows that the first one took a turned face for an upright one."""
+    (_, square, detection), (_, first_square, first_detection) = other, first
     turn = square.angle + detection.roll - first_square.angle - first_detection.roll
     return detection.score > max(first_detection.score, UPRIGHT) and math.cos(turn) < math.cos(QUARTER / 2)
 

@@ -42,6 +42,5 @@ def test_a_resolution_without_whole_latents(resolution: int, tmp_path: Path) -> 
 def test_where_things_work(tmp_path: Path) -> None:
     settings = Settings(tmp_path, 64, MODEL, MODEL, None, device="cuda:1")
     assert settings.size == (64, 64)
-    assert settings.device_of("sharpness") == "cpu"
-    for tool in ("mediapipe", "face-alignment", "hyperiqa"):
-        assert settings.device_of(tool) == "cuda:1"
+    assert settings.device_of("mediapipe") == settings.device_of("sharpness") == "cpu"
+    assert settings.device_of("face-alignment") == settings.device_of("hyperiqa") == "cuda:1"
