@@ -1,6 +1,36 @@
-"""KeySync: dub a video with new speech; lips follow the speech, everything else stays as it is."""
+"""KeySync: dub a video with new speech; lips follow the speech, everything else stays as it is.
+
+The names below are the library; everything else may change from one version to the next.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .errors import KeySyncError
 
-__all__ = ["KeySyncError"]
+if TYPE_CHECKING:
+    from .dub import Settings
+    from .job import FaceSource, dub_file
+    from .report import Report
+    from .systems.keysync.models import Models, load_models
+
+__all__ = ["FaceSource", "KeySyncError", "Models", "Report", "Settings", "dub_file", "load_models"]
 __version__ = "0.1.0"
+
+# Where each lies: imported when it is asked for, since torch takes seconds to load.
+_HOMES = {
+    "FaceSource": ".job",
+    "Models": ".systems.keysync.models",
+    "Report": ".report",
+    "Settings": ".dub",
+    "dub_file": ".job",
+    "load_models": ".systems.keysync.models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)

@@ -16,21 +16,21 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from .checkpoint import DTYPES, convert, describe
-from .container import open_input
 from .demo import SPEECH, TALK
 from .dub import Settings
 from .errors import KeySyncError
-from .generate import Sampling
+from .face.detectors import DETECTORS
+from .face.masks import MASKS
+from .face.track import FaceChoice
 from .job import FaceSource, dub_file
-from .landmarks import DETECTORS
-from .masks import MASKS
 from .media import check_output
-from .models import load_models
+from .media.container import open_input
 from .report import DUBBED, PASSED_THROUGH, Report, check_report
-from .small import BUILT_IN
+from .systems.keysync.generate import Sampling
+from .systems.keysync.models import load_models
+from .systems.keysync.small import BUILT_IN
 from .timeline import SYNC_MODES
-from .track import FaceChoice
+from .weights.checkpoint import DTYPES, convert, describe
 
 WITHOUT_MODELS = "Models that are not given are those of KeySync small, which is built in and has no WavLM."
 

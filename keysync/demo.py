@@ -5,8 +5,7 @@ Both are made by `training.synthetic.demo`; the sentences are spoken by eSpeak N
 
 from __future__ import annotations
 
-from pathlib import Path
+from .assets import ASSETS
 
-ASSETS = Path(__file__).parent / "assets"
 TALK = ASSETS / "talk.mp4"
 SPEECH = ASSETS / "speech.flac"

@@ -15,19 +15,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .clip import ClipSpeech, Run, generate_clip
-from .compose import paste
-from .crop import crop, crop_boxes, to_crop
 from .errors import KeySyncError
-from .generate import Sampling
-from .masks import MASKS, is_empty, subtract, to_latent
+from .face.crop import crop, crop_boxes, to_crop
+from .face.masks import MASKS, is_empty, subtract, to_latent
+from .face.paste import paste
+from .face.track import FaceTrack
 from .media import VideoReader
-from .models import Models
-from .noise import Noise
-from .plan import Plan
+from .network.noise import Noise
 from .report import DUBBED, PASSED_THROUGH, Report
+from .systems.keysync.generate import Sampling
+from .systems.keysync.models import Models
+from .systems.keysync.plan import Plan
+from .systems.keysync.windows import ClipSpeech, Run, generate_clip
 from .timeline import NetworkTimeline, Timeline, network_times
-from .track import FaceTrack
 
 Frame = NDArray[np.uint8]
 

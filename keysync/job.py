@@ -16,14 +16,15 @@ from torch import Tensor
 
 from .dub import Dub, Occluder, Settings
 from .errors import KeySyncError
-from .face import Frame
-from .landmarks import make_detector, read_landmarks_file
+from .face.detectors import make_detector, read_landmarks_file
+from .face.face import Frame
+from .face.track import FaceChoice, FaceTrack, Tracker, no_face
 from .media import VideoReader, VideoWriter, check_output, read_speech
-from .models import Models
+from .method import FRAME_BY_FRAME, SAMPLE_RATE
 from .report import Report
-from .speech import ONE_PASS, SAMPLE_RATE, WINDOW
+from .speech.encoders import ONE_PASS, WINDOW
+from .systems.keysync.models import Models
 from .timeline import Timeline, fit
-from .track import FaceChoice, FaceTrack, Tracker, no_face
 
 
 class Progress(Protocol):
@@ -181,7 +182,8 @@ def _notes(
     if abs(audio_seconds - video_seconds) > 1 / 25:
         lengths = f"the video lasts {video_seconds:.2f} s, the speech {audio_seconds:.2f} s"
         yield f"{lengths}, the result {timeline.seconds:.2f} s"
-    if not 20 <= round(float(timeline.rate), 2) <= 33:
+    slowest, fastest = FRAME_BY_FRAME
+    if not slowest <= round(float(timeline.rate), 2) <= fastest:
         yield f"{float(timeline.rate):.3g} frames a second: the network works at 25 and each frame takes the nearest"
     if reader.info.hdr or reader.info.bits > 8:
         yield f"the video has {reader.info.bits} bits a colour{' in HDR' if reader.info.hdr else ''}: the result has 8"

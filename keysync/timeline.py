@@ -15,13 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import KeySyncError
+from .method import FRAME_BY_FRAME, NETWORK_RATE
 
 Integers = NDArray[np.int64]
 Seconds = NDArray[np.float64]
-
-# The method's own frame rate, and the rates near enough to run frame by frame.
-NETWORK_RATE = 25
-FRAME_BY_FRAME = (20, 33)
 
 
 @dataclass(frozen=True, eq=False)

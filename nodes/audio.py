@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..keysync.errors import KeySyncError
-from ..keysync.timeline import NETWORK_RATE, SYNC_MODES, fit
+from ..keysync.method import NETWORK_RATE
+from ..keysync.timeline import SYNC_MODES, fit
 
 # ComfyUI's AUDIO: "waveform" (batch, channels, n) float -1..1, "sample_rate".
 AudioDict = dict[str, Any]

@@ -11,11 +11,12 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..keysync.errors import KeySyncError
-from ..keysync.generate import Sampling
-from ..keysync.models import PIXELS_PER_LATENT, Models
-from ..keysync.sampling import ays_sigmas
-from ..keysync.stage import SCALE_FACTOR, StageSpec
-from ..keysync.vae import LATENT_CHANNELS
+from ..keysync.method import PIXELS_PER_LATENT
+from ..keysync.network.sampling import ays_sigmas
+from ..keysync.network.stage import SCALE_FACTOR, StageSpec
+from ..keysync.systems.keysync.generate import Sampling
+from ..keysync.systems.keysync.models import Models
+from ..keysync.vae.vae import LATENT_CHANNELS
 from .guider import WindowGuider, Windows
 from .speech import CoreSpeechEncoder
 from .vae import decode_frame, refuse_decoder_alone

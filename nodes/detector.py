@@ -9,7 +9,7 @@ import comfy.model_management
 import folder_paths
 import torch
 
-from ..keysync.face_alignment_detector import FaceAlignmentDetector
+from ..keysync.face.face_alignment import FaceAlignmentDetector
 
 # Its folder in models/ and in extra_model_paths.yaml.
 FACE_ALIGNMENT = "face_alignment"

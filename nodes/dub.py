@@ -18,15 +18,15 @@ from comfy_api.latest import Input, InputImpl, io
 from torch import Tensor
 
 from ..keysync.dub import Settings
-from ..keysync.generate import Sampling
+from ..keysync.face.detectors import DETECTORS
+from ..keysync.face.masks import MASKS
+from ..keysync.face.track import FaceChoice
 from ..keysync.job import FaceSource, dub_file
-from ..keysync.landmarks import DETECTORS
-from ..keysync.masks import MASKS
-from ..keysync.models import Models
+from ..keysync.network.sampling import AYS
 from ..keysync.report import Report
-from ..keysync.sampling import AYS
+from ..keysync.systems.keysync.generate import Sampling
+from ..keysync.systems.keysync.models import Models
 from ..keysync.timeline import SYNC_MODES
-from ..keysync.track import FaceChoice
 from .audio import DEFAULT_SYNC_MODE, SYNC_TIP, AudioDict
 from .core_models import core_models
 from .detector import detector_device, detector_weights

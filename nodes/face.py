@@ -15,15 +15,16 @@ from comfy_api.latest import io
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..keysync.crop import PUBLISHED_SCALE, crop, crop_boxes, resize, to_crop
 from ..keysync.errors import KeySyncError
-from ..keysync.face import Face, Frame
-from ..keysync.finder.points import MESH_TO_68
-from ..keysync.landmarks import DETECTORS, make_detector
-from ..keysync.masks import MASKS
-from ..keysync.preview import draw_track
-from ..keysync.stage import STAGES, StageSpec
-from ..keysync.track import FaceChoice, FaceTrack, Tracker, no_face
+from ..keysync.face.crop import crop, crop_boxes, resize, to_crop
+from ..keysync.face.detectors import DETECTORS, make_detector
+from ..keysync.face.face import Face, Frame
+from ..keysync.face.finder.points import MESH_TO_68
+from ..keysync.face.masks import MASKS
+from ..keysync.face.preview import draw_track
+from ..keysync.face.track import FaceChoice, FaceTrack, Tracker, no_face
+from ..keysync.method import PUBLISHED_CROP_SCALE
+from ..keysync.network.stage import STAGES, StageSpec
 from .detector import detector_device, detector_weights
 from .frames import as_bytes, check_frames, each_frame, name_frames
 from .sockets import Faces, FaceTrackSocket
@@ -191,7 +192,7 @@ def read_face_landmarks(value: Mapping[str, Any], images: Tensor) -> list[list[F
     """The faces of each frame in a FACE_LANDMARKS value of the core's.
 
     It is {"frames": [[{"landmarks_xy": (478, 2), "score": float, ...}, ...], ...], "image_size": (h, w), ...}.
-    Its points are the mesh's own coordinates times the picture's size, so pixels as in `keysync.face`. Raises
+    Its points are the mesh's own coordinates times the picture's size, so pixels as in `keysync.face.face`. Raises
     `KeySyncError` where the value is of other frames.
     """
     frames, size = value["frames"], tuple(int(side) for side in value["image_size"])
@@ -233,7 +234,7 @@ def follow(images: Tensor, add_frame: AddFrame, choice: FaceChoice) -> FaceTrack
     return track
 
 
-def boxes_of(track: FaceTrack, scale: float = PUBLISHED_SCALE) -> NDArray[np.int64]:
+def boxes_of(track: FaceTrack, scale: float = PUBLISHED_CROP_SCALE) -> NDArray[np.int64]:
     """One box (x, y, side) a frame, (n, 3): where the face is not seen, that of the nearest frame that shows it."""
     boxes = np.zeros((len(track.found), 3), dtype=np.int64)
     for start, stop in track.runs():

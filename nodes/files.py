@@ -13,7 +13,7 @@ from pathlib import Path
 import folder_paths
 
 from ..keysync.errors import KeySyncError
-from ..keysync.small import SMALL
+from ..keysync.systems.keysync.small import SMALL
 
 
 def built_in(*names: str) -> dict[str, Path]:

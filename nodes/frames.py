@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..keysync.errors import KeySyncError
-from ..keysync.track import FaceTrack
+from ..keysync.face.track import FaceTrack
 
 
 def each_frame(count: int) -> Iterator[int]:

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from ..keysync.errors import KeySyncError
-from ..keysync.masks import to_latent
-from ..keysync.plan import Plan
-from ..keysync.sampling import CONDITIONS, combine, stand_ins
+from ..keysync.face.masks import to_latent
+from ..keysync.network.sampling import CONDITIONS, combine, stand_ins
+from ..keysync.systems.keysync.plan import Plan
 from .network import KeySyncModel
 from .sockets import Speech
 from .wiring import spec_of, want_size, want_speech, want_stage

@@ -8,9 +8,9 @@ from comfy_api.latest import io
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..keysync.crop import crop, to_crop
 from ..keysync.errors import KeySyncError
-from ..keysync.masks import MASKS, subtract
+from ..keysync.face.crop import crop, to_crop
+from ..keysync.face.masks import MASKS, subtract
 from .frames import as_masks, each_frame
 from .sockets import Faces, FaceTrackSocket
 

@@ -14,9 +14,9 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..keysync.errors import KeySyncError
-from ..keysync.layout import UNET, check, spec_of, with_embedded
-from ..keysync.stage import STAGES
-from ..keysync.weights import PICKLES, SAFETENSORS, read_tensors, shapes_of
+from ..keysync.network.stage import STAGES
+from ..keysync.weights.files import PICKLES, SAFETENSORS, read_tensors, shapes_of
+from ..keysync.weights.stage_format import UNET, check, spec_of, with_embedded
 from .files import built_in
 from .network import KeySyncConfig, KeySyncModel
 
@@ -92,7 +92,7 @@ def model_path(name: str) -> Path:
 def load_model(path: Path, dtype: torch.dtype | None = None) -> comfy.model_patcher.ModelPatcher:
     """The stage of a checkpoint; `dtype` is that of the U-Net's weights, by default as the core chooses.
 
-    Raises `KeySyncError` where `keysync.checkpoint.load_stage` does.
+    Raises `KeySyncError` where `keysync.weights.checkpoint.load_stage` does.
     """
     tensors, metadata = read_tensors(path)
     shapes = shapes_of(tensors)

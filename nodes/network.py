@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ..keysync.errors import KeySyncError
-from ..keysync.layout import EMBEDDED, embed, on_meta, published_names
-from ..keysync.stage import Condition, Stage, StageSpec
-from ..keysync.unet import UNetConfig
+from ..keysync.network.stage import Condition, Stage, StageSpec
+from ..keysync.network.unet import UNetConfig
+from ..keysync.weights.stage_format import EMBEDDED, embed, on_meta, published_names
 
 
 class KeySyncSampling(comfy.model_sampling.ModelSamplingContinuousEDM, comfy.model_sampling.V_PREDICTION):

@@ -15,8 +15,8 @@ from comfy_api.latest import io
 from torch import Tensor, nn
 
 from ..keysync.errors import KeySyncError
-from ..keysync.sam2 import Prompt, load_sam2, track_occluder
-from ..keysync.weights import PICKLES, SAFETENSORS
+from ..keysync.face.sam2 import Prompt, load_sam2, track_occluder
+from ..keysync.weights.files import PICKLES, SAFETENSORS
 from .frames import each_frame
 
 # What the largest published model works with beside its weights; 0.8 GB were measured.

@@ -10,10 +10,10 @@ from comfy_api.latest import io
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..keysync.compose import FEATHER, Sides, feathered, paste
-from ..keysync.crop import Box
 from ..keysync.errors import KeySyncError
-from ..keysync.track import FaceTrack
+from ..keysync.face.crop import Box
+from ..keysync.face.paste import FEATHER, Sides, feathered, paste
+from ..keysync.face.track import FaceTrack
 from .frames import as_masks, check_frames, each_frame, name_frames
 from .sockets import Faces, FaceTrackSocket
 

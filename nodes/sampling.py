@@ -14,8 +14,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..keysync.errors import KeySyncError
-from ..keysync.noise import Noise, draw
-from ..keysync.sampling import AYS, ays_sigmas
+from ..keysync.network.noise import Noise, draw
+from ..keysync.network.sampling import AYS, ays_sigmas
 from .guider import ClipGuider
 from .sockets import Speech, SpeechSocket
 from .wiring import spec_of

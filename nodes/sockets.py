@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..keysync.errors import KeySyncError
-from ..keysync.speech import SpeechFeatures
-from ..keysync.track import FaceTrack
+from ..keysync.face.track import FaceTrack
+from ..keysync.speech.encoders import SpeechFeatures
 
 SpeechEncoderSocket = io.Custom("KEYSYNC_SPEECH_ENCODER")
 SpeechSocket = io.Custom("KEYSYNC_SPEECH")

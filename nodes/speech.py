@@ -11,13 +11,13 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..keysync.errors import KeySyncError
-from ..keysync.kind import KINDS as FILE_KINDS
-from ..keysync.kind import recognise
-from ..keysync.resample import resample
-from ..keysync.speech import ENCODERS, SAMPLE_RATE, SpeechEncoder, SpeechFeatures, load_encoder
-from ..keysync.speech_weights import FOLDER_FILES
-from ..keysync.timeline import FRAME_BY_FRAME, NETWORK_RATE
-from ..keysync.weights import read_tensors, shapes_of
+from ..keysync.media.resample import resample
+from ..keysync.method import FRAME_BY_FRAME, NETWORK_RATE, SAMPLE_RATE
+from ..keysync.speech.encoders import ENCODERS, SpeechEncoder, SpeechFeatures, load_encoder
+from ..keysync.speech.weights import FOLDER_FILES
+from ..keysync.weights.files import read_tensors, shapes_of
+from ..keysync.weights.identify import KINDS as FILE_KINDS
+from ..keysync.weights.identify import recognise
 from .audio import AudioDict, channels_of
 from .files import built_in, find, fingerprint, offered
 from .sockets import Speech, SpeechEncoderSocket, SpeechSocket
@@ -116,7 +116,7 @@ class CoreSpeechEncoder:
         return self._encoder.channels
 
     def encode(self, waveform: Tensor) -> SpeechFeatures:
-        """Features of a waveform (n,) float32, 16 kHz mono, as `keysync.speech.SpeechEncoder` gives them."""
+        """Features of a waveform (n,) float32, 16 kHz mono, as `keysync.speech.encoders.SpeechEncoder` gives them."""
         comfy.model_management.load_models_gpu([self.patcher], force_full_load=True)
         return self._encoder.encode(waveform.cpu())
 

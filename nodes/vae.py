@@ -13,9 +13,9 @@ from comfy_api.latest import io
 from torch import Tensor, nn
 
 from ..keysync.errors import KeySyncError
-from ..keysync.vae import FOLDER_FILES, LATENT_CHANNELS, VAEWeights, check_part, read_vae
-from ..keysync.vae_layout import Widths, diffusers_names
-from ..keysync.weights import shapes_of
+from ..keysync.vae.names import Widths, diffusers_names
+from ..keysync.vae.vae import FOLDER_FILES, LATENT_CHANNELS, VAEWeights, check_part, read_vae
+from ..keysync.weights.files import shapes_of
 from . import model  # noqa: F401 - registers models/keysync
 from .files import built_in, find, fingerprint, offered
 from .frames import each_frame

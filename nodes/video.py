@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..keysync.errors import KeySyncError
 from ..keysync.media import PictureFormat, VideoReader, VideoWriter
-from ..keysync.soundtrack import LAYOUTS
+from ..keysync.media.soundtrack import LAYOUTS
 from .audio import AudioDict, channels_of
 from .frames import as_bytes, as_masks
 

@@ -6,7 +6,8 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..keysync.errors import KeySyncError
-from ..keysync.stage import LATENT_CHANNELS, StageSpec
+from ..keysync.method import LATENT_CHANNELS
+from ..keysync.network.stage import StageSpec
 from .network import KeySyncModel
 from .sockets import Speech
 

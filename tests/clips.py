@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from keysync.generate import Sampling
 from keysync.media import PictureFormat, VideoReader, VideoWriter
+from keysync.systems.keysync.generate import Sampling
 
-from .test_audio import tones, write_sound
+from .media.test_audio import tones, write_sound
 
 Frame = NDArray[np.uint8]
 WIDTH, HEIGHT = 96, 80
@@ -105,8 +105,8 @@ class CheapStages:
         return latents
 
     def install(self, monkeypatch: Any) -> CheapStages:
-        monkeypatch.setattr("keysync.clip.sample_keyframes", self.keyframes)
-        monkeypatch.setattr("keysync.clip.interpolate", self.windows)
+        monkeypatch.setattr("keysync.systems.keysync.windows.sample_keyframes", self.keyframes)
+        monkeypatch.setattr("keysync.systems.keysync.windows.interpolate", self.windows)
         return self
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from keysync.models import Models, load_models
+from keysync.systems.keysync.models import Models, load_models
 
 from .tiny_models import write_tiny_models
 

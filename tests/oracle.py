@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from keysync.face import Face, Frame
-from keysync.finder.finder import CLOSER, without_doubles
-from keysync.finder.points import MESH_TO_68
+from keysync.face.face import Face, Frame
+from keysync.face.finder.finder import CLOSER, without_doubles
+from keysync.face.finder.points import MESH_TO_68
 
 from .portrait import PORTRAIT, portrait_frames
 

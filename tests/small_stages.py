@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from keysync.stage import LATENT_CHANNELS, Stage, StageSpec
-from keysync.unet import UNetConfig
+from keysync.method import LATENT_CHANNELS
+from keysync.network.stage import Stage, StageSpec
+from keysync.network.unet import UNetConfig
 
 FRAMES = 5
 SIZE = (4, 8)

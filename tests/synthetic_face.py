@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from keysync.face import Face
+from keysync.face.face import Face
 
 
 def face_points(centre: tuple[float, float] = (50.0, 60.0), width: float = 40.0) -> NDArray[np.float32]:

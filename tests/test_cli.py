@@ -21,11 +21,11 @@ from safetensors.torch import save_file
 import keysync.cli
 import keysync.job
 from keysync.cli import main
-from keysync.face import Face
+from keysync.face.face import Face
 from keysync.media import VideoReader, read_speech
-from keysync.models import Models
-from keysync.small import BUILT_IN, SMALL
-from keysync.weights import read_tensors
+from keysync.systems.keysync.models import Models
+from keysync.systems.keysync.small import BUILT_IN, SMALL
+from keysync.weights.files import read_tensors
 
 from .clips import CheapStages, picture, read_frames, write_landmarks, write_speech, write_video
 from .synthetic_face import face, face_points

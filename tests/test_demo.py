@@ -10,9 +10,9 @@ import pytest
 
 from keysync.cli import main
 from keysync.demo import SPEECH, TALK
-from keysync.landmarks import make_detector
+from keysync.face.detectors import make_detector
 from keysync.media import VideoReader, read_speech
-from keysync.small import BUILT_IN
+from keysync.systems.keysync.small import BUILT_IN
 
 from .clips import CheapStages
 

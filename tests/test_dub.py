@@ -13,17 +13,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from keysync.crop import crop, crop_boxes
 from keysync.dub import Dub, Settings, find_clips
 from keysync.errors import KeySyncError
-from keysync.generate import Sampling
+from keysync.face.crop import crop, crop_boxes
+from keysync.face.track import FaceChoice, FaceTrack
 from keysync.job import FaceSource, dub_file, survey
 from keysync.media import VideoReader, read_speech
-from keysync.models import Models
-from keysync.plan import Plan
 from keysync.report import DUBBED, PASSED_THROUGH, Report
+from keysync.systems.keysync.generate import Sampling
+from keysync.systems.keysync.models import Models
+from keysync.systems.keysync.plan import Plan
 from keysync.timeline import Timeline, fit
-from keysync.track import FaceChoice, FaceTrack
 
 from .clips import (
     HEIGHT,

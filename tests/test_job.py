@@ -13,12 +13,12 @@ import torch
 import keysync.job
 from keysync.dub import Settings
 from keysync.errors import KeySyncError
-from keysync.face import Face
-from keysync.generate import Sampling
+from keysync.face.face import Face
+from keysync.face.track import FaceChoice
 from keysync.job import FaceSource, dub_file, survey
 from keysync.media import VideoReader, read_speech
-from keysync.models import Models
-from keysync.track import FaceChoice
+from keysync.systems.keysync.generate import Sampling
+from keysync.systems.keysync.models import Models
 
 from .clips import HEIGHT, WIDTH, CheapStages, Quiet, picture, write_landmarks, write_speech, write_video
 from .synthetic_face import face, face_points
@@ -155,7 +155,7 @@ def test_whatever_stops_the_network_the_older_file_stays(
     def stop(*_: Any) -> None:
         raise raised("stopped")
 
-    monkeypatch.setattr(f"keysync.clip.{part}", stop)
+    monkeypatch.setattr(f"keysync.systems.keysync.windows.{part}", stop)
     before = sorted(files["output"].parent.iterdir())
     with pytest.raises(raised, match="stopped"):
         dub_file(**files, models=models, settings=SETTINGS, face=FaceSource(), progress=Quiet())

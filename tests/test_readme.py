@@ -17,7 +17,7 @@ import pytest
 from keysync import cli
 from keysync.demo import TALK
 from keysync.media import VideoReader
-from keysync.small import SMALL
+from keysync.systems.keysync.small import SMALL
 from training import train
 from training.config import TrainConfig
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 import keysync.job
 from keysync.dub import Settings
-from keysync.generate import Sampling
+from keysync.face.track import FaceTrack
 from keysync.job import FaceSource, dub_file
 from keysync.media import VideoReader, read_speech
-from keysync.models import Models
 from keysync.report import DUBBED, PASSED_THROUGH
-from keysync.track import FaceTrack
+from keysync.systems.keysync.generate import Sampling
+from keysync.systems.keysync.models import Models
 
 from .clips import CheapStages, CheapVAE, Quiet, read_frames
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from keysync.checkpoint import describe, load_stage, read_tensors
-from keysync.speech import load_encoder
-from keysync.stage import STAGES
-from keysync.vae import load_vae
+from keysync.network.stage import STAGES
+from keysync.speech.encoders import load_encoder
+from keysync.vae.vae import load_vae
+from keysync.weights.checkpoint import describe, load_stage, read_tensors
 
 from .tiny_models import AUDIO_CHANNELS, LATENT_SIZE, write_tiny_models
 

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import save_model
 from torch import nn
 
-from keysync.checkpoint import save_stage
-from keysync.stage import Stage, StageSpec
-from keysync.unet import UNetConfig
+from keysync.network.stage import Stage, StageSpec
+from keysync.network.unet import UNetConfig
+from keysync.weights.checkpoint import save_stage
 
 AUDIO_CHANNELS = 32
 LATENT_SIZE = (8, 8)

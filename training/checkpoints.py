@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from keysync.checkpoint import load_stage, save_stage
 from keysync.errors import KeySyncError
-from keysync.layout import on_meta
+from keysync.weights.checkpoint import load_stage, save_stage
+from keysync.weights.stage_format import on_meta
 
 from .lora import load_lora, write_lora
 from .metadata import metadata_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from accelerate import Accelerator
 
-    from keysync.stage import Stage
+    from keysync.network.stage import Stage
 
     from .config import TrainConfig
     from .dataset import Shards

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from keysync.errors import KeySyncError, install_line
-from keysync.masks import MASKS
-from keysync.speech import ENCODERS
-from keysync.stage import MOST_GUIDANCE, STAGES
+from keysync.face.masks import MASKS
+from keysync.method import PIXELS_PER_LATENT
+from keysync.network.stage import MOST_GUIDANCE, STAGES
+from keysync.speech.encoders import ENCODERS
 
 from .values import (
     ABOVE_ZERO,
@@ -45,7 +46,6 @@ DISTRIBUTED = ("ddp", "fsdp")
 GUIDANCE = Rule(f"0 or a number from 1 to {MOST_GUIDANCE}", lambda value: value == 0 or 1 <= value <= MOST_GUIDANCE)
 # Group norm's groups, which must divide every width; and image pixels of a latent.
 NORM_GROUPS = 32
-PIXELS_PER_LATENT = 8
 
 
 def _setting(help: str, rule: Rule, default: Any = MISSING) -> Any:

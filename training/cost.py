@@ -22,9 +22,10 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from keysync.errors import KeySyncError
-from keysync.stage import LATENT_CHANNELS, STAGES, Stage
+from keysync.method import LATENT_CHANNELS, PIXELS_PER_LATENT
+from keysync.network.stage import STAGES, Stage
 
-from .config import PIXELS_PER_LATENT, PRESETS, TrainConfig, load_config, overrides_of
+from .config import PRESETS, TrainConfig, load_config, overrides_of
 from .dataset import Batch
 from .loss import Draws, LossModule
 from .start import new_spec

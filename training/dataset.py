@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from keysync.errors import KeySyncError
-from keysync.masks import MASKS, Mask, mouth, to_latent
-from keysync.stage import SCALE_FACTOR
-from keysync.vae import LATENT_CHANNELS
+from keysync.face.masks import MASKS, Mask, mouth, to_latent
+from keysync.method import PIXELS_PER_LATENT
+from keysync.network.stage import SCALE_FACTOR
+from keysync.vae.vae import LATENT_CHANNELS
 
-from .config import PIXELS_PER_LATENT
 from .draws import generator, permutation
 from .index import TRAIN, Clip
 from .shards import LANDMARKS, LATENTS

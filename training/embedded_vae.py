@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from keysync.kind import DECODER
-from keysync.vae import load_vae
-from keysync.vae_layout import diffusers_names, widths_of
-from keysync.weights import shapes_of
+from keysync.vae.names import diffusers_names, widths_of
+from keysync.vae.vae import load_vae
+from keysync.weights.files import shapes_of
+from keysync.weights.identify import DECODER
 
 
 def decoder_tensors(path: Path) -> dict[str, Tensor]:

@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from keysync.checkpoint import DTYPES, load_stage
 from keysync.errors import KeySyncError
-from keysync.layout import EMBEDDED, embed, metadata_of, published_names
-from keysync.stage import Stage
-from keysync.weights import CONTAINERS, SAFETENSORS, WRAPPER, read_tensors, write_tensors
+from keysync.network.stage import Stage
+from keysync.weights.checkpoint import DTYPES, load_stage
+from keysync.weights.files import CONTAINERS, SAFETENSORS, WRAPPER, read_tensors, write_tensors
+from keysync.weights.stage_format import EMBEDDED, embed, metadata_of, published_names
 
 from .checkpoints import ADAPTERS, AVERAGED, STAGE
 from .config import TrainConfig

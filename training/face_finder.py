@@ -22,8 +22,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from keysync.errors import KeySyncError, install_line
-from keysync.finder.finder import WEIGHTS
-from keysync.finder.networks import Attention, FaceMesh, FullRange, Residual, ShortRange
+from keysync.face.finder.finder import WEIGHTS
+from keysync.face.finder.networks import Attention, FaceMesh, FullRange, Residual, ShortRange
 
 FILES = {
     "short_range": "mediapipe/modules/face_detection/face_detection_short_range.tflite",

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keysync.crop import PUBLISHED_SCALE
 from keysync.errors import KeySyncError
-from keysync.timeline import NETWORK_RATE
+from keysync.method import NETWORK_RATE, PUBLISHED_CROP_SCALE
 
 FORMAT = 1
 FILE = "index.json"
@@ -43,7 +42,7 @@ class DataInfo:
     encoders: Mapping[str, EncoderInfo]
     vae: str
     detector: str
-    crop_scale: float = PUBLISHED_SCALE
+    crop_scale: float = PUBLISHED_CROP_SCALE
     spacing: int = 1
 
 
@@ -128,7 +127,7 @@ def _index(content: dict[str, Any]) -> Index:
         encoders=encoders,
         vae=str(content["vae"]["origin"]),
         detector=str(content["detector"]),
-        crop_scale=float(content.get("crop_scale", PUBLISHED_SCALE)),
+        crop_scale=float(content.get("crop_scale", PUBLISHED_CROP_SCALE)),
         spacing=_whole(content.get("spacing", 1), 1),
     )
     sizes: dict[str, int] = {}

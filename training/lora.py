@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from keysync.errors import KeySyncError, install_line
-from keysync.layout import metadata_of, on_meta
-from keysync.stage import Stage, StageSpec
-from keysync.weights import read_tensors, write_tensors
+from keysync.network.stage import Stage, StageSpec
+from keysync.weights.files import read_tensors, write_tensors
+from keysync.weights.stage_format import metadata_of, on_meta
 
 from .config import TrainConfig
 

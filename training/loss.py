@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from keysync.errors import KeySyncError
-from keysync.stage import LATENT_CHANNELS, SCALE_FACTOR, Condition, Stage
+from keysync.method import LATENT_CHANNELS
+from keysync.network.stage import SCALE_FACTOR, Condition, Stage
 
 from .draws import generator
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import torch
 
-from keysync.crop import PUBLISHED_SCALE
 from keysync.errors import KeySyncError
-from keysync.landmarks import DETECTORS
-from keysync.small import BUILT_IN, CROP_SCALE, RESOLUTION, SMALL
+from keysync.face.detectors import DETECTORS
+from keysync.method import PUBLISHED_CROP_SCALE
+from keysync.systems.keysync.small import BUILT_IN, CROP_SCALE, RESOLUTION, SMALL
 
 from .index import FILE
 from .preparation import quality, speaker
@@ -73,7 +73,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     # Workers on other machines, and the training, find all files from any folder.
     given = {name: path.absolute() for name in MODELS if (path := getattr(options, name))}
     files = {name: ModelFile.of(given.get(name, name)) for name in MODELS if name in given or name in SMALL}
-    resolution, crop_scale = (PUBLISHED_RESOLUTION, PUBLISHED_SCALE) if options.vae else (RESOLUTION, CROP_SCALE)
+    resolution, crop_scale = (PUBLISHED_RESOLUTION, PUBLISHED_CROP_SCALE) if options.vae else (RESOLUTION, CROP_SCALE)
     least_quality, least_agreement = options.least_quality, options.least_agreement
     if least_quality is None:
         least_quality = quality.LEAST.get(options.quality, 0.0)
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         "--crop-scale",
         type=float,
         metavar="X",
-        help=f"their width over the face's; {PUBLISHED_SCALE:g}, for the built-in VAE {CROP_SCALE:g}",
+        help=f"their width over the face's; {PUBLISHED_CROP_SCALE:g}, for the built-in VAE {CROP_SCALE:g}",
     )
     add("--vae", type=Path, metavar="PATH", help="Stable Video Diffusion VAE: folder or file; else the built-in one")
     add("--hubert", type=Path, metavar="PATH", help="HuBERT: transformers folder or file; else the built-in one")

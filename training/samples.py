@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from keysync.generate import Sampling, interpolate, sample_keyframes
-from keysync.stage import Stage
-from keysync.vae import VAE
+from keysync.network.stage import Stage
+from keysync.systems.keysync.generate import Sampling, interpolate, sample_keyframes
+from keysync.vae.vae import VAE
 
 from .dataset import Batch
 from .draws import generator

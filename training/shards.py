@@ -13,9 +13,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from keysync.container import libav_errors, url
 from keysync.errors import KeySyncError
-from keysync.timeline import NETWORK_RATE
+from keysync.media.container import libav_errors, url
+from keysync.method import NETWORK_RATE
 
 from .index import Clip, DataInfo, read_index
 from .preparation import digest

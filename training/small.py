@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from keysync.errors import KeySyncError
-from keysync.small import SMALL
+from keysync.systems.keysync.small import SMALL
 
 from .config import RECIPE, TrainConfig, config_of, read_toml
 from .export import export

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 from keysync.demo import TALK
 from keysync.errors import KeySyncError, install_line
 from keysync.media import VideoReader
-from keysync.timeline import NETWORK_RATE
+from keysync.method import NETWORK_RATE
 
 from .preparation.whole_file import whole_file
 from .run import Run

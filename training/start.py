@@ -9,16 +9,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from keysync.checkpoint import load_stage
-from keysync.crop import PUBLISHED_SCALE
 from keysync.errors import KeySyncError
-from keysync.kind import KINDS, recognise
-from keysync.layers import ResBlock, VideoTransformer
-from keysync.stage import STAGES, Stage, StageSpec
-from keysync.unet import UNetConfig
-from keysync.weights import read_tensors, shapes_of
+from keysync.method import PIXELS_PER_LATENT, PUBLISHED_CROP_SCALE
+from keysync.network.layers import ResBlock, VideoTransformer
+from keysync.network.stage import STAGES, Stage, StageSpec
+from keysync.network.unet import UNetConfig
+from keysync.weights.checkpoint import load_stage
+from keysync.weights.files import read_tensors, shapes_of
+from keysync.weights.identify import KINDS, recognise
 
-from .config import PIXELS_PER_LATENT, TrainConfig
+from .config import TrainConfig
 from .lora import adapted, is_lora
 from .svd import svd_stage, weight_files
 
@@ -28,7 +28,7 @@ ADAPTED_BY_LORA = "trainable lora adapts a trained stage: give a KeySync checkpo
 
 
 def starting_stage(
-    config: TrainConfig, latent_size: tuple[int, int], audio_channels: int, crop_scale: float = PUBLISHED_SCALE
+    config: TrainConfig, latent_size: tuple[int, int], audio_channels: int, crop_scale: float = PUBLISHED_CROP_SCALE
 ) -> Stage:
     """The stage that a run of these settings starts from, with adapters where those are trained; the same in every
     process. The data has latents of this size (height, width), this many speech channels, and crops so much wider than

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from keysync.errors import KeySyncError
-from keysync.kind import AUDIO_PROJECTION, LEARNED_MASK, UNET, Shapes
-from keysync.layout import check, needed_shapes, on_meta, published_names, spec_of, unexpected
-from keysync.stage import LATENT_CHANNELS, Stage, StageSpec
-from keysync.vae import FOLDER_FILES
-from keysync.weights import shapes_of
+from keysync.method import LATENT_CHANNELS
+from keysync.network.stage import Stage, StageSpec
+from keysync.vae.vae import FOLDER_FILES
+from keysync.weights.files import shapes_of
+from keysync.weights.identify import AUDIO_PROJECTION, LEARNED_MASK, UNET, Shapes
+from keysync.weights.stage_format import check, needed_shapes, on_meta, published_names, spec_of, unexpected
 
 from .config import TrainConfig
 from .diffusers_layout import published_names as diffusers_names

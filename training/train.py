@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from keysync.errors import KeySyncError, install_line
-from keysync.stage import STAGES
+from keysync.network.stage import STAGES
 
 from .board import Board
 from .checkpoints import load_state, load_weights, save

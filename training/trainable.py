@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from keysync.stage import Stage
+from keysync.network.stage import Stage
 
 if TYPE_CHECKING:
     from .config import TrainConfig

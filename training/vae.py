@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from keysync.errors import KeySyncError
-from keysync.small import BUILT_IN, SMALL
-from keysync.vae import VAE, load_vae
+from keysync.systems.keysync.small import BUILT_IN, SMALL
+from keysync.vae.vae import VAE, load_vae
 
 if TYPE_CHECKING:
     from .config import TrainConfig

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.distributed.fsdp import FSDPModule
 
 from keysync.errors import KeySyncError
-from keysync.generate import Sampling
+from keysync.systems.keysync.generate import Sampling
 
 from .dataset import Shards, Windows, collate
 from .index import VALIDATION
@@ -19,7 +19,7 @@ from .loss import LossModule, draw
 from .samples import grid, sample
 
 if TYPE_CHECKING:
-    from keysync.vae import VAE
+    from keysync.vae.vae import VAE
 
     from .config import TrainConfig
 

@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..method import PUBLISHED_CROP_SCALE
 from .face import Points
 from .track import FaceTrack
 
-PUBLISHED_SCALE = 2.0
 # Exponential smoothing: the share of the new box for a face at rest and what motion adds, full at this many pixels.
 STILL, MOVING, FULL_MOTION = 0.2, 0.6, 100.0
 
@@ -27,7 +27,7 @@ Picture = NDArray[Any] | Tensor
 Box = Sequence[int] | NDArray[np.int64]
 
 
-def crop_boxes(track: FaceTrack, start: int, stop: int, scale: float = PUBLISHED_SCALE) -> NDArray[np.int64]:
+def crop_boxes(track: FaceTrack, start: int, stop: int, scale: float = PUBLISHED_CROP_SCALE) -> NDArray[np.int64]:
     """Boxes (m, 3) of x, y, side for frames `start`..`stop` (exclusive), a run of the track.
 
     At rest a box is `scale` times as wide as the points' own. Each lies inside the frame and holds the frame's 68

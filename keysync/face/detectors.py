@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from .errors import KeySyncError
+from ..errors import KeySyncError
 from .face import POINTS, Detector, Face
-from .face_alignment_detector import FaceAlignmentDetector
+from .face_alignment import FaceAlignmentDetector
 from .finder.finder import FaceFinder
 from .landmarks_file import LandmarksFile, read_landmarks_file, write_landmarks_file
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .errors import KeySyncError, install_line
+from ..errors import KeySyncError, install_line
 from .face import Face, Frame
 
 # What torch.load and load_state_dict raise for a file that is not the one it should be.

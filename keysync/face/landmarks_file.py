@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import KeySyncError
+from ..errors import KeySyncError
 from .face import POINTS, Face, Points
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from .errors import KeySyncError
+from ..errors import KeySyncError
 
 NOSE = 28  # the second point of the nose bridge: everything below it is the mouth's
 MOUTH_MARGIN = 0.01  # of the image's width

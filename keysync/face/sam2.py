@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .errors import KeySyncError
+from ..errors import KeySyncError
 from .sam2_weights import import_transformers, load_sam2
 
 __all__ = ["Frames", "Prompt", "load_sam2", "track_occluder"]

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import KeySyncError, install_line
-from .kind import KINDS, recognise
-from .weights import read_tensors, shapes_of
+from ..errors import KeySyncError, install_line
+from ..weights.files import read_tensors, shapes_of
+from ..weights.identify import KINDS, recognise
 
 # Where the layouts put the backbone's position embedding (1, width, side, side).
 OFFICIAL = "image_encoder.trunk."

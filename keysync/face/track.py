@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import KeySyncError
+from ..errors import KeySyncError
+from .association import Person, tell_apart
 from .face import POINTS, Detector, Face, Frame, Points
-from .people import Person, tell_apart
 from .shots import ShotCounter
 
 # Misses of the detector up to this many frames are bridged.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .audio import AudioReader, read_speech
-from .video import VideoReader
-from .video_info import BT709, Colours, PictureFormat, VideoInfo
-from .video_writer import VideoWriter, check_output
+from .info import BT709, Colours, PictureFormat, VideoInfo
+from .reader import VideoReader
+from .writer import VideoWriter, check_output
 
 __all__ = [
     "BT709",

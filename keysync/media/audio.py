@@ -15,12 +15,12 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..errors import KeySyncError
+from ..method import SAMPLE_RATE
 from .container import describe_streams, libav_errors, open_input, video_tracks
-from .errors import KeySyncError
 from .resample import resample
 
 Block = NDArray[np.float32]
-SPEECH_RATE = 16_000
 
 
 class AudioReader:
@@ -83,7 +83,7 @@ def read_speech(path: str | Path) -> tuple[Tensor, float]:
     if not np.isfinite(mono).all():
         raise KeySyncError(f"{path} contains samples that are not finite numbers: export it again")
     seconds = len(mono) / reader.rate
-    return resample(torch.from_numpy(mono)[None], reader.rate, SPEECH_RATE)[0], seconds
+    return resample(torch.from_numpy(mono)[None], reader.rate, SAMPLE_RATE)[0], seconds
 
 
 def _decode(path: Path, container: InputContainer) -> Generator[AudioFrame, None, None]:

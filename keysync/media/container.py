@@ -12,8 +12,8 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from .completeness import check_complete
-from .errors import KeySyncError
+from ..errors import KeySyncError
+from .truncation import check_complete
 
 # Playlists and the like may name further files, also on the network: nothing but local files is ever opened.
 LOCAL_ONLY = {"protocol_whitelist": "file"}

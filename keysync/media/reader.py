@@ -24,9 +24,9 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from ..errors import KeySyncError
 from .container import describe_streams, libav_errors, open_input, video_tracks
-from .errors import KeySyncError
-from .video_info import Orientation, read_info
+from .info import Orientation, read_info
 
 Frame = NDArray[np.uint8]
 Decoded = Generator[VideoFrame, None, None]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .errors import KeySyncError
+from ..errors import KeySyncError
 
 CROSSINGS = 6
 ROLLOFF = 0.99

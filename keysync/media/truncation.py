@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import KeySyncError
+from ..errors import KeySyncError
 
 MP4_BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot", b"sidx", b"uuid", b"udta"}
 MP4_CONTENT = {b"moov", b"moof", b"mdat"}

@@ -24,10 +24,10 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from ..errors import KeySyncError
 from .container import libav_errors, url
-from .errors import KeySyncError
+from .info import BT709, FULL_RANGE, LIMITED_RANGE, PictureFormat
 from .soundtrack import Soundtrack
-from .video_info import BT709, FULL_RANGE, LIMITED_RANGE, PictureFormat
 
 Frame = NDArray[np.uint8]
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import KeySyncError
+from ..errors import KeySyncError
 
 if TYPE_CHECKING:
     from .stage import Stage

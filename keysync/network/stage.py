@@ -11,13 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .crop import PUBLISHED_SCALE
-from .errors import KeySyncError
+from ..errors import KeySyncError
+from ..method import LATENT_CHANNELS, PIXELS_PER_LATENT, PUBLISHED_CROP_SCALE
 from .layers import at_least_float32
 from .unet import INTERPOLATION, KEYFRAME, UNetConfig, VideoUNet
 
 SCALE_FACTOR = 0.18215
-LATENT_CHANNELS = 4
 MOST_GUIDANCE = 20
 
 
@@ -36,7 +35,7 @@ class StageSpec:
     window: int = 14
     speech_encoder: str = "hubert"
     mask: str = "box"
-    crop_scale: float = PUBLISHED_SCALE
+    crop_scale: float = PUBLISHED_CROP_SCALE
     audio_guidance: float = 5.0
     identity_guidance: float = 2.0
 
@@ -61,7 +60,7 @@ class StageSpec:
     def image_size(self) -> tuple[int, int]:
         """Height and width of the crops in pixels."""
         height, width = self.latent_size
-        return 8 * height, 8 * width
+        return PIXELS_PER_LATENT * height, PIXELS_PER_LATENT * width
 
 
 STAGES = {
@@ -176,7 +175,7 @@ class Stage(nn.Module):
             (height, width), (h, w) = self.spec.latent_size, known.shape[-2:]
             raise KeySyncError(
                 f"latents are {h}x{w} but the interpolation model's learned mask is {height}x{width}: "
-                f"give crops of {8 * width}x{8 * height} pixels"
+                f"give crops of {PIXELS_PER_LATENT * width}x{PIXELS_PER_LATENT * height} pixels"
             )
 
 

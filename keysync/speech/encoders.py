@@ -20,16 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from .errors import KeySyncError
-from .speech_weights import load_model
+from ..errors import KeySyncError
+from ..method import NETWORK_RATE, ROWS_PER_SECOND, SAMPLE_RATE
+from .weights import load_model
 
 logger = logging.getLogger(__name__)
 
-SAMPLE_RATE = 16_000
 # Samples of a frame, and from one feature row to the next.
-FRAME = 640
-ROW = 320
-ROWS_A_SECOND = SAMPLE_RATE // ROW
+FRAME = SAMPLE_RATE // NETWORK_RATE
+ROW = SAMPLE_RATE // ROWS_PER_SECOND
 # The longest speech encoded in one pass; beyond it, windows of which only the middle is kept.
 ONE_PASS = 60 * SAMPLE_RATE
 WINDOW = 30 * SAMPLE_RATE
@@ -55,7 +54,7 @@ class SpeechFeatures:
         """
         last = len(self.rows) - 1
         # Rounded to 20 ns: a frame's own time meets its own rows exactly.
-        first = torch.round(torch.as_tensor(times, dtype=torch.float64) * ROWS_A_SECOND, decimals=6)
+        first = torch.round(torch.as_tensor(times, dtype=torch.float64) * ROWS_PER_SECOND, decimals=6)
         positions = torch.stack((first, first + 1), -1).clamp(0, last)
         before = positions.long()
         after = (before + 1).clamp_max(last)

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import KeySyncError, install_line
-from .kind import KINDS, recognise
-from .weights import SAFETENSORS, read_tensors, shapes_of
+from ..errors import KeySyncError, install_line
+from ..method import ROWS_PER_SECOND, SAMPLE_RATE
+from ..weights.files import SAFETENSORS, read_tensors, shapes_of
+from ..weights.identify import KINDS, recognise
 
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 # transformers' classes by the encoder's name.
@@ -28,8 +29,8 @@ BODY = ("feature_extractor.", "feature_projection.", "encoder.")
 TRAINING = "masked_spec_embed"
 # Channels of an attention head of every published base model; no HuBERT tensor tells it.
 HEAD_DIM = 64
-# One feature row in 320 samples.
-STRIDE = 320
+# Samples from one feature row to the next.
+STRIDE = SAMPLE_RATE // ROWS_PER_SECOND
 
 # Microsoft's names to transformers', in the order they are tried.
 MICROSOFT = (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .kind import Shapes
+from ..weights.identify import Shapes
 
 PREFIX = "first_stage_model."
 

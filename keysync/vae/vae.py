@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .errors import KeySyncError, install_line
-from .kind import KINDS, Shapes, recognise
-from .layers import at_least_float32
-from .stage import SCALE_FACTOR
-from .vae_layout import Widths, part_of, widths_of
-from .weights import lay_out, read_tensors, shapes_of
+from ..errors import KeySyncError, install_line
+from ..network.layers import at_least_float32
+from ..network.stage import SCALE_FACTOR
+from ..weights.files import lay_out, read_tensors, shapes_of
+from ..weights.identify import KINDS, Shapes, recognise
+from .names import Widths, part_of, widths_of
 
 LATENT_CHANNELS = 4
 # Group norm's groups, which must divide every width.

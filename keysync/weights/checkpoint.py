@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .description import Description, describe
-from .errors import KeySyncError
-from .kind import DECODER
-from .layout import PREFIXES, check, metadata_of, needed_shapes, on_meta, published_names, spec_of, with_embedded
-from .stage import Stage
-from .weights import read_tensors, shapes_of, write_tensors
+from ..errors import KeySyncError
+from ..network.stage import Stage
+from .describe import Description, describe
+from .files import read_tensors, shapes_of, write_tensors
+from .identify import DECODER
+from .stage_format import PREFIXES, check, metadata_of, needed_shapes, on_meta, published_names, spec_of, with_embedded
 
 __all__ = ["DTYPES", "PREFIXES", "Description", "convert", "describe", "load_stage", "read_tensors", "save_stage"]
 

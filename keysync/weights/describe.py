@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from .errors import KeySyncError
-from .kind import DECODER, KINDS, recognise
-from .layout import check, needed_shapes, spec_of, unexpected, with_embedded
-from .stage import STAGES, StageSpec
-from .weights import read_tensors, shapes_of
+from ..errors import KeySyncError
+from ..network.stage import STAGES, StageSpec
+from .files import read_tensors, shapes_of
+from .identify import DECODER, KINDS, recognise
+from .stage_format import check, needed_shapes, spec_of, unexpected, with_embedded
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .errors import KeySyncError
-from .kind import AUDIO_PROJECTION, KINDS, LEARNED_MASK, UNET, Shapes, recognise, width
-from .stage import MOST_GUIDANCE, STAGES, Stage, StageSpec
-from .unet import UNetConfig
+from ..errors import KeySyncError
+from ..network.stage import MOST_GUIDANCE, STAGES, Stage, StageSpec
+from ..network.unet import UNetConfig
+from .identify import AUDIO_PROJECTION, KINDS, LEARNED_MASK, UNET, Shapes, recognise, width
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from keysync.demo import SPEECH
 from keysync.dub import Settings
 from keysync.job import FaceSource, dub_file
 from keysync.media import read_speech
-from keysync.models import load_models
+from keysync.systems.keysync.models import load_models
 
 from ..portrait import write_portrait_video
 

@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from keysync.face import Face, Frame
-from keysync.finder.finder import FaceFinder
-from keysync.shots import ShotCounter
+from keysync.face.face import Face, Frame
+from keysync.face.finder.finder import FaceFinder
+from keysync.face.shots import ShotCounter
 
 VIDEOS, STILLS = {".mp4", ".mpg", ".mov", ".mkv"}, {".jpg", ".png"}
 # A face crop of 256 pixels, of the published scale, shows the face 128 pixels wide.

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from keysync.media import PictureFormat, VideoWriter
-from keysync.small import RESOLUTION
+from keysync.systems.keysync.small import RESOLUTION
 from training.config import load_config
 from training.dataset import Shards, Windows, collate
 from training.preparation.job import prepare

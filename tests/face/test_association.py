@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keysync.face import Face
-from keysync.people import Person, tell_apart
+from keysync.face.association import Person, tell_apart
+from keysync.face.face import Face
 
 
 def at(x: float, y: float = 100.0, side: float = 40.0) -> Face:

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from keysync.crop import affine, crop, crop_boxes, to_crop
-from keysync.track import FaceTrack, from_landmarks
+from keysync.face.crop import affine, crop, crop_boxes, to_crop
+from keysync.face.track import FaceTrack, from_landmarks
 
-from .synthetic_face import face_points
+from ..synthetic_face import face_points
 
 
 def moving(centres: list[tuple[float, float]], size: tuple[int, int], width: float = 40.0) -> FaceTrack:

@@ -16,12 +16,12 @@ from PIL import Image
 
 from keysync import face_alignment_detector
 from keysync.errors import KeySyncError
-from keysync.face import Face, overlap
-from keysync.finder.points import MESH_TO_68
-from keysync.landmarks import make_detector, read_landmarks_file, write_landmarks_file
+from keysync.face.detectors import make_detector, read_landmarks_file, write_landmarks_file
+from keysync.face.face import Face, overlap
+from keysync.face.finder.points import MESH_TO_68
 
-from .portrait import PORTRAIT
-from .synthetic_face import face_points
+from ..portrait import PORTRAIT
+from ..synthetic_face import face_points
 
 
 def test_the_mesh_table_names_68_different_points_of_the_mesh() -> None:

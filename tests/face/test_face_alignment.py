@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from keysync.errors import KeySyncError
-from keysync.face_alignment_detector import FaceAlignmentDetector
+from keysync.face.face_alignment import FaceAlignmentDetector
 
-from .synthetic_face import face_points
+from ..synthetic_face import face_points
 
 FRAME = np.ones((100, 100, 3), dtype=np.uint8)
 

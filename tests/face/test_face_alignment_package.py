@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from keysync.face_alignment_detector import FaceAlignmentDetector
-from keysync.landmarks import Detector, make_detector
+from keysync.face.detectors import Detector, make_detector
+from keysync.face.face_alignment import FaceAlignmentDetector
 
 SIZE = 128  # one cell of S3FD's coarsest grid
 

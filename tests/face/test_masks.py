@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from keysync.errors import KeySyncError
-from keysync.masks import MASKS, is_empty, subtract, to_latent
+from keysync.face.masks import MASKS, is_empty, subtract, to_latent
 
-from .synthetic_face import face_points
+from ..synthetic_face import face_points
 
 LANDMARKS = torch.from_numpy(face_points((32, 30), 30))
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from keysync.compose import Sides, feathered, paste
-from keysync.crop import crop
-from keysync.masks import MASKS, to_latent
+from keysync.face.crop import crop
+from keysync.face.masks import MASKS, to_latent
+from keysync.face.paste import Sides, feathered, paste
 
-from .synthetic_face import face_points
+from ..synthetic_face import face_points
 
 RANDOM = np.random.default_rng(7)
 FRAME = RANDOM.integers(0, 256, (120, 160, 3), dtype=np.uint8)

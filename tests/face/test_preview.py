@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from keysync.preview import CROP, POINT, draw_track
+from keysync.face.preview import CROP, POINT, draw_track
 
-from .synthetic_face import face_points
+from ..synthetic_face import face_points
 
 FRAME = np.full((120, 160, 3), 100, dtype=np.uint8)
 

@@ -20,10 +20,10 @@ from torch.nn import functional as F
 
 from keysync import sam2
 from keysync.errors import KeySyncError, install_line
-from keysync.sam2 import Prompt, load_sam2, track_occluder
-from keysync.sam2_weights import POINTS, SIZES, TWINS, official_names, published_settings
+from keysync.face.sam2 import Prompt, load_sam2, track_occluder
+from keysync.face.sam2_weights import POINTS, SIZES, TWINS, official_names, published_settings
 
-from .tiny_sam2 import SIZE, tiny_sam2, write_tiny_sam2
+from ..tiny_sam2 import SIZE, tiny_sam2, write_tiny_sam2
 
 HEIGHT, WIDTH, COUNT = 40, 50, 36
 CLICK = Prompt(18, ((20.0, 10.0), (40.0, 30.0)), (1, 0))

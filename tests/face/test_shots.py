@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from keysync.face import Frame
-from keysync.shots import ShotCounter
+from keysync.face.face import Frame
+from keysync.face.shots import ShotCounter
 
 # As large as a thumbnail, so that every pixel counts.
 HEIGHT, WIDTH = 36, 64

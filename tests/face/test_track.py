@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from keysync.errors import KeySyncError
-from keysync.face import Face, Frame
-from keysync.shots import ShotCounter
-from keysync.track import FaceChoice, FaceTrack, Tracker, from_landmarks, no_face
+from keysync.face.face import Face, Frame
+from keysync.face.shots import ShotCounter
+from keysync.face.track import FaceChoice, FaceTrack, Tracker, from_landmarks, no_face
 
-from .synthetic_face import face, face_points
+from ..synthetic_face import face, face_points
 
 SHOTS = [
     np.random.default_rng(seed).integers(0, 256, (9, 16, 3), dtype=np.uint8).repeat(20, 0).repeat(20, 1)

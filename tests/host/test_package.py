@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from keysync.small import FOLDER
+from keysync.systems.keysync.small import FOLDER
 
 from .find_comfyui import ROOT
 

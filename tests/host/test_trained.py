@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from keysync.small import SMALL
+from keysync.systems.keysync.small import SMALL
 
 from .graph import to_api
 from .server import Server

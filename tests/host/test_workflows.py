@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from keysync.small import SMALL
+from keysync.systems.keysync.small import SMALL
 
 from .find_comfyui import ROOT
 from .graph import to_api

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from keysync.small import SMALL
+from keysync.systems.keysync.small import SMALL
 
 from .graph import Graph, Link, Model, Node
 

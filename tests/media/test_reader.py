@@ -12,7 +12,7 @@ import pytest
 from av.stream import Disposition
 from numpy.typing import NDArray
 
-import keysync.video
+import keysync.media.reader
 from keysync.errors import KeySyncError
 from keysync.media import VideoReader
 
@@ -119,7 +119,7 @@ ORDERS = {
 def test_pick_gives_exactly_the_frames_asked_for(
     order: list[int], pictures: int, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keysync.video, "CHUNK_BYTES", pictures * 3 * 64 * 48)
+    monkeypatch.setattr(keysync.media.reader, "CHUNK_BYTES", pictures * 3 * 64 * 48)
     reader = VideoReader(clip)
     pts, frames = zip(*reader.frames(), strict=True)
     picked = list(reader.pick(pts, iter(order)))

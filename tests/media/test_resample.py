@@ -8,7 +8,7 @@ from torch import Tensor
 
 from keysync import resample as module
 from keysync.errors import KeySyncError
-from keysync.resample import resample
+from keysync.media.resample import resample
 
 RATES = [8000, 11025, 12345, 22050, 24000, 32000, 44100, 48000, 96000]
 

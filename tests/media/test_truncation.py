@@ -8,9 +8,9 @@ import av
 import numpy as np
 import pytest
 
-from keysync.completeness import check_complete
 from keysync.errors import KeySyncError
 from keysync.media import VideoReader
+from keysync.media.truncation import check_complete
 
 
 def write_clip(path: Path, codec: str = "mpeg4", **options: str) -> Path:

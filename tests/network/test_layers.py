@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from keysync.layers import VideoTransformer, sinusoids
+from keysync.network.layers import VideoTransformer, sinusoids
 
 
 def test_sinusoids() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from keysync.noise import Noise, draw
+from keysync.network.noise import Noise, draw
 
 SHAPE = (2, 3, 4, 5)
 # The first numbers of seed 7.

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from keysync.errors import KeySyncError
-from keysync.sampling import AYS, CONDITIONS, ays_sigmas, branches, combine, euler, guide
-from keysync.stage import Condition, Stage
+from keysync.network.sampling import AYS, CONDITIONS, ays_sigmas, branches, combine, euler, guide
+from keysync.network.stage import Condition, Stage
 
-from .small_stages import inputs, small_stage
+from ..small_stages import inputs, small_stage
 
 # The schedule
 

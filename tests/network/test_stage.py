@@ -13,9 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from keysync.errors import KeySyncError
-from keysync.stage import SCALE_FACTOR, STAGES, Stage, StageSpec, preconditioning
+from keysync.network.stage import SCALE_FACTOR, STAGES, Stage, StageSpec, preconditioning
 
-from .small_stages import AUDIO_CHANNELS, FRAMES, SIZE, Inputs, inputs, small_stage
+from ..small_stages import AUDIO_CHANNELS, FRAMES, SIZE, Inputs, inputs, small_stage
 
 by_stage = pytest.mark.parametrize("name", ["keyframe", "interpolation"])
 

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import keysync.layers
-from keysync.unet import INTERPOLATION, KEYFRAME, UNetConfig, VideoUNet
+import keysync.network.layers
+from keysync.network.unet import INTERPOLATION, KEYFRAME, UNetConfig, VideoUNet
 
-from .small_stages import small_unet
+from ..small_stages import small_unet
 
 TWO_LEVELS = {"channel_mult": (1, 1), "attention": (True, False)}
 
@@ -95,7 +95,7 @@ def test_attention_of_many_rows_is_split(monkeypatch: pytest.MonkeyPatch) -> Non
         rows.append(len(q))
         return attend(q, k, v)
 
-    monkeypatch.setattr(keysync.layers, "ATTENTION_ROWS", 5)
+    monkeypatch.setattr(keysync.network.layers, "ATTENTION_ROWS", 5)
     monkeypatch.setattr(F, "scaled_dot_product_attention", watched)
     with torch.no_grad():
         split = unet(*given(unet.config))

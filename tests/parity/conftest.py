@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from keysync.checkpoint import load_stage
-from keysync.stage import Stage
+from keysync.network.stage import Stage
+from keysync.weights.checkpoint import load_stage
 
 SHIPPED = Path(__file__).resolve().parent.parent / "data" / "golden"
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from keysync.checkpoint import convert, describe, load_stage, read_tensors, save_stage
 from keysync.errors import KeySyncError
-from keysync.layout import published_names
-from keysync.vae import load_vae
+from keysync.vae.vae import load_vae
+from keysync.weights.checkpoint import convert, describe, load_stage, read_tensors, save_stage
+from keysync.weights.stage_format import published_names
 
 from .conftest import Golden
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from keysync.stage import LATENT_CHANNELS, Condition, Stage, preconditioning
+from keysync.method import LATENT_CHANNELS
+from keysync.network.stage import Condition, Stage, preconditioning
 
 from .conftest import Golden, relative_error
 from .test_unet import condition_of

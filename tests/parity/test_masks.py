@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from keysync.masks import MASKS, subtract, to_latent
+from keysync.face.masks import MASKS, subtract, to_latent
 
 from .conftest import Golden
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from keysync.plan import Plan
+from keysync.systems.keysync.plan import Plan
 
 from .conftest import Golden
 

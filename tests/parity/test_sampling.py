@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from keysync.generate import Sampling, interpolate, sample_keyframes
-from keysync.sampling import ays_sigmas, combine, euler, guide
-from keysync.stage import SCALE_FACTOR, Condition, Stage, StageSpec
-from keysync.unet import UNetConfig
-from keysync.vae import load_vae
+from keysync.network.sampling import ays_sigmas, combine, euler, guide
+from keysync.network.stage import SCALE_FACTOR, Condition, Stage, StageSpec
+from keysync.network.unet import UNetConfig
+from keysync.systems.keysync.generate import Sampling, interpolate, sample_keyframes
+from keysync.vae.vae import load_vae
 
 from .conftest import Golden, relative_error
 

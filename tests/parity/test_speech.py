@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from keysync.resample import resample
-from keysync.speech import FRAME, SAMPLE_RATE, SpeechEncoder, load_encoder
+from keysync.media.resample import resample
+from keysync.method import SAMPLE_RATE
+from keysync.speech.encoders import FRAME, SpeechEncoder, load_encoder
 
 from .conftest import Golden, relative_error
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from keysync.layout import published_names
-from keysync.stage import SCALE_FACTOR, Stage
-from keysync.vae import load_vae
+from keysync.network.stage import SCALE_FACTOR, Stage
+from keysync.vae.vae import load_vae
+from keysync.weights.stage_format import published_names
 from training.config import TrainConfig, load_config
 from training.dataset import Batch
 from training.loss import Draws, LossModule, condition_of, mean_over, noised, weighted_error

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from keysync.stage import LATENT_CHANNELS, SCALE_FACTOR, Condition, Stage
+from keysync.method import LATENT_CHANNELS
+from keysync.network.stage import SCALE_FACTOR, Condition, Stage
 
 from .conftest import Golden, relative_error
 

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from keysync.vae import VAE, load_vae
-from keysync.weights import read_tensors
+from keysync.vae.vae import VAE, load_vae
+from keysync.weights.files import read_tensors
 
 from .conftest import Golden, relative_error
 

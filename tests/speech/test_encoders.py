@@ -17,11 +17,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from keysync.errors import KeySyncError, install_line
-from keysync.speech import (
+from keysync.method import SAMPLE_RATE
+from keysync.speech.encoders import (
     ENCODERS,
     FRAME,
     ONE_PASS,
-    SAMPLE_RATE,
     SpeechEncoder,
     SpeechFeatures,
     load_encoder,

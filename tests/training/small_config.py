@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from keysync.stage import STAGES
+from keysync.network.stage import STAGES
 from training.config import TrainConfig, load_config
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from keysync.small import BUILT_IN
-from keysync.video_info import BT709, PictureFormat
+from keysync.media.info import BT709, PictureFormat
+from keysync.systems.keysync.small import BUILT_IN
 from tests.synthetic_face import face_points
 from training.index import DataInfo, EncoderInfo
 from training.preparation.encode import CropWriter, save_array, write_sound

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from keysync.unet import UNetConfig, VideoUNet
+from keysync.network.unet import UNetConfig, VideoUNet
 
 FRAMES = 5
 CONTEXT = 40

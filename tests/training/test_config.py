@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from keysync.checkpoint import load_stage
 from keysync.errors import KeySyncError, install_line
-from keysync.small import SMALL
-from keysync.stage import STAGES
+from keysync.network.stage import STAGES
+from keysync.systems.keysync.small import SMALL
+from keysync.weights.checkpoint import load_stage
 from training.config import PRESETS, TrainConfig, from_toml, load_config, overrides_of, to_toml
 
 

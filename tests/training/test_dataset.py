@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from keysync.errors import KeySyncError
-from keysync.masks import MASKS, to_latent
-from keysync.small import BUILT_IN
-from keysync.stage import SCALE_FACTOR
+from keysync.face.masks import MASKS, to_latent
+from keysync.network.stage import SCALE_FACTOR
+from keysync.systems.keysync.small import BUILT_IN
 from training.config import TrainConfig
 from training.dataset import Batch, Shards, Window, Windows, collate, lip_weights
 from training.draws import generator

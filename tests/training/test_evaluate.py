@@ -12,9 +12,9 @@ import pytest
 import training.evaluate as evaluate_module
 import training.evaluation.scope as scope_module
 from keysync.errors import KeySyncError
-from keysync.generate import Sampling
-from keysync.models import Models
-from keysync.small import BUILT_IN
+from keysync.systems.keysync.generate import Sampling
+from keysync.systems.keysync.models import Models
+from keysync.systems.keysync.small import BUILT_IN
 from tests.training.evaluation.puppets import Mouths, as_loud, frozen, puppet
 from training.evaluate import main
 from training.evaluation import dubbing

@@ -13,12 +13,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from keysync.checkpoint import describe, load_stage, read_tensors, save_stage
 from keysync.errors import KeySyncError
-from keysync.kind import DECODER
-from keysync.layout import EMBEDDED, metadata_of, published_names
-from keysync.stage import Stage
-from keysync.vae import load_vae
+from keysync.network.stage import Stage
+from keysync.vae.vae import load_vae
+from keysync.weights.checkpoint import describe, load_stage, read_tensors, save_stage
+from keysync.weights.identify import DECODER
+from keysync.weights.stage_format import EMBEDDED, metadata_of, published_names
 from training.config import TrainConfig, to_toml
 from training.export import export, main
 from training.lora import adapted, merged, write_lora

@@ -13,10 +13,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from keysync.checkpoint import load_stage
 from keysync.errors import KeySyncError, install_line
-from keysync.kind import UNET
-from keysync.stage import Stage
+from keysync.network.stage import Stage
+from keysync.weights.checkpoint import load_stage
+from keysync.weights.identify import UNET
 from training.config import TrainConfig
 from training.lora import PREFIX, adapted, load_lora, lora_tensors, merged, write_lora
 from training.start import starting_stage

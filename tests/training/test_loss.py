@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 import training.loss
 from keysync.errors import KeySyncError
-from keysync.stage import LATENT_CHANNELS, SCALE_FACTOR, Stage
-from keysync.vae import VAE
-from keysync.vae_layout import Widths
+from keysync.method import LATENT_CHANNELS
+from keysync.network.stage import SCALE_FACTOR, Stage
+from keysync.vae.names import Widths
+from keysync.vae.vae import VAE
 from tests.small_stages import AUDIO_CHANNELS, FRAMES, SIZE, small_stage
 from training.config import LOSS_REGIONS, TrainConfig, load_config
 from training.dataset import Batch

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from keysync import landmarks
-from keysync.small import BUILT_IN, CROP_SCALE, RESOLUTION
+from keysync.systems.keysync.small import BUILT_IN, CROP_SCALE, RESOLUTION
 from tests.training.preparation.small_videos import FACE, NO_FACE, BrightnessDetector, write_talk
 from training import prepare
 from training.index import SPLITS, EncoderInfo

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from keysync.generate import Sampling, interpolate, sample_keyframes
+from keysync.systems.keysync.generate import Sampling, interpolate, sample_keyframes
 from training.dataset import Batch
 from training.draws import generator
 from training.samples import grid, sample

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from keysync.models import load_models
-from keysync.small import CROP_SCALE, RESOLUTION, SMALL
-from keysync.stage import StageSpec
+from keysync.network.stage import StageSpec
+from keysync.systems.keysync.models import load_models
+from keysync.systems.keysync.small import CROP_SCALE, RESOLUTION, SMALL
 from training import small
 from training.config import RECIPE, read_toml, to_toml
 from training.synthetic.data import Settings as DataSettings

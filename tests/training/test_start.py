@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from keysync.checkpoint import load_stage, save_stage
 from keysync.errors import KeySyncError
-from keysync.layers import ResBlock, VideoTransformer
-from keysync.stage import SCALE_FACTOR, Stage
+from keysync.network.layers import ResBlock, VideoTransformer
+from keysync.network.stage import SCALE_FACTOR, Stage
+from keysync.weights.checkpoint import load_stage, save_stage
 from training.config import TrainConfig
 from training.start import starting_stage
 

@@ -18,8 +18,8 @@ from accelerate.state import AcceleratorState
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from keysync.checkpoint import describe, load_stage
 from keysync.errors import KeySyncError
+from keysync.weights.checkpoint import describe, load_stage
 from training.config import TrainConfig, load_config
 from training.loss import Losses, LossModule
 from training.run import Run

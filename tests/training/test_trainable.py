@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from keysync.layout import on_meta
-from keysync.stage import STAGES
+from keysync.network.stage import STAGES
+from keysync.weights.stage_format import on_meta
 from tests.small_stages import small_stage
 from training.config import TRAINABLE, TrainConfig, load_config
 from training.trainable import CHOICES, freeze

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from keysync.errors import KeySyncError
-from keysync.vae import VAE, load_vae
+from keysync.vae.vae import VAE, load_vae
 
 FILE = "diffusion_pytorch_model.safetensors"
 

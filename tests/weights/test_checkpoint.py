@@ -17,9 +17,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from keysync.checkpoint import PREFIXES, convert, describe, load_stage, read_tensors, save_stage
 from keysync.errors import KeySyncError
-from keysync.layout import (
+from keysync.network.stage import STAGES, Stage, StageSpec
+from keysync.weights.checkpoint import PREFIXES, convert, describe, load_stage, read_tensors, save_stage
+from keysync.weights.stage_format import (
     EMBEDDED,
     check,
     embed,
@@ -31,7 +32,6 @@ from keysync.layout import (
     unexpected,
     with_embedded,
 )
-from keysync.stage import STAGES, Stage, StageSpec
 
 PUBLISHED = json.loads((Path(__file__).parent / "data" / "published_keys.json").read_text())
 UNET = "model.diffusion_model."
@@ -256,7 +256,7 @@ def test_nothing_half_written_stays(keyframe: Stage, tmp_path: Path, monkeypatch
         temporary.write_text("half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("keysync.weights.save_file", full)
+    monkeypatch.setattr("keysync.weights.files.save_file", full)
     message = error_of(save_stage, keyframe, path)
     assert message == f"{path} cannot be written: [Errno 28] No space left on device"
     assert os.listdir(tmp_path) == ["stage.safetensors"]

@@ -13,15 +13,15 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from keysync.crop import crop_boxes, to_crop
 from keysync.dub import Settings
-from keysync.generate import Sampling
+from keysync.face.crop import crop_boxes, to_crop
+from keysync.face.masks import MASKS
+from keysync.face.track import FaceTrack, from_landmarks
 from keysync.job import FaceSource, dub_file
-from keysync.masks import MASKS
 from keysync.media import PictureFormat, VideoReader, VideoWriter
-from keysync.models import Models
-from keysync.timeline import NETWORK_RATE
-from keysync.track import FaceTrack, from_landmarks
+from keysync.method import NETWORK_RATE
+from keysync.systems.keysync.generate import Sampling
+from keysync.systems.keysync.models import Models
 
 from ..preparation.encode import write_sound
 from ..synthetic.shot import Pictures

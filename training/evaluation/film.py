@@ -9,9 +9,8 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from keysync.audio import SPEECH_RATE
-from keysync.face import Points
-from keysync.timeline import NETWORK_RATE
+from keysync.face.face import Points
+from keysync.method import NETWORK_RATE, SAMPLE_RATE
 
 from ..synthetic.corpus import speaker
 from ..synthetic.metrics import OPEN, mouth_aspect_ratio
@@ -141,9 +140,9 @@ def _trimmed(said: Utterance) -> Utterance:
 
 def _fitted(said: Utterance, seconds: float) -> Utterance:
     """Exactly so long."""
-    samples = round(seconds * SPEECH_RATE)
+    samples = round(seconds * SAMPLE_RATE)
     short = samples - len(said.waveform)
-    return said.cut(0, seconds) if short <= 0 else joined([said, silence(short / SPEECH_RATE)])
+    return said.cut(0, seconds) if short <= 0 else joined([said, silence(short / SAMPLE_RATE)])
 
 
 def _seeds(seed: int, number: int, purpose: str) -> tuple[int, int]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from keysync.generate import Sampling
-from keysync.stage import StageSpec
+from keysync.network.stage import StageSpec
+from keysync.systems.keysync.generate import Sampling
 
 
 @dataclass(frozen=True)

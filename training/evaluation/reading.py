@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from keysync.models import Models
+from keysync.systems.keysync.models import Models
 
 from ..synthetic.meter import Meter, patches, truth
 from ..synthetic.metrics import OPEN, Curve, correlation

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from keysync.errors import KeySyncError
-from keysync.models import Models, load_models
+from keysync.systems.keysync.models import Models, load_models
 
 from ..synthetic.occluder import OCCLUDERS
 from .film import quiet_film, talk_film

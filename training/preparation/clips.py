@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from keysync.timeline import NETWORK_RATE
+from keysync.method import NETWORK_RATE
 
 from .chain import Discard, Losses
 from .faces import Faces

@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from keysync.crop import PUBLISHED_SCALE, crop, to_crop
 from keysync.errors import KeySyncError
-from keysync.models import HostSpeechEncoder
-from keysync.speech import FRAME, SAMPLE_RATE
-from keysync.timeline import NETWORK_RATE
-from keysync.vae import VAE
-from keysync.video import VideoReader
-from keysync.video_info import BT709, PictureFormat
-from keysync.video_writer import VideoWriter
+from keysync.face.crop import crop, to_crop
+from keysync.media.info import BT709, PictureFormat
+from keysync.media.reader import VideoReader
+from keysync.media.writer import VideoWriter
+from keysync.method import NETWORK_RATE, PUBLISHED_CROP_SCALE, SAMPLE_RATE
+from keysync.speech.encoders import FRAME
+from keysync.systems.keysync.models import HostSpeechEncoder
+from keysync.vae.vae import VAE
 
 from ..shards import CROPS, LANDMARKS, LATENTS
 from .faces import Faces
@@ -50,7 +50,7 @@ class CropWriter(VideoWriter):
 
 
 def crops(
-    reader: VideoReader, faces: Faces, start: int, stop: int, size: tuple[int, int], scale: float = PUBLISHED_SCALE
+    reader: VideoReader, faces: Faces, start: int, stop: int, size: tuple[int, int], scale: float = PUBLISHED_CROP_SCALE
 ) -> Iterator[Tensor]:
     """Yields the clip's crops (H, W, 3), float32 in 0..1, of `size` (H, W), `scale` times as wide as the face."""
     frames = reader.pick(faces.pts, faces.source[start:stop])
@@ -66,7 +66,7 @@ def write_crops(
     size: tuple[int, int],
     folder: Path,
     key: str,
-    scale: float = PUBLISHED_SCALE,
+    scale: float = PUBLISHED_CROP_SCALE,
 ) -> None:
     """KEY.mp4, H.264 at 25 fps without sound, and KEY.landmarks.npy, (frames, 68, 2) float32 in the crops' pixels."""
     height, width = size

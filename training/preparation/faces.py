@@ -17,12 +17,13 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from keysync.crop import PUBLISHED_SCALE, crop_boxes
 from keysync.errors import KeySyncError
-from keysync.face import POINTS, Detector, Points
+from keysync.face.crop import crop_boxes
+from keysync.face.face import POINTS, Detector, Points
+from keysync.face.track import FaceTrack, Tracker, from_landmarks
 from keysync.media import VideoReader
-from keysync.timeline import NETWORK_RATE, Seconds
-from keysync.track import FaceTrack, Tracker, from_landmarks
+from keysync.method import NETWORK_RATE, PUBLISHED_CROP_SCALE
+from keysync.timeline import Seconds
 
 Integers = NDArray[np.int64]
 
@@ -64,7 +65,7 @@ class Faces:
             found += [(a, b) for a, b in pairwise(edges) if b - a >= least]
         return found
 
-    def boxes(self, start: int, stop: int, scale: float = PUBLISHED_SCALE) -> NDArray[np.int64]:
+    def boxes(self, start: int, stop: int, scale: float = PUBLISHED_CROP_SCALE) -> NDArray[np.int64]:
         """The crop's box x, y, side for grid frames `start`..`stop` of one run, smoothed: (stop - start, 3)."""
         return crop_boxes(self.track, start, stop, scale)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from keysync.errors import KeySyncError
-from keysync.timeline import NETWORK_RATE
+from keysync.method import NETWORK_RATE
 
 from ..index import FILE, DataInfo, read_index
 from . import digest

@@ -7,11 +7,11 @@ from functools import cached_property, lru_cache
 import torch
 
 from keysync.errors import KeySyncError
-from keysync.face import Detector
-from keysync.landmarks import make_detector
-from keysync.models import PIXELS_PER_LATENT
-from keysync.speech import SpeechEncoder, load_encoder
-from keysync.vae import VAE, load_vae
+from keysync.face.detectors import make_detector
+from keysync.face.face import Detector
+from keysync.method import PIXELS_PER_LATENT
+from keysync.speech.encoders import SpeechEncoder, load_encoder
+from keysync.vae.vae import VAE, load_vae
 
 from ..index import DataInfo, EncoderInfo
 from . import quality, speaker

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from keysync.crop import resize
 from keysync.errors import KeySyncError, install_line
+from keysync.face.crop import resize
 
 Scorer = Callable[[Tensor], float]
 

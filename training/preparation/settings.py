@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from keysync.crop import PUBLISHED_SCALE
 from keysync.errors import KeySyncError
-from keysync.models import PIXELS_PER_LATENT
-from keysync.small import BUILT_IN, SMALL
-from keysync.speech import ENCODERS
+from keysync.method import PIXELS_PER_LATENT, PUBLISHED_CROP_SCALE
+from keysync.speech.encoders import ENCODERS
+from keysync.systems.keysync.small import BUILT_IN, SMALL
 
 from . import digest
 
@@ -73,7 +72,7 @@ class Settings:
     speaker: str = "agreement"
     least_agreement: float = 0.0
     device: str = "cpu"
-    crop_scale: float = PUBLISHED_SCALE
+    crop_scale: float = PUBLISHED_CROP_SCALE
 
     def __post_init__(self) -> None:
         if self.resolution < PIXELS_PER_LATENT or self.resolution % PIXELS_PER_LATENT:

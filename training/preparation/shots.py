@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from keysync.errors import KeySyncError, install_line
-from keysync.face import Frame
+from keysync.face.face import Frame
 from keysync.media import VideoReader
 
 # Frames are looked at with a short side of this to twice this many pixels.

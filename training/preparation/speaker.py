@@ -14,15 +14,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from keysync.audio import SPEECH_RATE
 from keysync.errors import KeySyncError
-from keysync.timeline import NETWORK_RATE
+from keysync.method import NETWORK_RATE, SAMPLE_RATE
 
 # (landmarks (F, 68, 2) at 25 frames a second, the clip's waveform (n,) at 16 kHz) -> -1..1
 Scorer = Callable[[ArrayLike, ArrayLike], float]
 Signal = NDArray[np.float64]
 
-FRAME = SPEECH_RATE // NETWORK_RATE  # samples
+FRAME = SAMPLE_RATE // NETWORK_RATE  # samples
 WINDOW = 1024  # samples of a spectrum, around the middle of a frame
 # Lips move before they are heard; sound and picture of a file may be off by a little more: frames of sound after lips.
 LAGS = range(-1, 6)
@@ -71,7 +70,7 @@ def spectra(waveform: Signal, frames: int) -> Signal:
 
 def level(power: Signal, band: tuple[int, int], below: float) -> Signal:
     """The level (F,) in dB of a band in Hz, never more than `below` dB under that of the loud frames."""
-    frequencies = np.fft.rfftfreq(WINDOW, 1 / SPEECH_RATE)
+    frequencies = np.fft.rfftfreq(WINDOW, 1 / SAMPLE_RATE)
     inside = (frequencies >= band[0]) & (frequencies < band[1])
     decibels = 10 * np.log10(power[:, inside].sum(1) + 1e-9)
     bounded: Signal = np.maximum(decibels, np.percentile(decibels, 95) - below)

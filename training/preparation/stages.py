@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from keysync.audio import read_speech
-from keysync.crop import crop
-from keysync.speech import FRAME
-from keysync.timeline import NETWORK_RATE
-from keysync.video import VideoReader
+from keysync.face.crop import crop
+from keysync.media.audio import read_speech
+from keysync.media.reader import VideoReader
+from keysync.method import NETWORK_RATE
+from keysync.speech.encoders import FRAME
 
 from . import encode
 from .chain import Chain, Discard, Facts, Place, Stage, discards

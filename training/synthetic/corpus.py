@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keysync.audio import SPEECH_RATE
 from keysync.errors import KeySyncError
+from keysync.method import SAMPLE_RATE
 
 from . import timbre
 from .sentences import TRAIN, sentences
@@ -53,7 +53,7 @@ class Corpus:
 
     @property
     def seconds(self) -> float:
-        return len(self.sound) / SPEECH_RATE
+        return len(self.sound) / SAMPLE_RATE
 
     def utterance(self, number: int) -> Utterance:
         """One of the sayings."""
@@ -117,7 +117,7 @@ def _write(folder: Path, made: dict[str, Any], workers: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     samples: list[NDArray[np.int16]] = []
     sayings: list[dict[str, Any]] = []
-    place, enough = 0, made["hours"] * 3600 * SPEECH_RATE
+    place, enough = 0, made["hours"] * 3600 * SAMPLE_RATE
     spawn = get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=spawn) if workers > 1 else nullcontext() as pool:
         for voice, utterance in _all_said(pool, made["split"], made["seed"], 4 * workers):
@@ -128,7 +128,7 @@ def _write(folder: Path, made: dict[str, Any], workers: int) -> None:
             sayings.append({**saying, "text": utterance.text, "phonemes": phonemes})
             place += len(sound)
             if len(sayings) % 400 == 0:
-                log.info("%d sentences, %.2f hours", len(sayings), place / 3600 / SPEECH_RATE)
+                log.info("%d sentences, %.2f hours", len(sayings), place / 3600 / SAMPLE_RATE)
             if place >= enough:
                 break
     np.save(folder / "sound.npy", np.concatenate(samples))

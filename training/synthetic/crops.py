@@ -16,11 +16,11 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from keysync.crop import crop, crop_boxes, to_crop
 from keysync.errors import KeySyncError
-from keysync.face import Points
-from keysync.small import CROP_SCALE
-from keysync.track import from_landmarks
+from keysync.face.crop import crop, crop_boxes, to_crop
+from keysync.face.face import Points
+from keysync.face.track import from_landmarks
+from keysync.systems.keysync.small import CROP_SCALE
 
 from ..preparation.whole_file import whole_file
 from .identity import Identity

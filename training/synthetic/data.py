@@ -25,15 +25,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from keysync.crop import crop, crop_boxes, to_crop
 from keysync.errors import KeySyncError
-from keysync.models import PIXELS_PER_LATENT
-from keysync.small import CROP_SCALE
-from keysync.speech import ENCODERS, FRAME, SpeechEncoder, load_encoder
-from keysync.timeline import NETWORK_RATE
-from keysync.track import from_landmarks
-from keysync.vae import VAE, load_vae, weight_file
-from keysync.video_info import BT709, PictureFormat
+from keysync.face.crop import crop, crop_boxes, to_crop
+from keysync.face.track import from_landmarks
+from keysync.media.info import BT709, PictureFormat
+from keysync.method import NETWORK_RATE, PIXELS_PER_LATENT
+from keysync.speech.encoders import ENCODERS, FRAME, SpeechEncoder, load_encoder
+from keysync.systems.keysync.small import CROP_SCALE
+from keysync.vae.vae import VAE, load_vae, weight_file
 
 from ..index import DataInfo, EncoderInfo
 from ..preparation import digest

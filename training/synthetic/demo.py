@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from keysync.errors import KeySyncError
-from keysync.timeline import NETWORK_RATE
+from keysync.method import NETWORK_RATE
 
 from ..preparation.encode import write_sound
 from .speech import Utterance, Voice, joined, say, silence

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from keysync.audio import SPEECH_RATE
-from keysync.speech import SpeechEncoder, load_encoder
+from keysync.method import SAMPLE_RATE
+from keysync.speech.encoders import SpeechEncoder, load_encoder
 
 from .corpus import speaker
 from .encoder_lesson import MOUTH
@@ -74,7 +74,7 @@ def mouths(said: Utterance, times: Array) -> Array:
 
 def frame_times(said: Utterance) -> Array:
     """The middle of each frame but the last."""
-    return (np.arange(-(-len(said.waveform) // (SPEECH_RATE // FPS)) - 1) + 0.5) / FPS
+    return (np.arange(-(-len(said.waveform) // (SAMPLE_RATE // FPS)) - 1) + 0.5) / FPS
 
 
 def unheard(number: int) -> Utterance:
@@ -127,7 +127,7 @@ def _features(encoder: SpeechEncoder, waveform: Sound) -> Array:
 def _heard(talks: Sequence[Utterance], number: int, microphone: Microphone) -> Sound:
     # One who is alone babbles himself.
     others = np.concatenate([said.waveform for said in (*talks[:number], *talks[number + 1 :])] or [talks[0].waveform])
-    start = iter(range(0, 1 << 40, SPEECH_RATE * 7))
+    start = iter(range(0, 1 << 40, SAMPLE_RATE * 7))
 
     def voices(count: int) -> Sound:
         return np.resize(np.roll(others, next(start)), count)

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from keysync.audio import SPEECH_RATE
-from keysync.speech import FRAME, ROWS_A_SECOND
+from keysync.method import ROWS_PER_SECOND, SAMPLE_RATE
+from keysync.speech.encoders import FRAME
 
 from .corpus import Corpus
 from .microphone import Microphone, Sound, fast_length
@@ -57,14 +57,14 @@ def stacked(examples: Sequence[tuple[Sound, Utterance, NDArray[np.float64]]]) ->
 
 
 def normalised(waveform: Tensor) -> Tensor:
-    """As `keysync.speech.Hubert` does it."""
+    """As `keysync.speech.encoders.Hubert` does it."""
     variance, mean = torch.var_mean(waveform)
     return (waveform - mean) / (variance + 1e-7).sqrt()
 
 
 def row_times(samples: int) -> NDArray[np.float64]:
     """The seconds of the rows, in time, of so many samples, a multiple of a frame's; the last row is not heard."""
-    return (np.arange(2 * (samples // FRAME) - 1) + 0.5) / ROWS_A_SECOND
+    return (np.arange(2 * (samples // FRAME) - 1) + 0.5) / ROWS_PER_SECOND
 
 
 def sounds_at(phonemes: Sequence[Phoneme], times: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -83,13 +83,13 @@ def sounds_at(phonemes: Sequence[Phoneme], times: NDArray[np.float64]) -> NDArra
 
 
 def _example(corpus: Corpus, rng: np.random.Generator, seconds: int) -> tuple[Sound, Utterance, NDArray[np.float64]]:
-    length = seconds * SPEECH_RATE
-    lead = round(LEAD * SPEECH_RATE)
+    length = seconds * SAMPLE_RATE
+    lead = round(LEAD * SAMPLE_RATE)
     played = fast_length((length + lead) * np.exp(rng.uniform(-1, 1) * np.log(PACE)))
     pace = played / (length + lead)
-    said = _talk(corpus, rng, played / SPEECH_RATE + 3.0)
+    said = _talk(corpus, rng, played / SAMPLE_RATE + 3.0)
     # Half begin with what comes before any speech.
-    first = 0 if rng.random() < 0.5 else int(rng.integers(0, 3 * SPEECH_RATE))
+    first = 0 if rng.random() < 0.5 else int(rng.integers(0, 3 * SAMPLE_RATE))
     sound = said.waveform[first : first + played]
     if rng.random() < 0.5:
         sound = sound * _drift(rng, played)
@@ -99,7 +99,7 @@ def _example(corpus: Corpus, rng: np.random.Generator, seconds: int) -> tuple[So
         return np.resize(corpus.sound[start : start + count], count).astype(np.float32)
 
     heard = Microphone.sample(rng).hear(sound, length + lead, voices)[lead:]
-    return heard, said, first / SPEECH_RATE + (row_times(length) + LEAD) * pace
+    return heard, said, first / SAMPLE_RATE + (row_times(length) + LEAD) * pace
 
 
 def _talk(corpus: Corpus, rng: np.random.Generator, seconds: float) -> Utterance:
@@ -117,7 +117,7 @@ def _talk(corpus: Corpus, rng: np.random.Generator, seconds: float) -> Utterance
 
 def _drift(rng: np.random.Generator, length: int) -> Sound:
     """A factor (length,) that wanders by some 5 dB from second to second."""
-    knots = rng.normal(0, 5, length // SPEECH_RATE + 2)
-    curve = np.interp(np.arange(length) / SPEECH_RATE, np.arange(len(knots)), knots)
+    knots = rng.normal(0, 5, length // SAMPLE_RATE + 2)
+    curve = np.interp(np.arange(length) / SAMPLE_RATE, np.arange(len(knots)), knots)
     factor: Sound = (10 ** (curve / 20)).astype(np.float32)
     return factor

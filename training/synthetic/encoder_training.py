@@ -1,7 +1,7 @@
 """Trains a small speech encoder of HuBERT's kind on the mouth: python -m training.synthetic.encoder_training -o FOLDER.
 
 From its features a linear layer, thrown away afterwards, reads the mouth and the sound of synthetic speech whose
-phonemes are known. FOLDER becomes a model of transformers that `keysync.speech.load_encoder("hubert", FOLDER)` reads;
+phonemes are known. FOLDER becomes a HuBERT in transformers' layout, as `load_encoder` reads it;
 beside it lie curve.csv, the corpus, and state.pt, from which the same command goes on.
 """
 

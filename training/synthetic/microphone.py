@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
-from keysync.audio import SPEECH_RATE
+from keysync.method import SAMPLE_RATE
 
 Array = NDArray[np.float64]
 Spectrum = NDArray[np.complex128]
@@ -35,7 +35,7 @@ class Microphone:
     echo: float = 0.0
     direct: float = 6.0
     low: float = 0.0
-    high: float = SPEECH_RATE / 2
+    high: float = SAMPLE_RATE / 2
     colour: tuple[float, ...] = (0.0,) * 7
     gain: float = 0.0
     seed: int = 0
@@ -55,7 +55,7 @@ class Microphone:
             echo=float(rng.uniform(0.1, 0.7)) if echoing else 0.0,
             direct=float(rng.uniform(-2, 12)),
             low=float(rng.uniform(50, 300)) if rng.random() < 0.4 else 0.0,
-            high=float(rng.uniform(3200, 8000)) if rng.random() < 0.4 else SPEECH_RATE / 2,
+            high=float(rng.uniform(3200, 8000)) if rng.random() < 0.4 else SAMPLE_RATE / 2,
             colour=tuple((rng.normal(0, 4, 7) if rng.random() < 0.7 else np.zeros(7)).tolist()),
             gain=gain,
             seed=seed,
@@ -86,12 +86,12 @@ class Microphone:
         return cut
 
     def _response(self, length: int) -> Array:
-        hertz = np.arange(length // 2 + 1) * (SPEECH_RATE / length)
+        hertz = np.arange(length // 2 + 1) * (SAMPLE_RATE / length)
         octave = np.log2(np.maximum(hertz, 1) / 125)
         response: Array = 10 ** (np.interp(octave, np.arange(len(self.colour)), self.colour) / 20)
         if self.low:
             response = response / np.sqrt(1 + (self.low / np.maximum(hertz, 1)) ** 4)
-        if self.high < SPEECH_RATE / 2:
+        if self.high < SAMPLE_RATE / 2:
             response = response / np.sqrt(1 + (hertz / self.high) ** 16)
         return response
 
@@ -118,7 +118,7 @@ def _level(sound: Sound) -> float:
 
 def _echo(rng: np.random.Generator, seconds: float, direct: float) -> Array:
     """A room's impulse response: the voice itself, then noise that decays."""
-    times = np.arange(round(seconds * SPEECH_RATE)) / SPEECH_RATE
+    times = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     tail = rng.standard_normal(len(times)) * np.exp(-6.9 * times / seconds) * (times > 0.002)
     response: Array = tail * (10 ** (-direct / 20) / np.sqrt((tail**2).sum()))
     response[0] = 1.0
@@ -128,7 +128,7 @@ def _echo(rng: np.random.Generator, seconds: float, direct: float) -> Array:
 def _noise(rng: np.random.Generator, length: int, power: float) -> Spectrum:
     """Noise whose power falls with frequency to this power; below 50 Hz it falls no further."""
     bins = np.arange(length // 2 + 1)
-    hertz = np.maximum(bins * (SPEECH_RATE / length), 50)
+    hertz = np.maximum(bins * (SAMPLE_RATE / length), 50)
     drawn: Spectrum = (rng.standard_normal(len(bins)) + 1j * rng.standard_normal(len(bins))) * hertz ** (-power / 2)
     return drawn
 

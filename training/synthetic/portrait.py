@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from keysync.face import Points
+from keysync.face.face import Points
 
 from . import eyes, hair, skin
 from .body import body, ear, follow

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from keysync.face import POINTS, Frame, Points
+from keysync.face.face import POINTS, Frame, Points
 
 from .backdrop import BACKDROPS
 from .camera import Camera, Pose

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from keysync.face import Points
+from keysync.face.face import Points
 
 from . import eyes
 from .camera import Camera

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from keysync.audio import SPEECH_RATE
+from keysync.method import SAMPLE_RATE
 
 from .mouth_motion import MouthMotion
 
@@ -38,7 +38,7 @@ def mouth_from_sound(waveform: NDArray[np.float32], times: Array) -> MouthMotion
     teeth = 0.3 + 0.6 * hiss * level
     table = np.stack([jaw, wide, pursed, teeth, np.zeros_like(jaw)], 1)
     smooth = _smoothed(table)
-    seconds = centres / SPEECH_RATE
+    seconds = centres / SAMPLE_RATE
     at_rest = (0.0, 0.0, 0.0, 0.3, 0.0)
     moments = np.asarray(times, dtype=np.float64)
     columns = [
@@ -51,7 +51,7 @@ def loudness(waveform: NDArray[np.float32], times: Array) -> Array:
     """How loud it is at `times` (n,), 0..1: what a mouth driven by nothing else would follow."""
     frames, centres, _ = _frames(waveform)
     curve = _smoothed(_levels(frames)[:, None])[:, 0]
-    heard: Array = np.interp(times, centres / SPEECH_RATE, curve, left=0.0, right=0.0)
+    heard: Array = np.interp(times, centres / SAMPLE_RATE, curve, left=0.0, right=0.0)
     return heard
 
 
@@ -63,7 +63,7 @@ def _frames(waveform: NDArray[np.float32]) -> tuple[Array, NDArray[np.int64], Ar
     return padded[centres[:, None] + np.arange(WINDOW)], centres, padded
 
 
-def _levels(frames: Array, band: tuple[float, float] = (0.0, SPEECH_RATE)) -> Array:
+def _levels(frames: Array, band: tuple[float, float] = (0.0, SAMPLE_RATE)) -> Array:
     """0..1 over the decibels of a band, from quiet to loud relative to the loud parts of the sound."""
     level: Array = 10 * np.log10(_power(frames, *band).sum(1) + 1e-9)
     top = max(float(np.percentile(level, 95)), LEAST)
@@ -72,14 +72,14 @@ def _levels(frames: Array, band: tuple[float, float] = (0.0, SPEECH_RATE)) -> Ar
 
 
 def _power(frames: Array, low: float, high: float) -> Array:
-    hertz = np.fft.rfftfreq(WINDOW, 1 / SPEECH_RATE)
+    hertz = np.fft.rfftfreq(WINDOW, 1 / SAMPLE_RATE)
     spectrum: Array = np.square(np.abs(np.fft.rfft(frames * np.hanning(WINDOW), axis=1)))
     return spectrum[:, (hertz >= low) & (hertz < high)]
 
 
 def _hiss(frames: Array) -> Array:
     """The share of the power that lies above 4 kHz, made 0..1."""
-    share = _power(frames, 4000, SPEECH_RATE).sum(1) / (_power(frames, 0, SPEECH_RATE).sum(1) + 1e-9)
+    share = _power(frames, 4000, SAMPLE_RATE).sum(1) / (_power(frames, 0, SAMPLE_RATE).sum(1) + 1e-9)
     made: Array = np.clip((share - 0.1) / 0.5, 0, 1)
     return made
 
@@ -91,8 +91,8 @@ def _formants(padded: Array, centres: NDArray[np.int64]) -> tuple[Array, Array]:
     spectrum = np.abs(np.fft.rfft(frames, 2 * WINDOW, axis=1)) ** 2
     correlation = np.fft.irfft(spectrum, axis=1)[:, : ORDER + 1]
     poles = _poles(correlation)
-    hertz = np.angle(poles) * SPEECH_RATE / (2 * np.pi)
-    width = -np.log(np.abs(poles) + 1e-9) * SPEECH_RATE / np.pi
+    hertz = np.angle(poles) * SAMPLE_RATE / (2 * np.pi)
+    width = -np.log(np.abs(poles) + 1e-9) * SAMPLE_RATE / np.pi
     formant = (hertz > 150) & (hertz < 3600) & (width < 600)
     found = np.sort(np.where(formant, hertz, np.inf), axis=1)
     first = np.where(np.isfinite(found[:, 0]), found[:, 0], 500.0)
@@ -119,7 +119,7 @@ def _poles(correlation: Array) -> NDArray[np.complex128]:
 
 def _smoothed(table: Array) -> Array:
     reach = 8
-    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) * HOP / SPEECH_RATE / SMOOTH) ** 2)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) * HOP / SAMPLE_RATE / SMOOTH) ** 2)
     weights /= weights.sum()
     padded = np.pad(table, ((reach, reach), (0, 0)), mode="edge")
     smooth: Array = np.stack([np.convolve(column, weights, "valid") for column in padded.T], 1)

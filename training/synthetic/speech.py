@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from keysync.audio import SPEECH_RATE
-from keysync.resample import resample
+from keysync.media.resample import resample
+from keysync.method import SAMPLE_RATE
 
 from .espeak import Spoken, speak
 from .mouth_motion import MouthMotion
@@ -67,7 +67,7 @@ class Utterance:
 
     @property
     def seconds(self) -> float:
-        return len(self.waveform) / SPEECH_RATE
+        return len(self.waveform) / SAMPLE_RATE
 
     def mouth(self, times: NDArray[np.float64]) -> MouthMotion:
         """The mouth at `times` (n,), seconds: the middle of 25 fps frame k is at (k + 0.5) / 25."""
@@ -79,7 +79,7 @@ class Utterance:
 
     def cut(self, start: float, stop: float) -> Utterance:
         """The part between two times, in seconds. Its text stays that of the whole."""
-        first, last = round(start * SPEECH_RATE), round(stop * SPEECH_RATE)
+        first, last = round(start * SAMPLE_RATE), round(stop * SAMPLE_RATE)
         parts = tuple(
             Phoneme(p.name, max(p.start, start) - start, min(p.stop, stop) - start)
             for p in self.phonemes
@@ -92,16 +92,16 @@ def say(text: str, voice: Voice) -> Utterance:
     """One text in one voice; the same text and voice give the same samples. Raises `KeySyncError` without espeak-ng."""
     name = f"{voice.language}+{voice.variant}"
     spoken = speak(text, name, voice.rate, voice.pitch, voice.pitch_range, voice.timbre)
-    waveform = resample(torch.from_numpy(spoken.samples)[None], spoken.rate, SPEECH_RATE)[0].numpy()
+    waveform = resample(torch.from_numpy(spoken.samples)[None], spoken.rate, SAMPLE_RATE)[0].numpy()
     peak = float(np.abs(waveform).max(initial=0.0))
     waveform = waveform * (voice.loudness / peak) if peak else waveform
-    return Utterance(text, waveform.astype(np.float32), _phonemes(spoken, len(waveform) / SPEECH_RATE))
+    return Utterance(text, waveform.astype(np.float32), _phonemes(spoken, len(waveform) / SAMPLE_RATE))
 
 
 def silence(seconds: float) -> Utterance:
     """Nothing said for so long."""
-    count = round(seconds * SPEECH_RATE)
-    return Utterance("", np.zeros(count, np.float32), (Phoneme(PAUSE, 0.0, count / SPEECH_RATE),))
+    count = round(seconds * SAMPLE_RATE)
+    return Utterance("", np.zeros(count, np.float32), (Phoneme(PAUSE, 0.0, count / SAMPLE_RATE),))
 
 
 def joined(parts: Sequence[Utterance]) -> Utterance:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from diffusers.models.resnet import SpatioTemporalResBlock
 from torch import Tensor, nn
 
-from keysync.masks import box
+from keysync.face.masks import box
 
 from .crops import PersonCrops
 

@@ -24,7 +24,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from keysync.errors import KeySyncError
-from keysync.stage import SCALE_FACTOR
+from keysync.network.stage import SCALE_FACTOR
 
 from ..preparation.whole_file import whole_file
 from .crops import UNSEEN, CropStore, PersonCrops, render_person

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ...assets import ASSETS
 from ..face import Face, Frame, overlap
 from .detections import Detection, anchors, read_detections
 from .networks import FaceMesh, FullRange, ShortRange
 from .points import EYE_CORNERS, MESH_TO_68
 from .squares import Square, batch, cut, cut_whole
 
-WEIGHTS = Path(__file__).parent.parent / "assets" / "face_finder" / "face_finder.safetensors"
+WEIGHTS = ASSETS / "face_finder" / "face_finder.safetensors"
 
 # Least scores, 0..1: of a face in a frame, of the same face looked at closely, of a mesh that lies on a face.
 FULL_RANGE, SHORT_RANGE, PRESENCE = 0.6, 0.1, 0.5

@@ -1,6 +1,6 @@
 """Turned squares of a picture: where a network looks, and the pictures that it gets to see.
 
-Pictures are (h, w, 3) uint8 tensors; points are continuous pixels as in `keysync.face`.
+Pictures are (h, w, 3) uint8 tensors; points are continuous pixels as in `keysync.face.face`.
 """
 
 from __future__ import annotations

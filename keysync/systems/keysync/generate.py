@@ -13,9 +13,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .errors import KeySyncError
-from .sampling import ays_sigmas, branches, euler, guide
-from .stage import Stage, StageSpec
+from ...errors import KeySyncError
+from ...network.sampling import ays_sigmas, branches, euler, guide
+from ...network.stage import Stage, StageSpec
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .checkpoint import load_stage
-from .errors import KeySyncError
+from ...errors import KeySyncError
+from ...method import PIXELS_PER_LATENT
+from ...network.stage import Stage, StageSpec
+from ...speech.encoders import ENCODERS, SpeechEncoder, SpeechFeatures, load_encoder
+from ...vae.vae import VAE, load_vae
+from ...weights.checkpoint import load_stage
+from ...weights.files import lay_out
 from .generate import HostStage
 from .small import BUILT_IN, CROP_SCALE, RESOLUTION, SMALL
-from .speech import ENCODERS, SpeechEncoder, SpeechFeatures, load_encoder
-from .stage import Stage, StageSpec
-from .vae import VAE, load_vae
-from .weights import lay_out
 
-PIXELS_PER_LATENT = 8
 SMALL_CROPS = (RESOLUTION, RESOLUTION), CROP_SCALE
 
 

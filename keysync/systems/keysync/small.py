@@ -6,9 +6,9 @@ has seen a rendered world alone: real faces want the published weights. Whatever
 
 from __future__ import annotations
 
-from pathlib import Path
+from ...assets import ASSETS
 
-FOLDER = Path(__file__).parent / "assets" / "small"
+FOLDER = ASSETS / "small"
 # Files of the stages, folders as diffusers and transformers keep them of the VAE and the speech encoder.
 SMALL = {
     "keyframe": FOLDER / "keysync-small-keyframe.safetensors",

@@ -14,9 +14,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from ...network.noise import Noise, draw
 from .generate import Sampling, interpolate, sample_keyframes
 from .models import Models
-from .noise import Noise, draw
 from .plan import Plan
 
 

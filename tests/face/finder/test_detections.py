@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from keysync.finder.detections import anchors, read_detections
-from keysync.finder.networks import FullRange, ShortRange
+from keysync.face.finder.detections import anchors, read_detections
+from keysync.face.finder.networks import FullRange, ShortRange
 
 SIZE = 100
 

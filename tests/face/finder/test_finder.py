@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from keysync.face import Face, Frame
-from keysync.finder import finder as module
-from keysync.finder.finder import FaceFinder, without_doubles
+from keysync.face.face import Face, Frame
+from keysync.face.finder import finder as module
+from keysync.face.finder.finder import FaceFinder, without_doubles
 
-from ..oracle import RECORD, pictures
-from ..portrait import PORTRAIT, portrait_frames
-from ..synthetic_face import face
+from ...oracle import RECORD, pictures
+from ...portrait import PORTRAIT, portrait_frames
+from ...synthetic_face import face
 
 RECORDED: dict[str, list[dict[str, Any]]] = json.loads(RECORD.read_text())
 PICTURES = pictures()

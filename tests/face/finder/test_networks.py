@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from keysync.finder.finder import FaceFinder
-from keysync.finder.networks import ConvSame, FaceMesh, FullRange, Pointwise, Residual, ShortRange
+from keysync.face.finder.finder import FaceFinder
+from keysync.face.finder.networks import ConvSame, FaceMesh, FullRange, Pointwise, Residual, ShortRange
 
 
 @pytest.mark.parametrize(("network", "boxes"), [(ShortRange, 896), (FullRange, 2304)])

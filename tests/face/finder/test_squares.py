@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from keysync.finder.squares import Square, batch, cut, cut_whole
+from keysync.face.finder.squares import Square, batch, cut, cut_whole
 
 
 def test_points_of_a_turned_square_are_those_of_the_picture() -> None:

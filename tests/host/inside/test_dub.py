@@ -83,11 +83,11 @@ def track(extension: ModuleType) -> Any:
     """A face that keeps still, of points that MediaPipe found in the portrait."""
     record = json.loads((Path(__file__).parent / "face_landmarks.json").read_text())
     mesh = np.array(record["landmarks_xy"][0], dtype=np.float32) * (SIZE / 384)
-    points = mesh[list(part("keysync.finder.points").MESH_TO_68)]
-    tracker = part("keysync.track").Tracker(exact=True)
+    points = mesh[list(part("keysync.face.finder.points").MESH_TO_68)]
+    tracker = part("keysync.face.track").Tracker(exact=True)
     for _ in range(FRAMES):
-        tracker.add(np.zeros((SIZE, SIZE, 3), np.uint8), [part("keysync.face").Face.of(points, 1.0)])
-    return part("nodes.sockets").Faces(tracker.finish(part("keysync.track").FaceChoice()))
+        tracker.add(np.zeros((SIZE, SIZE, 3), np.uint8), [part("keysync.face.face").Face.of(points, 1.0)])
+    return part("nodes.sockets").Faces(tracker.finish(part("keysync.face.track").FaceChoice()))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def loaded(extension: ModuleType, tiny: Path) -> dict[str, Any]:
     return {
         "keyframe_model": loader.load_model(tiny / "keyframe.safetensors"),
         "interpolation_model": loader.load_model(tiny / "interpolation.safetensors"),
-        "vae": part("nodes.vae").core_vae(part("keysync.vae").read_vae(tiny / "vae")),
+        "vae": part("nodes.vae").core_vae(part("keysync.vae.vae").read_vae(tiny / "vae")),
         "keyframe_encoder": speech.load(tiny / "hubert"),
         "interpolation_encoder": speech.load(tiny / "wavlm"),
     }
@@ -376,7 +376,7 @@ def test_what_does_not_fit_is_refused_before_any_work(
     node: Any, loaded: dict[str, Any], clip: Path, speech: dict[str, Any], golden_folder: Path, error: type[Exception]
 ) -> None:
     video = InputImpl.VideoFromFile(str(clip))
-    decoder = part("keysync.vae").read_vae(golden_folder / "keyframe_checkpoint.safetensors")
+    decoder = part("keysync.vae.vae").read_vae(golden_folder / "keyframe_checkpoint.safetensors")
     other_vae = part("nodes.vae").core_vae(decoder)
     for wrong, message in (
         ({"keyframe_model": loaded["interpolation_model"]}, "a model of the interpolation stage was given where the k"),

@@ -32,7 +32,16 @@ def detector(extension: ModuleType) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def library(extension: ModuleType) -> SimpleNamespace:
-    names = ("crop", "errors", "face", "landmarks", "finder.points", "stage", "track", "unet")
+    names = (
+        "face.crop",
+        "errors",
+        "face.face",
+        "face.detectors",
+        "face.finder.points",
+        "network.stage",
+        "face.track",
+        "network.unet",
+    )
     modules = {name: importlib.import_module(f"{extension.__name__}.keysync.{name}") for name in names}
     return SimpleNamespace(**{name.rpartition(".")[2]: module for name, module in modules.items()})
 
@@ -111,7 +120,7 @@ def test_a_detector_gives_the_commands_track_and_agrees_with_the_linked_landmark
     node: ModuleType, library: SimpleNamespace, images: Tensor, recorded: dict[str, Any]
 ) -> None:
     track = follow(node, images, detector="mediapipe")[0].track
-    tracker, detector = library.track.Tracker(), library.landmarks.make_detector("mediapipe")
+    tracker, detector = library.track.Tracker(), library.detectors.make_detector("mediapipe")
     for frame in portrait_frames(FRAMES):
         tracker.follow(frame, detector)
     detector.close()

@@ -54,7 +54,7 @@ def golden_model(loader: Any, golden_folder: Path, tmp_path: Path) -> Any:
     def load(stage: str) -> Any:
         facts = json.loads((golden_folder / f"{stage}_checkpoint.json").read_text())
         head_dim = facts["config"]["network_config"]["params"]["num_head_channels"]
-        part("keysync.checkpoint").convert(
+        part("keysync.weights.checkpoint").convert(
             golden_folder / f"{stage}_checkpoint.safetensors",
             tmp_path / f"{stage}.safetensors",
             head_dim=head_dim,
@@ -130,7 +130,7 @@ def test_the_denoiser_gives_the_golden_numbers(stage: str, golden_model: Any, go
             for name in ("gt", "masks")
         )
         reference = reference_of(golden[f"{case}.concat"], tokens.shape[1], network.learned_mask)
-        condition = part("keysync.stage").Condition(tokens, reference, known, mask)
+        condition = part("keysync.network.stage").Condition(tokens, reference, known, mask)
         conds = [{"model_conds": network.extra_conds(keysync_condition=condition, device=known.device), "uuid": 0}]
 
         class Inner:
@@ -160,9 +160,9 @@ def reference_of(concat: Tensor, frames: int, learned_mask: Tensor | None) -> Te
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_any_widths_give_what_the_library_gives(stage: str, loader: Any, tmp_path: Path) -> None:
-    stages, checkpoint = part("keysync.stage"), part("keysync.checkpoint")
+    stages, checkpoint = part("keysync.network.stage"), part("keysync.weights.checkpoint")
     torch.manual_seed(0)
-    unet = part("keysync.unet").UNetConfig(
+    unet = part("keysync.network.unet").UNetConfig(
         9 if stage == "interpolation" else 8, 32, (1, 2, 3), (True, False, True), 2, 16, 48, transformer_depth=2
     )
     ours = stages.Stage(stages.StageSpec(stage, unet, 20, (8, 16), 5, "wavlm")).eval()

@@ -69,8 +69,8 @@ def test_a_folder_or_a_file_of_either_kind(node: Any, folder: Path, tiny: Path, 
     assert encoder.name == name
     audio = sound(0.5, rate=44_100, channels=2)
     (speech,) = node.EncodeSpeech.execute(encoder, audio, 25.0).args
-    library = part("keysync.speech").load_encoder(name, tiny / name)
-    waveform = part("keysync.resample").resample(audio["waveform"][0].mean(0)[None], 44_100, 16_000)[0]
+    library = part("keysync.speech.encoders").load_encoder(name, tiny / name)
+    waveform = part("keysync.media.resample").resample(audio["waveform"][0].mean(0)[None], 44_100, 16_000)[0]
     assert torch.equal(speech.features.rows, library.encode(waveform).rows)
     assert (speech.features.encoder, speech.fps) == (name, 25.0)
     assert speech.for_frames(12).shape == (12, 2, encoder.channels)

@@ -51,7 +51,7 @@ def vectors(golden_folder: Path) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def vae(node: Any, tiny: Path) -> comfy.sd.VAE:
-    return node.core_vae(part("keysync.vae").read_vae(tiny / "vae"))
+    return node.core_vae(part("keysync.vae.vae").read_vae(tiny / "vae"))
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def models_folder(extension: ModuleType, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def load(node: Any, path: Path) -> comfy.sd.VAE:
-    return node.core_vae(part("keysync.vae").read_vae(path))
+    return node.core_vae(part("keysync.vae.vae").read_vae(path))
 
 
 def relative(ours: Tensor, theirs: Tensor) -> float:
@@ -113,7 +113,7 @@ def test_sgm_layout_with_its_encoder(
 
 
 def test_the_same_as_the_library(node: Any, vae: comfy.sd.VAE, tiny: Path) -> None:
-    library = part("keysync.vae").load_vae(tiny / "vae")
+    library = part("keysync.vae.vae").load_vae(tiny / "vae")
     images = torch.rand(3, 64, 48, 3, generator=torch.Generator().manual_seed(0))
     latents = vae.encode(images)
     assert relative(latents * SCALE, library.encode(images)) < TOLERANCE
@@ -124,7 +124,7 @@ def test_the_built_in_one_whose_widths_are_no_multiples_of_the_first(node: Any, 
     (schema_input,) = node.LoadKeySyncVAE.define_schema().inputs
     assert schema_input.options == ["keysync-small-vae"]
     (vae,) = node.LoadKeySyncVAE.execute("keysync-small-vae").args
-    library = part("keysync.vae").load_vae(part("keysync.small").SMALL["vae"])
+    library = part("keysync.vae.vae").load_vae(part("keysync.systems.keysync.small").SMALL["vae"])
     images = torch.rand(2, 64, 48, 3, generator=torch.Generator().manual_seed(0))
     latents = vae.encode(images)
     assert relative(latents * SCALE, library.encode(images)) < TOLERANCE

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from keysync.errors import KeySyncError
-from keysync.generate import Sampling, interpolate, sample_keyframes
-from keysync.stage import STAGES, Stage
+from keysync.network.stage import STAGES, Stage
+from keysync.systems.keysync.generate import Sampling, interpolate, sample_keyframes
 
-from .small_stages import Inputs, inputs, small_stage
+from ...small_stages import Inputs, inputs, small_stage
 
 WINDOWS = 3
 # Guided at one of the noise levels.

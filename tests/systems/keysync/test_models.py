@@ -10,15 +10,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from keysync.checkpoint import read_tensors, save_stage
 from keysync.errors import KeySyncError
-from keysync.layout import on_meta
-from keysync.models import Models, load_models
-from keysync.small import BUILT_IN, SMALL
-from keysync.stage import STAGES, Stage
-from keysync.vae import load_vae
+from keysync.network.stage import STAGES, Stage
+from keysync.systems.keysync.models import Models, load_models
+from keysync.systems.keysync.small import BUILT_IN, SMALL
+from keysync.vae.vae import load_vae
+from keysync.weights.checkpoint import read_tensors, save_stage
+from keysync.weights.stage_format import on_meta
 
-from .tiny_models import write_encoder
+from ...tiny_models import write_encoder
 
 
 def changed(stage: Stage, **changes: Any) -> Stage:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from keysync.errors import KeySyncError
-from keysync.plan import Plan
+from keysync.systems.keysync.plan import Plan
 
 LENGTHS = [*range(1, 60), 169, 170, 171, 182, 183, 326, 339, 352, 1000]
 

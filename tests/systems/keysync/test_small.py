@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from keysync.checkpoint import describe, load_stage, read_tensors
-from keysync.small import CROP_SCALE, FOLDER, RESOLUTION, SMALL
-from keysync.speech import load_encoder
-from keysync.stage import STAGES
-from keysync.vae import load_vae, read_vae, weight_file
+from keysync.network.stage import STAGES
+from keysync.speech.encoders import load_encoder
+from keysync.systems.keysync.small import CROP_SCALE, FOLDER, RESOLUTION, SMALL
+from keysync.vae.vae import load_vae, read_vae, weight_file
+from keysync.weights.checkpoint import describe, load_stage, read_tensors
 
 
 def test_all_of_it_is_there_and_nothing_else() -> None:

@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-import keysync.clip
-from keysync.clip import ClipSpeech, LatentStream, Run, generate_clip
-from keysync.generate import Sampling
-from keysync.models import Models
-from keysync.noise import Noise, draw
-from keysync.plan import Plan
+import keysync.systems.keysync.windows
+from keysync.network.noise import Noise, draw
+from keysync.systems.keysync.generate import Sampling
+from keysync.systems.keysync.models import Models
+from keysync.systems.keysync.plan import Plan
+from keysync.systems.keysync.windows import ClipSpeech, LatentStream, Run, generate_clip
 
-from .clips import CheapStages
+from ...clips import CheapStages
 
 SAMPLING = Sampling(evaluations=10)
 # A first window and more, one batch of keyframes (13 windows: 170 frames) and more.
@@ -66,7 +66,7 @@ def at_once(run: Run, latents: Tensor, masks: Tensor, speech: ClipSpeech) -> Ten
     plan = Plan(len(latents), run.models.keyframe.spec.window)
     batches = torch.tensor([[plan.index(frame) for frame in batch] for batch in plan.batches])
     noise = torch.stack([draw(run.noise.keyframes, latents[batch].shape) for batch in batches])
-    keyframes = keysync.clip.sample_keyframes(
+    keyframes = keysync.systems.keysync.windows.sample_keyframes(
         run.models.keyframe,
         speech.keyframe[batches],
         latents[0],
@@ -82,7 +82,7 @@ def at_once(run: Run, latents: Tensor, masks: Tensor, speech: ClipSpeech) -> Ten
     }
     windows = torch.tensor([[plan.index(frame) for frame in range(first, last + 1)] for first, last in plan.windows])
     noise = torch.stack([draw(run.noise.windows, latents[window].shape) for window in windows])
-    between = keysync.clip.interpolate(
+    between = keysync.systems.keysync.windows.interpolate(
         run.models.interpolation,
         speech.interpolation[windows],
         torch.stack([torch.stack([made[first], made[last]]) for first, last in plan.windows]),

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from keysync.crop import crop, crop_boxes
-from keysync.generate import Sampling
-from keysync.models import Models
-from keysync.speech import ROWS_A_SECOND, SAMPLE_RATE, SpeechFeatures
-from keysync.stage import StageSpec
-from keysync.unet import UNetConfig
+from keysync.face.crop import crop, crop_boxes
+from keysync.method import ROWS_PER_SECOND, SAMPLE_RATE
+from keysync.network.stage import StageSpec
+from keysync.network.unet import UNetConfig
+from keysync.speech.encoders import SpeechFeatures
+from keysync.systems.keysync.generate import Sampling
+from keysync.systems.keysync.models import Models
 from training.evaluation.dubbing import track_of
 from training.evaluation.film import Film
 from training.synthetic.mouth import MouthShape
@@ -85,7 +86,7 @@ class PuppetEncoder:
     name, channels = "hubert", 2
 
     def encode(self, waveform: Tensor) -> SpeechFeatures:
-        rows = 2 * -(-len(waveform) * ROWS_A_SECOND // (2 * SAMPLE_RATE))
+        rows = 2 * -(-len(waveform) * ROWS_PER_SECOND // (2 * SAMPLE_RATE))
         return SpeechFeatures(torch.zeros(rows, self.channels), self.name)
 
 

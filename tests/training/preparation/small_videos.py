@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keysync.face import Face
+from keysync.face.face import Face
 from keysync.media import PictureFormat, VideoWriter
 from tests.clips import HEIGHT, WIDTH, picture, write_speech
 from tests.synthetic_face import face

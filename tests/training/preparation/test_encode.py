@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from keysync.audio import read_speech
-from keysync.crop import crop, to_crop
 from keysync.errors import KeySyncError
-from keysync.models import Models
-from keysync.video import VideoReader
+from keysync.face.crop import crop, to_crop
+from keysync.media.audio import read_speech
+from keysync.media.reader import VideoReader
+from keysync.systems.keysync.models import Models
 from tests.clips import picture, read_frames, write_video
 from tests.synthetic_face import face_points
 from training.dataset import Windows

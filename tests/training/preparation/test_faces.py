@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keysync.crop import crop_boxes
 from keysync.errors import KeySyncError
-from keysync.face import Face, Frame
+from keysync.face.crop import crop_boxes
+from keysync.face.face import Face, Frame
 from keysync.media import VideoReader
 from training.preparation.faces import Faces, follow, grid
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from keysync import landmarks
 from keysync.errors import KeySyncError
-from keysync.small import BUILT_IN
+from keysync.systems.keysync.small import BUILT_IN
 from training.index import EncoderInfo
 from training.preparation.models import Models, open_models
 from training.preparation.settings import ModelFile

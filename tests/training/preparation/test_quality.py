@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from keysync.crop import crop, resize
 from keysync.errors import KeySyncError, install_line
+from keysync.face.crop import crop, resize
 from keysync.media import VideoReader
 from training.preparation import quality
 from training.preparation.quality import LEAST, QUALITY

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from keysync.errors import KeySyncError
-from keysync.small import BUILT_IN, SMALL
+from keysync.systems.keysync.small import BUILT_IN, SMALL
 from training.preparation import digest
 from training.preparation.settings import ModelFile, Settings
 

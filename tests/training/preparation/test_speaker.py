@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from keysync.errors import KeySyncError
-from keysync.landmarks import make_detector
+from keysync.face.detectors import make_detector
 from keysync.media import VideoReader, read_speech
 from training.preparation.faces import Faces, follow
 from training.preparation.speaker import FRAME, LEAST, SPEAKER, agreement, level, load_scorer, spectra

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from keysync.errors import KeySyncError
-from keysync.speech import load_encoder
-from keysync.vae import load_vae
+from keysync.speech.encoders import load_encoder
+from keysync.vae.vae import load_vae
 from tests.tiny_models import write_tiny_models
 from training.config import load_config
 from training.dataset import Shards, Windows, collate

@@ -3,7 +3,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from keysync.speech import Hubert, SpeechFeatures
+from keysync.speech.encoders import Hubert, SpeechFeatures
 from training.synthetic.encoder_figures import CONDITIONS, LAGS, Probe, _heard, compared, figures, frame_times, mouths
 from training.synthetic.microphone import Microphone
 from training.synthetic.speech import Utterance, talk

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from keysync.speech import Hubert
+from keysync.speech.encoders import Hubert
 from training.synthetic.corpus import Corpus, load_corpus
 from training.synthetic.encoder_lesson import (
     MOUTH,

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from keysync.errors import KeySyncError
-from keysync.speech import load_encoder
+from keysync.speech.encoders import load_encoder
 from training.synthetic.corpus import load_corpus
 from training.synthetic.encoder_lesson import Lesson, normalised
 from training.synthetic.encoder_training import (

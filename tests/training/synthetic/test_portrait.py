@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keysync.face import Points
+from keysync.face.face import Points
 from training.synthetic.camera import Pose
 from training.synthetic.identity import Identity
 from training.synthetic.mouth import MouthShape

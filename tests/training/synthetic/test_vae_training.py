@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from keysync.errors import KeySyncError
-from keysync.masks import box
-from keysync.stage import SCALE_FACTOR
-from keysync.vae import load_vae
+from keysync.face.masks import box
+from keysync.network.stage import SCALE_FACTOR
+from keysync.vae.vae import load_vae
 from training.synthetic import vae_training
 from training.synthetic.crops import CropStore, PersonCrops, person_file, render_person
 from training.synthetic.vae_figures import dark_opening, measure, posterior_mean, round_trip

@@ -1,0 +1,1 @@
+"""Faces: found, followed, cropped, masked, and pasted back."""

@@ -1,0 +1,1 @@
+"""KeySync: keyframes by diffusion, then the frames between them."""

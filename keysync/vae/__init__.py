@@ -1,0 +1,1 @@
+"""The VAE between crops and latents."""

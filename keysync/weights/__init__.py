@@ -1,0 +1,1 @@
+"""Weight files: read, written, identified, described; stages in and out."""
