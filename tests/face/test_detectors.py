@@ -14,10 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from keysync import face_alignment_detector
 from keysync.errors import KeySyncError
 from keysync.face.detectors import make_detector, read_landmarks_file, write_landmarks_file
 from keysync.face.face import Face, overlap
+from keysync.face.face_alignment import FaceAlignmentDetector
 from keysync.face.finder.points import MESH_TO_68
 
 from ..portrait import PORTRAIT
@@ -110,7 +110,7 @@ def face_alignment(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 
 
 def write_weights(folder: Path) -> Path:
-    names = face_alignment_detector.FaceAlignmentDetector
+    names = FaceAlignmentDetector
     torch.save(torch.nn.Linear(4, 1).state_dict(), folder / names.FAN)
     (folder / names.S3FD).touch()
     return folder

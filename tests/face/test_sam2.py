@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from keysync import sam2
 from keysync.errors import KeySyncError, install_line
+from keysync.face import sam2
 from keysync.face.sam2 import Prompt, load_sam2, track_occluder
 from keysync.face.sam2_weights import POINTS, SIZES, TWINS, official_names, published_settings
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from keysync import resample as module
 from keysync.errors import KeySyncError
+from keysync.media import resample as module
 from keysync.media.resample import resample
 
 RATES = [8000, 11025, 12345, 22050, 24000, 32000, 44100, 48000, 96000]

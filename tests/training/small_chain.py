@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from keysync import landmarks
+from keysync.face import detectors
 from training import export, prepare, train
 
 from .preparation.small_videos import FACE, BrightnessDetector, write_talk
@@ -22,7 +22,7 @@ def make_stages(folder: Path) -> dict[str, Path]:
     for name, frames in (("long", 180), ("longer", 190)):
         write_talk(videos / f"{name}.mp4", [(FACE, frames)])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(landmarks.DETECTORS, "mediapipe", BrightnessDetector)
+        patch.setitem(detectors.DETECTORS, "mediapipe", BrightnessDetector)
         words = [str(videos), "-o", str(data), "--least-quality", "0", "--least-agreement", "-1"]
         assert prepare.main(words) == 0
     made = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keysync import landmarks
+from keysync.face import detectors
 from keysync.systems.keysync.small import BUILT_IN, CROP_SCALE, RESOLUTION
 from tests.training.preparation.small_videos import FACE, NO_FACE, BrightnessDetector, write_talk
 from training import prepare
@@ -19,7 +19,7 @@ from training.shards import Shards
 
 @pytest.fixture
 def detector(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(landmarks.DETECTORS, "mediapipe", BrightnessDetector)
+    monkeypatch.setitem(detectors.DETECTORS, "mediapipe", BrightnessDetector)
 
 
 @pytest.mark.usefixtures("detector")

@@ -33,7 +33,7 @@ from keysync.weights.stage_format import (
     with_embedded,
 )
 
-PUBLISHED = json.loads((Path(__file__).parent / "data" / "published_keys.json").read_text())
+PUBLISHED = json.loads((Path(__file__).parents[1] / "data" / "published_keys.json").read_text())
 UNET = "model.diffusion_model."
 PROJECTION = "conditioner.embedders.2.linear."
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keysync import landmarks
 from keysync.errors import KeySyncError
+from keysync.face import detectors
 from tests.tiny_models import write_tiny_models
 from training.index import SPLITS
 from training.preparation import encode, job
@@ -27,7 +27,7 @@ from .small_videos import FACE, NO_FACE, BrightnessDetector, small_settings, tin
 @pytest.fixture(scope="module", autouse=True)
 def _detector() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(landmarks.DETECTORS, "mediapipe", BrightnessDetector)
+        patch.setitem(detectors.DETECTORS, "mediapipe", BrightnessDetector)
         yield
 
 

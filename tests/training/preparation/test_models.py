@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from keysync import landmarks
 from keysync.errors import KeySyncError
+from keysync.face import detectors
 from keysync.systems.keysync.small import BUILT_IN
 from training.index import EncoderInfo
 from training.preparation.models import Models, open_models
@@ -20,7 +20,7 @@ from .small_videos import BrightnessDetector, small_settings
 
 @pytest.fixture(autouse=True)
 def _detector(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(landmarks.DETECTORS, "mediapipe", BrightnessDetector)
+    monkeypatch.setitem(detectors.DETECTORS, "mediapipe", BrightnessDetector)
 
 
 def test_what_the_data_is_made_with(tmp_path: Path, tiny_files: dict[str, Path]) -> None:
@@ -58,7 +58,7 @@ def test_another_encoder(tmp_path: Path, tiny_files: dict[str, Path]) -> None:
 
 def test_the_detector_and_its_files_are_those_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[dict[str, object]] = []
-    monkeypatch.setitem(landmarks.DETECTORS, "face-alignment", lambda **how: made.append(how) or BrightnessDetector())
+    monkeypatch.setitem(detectors.DETECTORS, "face-alignment", lambda **how: made.append(how) or BrightnessDetector())
     settings = small_settings(tmp_path, detector="face-alignment", detector_weights=tmp_path, device="cuda:1")
     assert isinstance(Models(settings).detector, BrightnessDetector)
     assert made == [{"device": "cuda:1", "weights": tmp_path}]

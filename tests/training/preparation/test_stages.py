@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from keysync import landmarks
+from keysync.face import detectors
 from training.preparation.chain import Chain, Stage
 from training.preparation.models import Models
 from training.preparation.settings import ModelFile
@@ -80,7 +80,7 @@ def test_no_scorers() -> None:
 
 
 def test_the_parts_of_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(landmarks.DETECTORS, "mediapipe", BrightnessDetector)
+    monkeypatch.setitem(detectors.DETECTORS, "mediapipe", BrightnessDetector)
     settings = small_settings(tmp_path)
     chain = Chain(tmp_path, table(settings, Models(settings)))
     video = Video("talk-1", "talk.mp4", write_talk(tmp_path / "talk.mp4", [(FACE, 14)]), "1")
