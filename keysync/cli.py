@@ -26,9 +26,8 @@ from .job import FaceSource, dub_file
 from .media import check_output
 from .media.container import open_input
 from .report import DUBBED, PASSED_THROUGH, Report, check_report
-from .systems.keysync.generate import Sampling
-from .systems.keysync.models import load_models
 from .systems.keysync.small import BUILT_IN
+from .systems.table import SYSTEMS
 from .timeline import SYNC_MODES
 from .weights.checkpoint import DTYPES, convert, describe
 
@@ -89,19 +88,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=".mp4, .mov or .mkv")
-    for stage in ("keyframe", "interpolation"):
-        parser.add_argument(
-            f"--{stage}-model", type=Path, metavar="FILE", help=f"{stage} checkpoint (.safetensors, .pt)"
-        )
-    parser.add_argument("--vae", type=Path, metavar="PATH", help="Stable Video Diffusion VAE: folder or file")
-    parser.add_argument("--hubert", type=Path, metavar="PATH", help="HuBERT: transformers folder or file")
-    parser.add_argument("--wavlm", type=Path, metavar="PATH", help="WavLM: transformers folder, file or WavLM-Base+.pt")
+    parser.add_argument("--system", choices=list(SYSTEMS), default="keysync", help="what draws the mouth")
+    for system in SYSTEMS.values():
+        for option in (*system.files, *system.options):
+            option.add(parser)
     parser.add_argument("--sync-mode", choices=sorted(SYNC_MODES), default="cut_off", help="for unequal lengths")
     parser.add_argument("--mask", choices=sorted(MASKS), help="what is generated anew (as trained)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=11, metavar="N", help="sampling steps, 10 or more")
-    for what in ("audio", "identity"):
-        parser.add_argument(f"--{what}-guidance", type=float, metavar="X", help="default: as the models want it")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, mps ...")
     parser.add_argument("--dtype", choices=sorted(DTYPES), help="precision of the networks; fp16 on a GPU, else fp32")
     parser.add_argument("--lossless", action="store_true", help="FFV1 in .mkv: every pixel as it was computed")
@@ -147,26 +140,20 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
     check_output(options.output, inputs, lossless=options.lossless)
     if options.report:
         check_report(options.report, [path for path in (*inputs, options.landmarks, options.output) if path])
+    system = SYSTEMS[options.system]
     device = _device(options.device)
     dtype = DTYPES[options.dtype] if options.dtype else None
     settings = Settings(
         sync_mode=options.sync_mode,
         mask=options.mask,
         seed=options.seed,
-        sampling=Sampling(options.steps, options.audio_guidance, options.identity_guidance),
+        sampling=system.settings(options),
     )
     face = FaceSource(
         FaceChoice(options.face), options.detector, options.detector_weights, options.landmarks, device=str(device)
     )
-    models = load_models(
-        options.keyframe_model,
-        options.interpolation_model,
-        options.vae,
-        options.hubert,
-        options.wavlm,
-        device=device,
-        dtype=dtype,
-    )
+    files = {option.name: getattr(options, option.name) for option in system.files}
+    models = system.load(files, device=device, dtype=dtype)
     built_in = ", ".join(name for name, origin in models.origins.items() if origin == BUILT_IN)
     if built_in:
         print(

@@ -6,40 +6,40 @@ network sees, which run ahead by one batch of keyframes, and once for the frames
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import pairwise, repeat
+from dataclasses import dataclass
+from itertools import islice, pairwise, repeat
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from .errors import KeySyncError
 from .face.crop import crop, crop_boxes, to_crop
-from .face.masks import MASKS, is_empty, subtract, to_latent
+from .face.masks import MASKS, is_empty, subtract
 from .face.paste import paste
 from .face.track import FaceTrack
 from .media import VideoReader
-from .network.noise import Noise
 from .report import DUBBED, PASSED_THROUGH, Report
-from .systems.keysync.generate import Sampling
-from .systems.keysync.models import Models
-from .systems.keysync.plan import Plan
-from .systems.keysync.windows import ClipSpeech, Run, generate_clip
+from .systems.renderer import Renderer, Span
 from .timeline import NetworkTimeline, Timeline, network_times
 
 Frame = NDArray[np.uint8]
+# Where a renderer that looks at no mask is pasted.
+DEFAULT_MASK = "mouth"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a person chooses; the defaults are the method's. `mask` None: the one that the models were trained with."""
+    """What a person chooses. `mask` None: the one that the system was made for; `sampling`: the system's own settings,
+    None for its defaults."""
 
     sync_mode: str = "cut_off"
     mask: str | None = None
     seed: int = 0
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ class Dub:
     """One video, one speech, one face: everything known before the first network evaluation, then the frames.
 
     `evaluations` counts the network evaluations to come; `frames()` yields (pts, frame) for each frame of the result
-    and fills `report` as it goes.
+    and fills `report` as it goes. Raises `KeySyncError` for a mask that nobody knows.
     """
 
     def __init__(
@@ -106,26 +106,24 @@ class Dub:
         track: FaceTrack,
         timeline: Timeline,
         waveform: Tensor,
-        models: Models,
+        renderer: Renderer,
         settings: Settings,
         report: Report,
         occluder: Occluder | None = None,
     ) -> None:
-        self.mask = settings.mask or models.keyframe.spec.mask
+        needs = renderer.needs
+        self.mask = settings.mask or needs.mask or DEFAULT_MASK
         if self.mask not in MASKS:
             raise KeySyncError(f"no mask is called {self.mask!r}: choose one of {', '.join(MASKS)}")
         self.reader, self.pts, self.track, self.timeline = reader, pts, track, timeline
-        self.models, self.settings, self.report, self.occluder = models, settings, report, occluder
+        self.renderer, self.settings, self.report, self.occluder = renderer, settings, report, occluder
         self.waveform = waveform
-        self.size = models.keyframe.spec.image_size
+        self.size = needs.crop_size
         self.clips = find_clips(track, timeline)
         self.boxes = np.zeros((len(pts), 3), dtype=np.int64)
         for start, stop in track.runs():
-            self.boxes[start:stop] = crop_boxes(track, start, stop, models.keyframe.spec.crop_scale)
-        specs = models.keyframe.spec, models.interpolation.spec
-        each = [settings.sampling.network_evaluations(spec) for spec in specs]
-        plans = [Plan(len(clip.network.times), specs[0].window) for clip in self.clips]
-        self.evaluations = sum(plan.evaluations(*each) for plan in plans)
+            self.boxes[start:stop] = crop_boxes(track, start, stop, needs.crop_scale)
+        self.evaluations = sum(renderer.evaluations(len(clip.network.times), settings.sampling) for clip in self.clips)
         report.network_evaluations = self.evaluations
 
     def frames(self, on_step: Callable[[int], None] | None = None) -> Iterator[tuple[int, Frame]]:
@@ -161,53 +159,39 @@ class Dub:
 
     def _generated(self, on_step: Callable[[int], None] | None) -> Iterator[Tensor | None]:
         """For each output frame the generated crop (H, W, 3), 0..1, or None where nothing is generated."""
-        noise = Noise.from_seed(self.settings.seed)
-        run = Run(self.models, self.settings.sampling, noise, self.report.clock, on_step)
-        speech = self._speech()
-        encoded = self._encoded()
+        draw = self.renderer.begin(self.settings.sampling, self.settings.seed, self.report.clock, on_step)
+        looks = self._looks()
         output = 0
-        for clip, said in zip(self.clips, speech, strict=True):
+        for clip, said in zip(self.clips, self._speech(), strict=True):
             yield from (None for _ in range(clip.start - output))
             at, picture = -1, None
-            crops = generate_clip(run, encoded, said)
+            frames = len(clip.network.times)
+            crops = islice(looks, frames)
+            drawn = draw(Span(frames, crops, said))
             for index in clip.network.shown.tolist():
                 while at < index:
-                    at, picture = at + 1, next(crops)
+                    at, picture = at + 1, next(drawn)
                 yield picture
+            deque(crops, maxlen=0)  # what the renderer did not look at
             output = clip.stop
         yield from (None for _ in range(len(self.timeline.source) - output))
 
-    def _speech(self) -> list[ClipSpeech]:
+    def _speech(self) -> list[dict[str, Tensor]]:
         """Speech features at each clip's network times; the encoders run here, once over the whole speech."""
         if not self.clips:
             return []
-        stages = (self.models.keyframe, self.models.interpolation)
+        encoders = self.renderer.encoders
         with self.report.clock("speech"):
-            features = {
-                name: self.models.encoders[name].encode(self.waveform)
-                for name in {stage.spec.speech_encoder for stage in stages}
-            }
-        return [
-            ClipSpeech(*(features[stage.spec.speech_encoder].at(clip.network.times) for stage in stages))
-            for clip in self.clips
-        ]
+            features = {name: encoders[name].encode(self.waveform) for name in self.renderer.needs.encoders}
+        return [{name: rows.at(clip.network.times) for name, rows in features.items()} for clip in self.clips]
 
-    def _encoded(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Latent (4, h, w) and latent mask (1, h, w) of every network frame of every clip, in order."""
+    def _looks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Crop (H, W, 3), 0..1, and mask (H, W) of every network frame of every clip, in order."""
         shown = self.timeline.source
         sources = [int(shown[clip.start + frame]) for clip in self.clips for frame in clip.network.source.tolist()]
-        latent_size = self.models.keyframe.spec.latent_size
-        crops: list[Tensor] = []
-        masks: list[Tensor] = []
         frames = zip(sources, self.reader.pick(self.pts, sources), self._occluders(sources), strict=True)
-        for number, (source, frame, occluder) in enumerate(frames, start=1):
-            crops.append(crop(frame, self.boxes[source], self.size))
-            masks.append(to_latent(self._mask(source, occluder), latent_size)[None])
-            if len(crops) == self.models.vae.batch or number == len(sources):
-                with self.report.clock("encode"):
-                    latents = self.models.vae.encode(torch.stack(crops))
-                yield from zip(latents, masks, strict=True)
-                crops, masks = [], []
+        for source, frame, occluder in frames:
+            yield crop(frame, self.boxes[source], self.size), self._mask(source, occluder)
 
     def _mask(self, source: int, occluder: Frame | None) -> Tensor:
         """Where the mouth is generated anew, at the crop's resolution: (H, W), 0 or 1."""

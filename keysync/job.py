@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .dub import Dub, Occluder, Settings
+from .dub import DEFAULT_MASK, Dub, Occluder, Settings
 from .errors import KeySyncError
 from .face.detectors import make_detector, read_landmarks_file
 from .face.face import Frame
@@ -23,7 +23,7 @@ from .media import VideoReader, VideoWriter, check_output, read_speech
 from .method import FRAME_BY_FRAME, SAMPLE_RATE
 from .report import Report
 from .speech.encoders import ONE_PASS, WINDOW
-from .systems.keysync.models import Models
+from .systems.renderer import Renderer
 from .timeline import Timeline, fit
 
 
@@ -69,7 +69,7 @@ def dub_file(
     video: Path | VideoReader,
     audio: Path,
     output: Path,
-    models: Models,
+    models: Renderer,
     settings: Settings,
     face: FaceSource,
     progress: Progress | None = None,
@@ -102,7 +102,7 @@ def dub_file(
         frame_rate=str(reader.info.rate),
         seconds=timeline.seconds,
         sync_mode=settings.sync_mode,
-        mask=settings.mask or models.keyframe.spec.mask,
+        mask=settings.mask or models.needs.mask or DEFAULT_MASK,
         seed=settings.seed,
         network_evaluations=0,
         models=dict(models.origins),
@@ -172,11 +172,16 @@ def _fitted(waveform: Tensor, seconds: float) -> Tensor:
 
 
 def _notes(
-    reader: VideoReader, audio_seconds: float, timeline: Timeline, lossless: bool, models: Models, settings: Settings
+    reader: VideoReader,
+    audio_seconds: float,
+    timeline: Timeline,
+    lossless: bool,
+    renderer: Renderer,
+    settings: Settings,
 ) -> Iterator[str]:
     """What a person should know of this job, a line each."""
-    trained = models.keyframe.spec.mask
-    if settings.mask not in (None, trained):
+    trained = renderer.needs.mask
+    if trained is not None and settings.mask not in (None, trained):
         yield f"the models were trained with the mask {trained} and work with the mask {settings.mask}"
     video_seconds = reader.info.duration_seconds
     if abs(audio_seconds - video_seconds) > 1 / 25:

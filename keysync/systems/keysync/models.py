@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,13 +16,17 @@ from torch import Tensor
 
 from ...errors import KeySyncError
 from ...method import PIXELS_PER_LATENT
+from ...network.noise import Noise
 from ...network.stage import Stage, StageSpec
 from ...speech.encoders import ENCODERS, SpeechEncoder, SpeechFeatures, load_encoder
 from ...vae.vae import VAE, load_vae
 from ...weights.checkpoint import load_stage
 from ...weights.files import lay_out
-from .generate import HostStage
+from ..renderer import Clock, Needs, OnStep, Rendering
+from .generate import HostStage, Sampling
+from .plan import Plan
 from .small import BUILT_IN, CROP_SCALE, RESOLUTION, SMALL
+from .windows import Run, render
 
 SMALL_CROPS = (RESOLUTION, RESOLUTION), CROP_SCALE
 
@@ -89,6 +94,24 @@ class Models:
                 f"{RESOLUTION}x{RESOLUTION} pixels, {CROP_SCALE:g} times the face: give the VAE that they were trained "
                 "with (--vae)"
             )
+
+    @property
+    def needs(self) -> Needs:
+        """What a dub gives these models; see `Renderer`."""
+        specs = self.keyframe.spec, self.interpolation.spec
+        encoders = tuple(dict.fromkeys(spec.speech_encoder for spec in specs))
+        return Needs(specs[0].image_size, specs[0].crop_scale, specs[0].mask, encoders)
+
+    def evaluations(self, frames: int, settings: Sampling | None) -> int:
+        """How often the networks are evaluated for a span of so many frames."""
+        sampling = settings or Sampling()
+        each = (sampling.network_evaluations(stage.spec) for stage in (self.keyframe, self.interpolation))
+        return Plan(frames, self.keyframe.spec.window).evaluations(*each)
+
+    def begin(self, settings: Sampling | None, seed: int, clock: Clock, on_step: OnStep | None) -> Rendering:
+        """Starts a run of spans, each an identity of its own; see `Renderer`."""
+        run = Run(self, settings or Sampling(), Noise.from_seed(seed), clock, on_step)
+        return partial(render, run)
 
     def _check_encoder(self, spec: StageSpec) -> None:
         name = spec.speech_encoder

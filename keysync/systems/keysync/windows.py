@@ -6,18 +6,22 @@ windows spans 13 x 13 frames, and memory holds the latents of that span alone, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ...face.masks import to_latent
 from ...network.noise import Noise, draw
+from ..renderer import Clock, OnStep, Span
 from .generate import Sampling, interpolate, sample_keyframes
-from .models import Models
 from .plan import Plan
+
+if TYPE_CHECKING:
+    from .models import Models
 
 
 class LatentStream:
@@ -56,8 +60,25 @@ class Run:
     models: Models
     sampling: Sampling
     noise: Noise
-    clock: Callable[[str], AbstractContextManager[None]]
-    on_step: Callable[[int], None] | None = None
+    clock: Clock
+    on_step: OnStep | None = None
+
+
+def render(run: Run, span: Span) -> Iterator[Tensor]:
+    """Draws a span: its crops are encoded as they are needed, its frames decoded one window after another."""
+    stages = run.models.keyframe, run.models.interpolation
+    speech = ClipSpeech(*(span.speech[stage.spec.speech_encoder] for stage in stages))
+    return generate_clip(run, _encoded(run, span), speech)
+
+
+def _encoded(run: Run, span: Span) -> Iterator[tuple[Tensor, Tensor]]:
+    """Latent (4, h, w) and latent mask (1, h, w) of every frame of a span, in order."""
+    latent_size, batch = run.models.keyframe.spec.latent_size, run.models.vae.batch
+    while some := list(islice(span.crops, batch)):
+        masks = [to_latent(mask, latent_size)[None] for _, mask in some]
+        with run.clock("encode"):
+            latents = run.models.vae.encode(torch.stack([crop for crop, _ in some]))
+        yield from zip(latents, masks, strict=True)
 
 
 def generate_clip(run: Run, encoded: Iterator[tuple[Tensor, Tensor]], speech: ClipSpeech) -> Iterator[Tensor]:

@@ -1,0 +1,61 @@
+"""KeySync's row in the table of systems: its files, its options, how it is loaded."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from ..renderer import Option, System
+from .generate import Sampling
+from .models import Models, load_models
+
+
+def _file(flag: str, help: str, metavar: str = "PATH") -> Option:
+    return Option(flag, {"type": Path, "metavar": metavar, "help": help})
+
+
+FILES = (
+    _file("--keyframe-model", "keyframe checkpoint (.safetensors, .pt)", "FILE"),
+    _file("--interpolation-model", "interpolation checkpoint (.safetensors, .pt)", "FILE"),
+    _file("--vae", "Stable Video Diffusion VAE: folder or file"),
+    _file("--hubert", "HuBERT: transformers folder or file"),
+    _file("--wavlm", "WavLM: transformers folder, file or WavLM-Base+.pt"),
+)
+GUIDANCE = {"type": float, "metavar": "X", "help": "default: as the models want it"}
+OPTIONS = (
+    Option("--steps", {"type": int, "default": 11, "metavar": "N", "help": "sampling steps, 10 or more"}),
+    Option("--audio-guidance", GUIDANCE),
+    Option("--identity-guidance", GUIDANCE),
+)
+
+
+def sampling(options: argparse.Namespace) -> Sampling:
+    """How the command line asks to sample."""
+    return Sampling(options.steps, options.audio_guidance, options.identity_guidance)
+
+
+def load(files: Mapping[str, Path | None], *, device: torch.device, dtype: torch.dtype | None) -> Models:
+    """The models of these files, by their options' names; the built-in ones for those that are None."""
+    return load_models(
+        files["keyframe_model"],
+        files["interpolation_model"],
+        files["vae"],
+        files["hubert"],
+        files["wavlm"],
+        device=device,
+        dtype=dtype,
+    )
+
+
+KEYSYNC = System(
+    name="keysync",
+    title="KeySync",
+    kinds=("keyframe", "interpolation"),
+    files=FILES,
+    options=OPTIONS,
+    settings=sampling,
+    load=load,
+)

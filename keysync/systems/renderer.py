@@ -1,0 +1,134 @@
+"""The seam between a dub and the systems that draw faces: what a renderer needs, and how it is asked for crops.
+
+A dub knows track, crop, mask, speech and paste; windows, plans, VAEs, guidance and schedules are a renderer's own
+business. A system is a row of `table.SYSTEMS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+# Times a stage of the work for the report, by the stage's name.
+Clock = Callable[[str], AbstractContextManager[None]]
+# Told after each step how many network evaluations it took.
+OnStep = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a renderer needs of a dub.
+
+    `crop_size` (H, W) pixels of a crop, `crop_scale` its width over that of the face's points; `mask` the kind that it
+    was made for (a key of `MASKS`), None where it looks at no mask; `encoders` the speech encoders that it hears (keys
+    of `ENCODERS`); `controls` the per-frame numbers that it takes, such as valence and arousal; `source` whether it
+    looks at the source's frames: one that does not is given the identity for every frame, and nothing is pasted.
+    """
+
+    crop_size: tuple[int, int]
+    crop_scale: float
+    mask: str | None
+    encoders: tuple[str, ...]
+    controls: tuple[str, ...] = ()
+    source: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Span:
+    """Consecutive frames of one face in one shot, at the network's times.
+
+    `crops` yields a crop (H, W, 3), 0..1, and its mask (H, W), 0 or 1, for each of `frames`, as they are asked for;
+    `speech` holds two feature rows a frame (frames, 2, channels) by encoder; `controls` (frames,) by name.
+    """
+
+    frames: int
+    crops: Iterator[tuple[Tensor, Tensor]]
+    speech: Mapping[str, Tensor]
+    controls: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+# Draws a span: yields a crop (H, W, 3) float32, 0..1, on the CPU, for each of its frames in order.
+Rendering = Callable[[Span], Iterator[Tensor]]
+
+
+class SpeechRows(Protocol):
+    """What an encoder gives for a whole speech."""
+
+    def at(self, times: Any, /) -> Tensor: ...
+
+
+class Hearing(Protocol):
+    """A speech encoder, as a dub uses it."""
+
+    def encode(self, waveform: Tensor, /) -> SpeechRows: ...
+
+
+class Renderer(Protocol):
+    """A loaded system. `origins` says for the report where each of its models came from."""
+
+    @property
+    def needs(self) -> Needs: ...
+
+    @property
+    def encoders(self) -> Mapping[str, Hearing]: ...
+
+    @property
+    def origins(self) -> Mapping[str, str]: ...
+
+    def evaluations(self, frames: int, settings: Any) -> int:
+        """How often its network is evaluated for a span of so many frames."""
+
+    def begin(self, settings: Any, seed: int, clock: Clock, on_step: OnStep | None) -> Rendering:
+        """Starts a run; its spans are drawn in order, and the same seed gives the same frames.
+
+        `settings`: the system's own, None for its defaults.
+        """
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of the command line: its flag, and what argparse is told of it."""
+
+    flag: str
+    words: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.flag.removeprefix("--").replace("-", "_")
+
+    def add(self, parser: argparse.ArgumentParser) -> None:
+        """Adds it, unless another system has."""
+        if self.flag not in parser._option_string_actions:
+            parser.add_argument(self.flag, **self.words)
+
+
+class Load(Protocol):
+    """Loads a system from its files, those that are None being the built-in ones; raises `KeySyncError`."""
+
+    def __call__(
+        self, files: Mapping[str, Path | None], *, device: torch.device, dtype: torch.dtype | None
+    ) -> Renderer: ...
+
+
+@dataclass(frozen=True)
+class System:
+    """One row of the table of systems.
+
+    `kinds` of weight files make it (keys of `identify.KINDS`); `files` are the options that name its files, `options`
+    those that `settings` makes its settings of.
+    """
+
+    name: str
+    title: str
+    kinds: tuple[str, ...]
+    files: tuple[Option, ...]
+    options: tuple[Option, ...]
+    settings: Callable[[argparse.Namespace], Any]
+    load: Load
