@@ -46,10 +46,18 @@ def _no_python(comfyui: ComfyUI) -> str:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Counts a test that is skipped before it begins."""
+    try:
+        return (yield)
+    except pytest.skip.Exception:
+        _count(item, SKIPPED)
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Counts a test that ran on a ComfyUI; the tests inside one are counted by test_inside.py."""
-    callspec = getattr(item, "callspec", None)
-    counted = callspec and "comfyui" in callspec.params and "inner" not in callspec.params
+    """Counts a test that ran on a ComfyUI, or was skipped on its way."""
     kind = RAN
     try:
         return (yield)
@@ -57,8 +65,14 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         kind = SKIPPED
         raise
     finally:
-        if counted:
-            item.config.stash[kind][callspec.params["comfyui"].version] += 1
+        _count(item, kind)
+
+
+def _count(item: pytest.Item, kind: pytest.StashKey[Counter[str]]) -> None:
+    """One more for the version of the test's ComfyUI; the tests inside one are counted by test_inside.py."""
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    if parameters.get("comfyui") and "inner" not in parameters:
+        item.config.stash[kind][parameters["comfyui"].version] += 1
 
 
 @pytest.hookimpl(trylast=True)

@@ -31,11 +31,12 @@ LENT = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one inner test did: it failed with a text, was skipped for a reason, or else passed."""
+    """What one inner test did: it failed with a message, was skipped for a reason, or else passed."""
 
     name: str
     failure: str | None = None
     skipped: str | None = None
+    trace: str = ""
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +64,7 @@ def test_inside(
     for outcome in outcomes[inner]:
         with subtests.test(outcome.name):
             if outcome.failure is not None:
+                print(outcome.trace)
                 pytest.fail(outcome.failure, pytrace=False)
             if outcome.skipped is not None:
                 pytest.skip(outcome.skipped)
@@ -98,10 +100,13 @@ def read_outcomes(report: Path) -> dict[str, list[Outcome]]:
     for case in ElementTree.parse(report).iter("testcase"):
         name = case.get("name") or ""
         place = (case.get("classname") or name).split(".")
-        broken = "\n\n".join(found.text or "" for kind in ("failure", "error") for found in case.iter(kind))
+        broken = [*case.iter("failure"), *case.iter("error")]
         skipped = case.find("skipped")
         outcome = Outcome(
-            name, broken or None, None if skipped is None else skipped.get("message") or "no reason given"
+            name,
+            failure="; ".join(found.get("message") or "no message" for found in broken) or None,
+            skipped=None if skipped is None else skipped.get("message") or "no reason given",
+            trace="\n\n".join(found.text or "" for found in broken),
         )
         outcomes[next(part for part in place if part.startswith("test_"))].append(outcome)
     return outcomes

@@ -33,5 +33,7 @@ def test_outcomes_of_a_real_run(tmp_path: Path) -> None:
     assert "assert 1 == 2" in (failed.failure or "")
     assert skipped == Outcome("test_skips", skipped="no such node")
     assert "no model" in (not_begun.failure or "")
+    assert "raise RuntimeError" in not_begun.trace
     (unread,) = outcomes["test_unread"]
-    assert "nothing_of_this_name" in (unread.failure or "")
+    assert unread.failure
+    assert "nothing_of_this_name" in unread.trace
