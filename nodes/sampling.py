@@ -16,6 +16,7 @@ from torch import Tensor
 from ..keysync.errors import KeySyncError
 from ..keysync.network.noise import Noise, draw
 from ..keysync.network.sampling import AYS, ays_sigmas
+from ..keysync.network.stage import ENDS
 from .guider import ClipGuider
 from .sockets import Speech, SpeechSocket
 from .wiring import spec_of
@@ -139,7 +140,7 @@ class KeySyncGuider(io.ComfyNode):
         identity: LatentDict | None = None,
         keyframes: LatentDict | None = None,
     ) -> io.NodeOutput:
-        if keyframes is None and spec_of(model).name == "interpolation":
+        if keyframes is None and spec_of(model).reference == ENDS:
             raise KeySyncError(
                 "the interpolation model came without keyframes: connect those that the keyframe model gave"
             )

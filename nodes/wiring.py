@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..keysync.errors import KeySyncError
 from ..keysync.method import LATENT_CHANNELS
-from ..keysync.network.stage import StageSpec
+from ..keysync.network.stage import STAGES, StageSpec
 from .network import KeySyncModel
 from .sockets import Speech
 
@@ -22,7 +22,7 @@ def spec_of(patcher: ModelPatcher) -> StageSpec:
 
 
 def want_stage(spec: StageSpec, name: str) -> None:
-    if spec.name != name:
+    if spec.reference != STAGES[name].reference:
         raise KeySyncError(
             f"a model of the {spec.name} stage was given where the {name} model is needed: "
             f"choose the {name} checkpoint in Load KeySync Model"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from keysync.errors import KeySyncError
 from keysync.face.masks import MASKS, Mask, mouth, to_latent
 from keysync.method import PIXELS_PER_LATENT
-from keysync.network.stage import SCALE_FACTOR
+from keysync.network.stage import SCALE_FACTOR, STAGES
 from keysync.vae.vae import LATENT_CHANNELS
 
 from .draws import generator, permutation
@@ -103,7 +103,7 @@ class Windows(Dataset[Window]):
                 f"{shards.folder} holds crops of {width}x{height} but the run wants {config.resolution}: set "
                 f"resolution to {height}, or prepare the videos again with --resolution {config.resolution}"
             )
-        self._step = self._frames_apart(config.window - 1 if config.stage == "keyframe" else 1)
+        self._step = self._frames_apart(replace(STAGES[config.stage], window=config.window).frames_apart)
         self._span = (config.window - 1) * self._step + 1
         self._clips = self._long_enough(split)
         self._order: tuple[int, Tensor] | None = None

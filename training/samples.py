@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from keysync.network.stage import Stage
+from keysync.network.stage import ENDS, Stage
 from keysync.systems.keysync.generate import Sampling, interpolate, sample_keyframes
 from keysync.vae.vae import VAE
 
@@ -28,7 +28,7 @@ def sample(stage: Stage, batch: Batch, seed: int, sampling: Sampling) -> Tensor:
     was_training = stage.training
     stage.eval()
     try:
-        if stage.spec.name == "interpolation":
+        if stage.spec.reference == ENDS:
             ends = known[:, [0, -1]]
             return interpolate(stage, batch.features, ends, known, batch.mask, noise, sampling).cpu()
         identities = known[:, 0] if batch.identity is None else batch.identity

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from keysync.errors import KeySyncError
 from keysync.method import LATENT_CHANNELS
-from keysync.network.stage import Stage, StageSpec
+from keysync.network.stage import ENDS, STAGES, Stage, StageSpec
 from keysync.vae.vae import FOLDER_FILES
 from keysync.weights.files import shapes_of
 from keysync.weights.identify import AUDIO_PROJECTION, LEARNED_MASK, UNET, Shapes
@@ -99,7 +99,7 @@ def _spec(
 ) -> StageSpec:
     """What stage the U-Net's shapes make with this audio; they tell its widths."""
     told: dict[str, tuple[int, ...]] = {f"{AUDIO_PROJECTION}weight": (0, audio_channels)}
-    if config.stage == "interpolation":
+    if STAGES[config.stage].reference == ENDS:
         told[LEARNED_MASK] = (LATENT_CHANNELS, *latent_size)
     head_dim = _head_dim(path) or config.head_dim
     spec = spec_of(path, {**held, **told}, {}, expect=config.stage, head_dim=head_dim, latent_size=latent_size)
@@ -115,7 +115,7 @@ def _fresh(spec: StageSpec, seed: int) -> dict[str, Tensor]:
         audio = nn.Linear(spec.audio_channels, unet.context_dim)
         convolution = nn.Conv2d(unet.in_channels, unet.model_channels, 3)
     fresh = {LABEL: label.weight, f"{AUDIO_PROJECTION}weight": audio.weight, f"{AUDIO_PROJECTION}bias": audio.bias}
-    if spec.name == "interpolation":
+    if spec.reference == ENDS:
         fresh |= {INPUT: convolution.weight, LEARNED_MASK: torch.zeros(LATENT_CHANNELS, *spec.latent_size)}
     return {name: tensor.detach() for name, tensor in fresh.items()}
 

@@ -20,6 +20,27 @@ SCALE_FACTOR = 0.18215
 MOST_GUIDANCE = 20
 
 
+# What a stage is given beside the noisy latents: the identity at every frame, or the window's ends, and a learned mask
+# for the frames between.
+IDENTITY, ENDS = "identity", "ends"
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """What a stage is, trained on anything: the published network, its `reference`, the encoder it hears."""
+
+    unet: UNetConfig
+    reference: str
+    speech_encoder: str
+
+
+# A stage is a row: nothing else asks for one by its name.
+ROWS = {
+    "keyframe": StageRow(KEYFRAME, IDENTITY, "hubert"),
+    "interpolation": StageRow(INTERPOLATION, ENDS, "wavlm"),
+}
+
+
 @dataclass(frozen=True)
 class StageSpec:
     """What a checkpoint is: its network, and what it was trained on.
@@ -57,16 +78,24 @@ class StageSpec:
                 )
 
     @property
+    def reference(self) -> str:
+        """What the network sees beside the noise: IDENTITY or ENDS."""
+        return ROWS[self.name].reference
+
+    @property
+    def frames_apart(self) -> int:
+        """How far apart a window's frames are: keyframes leave room for a window between two of them."""
+        return self.window - 1 if self.reference == IDENTITY else 1
+
+    @property
     def image_size(self) -> tuple[int, int]:
         """Height and width of the crops in pixels."""
         height, width = self.latent_size
         return PIXELS_PER_LATENT * height, PIXELS_PER_LATENT * width
 
 
-STAGES = {
-    "keyframe": StageSpec("keyframe", KEYFRAME, speech_encoder="hubert"),
-    "interpolation": StageSpec("interpolation", INTERPOLATION, speech_encoder="wavlm"),
-}
+# What the published checkpoints are.
+STAGES = {name: StageSpec(name, row.unet, speech_encoder=row.speech_encoder) for name, row in ROWS.items()}
 
 
 class Preconditioning(NamedTuple):
@@ -104,7 +133,7 @@ class Stage(nn.Module):
         self.unet = VideoUNet(spec.unet)
         self.audio_projection = nn.Linear(spec.audio_channels, spec.unet.context_dim)
         shape = (LATENT_CHANNELS, *spec.latent_size)
-        self.learned_mask = nn.Parameter(torch.zeros(shape)) if spec.name == "interpolation" else None
+        self.learned_mask = nn.Parameter(torch.zeros(shape)) if spec.reference == ENDS else None
 
     @property
     def device(self) -> torch.device:

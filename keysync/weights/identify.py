@@ -1,9 +1,11 @@
-"""What a weight file is, told by the names and shapes of its tensors alone."""
+"""What a weight file is, told by the names and shapes of its tensors alone: the first signature that fits."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -16,6 +18,8 @@ DECODER = "first_stage_model.decoder."
 KINDS = {
     "keyframe": "a KeySync keyframe stage",
     "interpolation": "a KeySync interpolation stage",
+    "keyface_keyframe": "a KeyFace keyframe stage, which KeySync cannot run yet",
+    "keyface_interpolation": "a KeyFace interpolation stage, which KeySync cannot run yet",
     "svd": "a plain Stable Video Diffusion model",
     "vae": "a VAE",
     "hubert": "a HuBERT speech encoder",
@@ -24,13 +28,18 @@ KINDS = {
 }
 
 
+@dataclass(frozen=True)
+class Signature:
+    """A kind of file, a key of `KINDS`: `sign` gives in a few words what shows it, or None for another file."""
+
+    kind: str
+    sign: Callable[[Shapes], str | None]
+
+
 def recognise(shapes: Shapes) -> tuple[str, str]:
     """The kind of a file, a key of `KINDS`, and in a few words what shows it: the layout, or the telling tensors."""
-    if any(name.startswith(UNET) for name in shapes):
-        return _unet_kind(shapes)
-    if "add_embedding.linear_1.weight" in shapes and "conv_in.weight" in shapes:
-        return "svd", "U-Net in diffusers layout"
-    return _vae_kind(shapes) or _speech_kind(shapes) or ("unknown", f"first tensor {min(shapes, default='none')}")
+    found = ((row.kind, sign) for row in SIGNATURES if (sign := row.sign(shapes)) is not None)
+    return next(found, ("unknown", f"first tensor {min(shapes, default='none')}"))
 
 
 def width(shapes: Shapes, dimension: int, absent: int, *names: str) -> int:
@@ -39,19 +48,57 @@ def width(shapes: Shapes, dimension: int, absent: int, *names: str) -> int:
     return found.most_common(1)[0][0] if found else absent
 
 
-def _unet_kind(shapes: Shapes) -> tuple[str, str]:
+def _has(shapes: Shapes, text: str) -> bool:
+    return any(text in name for name in shapes)
+
+
+def _projection(shapes: Shapes) -> int | None:
+    """Which of the conditioner's embedders projects the audio; each system counts its inputs otherwise."""
+    found = (re.match(r"conditioner\.embedders\.(\d+)\.linear\.", name) for name in shapes)
+    return next((int(match[1]) for match in found if match), None)
+
+
+def _unet_widths(shapes: Shapes) -> tuple[int, int]:
+    """Numbers a frame that the U-Net is told beside the noise level, and channels of its context."""
     label = width(shapes, 1, 0, f"{UNET}label_emb.0.0.weight")
-    context = width(shapes, 1, label, *(name for name in shapes if name.endswith("attn2.to_k.weight")))
-    projected = any(name.startswith(AUDIO_PROJECTION) for name in shapes)
+    return label, width(shapes, 1, label, *(name for name in shapes if name.endswith("attn2.to_k.weight")))
+
+
+def _keyface_keyframe(shapes: Shapes) -> str | None:
+    if not _has(shapes, UNET) or _projection(shapes) != 3:
+        return None
+    label, context = _unet_widths(shapes)
+    return f"audio projection in embedders.3, {label - context} numbers of emotion"
+
+
+def _keyface_interpolation(shapes: Shapes) -> str | None:
+    return "audio projection in embedders.1" if _has(shapes, UNET) and _projection(shapes) == 1 else None
+
+
+def _svd(shapes: Shapes) -> str | None:
+    label, context = _unet_widths(shapes)
     # Stable Video Diffusion's frame rate, motion and noise level: 3 x 256 numbers, where KeySync puts an audio token.
-    if not projected and (label == 768 or label != context):
-        return "svd", f"its label_emb takes {label} and it has no {AUDIO_PROJECTION[:-1]}"
-    if LEARNED_MASK in shapes or width(shapes, 1, 8, f"{UNET}input_blocks.0.0.weight") == 9:
-        return "interpolation", "9 input channels and a learned mask"
-    return "keyframe", "8 input channels"
+    if _has(shapes, UNET) and _projection(shapes) is None and (label == 768 or label != context):
+        return f"its label_emb takes {label} and it has no {AUDIO_PROJECTION[:-1]}"
+    return None
 
 
-def _vae_kind(shapes: Shapes) -> tuple[str, str] | None:
+def _svd_diffusers(shapes: Shapes) -> str | None:
+    known = "add_embedding.linear_1.weight" in shapes and "conv_in.weight" in shapes
+    return "U-Net in diffusers layout" if known else None
+
+
+def _interpolation(shapes: Shapes) -> str | None:
+    nine = width(shapes, 1, 8, f"{UNET}input_blocks.0.0.weight") == 9
+    known = _has(shapes, UNET) and (LEARNED_MASK in shapes or nine)
+    return "9 input channels and a learned mask" if known else None
+
+
+def _keyframe(shapes: Shapes) -> str | None:
+    return "8 input channels" if _has(shapes, UNET) else None
+
+
+def _vae(shapes: Shapes) -> str | None:
     bare = [name.removeprefix("first_stage_model.") for name in shapes]
     parts = [part for part in ("encoder", "decoder") if any(name.startswith(f"{part}.conv_in.") for name in bare)]
     if not parts:
@@ -60,17 +107,32 @@ def _vae_kind(shapes: Shapes) -> tuple[str, str] | None:
     temporal = any("time_stack" in name or "temporal_res_block" in name for name in bare)
     layout = "diffusers" if diffusers else "sgm"
     decoder = "" if "decoder" not in parts else ", temporal decoder" if temporal else ", decoder for single images"
-    return "vae", f"{' and '.join(parts)} in {layout} layout{decoder}"
+    return f"{' and '.join(parts)} in {layout} layout{decoder}"
 
 
-def _speech_kind(shapes: Shapes) -> tuple[str, str] | None:
-    if not any("feature_extractor.conv_layers.0." in name for name in shapes):
+def _wavlm(shapes: Shapes) -> str | None:
+    if not _has(shapes, "feature_extractor.conv_layers.0."):
         return None
-    if any("grep_linear" in name for name in shapes):
-        return "wavlm", "Microsoft's layout"
-    if any("gru_rel_pos_linear" in name for name in shapes):
-        return "wavlm", "transformers layout"
-    if any(name.startswith("wav2vec2.") for name in shapes):
+    if _has(shapes, "grep_linear"):
+        return "Microsoft's layout"
+    return "transformers layout" if _has(shapes, "gru_rel_pos_linear") else None
+
+
+def _hubert(shapes: Shapes) -> str | None:
+    if not _has(shapes, "feature_extractor.conv_layers.0.") or any(name.startswith("wav2vec2.") for name in shapes):
         return None
-    fairseq = any(".self_attn." in name for name in shapes)
-    return "hubert", "fairseq layout" if fairseq else "transformers layout"
+    return "fairseq layout" if _has(shapes, ".self_attn.") else "transformers layout"
+
+
+# In this order: what a row does not tell apart, the rows above it have.
+SIGNATURES = (
+    Signature("keyface_keyframe", _keyface_keyframe),
+    Signature("keyface_interpolation", _keyface_interpolation),
+    Signature("svd", _svd),
+    Signature("interpolation", _interpolation),
+    Signature("keyframe", _keyframe),
+    Signature("svd", _svd_diffusers),
+    Signature("vae", _vae),
+    Signature("wavlm", _wavlm),
+    Signature("hubert", _hubert),
+)

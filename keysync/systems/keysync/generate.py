@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...errors import KeySyncError
 from ...network.sampling import ays_sigmas, branches, euler, guide
-from ...network.stage import Stage, StageSpec
+from ...network.stage import ENDS, IDENTITY, STAGES, Stage, StageSpec
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def sample_keyframes(
 
     `on_step(n)` follows each step, in which the network was evaluated for n windows and guidance branches.
     """
-    _want(stage, "keyframe")
+    _check_stage(stage, IDENTITY)
     return _sample(stage, features, identity.expand(len(known), -1, -1, -1), known, mask, noise, sampling, on_step)
 
 
@@ -98,16 +98,17 @@ def interpolate(
     on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Windows between keyframes (b, 2, 4, h, w): latents (b, t, 4, h, w) that begin and end with the keyframes."""
-    _want(stage, "interpolation")
+    _check_stage(stage, ENDS)
     latents = _sample(stage, features, keyframes, known, mask, noise, sampling, on_step)
     latents[:, [0, -1]] = keyframes.to(latents)
     return latents
 
 
-def _want(stage: Stage | HostStage, name: str) -> None:
-    if stage.spec.name != name:
+def _check_stage(stage: Stage | HostStage, reference: str) -> None:
+    if stage.spec.reference != reference:
+        needed = next(name for name, spec in STAGES.items() if spec.reference == reference)
         raise KeySyncError(
-            f"a model of the {stage.spec.name} stage was given where the {name} model is needed: swap them"
+            f"a model of the {stage.spec.name} stage was given where the {needed} model is needed: swap them"
         )
 
 
