@@ -35,9 +35,7 @@ from .values import (
     refusal,
 )
 
-CONFIGS = Path(__file__).parent / "configs"
-RECIPE = CONFIGS / "tiny.toml"  # no preset: of `training.small`, in tables
-PRESETS = {path.stem: path for path in sorted(CONFIGS.glob("*.toml")) if path != RECIPE}
+PRESETS = {path.stem: path for path in sorted(Path(__file__).parent.glob("presets/*.toml"))}
 TRAINABLE = ("published", "all", "lora")
 IDENTITIES = ("first", "other")
 LOSS_REGIONS = ("frame", "mask")

@@ -29,7 +29,7 @@ from .shards import LANDMARKS, LATENTS
 from .shards import Shards as Shards
 
 if TYPE_CHECKING:
-    from .config import TrainConfig
+    from ..config.config import TrainConfig
 
 LIPS = slice(48, 68)  # of the 68 points
 

@@ -17,8 +17,8 @@ from keysync.errors import KeySyncError
 from keysync.media.container import libav_errors, url
 from keysync.method import NETWORK_RATE
 
+from . import digest
 from .index import Clip, DataInfo, read_index
-from .preparation import digest
 
 LATENTS, LANDMARKS, CROPS = "latents.npy", "landmarks.npy", "mp4"
 

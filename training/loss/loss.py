@@ -19,11 +19,11 @@ from keysync.errors import KeySyncError
 from keysync.method import LATENT_CHANNELS
 from keysync.network.stage import SCALE_FACTOR, Condition, Stage
 
-from .draws import generator
+from ..data.draws import generator
 
 if TYPE_CHECKING:
-    from .config import TrainConfig
-    from .dataset import Batch
+    from ..config.config import TrainConfig
+    from ..data.dataset import Batch
 
 Result = TypeVar("Result")
 

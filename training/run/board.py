@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from keysync.errors import KeySyncError, install_line
 
-from .preparation.whole_file import disk
+from ..data.whole_file import disk
 from .run import Run, written
 
 if TYPE_CHECKING:
-    from .config import TrainConfig
+    from ..config.config import TrainConfig
 
 
 class Board:

@@ -17,11 +17,11 @@ from keysync.errors import KeySyncError
 from keysync.weights.checkpoint import load_stage, save_stage
 from keysync.weights.stage_format import on_meta
 
-from .lora import load_lora, write_lora
-from .metadata import metadata_of
+from ..weights.initial_weights import starting_stage
+from ..weights.lora import load_lora, write_lora
+from ..weights.metadata import metadata_of
 from .run import save_pickle
 from .sharding import gather, load_optimizer_state, optimizer_state
-from .start import starting_stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from keysync.network.stage import Stage
 
-    from .config import TrainConfig
-    from .dataset import Shards
+    from ..config.config import TrainConfig
+    from ..data.dataset import Shards
     from .ema import EMA
     from .run import Run
 

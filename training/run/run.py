@@ -20,8 +20,8 @@ import torch
 
 from keysync.errors import KeySyncError
 
-from .config import TrainConfig, from_toml, to_toml
-from .preparation.whole_file import disk
+from ..config.config import TrainConfig, from_toml, to_toml
+from ..data.whole_file import disk
 
 # What may change when a run goes on: how long it is, and what it writes on the way.
 CHANGEABLE = (

@@ -11,8 +11,8 @@ from keysync.network.stage import Stage
 from keysync.systems.keysync.generate import Sampling, interpolate, sample_keyframes
 from keysync.vae.vae import VAE
 
-from .dataset import Batch
-from .draws import generator
+from ..data.dataset import Batch
+from ..data.draws import generator
 
 
 def sample(stage: Stage, batch: Batch, seed: int, sampling: Sampling) -> Tensor:

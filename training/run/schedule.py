@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .config import TrainConfig
+    from ..config.config import TrainConfig
 
 # The share of the learning rate that the warm-up begins with (KeySync reference implementation).
 WARMUP_START = 1e-6

@@ -22,7 +22,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from .loss import LossModule
+    from ..loss.loss import LossModule
 
 
 def spread(module: LossModule, accelerator: Accelerator, distributed: str) -> nn.Module:

@@ -12,8 +12,8 @@ from keysync.systems.keysync.small import BUILT_IN, SMALL
 from keysync.vae.vae import VAE, load_vae
 
 if TYPE_CHECKING:
-    from .config import TrainConfig
-    from .dataset import Shards
+    from ..config.config import TrainConfig
+    from ..data.dataset import Shards
 
 
 def load_vae_of(config: TrainConfig, shards: Shards, device: torch.device) -> VAE:

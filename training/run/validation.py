@@ -13,15 +13,15 @@ from torch.distributed.fsdp import FSDPModule
 from keysync.errors import KeySyncError
 from keysync.systems.keysync.generate import Sampling
 
-from .dataset import Shards, Windows, collate
-from .index import VALIDATION
-from .loss import LossModule, draw
+from ..data.dataset import Shards, Windows, collate
+from ..data.index import VALIDATION
+from ..loss.loss import LossModule, draw
 from .samples import grid, sample
 
 if TYPE_CHECKING:
     from keysync.vae.vae import VAE
 
-    from .config import TrainConfig
+    from ..config.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 Five steps, each in a folder of its own: vae, encoder, data, keyframe, interpolation; then FOLDER/bundle holds the model
 as KeySync ships it. What is done is not done again, and a step that was stopped goes on. `--only STEP` does a single
 one, so that the two stages can be trained at the same time: one process a core is faster than one process on two.
-The settings are those of training/configs/tiny.toml.
+The settings are those of training/small/recipe.toml.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ import torch
 from keysync.errors import KeySyncError
 from keysync.systems.keysync.small import SMALL
 
-from .config import RECIPE, TrainConfig, config_of, read_toml
-from .export import export
-from .run import Run
-from .train import train
+from ..config.config import TrainConfig, config_of, read_toml
+from ..export import export
+from ..run.run import Run
+from ..train import train
 
 logger = logging.getLogger(__name__)
 
+RECIPE = Path(__file__).with_name("recipe.toml")
 STAGES = ("keyframe", "interpolation")
 
 Tables = Mapping[str, Mapping[str, Any]]
@@ -40,8 +41,8 @@ def stage_config(tables: Tables, stage: str) -> TrainConfig:
 
 def train_vae(folder: Path, tables: Tables, workers: int) -> None:
     """FOLDER/vae: in diffusers' layout; the crops it is trained on lie in it."""
-    from .synthetic.crops import CropStore
-    from .synthetic.vae_training import Settings, Trainer
+    from .vae.crops import CropStore
+    from .vae.training import Settings, Trainer
 
     settings = Settings(**tables["vae"])
     _made(folder / "vae")
@@ -51,16 +52,16 @@ def train_vae(folder: Path, tables: Tables, workers: int) -> None:
 
 def train_encoder(folder: Path, tables: Tables, workers: int) -> None:
     """FOLDER/encoder: a HuBERT in transformers' layout."""
-    from .synthetic.encoder_training import Settings
-    from .synthetic.encoder_training import train as train_on_speech
+    from .encoder.training import Settings
+    from .encoder.training import train as train_on_speech
 
     train_on_speech(Settings(**tables["encoder"], workers=workers), _made(folder / "encoder"))
 
 
 def write_data(folder: Path, tables: Tables, workers: int) -> None:
     """FOLDER/data/STAGE: what each stage is trained on, made with that VAE and that encoder."""
-    from .synthetic.data import Settings
-    from .synthetic.data import write_data as write
+    from ..synthetic.data import Settings
+    from ..synthetic.data import write_data as write
 
     for stage in STAGES:
         wanted = {**tables["data"], **tables[f"{stage}_data"]}
@@ -82,7 +83,7 @@ def train_stage(stage: str) -> Callable[[Path, Tables, int], None]:
 
 
 def write_bundle(folder: Path, tables: Tables, workers: int) -> None:
-    """FOLDER/bundle: files and folders of the names in `keysync.small`, float16, averaged weights."""
+    """FOLDER/bundle: files and folders of the names in `keysync.systems.keysync.small`, float16, averaged weights."""
     bundle = _made(folder / "bundle")
     for stage in STAGES:
         logger.info("%s", export(folder / stage, bundle / SMALL[stage].name, dtype=torch.float16))

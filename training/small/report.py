@@ -1,4 +1,4 @@
-"""The curves and tables of the small model's report: python -m training.small_report FOLDER EVALUATION ... -o OUT.
+"""The curves and tables of the small model's report: python -m training.small.report FOLDER EVALUATION ... -o OUT.
 
 FOLDER is that of `training.small`, each EVALUATION a file of `python -m training.evaluate --json`. OUT gets
 curves.svg, the curves themselves as CSV files, tables.md, and with `--dub out/demo.mp4` a contact sheet of the demo.
@@ -23,9 +23,9 @@ from keysync.errors import KeySyncError, install_line
 from keysync.media import VideoReader
 from keysync.method import NETWORK_RATE
 
-from .preparation.whole_file import whole_file
-from .run import Run
-from .small import STAGES
+from ..data.whole_file import whole_file
+from ..run.run import Run
+from .recipe import STAGES
 
 EVERY, COLUMNS, SHEET_WIDTH = 5, 10, 128  # of a contact sheet: each so-manieth frame, in a row; pixels of one
 POINTS = 150  # of a stage's curve: each is a mean over steps
@@ -141,7 +141,7 @@ def write_sheet(path: Path, source: Path, dubbed: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m training.small_report", description="Curves and tables of the small model's report."
+        prog="python -m training.small.report", description="Curves and tables of the small model's report."
     )
     parser.add_argument("folder", type=Path, help="that of python -m training.small")
     parser.add_argument("evaluations", type=Path, nargs="+", help="JSON files of python -m training.evaluate")

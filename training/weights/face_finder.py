@@ -1,4 +1,4 @@
-"""Converts the weights of the built-in face finder: python -m training.face_finder mediapipe-0.10.21-….whl -o FOLDER.
+"""Converts the weights of the built-in face finder: python -m training.weights.face_finder mediapipe-….whl -o FOLDER.
 
 Reads MediaPipe's three TFLite files out of its wheel and writes the numbers under our modules' names. Needed only to
 make the shipped file anew; it takes `pip install tflite`, which reads the files' tables.
@@ -217,7 +217,9 @@ def convert(wheel: Path) -> dict[str, Tensor]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.face_finder", description=__doc__.partition(":")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m training.weights.face_finder", description=__doc__.partition(":")[0]
+    )
     parser.add_argument("wheel", type=Path, help="the wheel of mediapipe 0.10.21")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the folder that takes the weights")
     arguments = parser.parse_args()

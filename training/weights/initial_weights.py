@@ -18,7 +18,7 @@ from keysync.weights.checkpoint import load_stage
 from keysync.weights.files import read_tensors, shapes_of
 from keysync.weights.identify import KINDS, recognise
 
-from .config import TrainConfig
+from ..config.config import TrainConfig
 from .lora import adapted, is_lora
 from .svd import svd_stage, weight_files
 

@@ -19,7 +19,7 @@ from keysync.network.stage import Stage, StageSpec
 from keysync.weights.files import read_tensors, write_tensors
 from keysync.weights.stage_format import metadata_of, on_meta
 
-from .config import TrainConfig
+from ..config.config import TrainConfig
 
 LAYERS = r".*\.(attn[12]\.to_(q|k|v|out\.0)|ff(_in)?\.net\.(0\.proj|2))"
 ADAPTER = "default"  # peft's name for the only one

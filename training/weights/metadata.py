@@ -1,4 +1,4 @@
-"""What a trained file says of its training, beside what `keysync.layout` says of its network."""
+"""What a trained file says of its training, beside what `keysync.weights.stage_format` says of its network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .config import TrainConfig
+    from ..config.config import TrainConfig
 
 
 def metadata_of(config: TrainConfig, steps: int, data: Path) -> dict[str, str]:

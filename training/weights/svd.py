@@ -24,7 +24,7 @@ from keysync.weights.files import shapes_of
 from keysync.weights.identify import AUDIO_PROJECTION, LEARNED_MASK, UNET, Shapes
 from keysync.weights.stage_format import check, needed_shapes, on_meta, published_names, spec_of, unexpected
 
-from .config import TrainConfig
+from ..config.config import TrainConfig
 from .diffusers_layout import published_names as diffusers_names
 
 logger = logging.getLogger(__name__)

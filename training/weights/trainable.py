@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from keysync.network.stage import Stage
 
 if TYPE_CHECKING:
-    from .config import TrainConfig
+    from ..config.config import TrainConfig
 
 
 class Counts(NamedTuple):

@@ -14,7 +14,7 @@ from keysync.errors import KeySyncError, install_line
 from keysync.network.stage import STAGES
 from keysync.systems.keysync.small import SMALL
 from keysync.weights.checkpoint import load_stage
-from training.config import PRESETS, TrainConfig, from_toml, load_config, overrides_of, to_toml
+from training.config.config import PRESETS, TrainConfig, from_toml, load_config, overrides_of, to_toml
 
 
 def test_presets_are_the_two_stages_large_and_small() -> None:

@@ -18,16 +18,16 @@ from keysync.errors import KeySyncError
 from keysync.face.masks import MASKS, to_latent
 from keysync.network.stage import SCALE_FACTOR
 from keysync.systems.keysync.small import BUILT_IN
-from training.config import TrainConfig
-from training.dataset import Batch, Shards, Window, Windows, collate, lip_weights
-from training.draws import generator
-from training.index import DataInfo, EncoderInfo
-from training.preparation.encode import save_array
-from training.preparation.shards import ClipFiles, write_shards
-from training.shards import LANDMARKS, LATENTS
+from training.config.config import TrainConfig
+from training.data.dataset import Batch, Shards, Window, Windows, collate, lip_weights
+from training.data.draws import generator
+from training.data.index import DataInfo, EncoderInfo
+from training.data.preparation.encode import save_array
+from training.data.preparation.shards import ClipFiles, write_shards
+from training.data.shards import LANDMARKS, LATENTS
 
-from .small_config import small_config
-from .small_data import small_picture, write_small_clip, write_small_data
+from ..small_config import small_config
+from ..small_data import small_picture, write_small_clip, write_small_data
 
 KEYFRAME = small_config("keyframe", rgb_weight=1.0)
 INTERPOLATION = small_config("interpolation", rgb_weight=1.0)

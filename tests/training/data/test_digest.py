@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training.preparation import digest
+from training.data import digest
 
 
 def test_files(tmp_path: Path) -> None:

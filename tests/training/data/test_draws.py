@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from training.draws import generator, permutation
+from training.data.draws import generator, permutation
 
 
 def drawn(seed: int, number: int, purpose: str) -> list[int]:

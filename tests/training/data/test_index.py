@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from keysync.errors import KeySyncError
-from training.index import Clip, DataInfo, EncoderInfo, Index, read_index
+from training.data.index import Clip, DataInfo, EncoderInfo, Index, read_index
 
 INFO = DataInfo(
     (512, 384), (64, 48), 14, {"hubert": EncoderInfo(768, "models/hubert")}, "models/vae", "mediapipe", 1.4, 13

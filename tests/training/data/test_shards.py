@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from keysync.errors import KeySyncError
-from training.shards import Shards
+from training.data.shards import Shards
 
-from .small_data import small_picture, write_small_data
+from ..small_data import small_picture, write_small_data
 
 FRAMES = 100
 SIZE = (48, 80)

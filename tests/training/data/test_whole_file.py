@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from keysync.errors import KeySyncError
-from training.preparation.whole_file import disk, whole_file
+from training.data.whole_file import disk, whole_file
 
 
 def test_it_replaces_an_older_one_at_the_end(tmp_path: Path) -> None:

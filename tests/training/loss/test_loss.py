@@ -12,17 +12,17 @@ import torch
 from diffusers import AutoencoderKLTemporalDecoder
 from torch import Tensor, nn
 
-import training.loss
+import training.loss.loss
 from keysync.errors import KeySyncError
 from keysync.method import LATENT_CHANNELS
 from keysync.network.stage import SCALE_FACTOR, Stage
 from keysync.vae.names import Widths
 from keysync.vae.vae import VAE
 from tests.small_stages import AUDIO_CHANNELS, FRAMES, SIZE, small_stage
-from training.config import LOSS_REGIONS, TrainConfig, load_config
-from training.dataset import Batch
-from training.draws import generator
-from training.loss import Draws, LossModule, condition_of, draw, mean_over, noised, weight_of, weighted_error
+from training.config.config import LOSS_REGIONS, TrainConfig, load_config
+from training.data.dataset import Batch
+from training.data.draws import generator
+from training.loss.loss import Draws, LossModule, condition_of, draw, mean_over, noised, weight_of, weighted_error
 
 PIXELS = (8 * SIZE[0], 8 * SIZE[1])
 PIXEL_FRAMES = (3, 1)
@@ -112,7 +112,7 @@ def test_each_draw_has_a_purpose_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
         asked.append((seed, number, purpose))
         return generator(seed, number, purpose)
 
-    monkeypatch.setattr(training.loss, "generator", recording)
+    monkeypatch.setattr(training.loss.loss, "generator", recording)
     draw(settings(seed=8), batch_of((4, 7)))
     assert len(set(asked)) == len(asked) == 8
     # What the windows draw by is another matter: these would give the same numbers again.

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.ema import EMA
+from training.run.ema import EMA
 
 
 @pytest.fixture

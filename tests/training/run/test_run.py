@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from keysync.errors import KeySyncError
-from training.config import TrainConfig, load_config
-from training.run import Run, written
+from training.config.config import TrainConfig, load_config
+from training.run.run import Run, written
 
 
 @pytest.fixture

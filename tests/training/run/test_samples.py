@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from keysync.systems.keysync.generate import Sampling, interpolate, sample_keyframes
-from training.dataset import Batch
-from training.draws import generator
-from training.samples import grid, sample
+from training.data.dataset import Batch
+from training.data.draws import generator
+from training.run.samples import grid, sample
 
-from ..clips import CheapVAE
-from ..small_stages import inputs, small_stage
+from ...clips import CheapVAE
+from ...small_stages import inputs, small_stage
 
 SAMPLING = Sampling(evaluations=10)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from training.config import load_config
-from training.schedule import WARMUP_START, learning_rate
+from training.config.config import load_config
+from training.run.schedule import WARMUP_START, learning_rate
 
 
 def rates(count: int, **changes: str) -> list[float]:

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from training.stop import Stop
+from training.run.signals import Stop
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -10,11 +10,12 @@ import pytest
 from keysync.network.stage import StageSpec
 from keysync.systems.keysync.models import load_models
 from keysync.systems.keysync.small import CROP_SCALE, RESOLUTION, SMALL
-from training import small
-from training.config import RECIPE, read_toml, to_toml
+from training.config.config import read_toml, to_toml
+from training.small import recipe as small
+from training.small.encoder.training import Settings as EncoderSettings
+from training.small.recipe import RECIPE
+from training.small.vae.training import Settings as VAESettings
 from training.synthetic.data import Settings as DataSettings
-from training.synthetic.encoder_training import Settings as EncoderSettings
-from training.synthetic.vae_training import Settings as VAESettings
 
 SHORT: dict[str, dict[str, Any]] = {
     "vae": {"steps": 1, "every": 1, "size": 64, "people": 1, "unseen": 1},

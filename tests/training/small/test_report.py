@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from keysync.demo import TALK
-from training import small_report
-from training.run import Run
-from training.small import RECIPE, STAGES, read_toml, stage_config
+from training.config.config import read_toml
+from training.run.run import Run
+from training.small import report
+from training.small.recipe import RECIPE, STAGES, stage_config
 
 ROW = {"title": "sync", "value": 0.8127, "interval": [0.79, 0.83], "bound": ">= 0.8", "holds": False}
 
@@ -46,13 +47,13 @@ def test_everything_is_written(folder: Path, tmp_path: Path) -> None:
     files = [tmp_path / f"{seed}.json" for seed in (0, 1)]
     for seed, file in enumerate(files):
         file.write_text(json.dumps(evaluation(seed, holds=seed == 0)))
-    assert small_report.main([str(folder), *map(str, files), "-o", str(out)]) == 0
+    assert report.main([str(folder), *map(str, files), "-o", str(out)]) == 0
     assert {path.name for path in out.iterdir()} == {
         *("curves.svg", "tables.md", "vae.csv", "encoder.csv"),
         *(f"{name}.csv" for name in STAGES),
     }
     rows = list(csv.DictReader((out / "keyframe.csv").read_text().splitlines()))
-    assert len(rows) == small_report.POINTS
+    assert len(rows) == report.POINTS
     assert float(rows[-1]["step"]) == 400
     assert float(rows[-1]["loss"]) == pytest.approx(1 / 400, rel=0.02)
     assert (out / "tables.md").read_text().splitlines()[2:] == [
@@ -62,16 +63,16 @@ def test_everything_is_written(folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_sheet_shows_the_demo_before_and_after(tmp_path: Path) -> None:
-    small_report.write_sheet(tmp_path / "sheet.jpg", TALK, TALK)
+    report.write_sheet(tmp_path / "sheet.jpg", TALK, TALK)
     with Image.open(tmp_path / "sheet.jpg") as sheet:
-        assert sheet.width == small_report.COLUMNS * small_report.SHEET_WIDTH
-        above, below = (sheet.crop((0, top, sheet.width, top + 100)) for top in (0, small_report.SHEET_WIDTH))
+        assert sheet.width == report.COLUMNS * report.SHEET_WIDTH
+        above, below = (sheet.crop((0, top, sheet.width, top + 100)) for top in (0, report.SHEET_WIDTH))
         assert np.abs(np.asarray(above).astype(int) - np.asarray(below)).mean() < 3
 
 
 def test_what_is_missing_is_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert small_report.main([str(folder), str(tmp_path / "none.json"), "-o", str(tmp_path)]) == 1
+    assert report.main([str(folder), str(tmp_path / "none.json"), "-o", str(tmp_path)]) == 1
     assert "none.json is no result of python -m training.evaluate" in capsys.readouterr().err
     (folder / "encoder" / "curve.csv").unlink()
-    assert small_report.main([str(folder), "none.json", "-o", str(tmp_path)]) == 1
+    assert report.main([str(folder), "none.json", "-o", str(tmp_path)]) == 1
     assert "encoder/curve.csv is missing: do python -m training.small" in capsys.readouterr().err

@@ -17,11 +17,11 @@ from keysync.errors import KeySyncError
 from keysync.network.layers import ResBlock, VideoTransformer
 from keysync.network.stage import SCALE_FACTOR, Stage
 from keysync.weights.checkpoint import load_stage, save_stage
-from training.config import TrainConfig
-from training.start import starting_stage
+from training.config.config import TrainConfig
+from training.weights.initial_weights import starting_stage
 
-from ..tiny_models import AUDIO_CHANNELS, LATENT_SIZE
-from .small_config import small_config
+from ...tiny_models import AUDIO_CHANNELS, LATENT_SIZE
+from ..small_config import small_config
 from .svd_files import CONTEXT, FRAMES, HEAD_DIM, diffusers_unet, sgm_tensors, write_diffusers
 
 STAGES = ("keyframe", "interpolation")

@@ -17,12 +17,12 @@ from keysync.errors import KeySyncError, install_line
 from keysync.network.stage import Stage
 from keysync.weights.checkpoint import load_stage
 from keysync.weights.identify import UNET
-from training.config import TrainConfig
-from training.lora import PREFIX, adapted, load_lora, lora_tensors, merged, write_lora
-from training.start import starting_stage
+from training.config.config import TrainConfig
+from training.weights.initial_weights import starting_stage
+from training.weights.lora import PREFIX, adapted, load_lora, lora_tensors, merged, write_lora
 
-from ..tiny_models import AUDIO_CHANNELS, LATENT_SIZE
-from .small_config import small_config
+from ...tiny_models import AUDIO_CHANNELS, LATENT_SIZE
+from ..small_config import small_config
 
 STAGES = ("keyframe", "interpolation")
 RANK, ALPHA = 3, 6.0

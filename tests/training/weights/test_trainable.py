@@ -10,8 +10,8 @@ import torch
 from keysync.network.stage import STAGES
 from keysync.weights.stage_format import on_meta
 from tests.small_stages import small_stage
-from training.config import TRAINABLE, TrainConfig, load_config
-from training.trainable import CHOICES, freeze
+from training.config.config import TRAINABLE, TrainConfig, load_config
+from training.weights.trainable import CHOICES, freeze
 
 by_stage = pytest.mark.parametrize("name", ["keyframe", "interpolation"])
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from keysync.errors import KeySyncError
 
-from . import digest
+from .. import digest
 from .videos import Video
 
 DONE = "done.json"

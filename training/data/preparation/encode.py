@@ -32,8 +32,8 @@ from keysync.systems.keysync.models import HostSpeechEncoder
 from keysync.vae.vae import VAE
 
 from ..shards import CROPS, LANDMARKS, LATENTS
+from ..whole_file import whole_file
 from .faces import Faces
-from .whole_file import whole_file
 
 # Near lossless; any frame within twelve of a keyframe, decoded in the order of display; one thread, whose bytes do not
 # depend on the number of cores.

@@ -15,8 +15,9 @@ from tqdm import tqdm
 from keysync.errors import KeySyncError
 from keysync.method import NETWORK_RATE
 
+from .. import digest
 from ..index import FILE, DataInfo, read_index
-from . import digest
+from ..whole_file import whole_file
 from .chain import Chain, Record
 from .engine import ENGINES
 from .manifest import Manifest
@@ -26,7 +27,6 @@ from .settings import Settings
 from .shards import ClipFiles, write_shards
 from .stages import PARTS, UNREADABLE, WORK, clip_files, open_chain
 from .videos import Source, Video, find_videos
-from .whole_file import whole_file
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from keysync.errors import KeySyncError
 
-from . import digest
+from .. import digest
 from .videos import Source, Video
 
 NAME = "manifest.jsonl"

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..whole_file import whole_file
 from .settings import KEYFRAME_SPAN
-from .whole_file import whole_file
 
 NAME = "report.json"
 # How many videos of one reason the table names; the file names all.

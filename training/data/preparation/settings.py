@@ -10,7 +10,7 @@ from keysync.method import PIXELS_PER_LATENT, PUBLISHED_CROP_SCALE
 from keysync.speech.encoders import ENCODERS
 from keysync.systems.keysync.small import BUILT_IN, SMALL
 
-from . import digest
+from .. import digest
 
 # The least frames of a clip: one window of the interpolation stage.
 WINDOW = 14

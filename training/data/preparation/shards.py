@@ -18,7 +18,7 @@ from pathlib import Path
 from keysync.errors import KeySyncError, install_line
 
 from ..index import FILE, SPLITS, TRAIN, VALIDATION, Clip, DataInfo, Index
-from .whole_file import disk, whole_file
+from ..whole_file import disk, whole_file
 
 logger = logging.getLogger(__name__)
 

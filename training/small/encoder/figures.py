@@ -1,4 +1,4 @@
-"""How well a mouth can be read from a speech encoder's features: python -m training.synthetic.encoder_figures FOLDER.
+"""How well a mouth can be read from a speech encoder's features: python -m training.small.encoder.figures FOLDER.
 
 A linear layer is fitted to the pairs of rows of frames of clean speech, and reads speech of other sentences, in clean
 sound and under other conditions. For comparison, what loudness alone and formants tell of the same opening.
@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from keysync.method import SAMPLE_RATE
 from keysync.speech.encoders import SpeechEncoder, load_encoder
 
-from .corpus import speaker
-from .encoder_lesson import MOUTH
-from .microphone import Microphone, Sound
-from .sentences import TEST, TRAIN, sentences
-from .sound import loudness, mouth_from_sound
-from .speech import Utterance, joined, say, silence, talk
+from ...synthetic.voice.corpus import speaker
+from ...synthetic.voice.microphone import Microphone, Sound
+from ...synthetic.voice.sentences import TEST, TRAIN, sentences
+from ...synthetic.voice.sound import loudness, mouth_from_sound
+from ...synthetic.voice.speech import Utterance, joined, say, silence, talk
+from .lesson import MOUTH
 
 Array = NDArray[np.float64]
 FPS = 25

@@ -17,11 +17,11 @@ from torch import Tensor
 from keysync.method import ROWS_PER_SECOND, SAMPLE_RATE
 from keysync.speech.encoders import FRAME
 
-from .corpus import Corpus
-from .microphone import Microphone, Sound, fast_length
-from .mouth_motion import MouthMotion
-from .speech import Utterance, joined, silence
-from .visemes import PAUSE, VISEMES, Phoneme, symbols
+from ...synthetic.render.mouth_motion import MouthMotion
+from ...synthetic.voice.corpus import Corpus
+from ...synthetic.voice.microphone import Microphone, Sound, fast_length
+from ...synthetic.voice.speech import Utterance, joined, silence
+from ...synthetic.voice.visemes import PAUSE, VISEMES, Phoneme, symbols
 
 SOUNDS = (PAUSE, *VISEMES)
 MOUTH = tuple(field.name for field in fields(MouthMotion))

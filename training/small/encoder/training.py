@@ -1,4 +1,4 @@
-"""Trains a small speech encoder of HuBERT's kind on the mouth: python -m training.synthetic.encoder_training -o FOLDER.
+"""Trains a small speech encoder of HuBERT's kind on the mouth: python -m training.small.encoder.training -o FOLDER.
 
 From its features a linear layer, thrown away afterwards, reads the mouth and the sound of synthetic speech whose
 phonemes are known. FOLDER becomes a HuBERT in transformers' layout, as `load_encoder` reads it;
@@ -26,9 +26,9 @@ from torch.nn import functional as F
 
 from keysync.errors import KeySyncError
 
-from .corpus import Corpus, load_corpus
-from .encoder_lesson import MOUTH, SECONDS, SOUNDS, Lesson, lesson
-from .sentences import TRAIN, VALIDATION
+from ...synthetic.voice.corpus import Corpus, load_corpus
+from ...synthetic.voice.sentences import TRAIN, VALIDATION
+from .lesson import MOUTH, SECONDS, SOUNDS, Lesson, lesson
 
 log = logging.getLogger(__name__)
 

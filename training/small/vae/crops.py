@@ -22,13 +22,13 @@ from keysync.face.face import Points
 from keysync.face.track import from_landmarks
 from keysync.systems.keysync.small import CROP_SCALE
 
-from ..preparation.whole_file import whole_file
-from .identity import Identity
-from .meter_training import random_mouth
-from .motion import Take
-from .occluder import OCCLUDERS
-from .portrait import Portrait
-from .scene import Actor, Scene, framed
+from ...data.whole_file import whole_file
+from ...synthetic.measure.meter_training import random_mouth
+from ...synthetic.render.identity import Identity
+from ...synthetic.render.motion import Take
+from ...synthetic.render.occluder import OCCLUDERS
+from ...synthetic.render.portrait import Portrait
+from ...synthetic.render.scene import Actor, Scene, framed
 
 PICTURE = (256, 256)
 SCENES, FRAMES = 2, 8  # of each person

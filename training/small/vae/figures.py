@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...synthetic.measure.meter import WEIGHTS, Meter, truth
+from ...synthetic.measure.metrics import correlation, slope
+from ...synthetic.render.opencv import cv2
 from .crops import PersonCrops
-from .meter import WEIGHTS, Meter, truth
-from .metrics import correlation, slope
-from .opencv import cv2
-from .vae_loss import mouth_box
+from .loss import mouth_box
 
 logger = logging.getLogger(__name__)
 

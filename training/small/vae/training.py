@@ -1,4 +1,4 @@
-"""Trains a small VAE on rendered faces: python -m training.synthetic.vae_training -o FOLDER.
+"""Trains a small VAE on rendered faces: python -m training.small.vae.training -o FOLDER.
 
 FOLDER becomes a VAE in diffusers' layout, of float16 weights and the last average, at every checkpoint and at the end;
 beside it lie the curve (curve.csv), a sheet of unseen faces with what came back (unseen.png), and what a run that was
@@ -26,11 +26,11 @@ from torch import Tensor, nn
 from keysync.errors import KeySyncError
 from keysync.network.stage import SCALE_FACTOR
 
-from ..preparation.whole_file import whole_file
+from ...data.whole_file import whole_file
 from .crops import UNSEEN, CropStore, PersonCrops, render_person
-from .vae_figures import measure, posterior_mean, round_trip, write_sheet
-from .vae_loss import draw_batch, loss_of, without_time
-from .vae_start import centre, new_vae, plain_weights
+from .figures import measure, posterior_mean, round_trip, write_sheet
+from .initial_weights import centre, new_vae, plain_weights
+from .loss import draw_batch, loss_of, without_time
 
 logger = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ def _fields(person: PersonCrops) -> tuple[Any, Any]:
 def main() -> int:
     standard = Settings()
     parser = argparse.ArgumentParser(
-        prog="python -m training.synthetic.vae_training", description="Trains a small VAE on rendered faces."
+        prog="python -m training.small.vae.training", description="Trains a small VAE on rendered faces."
     )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, help="the VAE's folder; a stopped run goes on there"

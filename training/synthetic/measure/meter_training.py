@@ -1,4 +1,4 @@
-"""Trains the meter on rendered mouths whose opening is known: python -m training.synthetic.meter_training.
+"""Trains the meter on rendered mouths whose opening is known: python -m training.synthetic.measure.meter_training.
 
 People are drawn at random, each in three lights; training sees them sharp, blurred, noisy and a little off. The same
 arguments give the same weights. The people of the test are others than those of the training.
@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .identity import Identity
+from ..render.identity import Identity
+from ..render.motion import Take
+from ..render.mouth import MouthShape
+from ..render.portrait import Portrait
+from ..render.scene import Actor, Scene, framed
 from .meter import HEIGHT, SPREAD, WEIGHTS, WIDTH, MeterNet, patches, truth
-from .motion import Take
-from .mouth import MouthShape
-from .portrait import Portrait
-from .scene import Actor, Scene, framed
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from scipy.signal import lfilter
 
 from keysync.method import SAMPLE_RATE
 
-from .mouth_motion import MouthMotion
+from ..render.mouth_motion import MouthMotion
 
 Array = NDArray[np.float64]
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from keysync.media.resample import resample
 from keysync.method import SAMPLE_RATE
 
+from ..render.mouth_motion import MouthMotion
 from .espeak import Spoken, speak
-from .mouth_motion import MouthMotion
 from .sentences import TRAIN, sentences
 from .visemes import PAUSE, STOPS, Phoneme, mouth_motion, symbols
 

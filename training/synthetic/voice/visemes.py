@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .mouth_motion import MouthMotion
+from ..render.mouth_motion import MouthMotion
 
 Array = NDArray[np.float64]
 

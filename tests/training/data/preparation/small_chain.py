@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from keysync.errors import KeySyncError
-from training.preparation.chain import Chain, Facts, Place, Stage
-from training.preparation.videos import Video
+from training.data.preparation.chain import Chain, Facts, Place, Stage
+from training.data.preparation.videos import Video
 
 
 def small_videos(count: int) -> list[Video]:

@@ -18,7 +18,7 @@ from keysync.media import PictureFormat, VideoWriter
 from tests.clips import HEIGHT, WIDTH, picture, write_speech
 from tests.synthetic_face import face
 from tests.tiny_models import write_tiny_models
-from training.preparation.settings import ModelFile, Settings
+from training.data.preparation.settings import ModelFile, Settings
 
 FACE, NO_FACE = 0, 1
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from keysync.errors import KeySyncError
-from training.preparation.chain import Chain, Discard, Facts, Place, Stage, discards
-from training.preparation.videos import Video
+from training.data.preparation.chain import Chain, Discard, Facts, Place, Stage, discards
+from training.data.preparation.videos import Video
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 VIDEO = Video("a-1", "a.mp4", Path("a.mp4"), "1")
 
 
@@ -146,7 +146,7 @@ def test_another_error_of_the_system_is_not_dressed_up(work: Work) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from tests.training.preparation.test_chain import VIDEO, Work
+from tests.training.data.preparation.test_chain import VIDEO, Work
 work = Work(Path(sys.argv[1]))
 def after(stage):
     if stage == "two":

@@ -20,12 +20,12 @@ from keysync.media.reader import VideoReader
 from keysync.systems.keysync.models import Models
 from tests.clips import picture, read_frames, write_video
 from tests.synthetic_face import face_points
-from training.dataset import Windows
-from training.index import DataInfo, EncoderInfo
-from training.preparation import encode
-from training.preparation.faces import Faces
-from training.preparation.shards import ClipFiles, write_shards
-from training.shards import Shards
+from training.data.dataset import Windows
+from training.data.index import DataInfo, EncoderInfo
+from training.data.preparation import encode
+from training.data.preparation.faces import Faces
+from training.data.preparation.shards import ClipFiles, write_shards
+from training.data.shards import Shards
 
 from ..test_dataset import INTERPOLATION
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from keysync.errors import KeySyncError
-from tests.training.preparation.small_chain import make_chain, small_videos
-from training.preparation.engine import run_here
-from training.preparation.videos import Video
+from tests.training.data.preparation.small_chain import make_chain, small_videos
+from training.data.preparation.engine import run_here
+from training.data.preparation.videos import Video
 
 
 @pytest.fixture(autouse=True)

@@ -13,10 +13,10 @@ from keysync.errors import KeySyncError
 from keysync.face.crop import crop_boxes
 from keysync.face.face import Face, Frame
 from keysync.media import VideoReader
-from training.preparation.faces import Faces, follow, grid
+from training.data.preparation.faces import Faces, follow, grid
 
-from ...clips import HEIGHT, WIDTH, picture, write_video
-from ...synthetic_face import face, face_points
+from ....clips import HEIGHT, WIDTH, picture, write_video
+from ....synthetic_face import face, face_points
 
 
 class FakeDetector:

@@ -15,11 +15,11 @@ import pytest
 from keysync.errors import KeySyncError
 from keysync.face import detectors
 from tests.tiny_models import write_tiny_models
-from training.index import SPLITS
-from training.preparation import encode, job
-from training.preparation.report import Report
-from training.preparation.settings import ModelFile
-from training.shards import Shards
+from training.data.index import SPLITS
+from training.data.preparation import encode, job
+from training.data.preparation.report import Report
+from training.data.preparation.settings import ModelFile
+from training.data.shards import Shards
 
 from .small_videos import FACE, NO_FACE, BrightnessDetector, small_settings, tiny_models, write_talk
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from keysync.errors import KeySyncError
-from training.preparation import digest
-from training.preparation.manifest import NAME, Manifest
-from training.preparation.videos import Source
+from training.data import digest
+from training.data.preparation.manifest import NAME, Manifest
+from training.data.preparation.videos import Source
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from keysync.errors import KeySyncError
 from keysync.face import detectors
 from keysync.systems.keysync.small import BUILT_IN
-from training.index import EncoderInfo
-from training.preparation.models import Models, open_models
-from training.preparation.settings import ModelFile
+from training.data.index import EncoderInfo
+from training.data.preparation.models import Models, open_models
+from training.data.preparation.settings import ModelFile
 
 from .small_videos import BrightnessDetector, small_settings
 

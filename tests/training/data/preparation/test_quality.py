@@ -15,8 +15,8 @@ from torch import Tensor
 from keysync.errors import KeySyncError, install_line
 from keysync.face.crop import crop, resize
 from keysync.media import VideoReader
-from training.preparation import quality
-from training.preparation.quality import LEAST, QUALITY
+from training.data.preparation import quality
+from training.data.preparation.quality import LEAST, QUALITY
 
 
 def texture(size: int = 512, seed: int = 0) -> Tensor:

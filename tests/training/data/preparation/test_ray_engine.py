@@ -18,10 +18,10 @@ from keysync.errors import KeySyncError, install_line
 from keysync.media import PictureFormat, VideoWriter
 from tests.clips import write_speech
 from tests.portrait import portrait_frames
-from tests.training.preparation.small_chain import make_chain, small_videos
-from tests.training.preparation.small_videos import small_settings
-from training.preparation import job
-from training.preparation.ray_engine import run_on_ray
+from tests.training.data.preparation.small_chain import make_chain, small_videos
+from tests.training.data.preparation.small_videos import small_settings
+from training.data.preparation import job
+from training.data.preparation.ray_engine import run_on_ray
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, of which there are many and ever others
 

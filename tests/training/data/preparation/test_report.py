@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from training.preparation.report import NAME, NAMED, Report
+from training.data.preparation.report import NAME, NAMED, Report
 
 
 def made() -> Report:

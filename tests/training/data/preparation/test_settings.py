@@ -8,8 +8,8 @@ import pytest
 
 from keysync.errors import KeySyncError
 from keysync.systems.keysync.small import BUILT_IN, SMALL
-from training.preparation import digest
-from training.preparation.settings import ModelFile, Settings
+from training.data import digest
+from training.data.preparation.settings import ModelFile, Settings
 
 MODEL = ModelFile(Path("model"), "1")
 

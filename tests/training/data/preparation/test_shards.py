@@ -21,10 +21,10 @@ import pytest
 import webdataset
 
 from keysync.errors import KeySyncError, install_line
-from training.index import DataInfo, EncoderInfo, read_index
-from training.preparation.shards import ClipFiles, split, write_shards
+from training.data.index import DataInfo, EncoderInfo, read_index
+from training.data.preparation.shards import ClipFiles, split, write_shards
 
-from ..small_data import write_small_data
+from ...small_data import write_small_data
 
 INFO = DataInfo((64, 64), (8, 8), 14, {"hubert": EncoderInfo(32, "somewhere")}, "vae", "none")
 

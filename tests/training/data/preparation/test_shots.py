@@ -12,9 +12,9 @@ import pytest
 
 from keysync.errors import KeySyncError, install_line
 from keysync.media import VideoReader
-from training.preparation.shots import find_shots
+from training.data.preparation.shots import find_shots
 
-from ...clips import picture, write_video
+from ....clips import picture, write_video
 
 
 def test_a_video_without_cuts_is_one_shot(tmp_path: Path) -> None:

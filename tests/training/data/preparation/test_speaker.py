@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from keysync.errors import KeySyncError
 from keysync.face.detectors import make_detector
 from keysync.media import VideoReader, read_speech
-from training.preparation.faces import Faces, follow
-from training.preparation.speaker import FRAME, LEAST, SPEAKER, agreement, level, load_scorer, spectra
+from training.data.preparation.faces import Faces, follow
+from training.data.preparation.speaker import FRAME, LEAST, SPEAKER, agreement, level, load_scorer, spectra
 
-from ...synthetic_face import face_points
+from ....synthetic_face import face_points
 
 Array = NDArray[np.float32]
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from keysync.face import detectors
-from training.preparation.chain import Chain, Stage
-from training.preparation.models import Models
-from training.preparation.settings import ModelFile
-from training.preparation.stages import PARTS, clip_files, table
-from training.preparation.videos import Video
+from training.data.preparation.chain import Chain, Stage
+from training.data.preparation.models import Models
+from training.data.preparation.settings import ModelFile
+from training.data.preparation.stages import PARTS, clip_files, table
+from training.data.preparation.videos import Video
 
 from .small_videos import FACE, BrightnessDetector, small_settings, write_talk
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from keysync.errors import KeySyncError
-from training.preparation.videos import Source, Video, find_videos
+from training.data.preparation.videos import Source, Video, find_videos
 
 
 def touch(path: Path) -> Path:

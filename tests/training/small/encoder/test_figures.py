@@ -4,9 +4,9 @@ import torch
 from numpy.typing import NDArray
 
 from keysync.speech.encoders import Hubert, SpeechFeatures
-from training.synthetic.encoder_figures import CONDITIONS, LAGS, Probe, _heard, compared, figures, frame_times, mouths
-from training.synthetic.microphone import Microphone
-from training.synthetic.speech import Utterance, talk
+from training.small.encoder.figures import CONDITIONS, LAGS, Probe, _heard, compared, figures, frame_times, mouths
+from training.synthetic.voice.microphone import Microphone
+from training.synthetic.voice.speech import Utterance, talk
 
 
 class Knowing(Hubert):

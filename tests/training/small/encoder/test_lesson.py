@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from keysync.speech.encoders import Hubert
-from training.synthetic.corpus import Corpus, load_corpus
-from training.synthetic.encoder_lesson import (
+from training.small.encoder.lesson import (
     MOUTH,
     SOUNDS,
     lesson,
@@ -16,8 +15,9 @@ from training.synthetic.encoder_lesson import (
     sounds_at,
     stacked,
 )
-from training.synthetic.speech import talk
-from training.synthetic.visemes import Phoneme
+from training.synthetic.voice.corpus import Corpus, load_corpus
+from training.synthetic.voice.speech import talk
+from training.synthetic.voice.visemes import Phoneme
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,8 @@ from torch.nn import functional as F
 
 from keysync.errors import KeySyncError
 from keysync.speech.encoders import load_encoder
-from training.synthetic.corpus import load_corpus
-from training.synthetic.encoder_lesson import Lesson, normalised
-from training.synthetic.encoder_training import (
+from training.small.encoder.lesson import Lesson, normalised
+from training.small.encoder.training import (
     ARCHITECTURE,
     CURVE,
     EMA,
@@ -25,6 +24,7 @@ from training.synthetic.encoder_training import (
     train,
     validate,
 )
+from training.synthetic.voice.corpus import load_corpus
 
 SMALL = {**ARCHITECTURE, "conv_dim": (8,) * 7, "hidden_size": 64, "num_attention_heads": 1, "num_hidden_layers": 1}
 SETTINGS = Settings(steps=4, hours=0.001, seconds=4, every=2, workers=1)

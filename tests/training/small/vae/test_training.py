@@ -14,10 +14,11 @@ from keysync.errors import KeySyncError
 from keysync.face.masks import box
 from keysync.network.stage import SCALE_FACTOR
 from keysync.vae.vae import load_vae
-from training.synthetic import vae_training
-from training.synthetic.crops import CropStore, PersonCrops, person_file, render_person
-from training.synthetic.vae_figures import dark_opening, measure, posterior_mean, round_trip
-from training.synthetic.vae_loss import (
+from training.small.vae import training
+from training.small.vae.crops import CropStore, PersonCrops, person_file, render_person
+from training.small.vae.figures import dark_opening, measure, posterior_mean, round_trip
+from training.small.vae.initial_weights import centre, new_vae, plain_weights
+from training.small.vae.loss import (
     CROPS,
     KEPT_WEIGHT,
     MOUTH_WEIGHT,
@@ -28,8 +29,7 @@ from training.synthetic.vae_loss import (
     pixel_weights,
     without_time,
 )
-from training.synthetic.vae_start import centre, new_vae, plain_weights
-from training.synthetic.vae_training import Settings, Trainer, scaled, write_vae
+from training.small.vae.training import Settings, Trainer, scaled, write_vae
 
 SIZE = 64
 WIDTHS = (64, 64, 64, 96)
@@ -253,5 +253,5 @@ def test_command_line(tmp_path: Path, store: CropStore, monkeypatch: pytest.Monk
     out = tmp_path / "out"
     words = f"x -o {out} --work {store.folder} --steps 1 --size {SIZE} --people 2 --unseen 1"
     monkeypatch.setattr(sys, "argv", words.split())
-    assert vae_training.main() == 0
+    assert training.main() == 0
     assert load_vae(out).downscale == 8

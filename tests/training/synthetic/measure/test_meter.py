@@ -10,9 +10,8 @@ from safetensors.torch import save_file
 
 from keysync.errors import KeySyncError
 from tests.synthetic_face import face_points
-from training.synthetic.identity import Identity
-from training.synthetic.meter import WEIGHTS, Meter, Readings, patches, truth
-from training.synthetic.meter_training import (
+from training.synthetic.measure.meter import WEIGHTS, Meter, Readings, patches, truth
+from training.synthetic.measure.meter_training import (
     TEST_PEOPLE,
     Mouths,
     augmented,
@@ -21,10 +20,11 @@ from training.synthetic.meter_training import (
     random_mouth,
     train,
 )
-from training.synthetic.metrics import correlation, mouth_aspect_ratio, slope
-from training.synthetic.motion import Take
-from training.synthetic.portrait import Portrait
-from training.synthetic.scene import Actor, Scene, framed
+from training.synthetic.measure.metrics import correlation, mouth_aspect_ratio, slope
+from training.synthetic.render.identity import Identity
+from training.synthetic.render.motion import Take
+from training.synthetic.render.portrait import Portrait
+from training.synthetic.render.scene import Actor, Scene, framed
 
 PEOPLE, FRAMES = 5, 12
 

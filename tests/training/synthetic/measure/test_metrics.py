@@ -5,7 +5,7 @@ import pytest
 
 from keysync.errors import KeySyncError
 from tests.synthetic_face import face_points
-from training.synthetic.metrics import (
+from training.synthetic.measure.metrics import (
     Estimate,
     correlation,
     jitter,

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.synthetic.head import HeadShape, Motion
-from training.synthetic.identity import Identity
-from training.synthetic.mouth import MouthShape, jaw_drop
+from training.synthetic.render.head import HeadShape, Motion
+from training.synthetic.render.identity import Identity
+from training.synthetic.render.mouth import MouthShape, jaw_drop
 
 PERSON = Identity.sample(np.random.default_rng(2))
 SHAPE = HeadShape(PERSON)

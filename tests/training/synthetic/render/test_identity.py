@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from training.synthetic.identity import STYLES, Identity
+from training.synthetic.render.identity import STYLES, Identity
 
 
 def test_a_seed_gives_the_same_person_and_another_seed_another() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.synthetic.motion import Take
+from training.synthetic.render.motion import Take
 
 
 def take(seed: int, frames: int = 400, **options: float) -> Take:

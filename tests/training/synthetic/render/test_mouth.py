@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.synthetic.identity import Identity
-from training.synthetic.mouth import ACROSS, ALONG, Lips, MouthShape, half_width, lip_places, lips
+from training.synthetic.render.identity import Identity
+from training.synthetic.render.mouth import ACROSS, ALONG, Lips, MouthShape, half_width, lip_places, lips
 
 PERSON = Identity.sample(np.random.default_rng(1))
 

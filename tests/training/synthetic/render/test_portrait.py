@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from keysync.face.face import Points
-from training.synthetic.camera import Pose
-from training.synthetic.identity import Identity
-from training.synthetic.mouth import MouthShape
-from training.synthetic.portrait import Portrait
-from training.synthetic.scene import Truth, render
+from training.synthetic.render.camera import Pose
+from training.synthetic.render.identity import Identity
+from training.synthetic.render.mouth import MouthShape
+from training.synthetic.render.portrait import Portrait
+from training.synthetic.render.scene import Truth, render
 
 OPEN = MouthShape(open=0.7, teeth=0.4)
 

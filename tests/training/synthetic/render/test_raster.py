@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.synthetic.raster import AT_ONCE, draw, grid_triangles
+from training.synthetic.render.raster import AT_ONCE, draw, grid_triangles
 
 
 def drawn(

@@ -8,11 +8,11 @@ import pytest
 
 from keysync.errors import KeySyncError
 from keysync.media import VideoReader
-from training.synthetic.identity import Identity
-from training.synthetic.mouth import MouthShape
-from training.synthetic.occluder import OCCLUDERS
-from training.synthetic.scene import Truth
-from training.synthetic.world import Clip, clip, read_truth, write_clip
+from training.synthetic.render.identity import Identity
+from training.synthetic.render.mouth import MouthShape
+from training.synthetic.render.occluder import OCCLUDERS
+from training.synthetic.render.scene import Truth
+from training.synthetic.render.world import Clip, clip, read_truth, write_clip
 
 SMALL = (128, 128)
 TALK = [MouthShape(open=0.5 + 0.5 * float(np.sin(frame))) for frame in range(12)]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from keysync.errors import KeySyncError
-from training.synthetic.corpus import HELD_OUT, OTHERS, Corpus, load_corpus, speaker
-from training.synthetic.sentences import TEST, TRAIN, VALIDATION, split_of
-from training.synthetic.speech import say
+from training.synthetic.voice.corpus import HELD_OUT, OTHERS, Corpus, load_corpus, speaker
+from training.synthetic.voice.sentences import TEST, TRAIN, VALIDATION, split_of
+from training.synthetic.voice.speech import say
 
 HOURS = 0.003
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.synthetic.microphone import Microphone, Sound, fast_length
+from training.synthetic.voice.microphone import Microphone, Sound, fast_length
 
 RATE = 16_000
 

@@ -6,7 +6,7 @@ from itertools import islice
 import pytest
 
 from keysync.errors import KeySyncError
-from training.synthetic.sentences import SHARES, TEMPLATES, TEST, TRAIN, VALIDATION, WORDS, sentences, split_of
+from training.synthetic.voice.sentences import SHARES, TEMPLATES, TEST, TRAIN, VALIDATION, WORDS, sentences, split_of
 
 
 def test_no_sentence_of_one_split_is_one_of_another_whatever_the_seeds() -> None:

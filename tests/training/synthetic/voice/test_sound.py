@@ -3,25 +3,26 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.synthetic.metrics import correlation
-from training.synthetic.sound import loudness, mouth_from_sound
-from training.synthetic.speech import SPEECH_RATE, talk
+from keysync.method import SAMPLE_RATE
+from training.synthetic.measure.metrics import correlation
+from training.synthetic.voice.sound import loudness, mouth_from_sound
+from training.synthetic.voice.speech import talk
 
 
 def vowel(first: float, second: float, seconds: float = 0.4) -> np.ndarray:
     """A buzz of 120 Hz through two resonances."""
     from scipy.signal import lfilter
 
-    sound = np.zeros(round(seconds * SPEECH_RATE))
-    sound[:: SPEECH_RATE // 120] = 1.0
+    sound = np.zeros(round(seconds * SAMPLE_RATE))
+    sound[:: SAMPLE_RATE // 120] = 1.0
     for hertz in (first, second, 2900.0):
-        radius, angle = np.exp(-np.pi * 80 / SPEECH_RATE), 2 * np.pi * hertz / SPEECH_RATE
+        radius, angle = np.exp(-np.pi * 80 / SAMPLE_RATE), 2 * np.pi * hertz / SAMPLE_RATE
         sound = lfilter([1.0], [1, -2 * radius * np.cos(angle), radius**2], sound)
     return (0.5 * sound / np.abs(sound).max()).astype(np.float32)
 
 
 def test_a_wide_vowel_opens_a_front_one_spreads_and_a_back_one_rounds() -> None:
-    gap = np.zeros(round(0.3 * SPEECH_RATE), np.float32)
+    gap = np.zeros(round(0.3 * SAMPLE_RATE), np.float32)
     sounds = [vowel(750, 1200), gap, vowel(300, 2250), gap, vowel(300, 750)]
     motion = mouth_from_sound(np.concatenate(sounds), np.array([0.2, 0.55, 0.9, 1.25, 1.6]))
     assert motion.open[0] == max(motion.open) > 0.8

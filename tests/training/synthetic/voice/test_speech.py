@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from keysync.errors import KeySyncError, install_line
-from training.synthetic import espeak, timbre
-from training.synthetic.sentences import TEST, TRAIN, WORDS, split_of
-from training.synthetic.speech import LANGUAGES, VARIANTS, Utterance, Voice, joined, say, silence, talk
-from training.synthetic.visemes import PAUSE, symbols
+from training.synthetic.voice import espeak, timbre
+from training.synthetic.voice.sentences import TEST, TRAIN, WORDS, split_of
+from training.synthetic.voice.speech import LANGUAGES, VARIANTS, Utterance, Voice, joined, say, silence, talk
+from training.synthetic.voice.visemes import PAUSE, symbols
 
 
 def test_text_in_the_same_voice_is_the_same_samples_whatever_was_said_before() -> None:

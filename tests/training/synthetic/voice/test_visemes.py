@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.synthetic.visemes import PAUSE, Phoneme, mouth_motion, symbols
+from training.synthetic.voice.visemes import PAUSE, Phoneme, mouth_motion, symbols
 
 
 def spoken(*parts: tuple[str, float]) -> list[Phoneme]:
