@@ -19,7 +19,7 @@ from keysync.demo import TALK
 from keysync.media import VideoReader
 from keysync.systems.keysync.small import SMALL
 from training import train
-from training.config import TrainConfig
+from training.config.config import TrainConfig
 
 from .clips import write_speech
 from .conftest import ROOT
@@ -83,6 +83,8 @@ def parsers(monkeypatch: pytest.MonkeyPatch) -> list[argparse.ArgumentParser]:
 
 def run(command: str, words: Sequence[str]) -> int:
     module = cli if command == "keysync" else importlib.import_module(command.removeprefix("python -m "))
+    if hasattr(module, "__path__"):  # of a package `python -m` runs this
+        module = importlib.import_module(f"{module.__name__}.__main__")
     code: int = module.main(words)
     return code
 

@@ -25,11 +25,11 @@ from keysync.errors import KeySyncError
 from keysync.method import LATENT_CHANNELS, PIXELS_PER_LATENT
 from keysync.network.stage import STAGES, Stage
 
-from .config import PRESETS, TrainConfig, load_config, overrides_of
-from .dataset import Batch
-from .loss import Draws, LossModule
-from .start import new_spec
-from .trainable import freeze
+from .config.config import PRESETS, TrainConfig, load_config, overrides_of
+from .data.dataset import Batch
+from .loss.loss import Draws, LossModule
+from .weights.initial_weights import new_spec
+from .weights.trainable import freeze
 
 GIB = 2**30
 # Dense operations a second of an NVIDIA A100, which the paper used (fp32 as TF32), and the share that training usually

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from keysync.errors import KeySyncError
 
+from .data.whole_file import whole_file
 from .evaluation.scope import ModelFiles, Scope, open_models, read_all, rows_of
 from .evaluation.table import as_json, as_text
-from .preparation.whole_file import whole_file
 
 MOST_WORKERS = 4  # unless more are asked for: each holds the models
 

@@ -21,11 +21,11 @@ from keysync.weights.checkpoint import DTYPES, load_stage
 from keysync.weights.files import CONTAINERS, SAFETENSORS, WRAPPER, read_tensors, write_tensors
 from keysync.weights.stage_format import EMBEDDED, embed, metadata_of, published_names
 
-from .checkpoints import ADAPTERS, AVERAGED, STAGE
-from .config import TrainConfig
-from .embedded_vae import decoder_tensors
-from .lora import adapted, load_lora, merged
-from .run import Run, save_pickle, written
+from .config.config import TrainConfig
+from .run.checkpoints import ADAPTERS, AVERAGED, STAGE
+from .run.run import Run, save_pickle, written
+from .weights.embedded_vae import decoder_tensors
+from .weights.lora import adapted, load_lora, merged
 
 PICKLE = ".pt"
 TOLD = "keysync.training."

@@ -21,13 +21,13 @@ from keysync.face.detectors import DETECTORS
 from keysync.method import PUBLISHED_CROP_SCALE
 from keysync.systems.keysync.small import BUILT_IN, CROP_SCALE, RESOLUTION, SMALL
 
-from .index import FILE
-from .preparation import quality, speaker
-from .preparation.engine import ENGINES
-from .preparation.job import prepare
-from .preparation.report import NAME
-from .preparation.settings import NONE, PUBLISHED_RESOLUTION, ModelFile, Settings
-from .preparation.stages import WORK
+from .data.index import FILE
+from .data.preparation import quality, speaker
+from .data.preparation.engine import ENGINES
+from .data.preparation.job import prepare
+from .data.preparation.report import NAME
+from .data.preparation.settings import NONE, PUBLISHED_RESOLUTION, ModelFile, Settings
+from .data.preparation.stages import WORK
 
 MODELS = ("vae", "hubert", "wavlm")
 

@@ -24,19 +24,19 @@ from torch.utils.data import DataLoader
 from keysync.errors import KeySyncError, install_line
 from keysync.network.stage import STAGES
 
-from .board import Board
-from .checkpoints import load_state, load_weights, save
-from .config import PRESETS, TrainConfig, load_config, overrides_of
-from .dataset import Batch, Shards, Windows, collate
-from .ema import EMA
-from .loss import Losses, LossModule, draw
-from .run import Run
-from .schedule import learning_rate
-from .sharding import spread
-from .stop import Stop
-from .trainable import freeze
-from .vae import load_vae_of
-from .validation import Validation
+from .config.config import PRESETS, TrainConfig, load_config, overrides_of
+from .data.dataset import Batch, Shards, Windows, collate
+from .loss.loss import Losses, LossModule, draw
+from .run.board import Board
+from .run.checkpoints import load_state, load_weights, save
+from .run.ema import EMA
+from .run.run import Run
+from .run.schedule import learning_rate
+from .run.sharding import spread
+from .run.signals import Stop
+from .run.vae import load_vae_of
+from .run.validation import Validation
+from .weights.trainable import freeze
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

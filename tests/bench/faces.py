@@ -64,8 +64,8 @@ def stills(folder: Path) -> Iterator[Frame]:
 
 def heads() -> Iterator[Frame]:
     """Rendered people who move, half of them with something before the mouth for a while."""
-    from training.synthetic.speech import talk
-    from training.synthetic.world import Clip, clip
+    from training.synthetic.render.world import Clip, clip
+    from training.synthetic.voice.speech import talk
 
     for person in range(8):
         motion = talk(person, 2.0).mouth((np.arange(25) + 0.5) / 12.5)

@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader
 
 from keysync.media import PictureFormat, VideoWriter
 from keysync.systems.keysync.small import RESOLUTION
-from training.config import load_config
-from training.dataset import Shards, Windows, collate
-from training.preparation.job import prepare
-from training.preparation.settings import ModelFile, Settings
+from training.config.config import load_config
+from training.data.dataset import Shards, Windows, collate
+from training.data.preparation.job import prepare
+from training.data.preparation.settings import ModelFile, Settings
 from training.train import train
 
 from ..portrait import portrait_frames

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from keysync.network.stage import SCALE_FACTOR, Stage
 from keysync.vae.vae import load_vae
 from keysync.weights.stage_format import published_names
-from training.config import TrainConfig, load_config
-from training.dataset import Batch
-from training.loss import Draws, LossModule, condition_of, mean_over, noised, weighted_error
-from training.trainable import freeze
+from training.config.config import TrainConfig, load_config
+from training.data.dataset import Batch
+from training.loss.loss import Draws, LossModule, condition_of, mean_over, noised, weighted_error
+from training.weights.trainable import freeze
 
 from .conftest import Golden, relative_error
 

@@ -12,7 +12,7 @@ import pytest
 from keysync.face import detectors
 from training import export, prepare, train
 
-from .preparation.small_videos import FACE, BrightnessDetector, write_talk
+from .data.preparation.small_videos import FACE, BrightnessDetector, write_talk
 
 
 def make_stages(folder: Path) -> dict[str, Path]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from keysync.network.stage import STAGES
-from training.config import TrainConfig, load_config
+from training.config.config import TrainConfig, load_config
 
 
 def small_settings(stage: str) -> dict[str, str]:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from keysync.media.info import BT709, PictureFormat
 from keysync.systems.keysync.small import BUILT_IN
 from tests.synthetic_face import face_points
-from training.index import DataInfo, EncoderInfo
-from training.preparation.encode import CropWriter, save_array, write_sound
-from training.preparation.shards import ClipFiles, write_shards
+from training.data.index import DataInfo, EncoderInfo
+from training.data.preparation.encode import CropWriter, save_array, write_sound
+from training.data.preparation.shards import ClipFiles, write_shards
 
 
 def write_small_data(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.config import load_config
+from training.config.config import load_config
 from training.cost import GIB, Cost, Memory, main, measure, table
 
 SMALL = {"resolution": "64", "model_channels": "64", "channel_mult": "1,1", "attention": "false,true", "head_dim": "32"}

@@ -23,7 +23,7 @@ from training.evaluation.reading import Reader
 from training.evaluation.row import Row
 from training.evaluation.rows import quiet_rows, talk_rows
 from training.evaluation.scope import ModelFiles, Scope, Task, read, read_all, rows_of, side_of
-from training.synthetic.metrics import Estimate, correlation
+from training.synthetic.measure.metrics import Estimate, correlation
 
 SIDE = 128
 

@@ -19,9 +19,9 @@ from keysync.vae.vae import load_vae
 from keysync.weights.checkpoint import describe, load_stage, read_tensors, save_stage
 from keysync.weights.identify import DECODER
 from keysync.weights.stage_format import EMBEDDED, metadata_of, published_names
-from training.config import TrainConfig, to_toml
+from training.config.config import TrainConfig, to_toml
 from training.export import export, main
-from training.lora import adapted, merged, write_lora
+from training.weights.lora import adapted, merged, write_lora
 
 from .small_config import small_config
 

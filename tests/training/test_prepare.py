@@ -9,12 +9,12 @@ import pytest
 
 from keysync.face import detectors
 from keysync.systems.keysync.small import BUILT_IN, CROP_SCALE, RESOLUTION
-from tests.training.preparation.small_videos import FACE, NO_FACE, BrightnessDetector, write_talk
+from tests.training.data.preparation.small_videos import FACE, NO_FACE, BrightnessDetector, write_talk
 from training import prepare
-from training.index import SPLITS, EncoderInfo
-from training.preparation.quality import LEAST as LEAST_QUALITY
-from training.preparation.speaker import LEAST as LEAST_AGREEMENT
-from training.shards import Shards
+from training.data.index import SPLITS, EncoderInfo
+from training.data.preparation.quality import LEAST as LEAST_QUALITY
+from training.data.preparation.speaker import LEAST as LEAST_AGREEMENT
+from training.data.shards import Shards
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from safetensors.torch import load_file
 
 from keysync.errors import KeySyncError
 from keysync.weights.checkpoint import describe, load_stage
-from training.config import TrainConfig, load_config
-from training.loss import Losses, LossModule
-from training.run import Run
+from training.config.config import TrainConfig, load_config
+from training.loss.loss import Losses, LossModule
+from training.run.run import Run
 from training.train import main, train
 
 from ..conftest import ROOT

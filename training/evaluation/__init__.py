@@ -1,0 +1,1 @@
+"""How well models dub people and sentences that no training has seen."""

@@ -23,8 +23,8 @@ from keysync.method import NETWORK_RATE
 from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
 
-from ..preparation.encode import write_sound
-from ..synthetic.shot import Pictures
+from ..data.preparation.encode import write_sound
+from ..synthetic.render.shot import Pictures
 from .film import Film
 from .held import HeldKeyframes
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from keysync.face.face import Points
 from keysync.method import NETWORK_RATE, SAMPLE_RATE
 
-from ..synthetic.corpus import speaker
-from ..synthetic.metrics import OPEN, mouth_aspect_ratio
-from ..synthetic.mouth import MouthShape
-from ..synthetic.sentences import TEST, sentences
-from ..synthetic.shot import Pictures, Shot
-from ..synthetic.speech import Utterance, joined, say, silence
-from ..synthetic.visemes import PAUSE
+from ..synthetic.measure.metrics import OPEN, mouth_aspect_ratio
+from ..synthetic.render.mouth import MouthShape
+from ..synthetic.render.shot import Pictures, Shot
+from ..synthetic.voice.corpus import speaker
+from ..synthetic.voice.sentences import TEST, sentences
+from ..synthetic.voice.speech import Utterance, joined, say, silence
+from ..synthetic.voice.visemes import PAUSE
 
 SILENT = 0.45  # the share of a clip in which the new speech is silent
 SETTLED = 0.16  # seconds of a silence in which a mouth is still closing, and opens again

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..synthetic.meter import patches
-from ..synthetic.metrics import Estimate, bootstrap
+from ..synthetic.measure.meter import patches
+from ..synthetic.measure.metrics import Estimate, bootstrap
 from .film import Film
 
 CELLS = (3, 4)  # of a patch, in each of which a colour is one

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from keysync.systems.keysync.models import Models
 
-from ..synthetic.meter import Meter, patches, truth
-from ..synthetic.metrics import OPEN, Curve, correlation
-from ..synthetic.shot import Pictures
-from ..synthetic.sound import loudness
+from ..synthetic.measure.meter import Meter, patches, truth
+from ..synthetic.measure.metrics import OPEN, Curve, correlation
+from ..synthetic.render.shot import Pictures
+from ..synthetic.voice.sound import loudness
 from .dubbing import Studio, changeable, studio
 from .film import Film
 from .likeness import Distance, likeness

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..synthetic.metrics import Estimate
+from ..synthetic.measure.metrics import Estimate
 
 ABOVE_ZERO = 1e-6  # the least that is more than nothing
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..synthetic.metrics import Estimate, jitter, lip_leak, mean_of, pixel_jitter, sync
+from ..synthetic.measure.metrics import Estimate, jitter, lip_leak, mean_of, pixel_jitter, sync
 from .likeness import ratio
 from .reading import Covered, Quiet, Talk
 from .row import ABOVE_ZERO, Row

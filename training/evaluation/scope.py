@@ -17,7 +17,7 @@ import torch
 from keysync.errors import KeySyncError
 from keysync.systems.keysync.models import Models, load_models
 
-from ..synthetic.occluder import OCCLUDERS
+from ..synthetic.render.occluder import OCCLUDERS
 from .film import quiet_film, talk_film
 from .reading import Covered, Quiet, Reader, Talk
 from .row import Row

@@ -34,17 +34,17 @@ from keysync.speech.encoders import ENCODERS, FRAME, SpeechEncoder, load_encoder
 from keysync.systems.keysync.small import CROP_SCALE
 from keysync.vae.vae import VAE, load_vae, weight_file
 
-from ..index import DataInfo, EncoderInfo
-from ..preparation import digest
-from ..preparation.encode import CropWriter, save_array, speech_rows, write_latents, write_rows, write_sound
-from ..preparation.settings import WINDOW
-from ..preparation.shards import ClipFiles, write_shards
-from ..preparation.whole_file import whole_file
-from ..shards import CROPS, LANDMARKS
-from .corpus import speaker
-from .sentences import TRAIN
-from .shot import Pictures, Shot
-from .speech import Utterance, joined, silence, talk
+from ..data import digest
+from ..data.index import DataInfo, EncoderInfo
+from ..data.preparation.encode import CropWriter, save_array, speech_rows, write_latents, write_rows, write_sound
+from ..data.preparation.settings import WINDOW
+from ..data.preparation.shards import ClipFiles, write_shards
+from ..data.shards import CROPS, LANDMARKS
+from ..data.whole_file import whole_file
+from .render.shot import Pictures, Shot
+from .voice.corpus import speaker
+from .voice.sentences import TRAIN
+from .voice.speech import Utterance, joined, silence, talk
 
 logger = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ import torch
 from keysync.errors import KeySyncError
 from keysync.method import NETWORK_RATE
 
-from ..preparation.encode import write_sound
-from .speech import Utterance, Voice, joined, say, silence
-from .world import Clip, clip, write_video
+from ..data.preparation.encode import write_sound
+from .render.world import Clip, clip, write_video
+from .voice.speech import Utterance, Voice, joined, say, silence
 
 PERSON = (1 << 30) + 8  # a seed that no training draws
 SIZE = (320, 320)

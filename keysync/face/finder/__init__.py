@@ -2,5 +2,5 @@
 
 `networks` holds the networks, `detections` reads the detectors' outputs, `squares` cuts turned squares out of frames,
 `points` maps the mesh to the 68 landmarks, and `finder` strings them together. The weights are MediaPipe's
-(Apache-2.0), converted by `training.face_finder`; see the notice beside them in the assets.
+(Apache-2.0), converted by `training.weights.face_finder`; see the notice beside them in the assets.
 """

@@ -50,10 +50,11 @@ class Files(NamedTuple):
 @pytest.fixture
 def files(request: pytest.FixtureRequest, tiny: Path, tmp_path: Path) -> Files:
     """Written by training's own code; no factor of the adapters is zero."""
-    lora, checkpoint = importlib.import_module("training.lora"), importlib.import_module("keysync.weights.checkpoint")
+    lora = importlib.import_module("training.weights.lora")
+    checkpoint = importlib.import_module("keysync.weights.checkpoint")
     path = tiny / f"{request.param}.safetensors"
     settings = {"trainable": "lora", "start": str(path), "lora_rank": str(RANK), "lora_alpha": str(ALPHA)}
-    config = importlib.import_module("training.config").load_config(f"tiny-{request.param}", None, settings)
+    config = importlib.import_module("training.config.config").load_config(f"tiny-{request.param}", None, settings)
     stage = lora.adapted(checkpoint.load_stage(path, dtype=torch.float32), config)
     torch.manual_seed(0)
     for name, parameter in stage.named_parameters():

@@ -24,8 +24,8 @@ from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
 from training.evaluation.dubbing import track_of
 from training.evaluation.film import Film
-from training.synthetic.mouth import MouthShape
-from training.synthetic.sound import loudness
+from training.synthetic.render.mouth import MouthShape
+from training.synthetic.voice.sound import loudness
 
 LATENT = 16  # coarse as masks are at this size, that of the mouth ends above the lower edge
 NUMBER, LATE, LEAKS = range(3)  # channels of the "latents"

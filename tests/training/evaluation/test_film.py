@@ -5,8 +5,8 @@ from itertools import combinations
 import numpy as np
 
 from training.evaluation.film import quiet_film, talk_film
-from training.synthetic.metrics import OPEN, mouth_aspect_ratio
-from training.synthetic.sentences import TEST, split_of
+from training.synthetic.measure.metrics import OPEN, mouth_aspect_ratio
+from training.synthetic.voice.sentences import TEST, split_of
 
 SIDE = 96
 

@@ -4,7 +4,7 @@ import pytest
 
 from training.evaluation.row import ABOVE_ZERO, Row
 from training.evaluation.table import as_json, as_text
-from training.synthetic.metrics import Estimate
+from training.synthetic.measure.metrics import Estimate
 
 GOOD = Row("good", "what is good", Estimate(0.9, 0.85, 0.95), 0.8)
 BAD = Row("bad", "what is bad", Estimate(0.9, 0.75, 0.95), 0.8)

@@ -13,13 +13,13 @@ from keysync.errors import KeySyncError
 from keysync.speech.encoders import load_encoder
 from keysync.vae.vae import load_vae
 from tests.tiny_models import write_tiny_models
-from training.config import load_config
-from training.dataset import Shards, Windows, collate
-from training.preparation.encode import speech_rows
+from training.config.config import load_config
+from training.data.dataset import Shards, Windows, collate
+from training.data.preparation.encode import speech_rows
 from training.synthetic import data
 from training.synthetic.data import Settings, film, speech, write_data
-from training.synthetic.meter import truth
-from training.synthetic.speech import joined, silence
+from training.synthetic.measure.meter import truth
+from training.synthetic.voice.speech import joined, silence
 
 FRAMES = 16
 

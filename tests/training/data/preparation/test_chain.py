@@ -1,0 +1,178 @@
+"""A result is made once, appears whole or not at all, and is made again when what it depends on has changed."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keysync.errors import KeySyncError
+from training.data.preparation.chain import Chain, Discard, Facts, Place, Stage, discards
+from training.data.preparation.videos import Video
+
+ROOT = Path(__file__).parents[4]
+VIDEO = Video("a-1", "a.mp4", Path("a.mp4"), "1")
+
+
+class Work:
+    """Stages one -> two -> three; `text` is what "one" writes, and each stage's run is noted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ran: list[str] = []
+        self.text = "text"
+        self.after: Callable[[str], None] = lambda stage: None
+
+    def run(self, **settings: Any) -> list[str]:
+        """Runs a new chain; returns the stages that were made."""
+        self.ran = []
+        fresh = self.chain(**settings).run(VIDEO).fresh
+        assert list(fresh) == self.ran
+        return self.ran
+
+    def chain(self, **settings: Any) -> Chain:
+        return Chain(
+            self.folder,
+            [
+                Stage("one", self._make, (), {"x": settings.get("one", 0)}),
+                Stage("two", self._make, ("one",), {"x": settings.get("two", 0)}),
+                Stage("three", self._make, ("two",), revision=settings.get("revision", 1)),
+            ],
+        )
+
+    def _make(self, place: Place) -> Facts:
+        stage = place.folder.name.strip(".").removesuffix(".part")
+        self.ran.append(stage)
+        needed = [path / "file" for path in place.needed.values()]
+        text = needed[0].read_text() if needed else self.text
+        (place.folder / "file").write_text(text)
+        self.after(stage)
+        return {"stage": stage}
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    return Work(tmp_path / "work")
+
+
+def fail_at(stage: str, error: BaseException) -> Callable[[str], None]:
+    def fail(ran: str) -> None:
+        if ran == stage:
+            raise error
+
+    return fail
+
+
+def test_what_is_done_is_not_done_again(work: Work) -> None:
+    assert work.run() == ["one", "two", "three"]
+    assert work.run() == []
+    records = work.chain().records(VIDEO)
+    assert {name: record.facts for name, record in records.items()} == {
+        name: {"stage": name} for name in ("one", "two", "three")
+    }
+
+
+def test_after_an_error_it_goes_on_where_it_was(work: Work) -> None:
+    work.after = fail_at("two", RuntimeError("stopped"))
+    with pytest.raises(KeySyncError, match=r"the stage two failed \(RuntimeError: stopped\)"):
+        work.run()
+    assert sorted(path.name for path in (work.folder / VIDEO.id).iterdir()) == ["one"]
+    work.after = lambda stage: None
+    assert work.run() == ["two", "three"]
+
+
+def test_other_settings_make_anew_what_depends_on_them(work: Work) -> None:
+    work.run()
+    assert work.run(two=1) == ["two"]  # and writes what it wrote before
+    assert work.run(one=1, two=1) == ["one"]
+    assert work.run(one=1, two=1, revision=2) == ["three"]
+    work.text = "other"
+    assert work.run(one=2, two=1, revision=2) == ["one", "two", "three"]
+
+
+def test_a_result_of_other_settings_is_replaced_whole(work: Work) -> None:
+    work.run()
+    (work.folder / VIDEO.id / "one" / "old").write_text("left from before")
+    work.after = fail_at("one", RuntimeError("stopped"))
+    with pytest.raises(KeySyncError):
+        work.run(one=1)
+    work.after = lambda stage: None
+    work.run(one=1)
+    assert sorted(path.name for path in (work.folder / VIDEO.id / "one").iterdir()) == ["done.json", "file"]
+
+
+def test_only_some_stages(work: Work) -> None:
+    assert work.chain().run(VIDEO, ["one"]).fresh == ("one",)
+    assert list(work.chain().records(VIDEO)) == ["one"]
+    assert work.chain().run(VIDEO).fresh == ("two", "three")
+
+
+def test_a_discard_ends_the_chain_and_is_kept(work: Work) -> None:
+    work.after = fail_at("two", Discard({"no face": (2.5, "none in 62 frames")}))
+    assert work.run() == ["one", "two"]
+    work.after = lambda stage: None
+    assert work.run() == []
+    records = work.chain().records(VIDEO)
+    assert list(records) == ["one", "two"]
+    assert records["two"].discard == {"no face": [2.5, "none in 62 frames"]}
+    assert work.run(two=1) == ["two", "three"]
+
+
+def test_discards_names_the_reason() -> None:
+    with pytest.raises(Discard, match=r"cannot be read: a\.mp4 is empty"), discards("cannot be read", 3.0):
+        raise KeySyncError("a.mp4 is empty")
+
+
+def test_a_full_disk_leaves_nothing(work: Work) -> None:
+    work.after = fail_at("two", OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(KeySyncError, match=r"two cannot be written \(No space left on device\)"):
+        work.run()
+    assert sorted(path.name for path in (work.folder / VIDEO.id).iterdir()) == ["one"]
+
+
+def test_another_error_of_the_system_is_not_dressed_up(work: Work) -> None:
+    work.after = fail_at("two", OSError(errno.EIO, "Input/output error"))
+    with pytest.raises(OSError, match="Input/output"):
+        work.run()
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from tests.training.data.preparation.test_chain import VIDEO, Work
+work = Work(Path(sys.argv[1]))
+def after(stage):
+    if stage == "two":
+        print("in two", flush=True)
+        time.sleep(60)
+work.after = after
+work.run()
+"""
+
+
+def test_killed_in_the_middle_it_goes_on(work: Work) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(work.folder)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in two\n"
+        process.send_signal(signal.SIGKILL)
+    left = {path.name for path in (work.folder / VIDEO.id).iterdir()}
+    assert left == {"one", ".two.part"}
+    assert work.run() == ["two", "three"]
+    assert {path.name for path in (work.folder / VIDEO.id).iterdir()} == {"one", "two", "three"}
+
+
+def test_time_spent_is_noted(work: Work) -> None:
+    work.after = lambda stage: time.sleep(0.05 if stage == "two" else 0)
+    work.run()
+    records = work.chain().records(VIDEO)
+    assert 0.05 <= records["two"].spent < 5
+    assert records["one"].spent < records["two"].spent

@@ -1,0 +1,242 @@
+"""Packing: what any WebDataset reader reads, the same bytes for the same clips, whole videos in one split."""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import logging
+import random
+import re
+import sys
+import tarfile
+import warnings
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import webdataset
+
+from keysync.errors import KeySyncError, install_line
+from training.data.index import DataInfo, EncoderInfo, read_index
+from training.data.preparation.shards import ClipFiles, split, write_shards
+
+from ...small_data import write_small_data
+
+INFO = DataInfo((64, 64), (8, 8), 14, {"hubert": EncoderInfo(32, "somewhere")}, "vae", "none")
+
+
+def clip(folder: Path, key: str, video: str = "", size: int = 3000) -> ClipFiles:
+    parts = {"json": json.dumps({"key": key}).encode(), "latents.npy": random.Random(key).randbytes(size)}
+    for part, content in parts.items():
+        (folder / f"{key}.{part}").write_bytes(content)
+    return ClipFiles(key, video or key, 20, {part: folder / f"{key}.{part}" for part in parts})
+
+
+def clips(folder: Path, count: int, size: int = 3000) -> list[ClipFiles]:
+    folder.mkdir(exist_ok=True)
+    return [clip(folder, f"clip{number:03}", size=size) for number in range(count)]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def keys(held: Iterable[ClipFiles]) -> list[str]:
+    return [one.key for one in held]
+
+
+def read(shards: list[str]) -> list[dict[str, Any]]:
+    """The samples, as webdataset reads them; it leaves its files to the garbage collector."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        samples = list(webdataset.WebDataset(shards, shardshuffle=False))
+        gc.collect()
+    return samples
+
+
+def test_webdataset_s_own_reader_reads_them(tmp_path: Path) -> None:
+    data = write_small_data(tmp_path / "data", clips=4, frames=20, shard_bytes=1)
+    shards = sorted(str(path) for path in data.glob("train-*.tar"))
+    assert len(shards) == 3
+    samples = read(shards)
+    index = read_index(data)
+    assert [sample["__key__"] for sample in samples] == [held.key for held in index.splits["train"]]
+    for sample, held in zip(samples, index.splits["train"], strict=True):
+        assert {part for part in sample if part[0] != "_"} == set(held.members)
+        assert json.loads(sample["json"])["frames"] == held.frames == 20
+        assert np.load(io.BytesIO(sample["latents.npy"])).shape == (20, 2, 4, 8, 8)
+        assert np.load(io.BytesIO(sample["landmarks.npy"])).shape == (20, 68, 2)
+        assert sample["flac"][:4] == b"fLaC"
+        assert sample["mp4"][4:8] == b"ftyp"
+
+
+def test_the_index_says_where_every_part_is(tmp_path: Path) -> None:
+    made = clips(tmp_path / "parts", 7)
+    (tmp_path / "data").mkdir()
+    assert write_shards(made, tmp_path / "data", INFO, shard_bytes=7000) == tmp_path / "data" / "index.json"
+    index = read_index(tmp_path / "data")
+    assert index.info == INFO
+    assert index.sizes == {path.name: path.stat().st_size for path in (tmp_path / "data").glob("*.tar")}
+    sources = {one.key: one.parts for one in made}
+    listed = [held for name in ("train", "validation") for held in index.splits[name]]
+    assert sorted(held.key for held in listed) == sorted(sources)
+    for held in listed:
+        shard = (tmp_path / "data" / held.shard).read_bytes()
+        found = {part: shard[offset : offset + size] for part, (offset, size) in held.members.items()}
+        assert found == {part: path.read_bytes() for part, path in sources[held.key].items()}
+
+
+def test_a_shard_ends_when_it_is_large_enough(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    write_shards(clips(tmp_path / "parts", 11), data, INFO, shard_bytes=7000)  # three clips of 3.0 kB
+    index = read_index(data)
+    names = [held.shard for held in index.splits["train"]]
+    assert names == [f"train-{number // 3:06}.tar" for number in range(10)]
+
+
+def test_the_same_bytes_in_whatever_order_the_clips_come(tmp_path: Path) -> None:
+    made = clips(tmp_path / "parts", 9)
+    for number in range(3):
+        (tmp_path / f"data{number}").mkdir()
+        random.Random(number).shuffle(made)
+        write_shards(iter(made), tmp_path / f"data{number}", INFO, shard_bytes=7000)
+        for path in (tmp_path / "parts").iterdir():
+            path.touch()
+    assert contents(tmp_path / "data0") == contents(tmp_path / "data1") == contents(tmp_path / "data2")
+    with tarfile.open(tmp_path / "data0" / "train-000000.tar") as tar:
+        assert {(member.mtime, member.uid, member.uname) for member in tar} == {(0, 0, "")}
+
+
+def test_long_and_foreign_names(tmp_path: Path) -> None:
+    made = [clip(tmp_path, f"{'a-very-long-name-' * 10}{letter}") for letter in ("x", "ö", "日本")]
+    (tmp_path / "data").mkdir()
+    write_shards(made, tmp_path / "data", INFO)
+    listed = [held for held in read_index(tmp_path / "data").splits.values() for held in held]
+    assert sorted(held.key for held in listed) == sorted(keys(made))
+    samples = read([str(tmp_path / "data" / "train-000000.tar")])
+    assert {sample["__key__"] for sample in samples} <= set(keys(made))
+    assert len(samples) == 2
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.99])
+def test_whole_videos_go_to_one_split(share: float, tmp_path: Path) -> None:
+    made = [clip(tmp_path, f"v{video}-{part}", f"v{video}.mp4") for video in range(10) for part in range(3)]
+    splits = split(made, share)
+    videos = {name: {one.video for one in held} for name, held in splits.items()}
+    assert videos["train"].isdisjoint(videos["validation"])
+    assert len(videos["validation"]) == {0.05: 1, 0.3: 3, 0.99: 9}[share]
+    assert sorted(keys(splits["train"] + splits["validation"])) == sorted(keys(made))
+    assert keys(splits["train"]) == sorted(keys(splits["train"]))
+
+
+def test_a_video_stays_where_it_is_when_the_clips_of_others_change(tmp_path: Path) -> None:
+    made = clips(tmp_path, 20)
+    chosen = keys(split(made, 0.2)["validation"])
+    assert keys(split(reversed(made), 0.2)["validation"]) == chosen
+    assert chosen != keys(made)[:4]
+    assert chosen != keys(made)[-4:]
+    fewer = [one for one in made if one.key not in keys(split(made, 0.2)["train"])[:4]]
+    assert set(keys(split(fewer, 0.2)["validation"])) <= set(chosen)
+
+
+@pytest.mark.parametrize("longest", range(4))
+def test_the_longest_clip_is_always_trained_on(longest: int, tmp_path: Path) -> None:
+    made = [replace(one, frames=one.frames + 100 * (place == longest)) for place, one in enumerate(clips(tmp_path, 4))]
+    splits = split(made, 0.9)
+    assert keys(splits["train"]) == [made[longest].key]
+    assert len(splits["validation"]) == 3
+
+
+def test_one_video_alone_is_parted_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = [clip(tmp_path, f"part{number:02}", "talk.mp4") for number in range(10)]
+    with caplog.at_level(logging.WARNING):
+        splits = split(made, 0.2)
+    assert (keys(splits["train"]), keys(splits["validation"])) == (keys(made[:8]), keys(made[8:]))
+    assert "all clips are of talk.mp4" in caplog.text
+    assert [len(held) for held in split(made[:2], 0.9).values()] == [1, 1]
+
+
+def test_one_clip_alone_is_in_both_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "data").mkdir()
+    with caplog.at_level(logging.WARNING):
+        write_shards(clips(tmp_path / "parts", 1), tmp_path / "data", INFO)
+    assert "only one clip, clip000: it is both trained and validated on" in caplog.text
+    index = read_index(tmp_path / "data")
+    assert [[held.key for held in index.splits[name]] for name in ("train", "validation")] == [["clip000"]] * 2
+    assert sorted(index.sizes) == ["train-000000.tar", "validation-000000.tar"]
+
+
+def test_what_cannot_be_packed(tmp_path: Path) -> None:
+    made = clips(tmp_path, 2)
+    with pytest.raises(KeySyncError, match="there is no clip to pack into shards: give more or other videos"):
+        write_shards([], tmp_path, INFO)
+    with pytest.raises(KeySyncError, match=r"two clips are called clip000, of clip000 and other.mp4"):
+        write_shards([*made, replace(made[0], video="other.mp4")], tmp_path, INFO)
+    for share in (0, 1, -0.5, float("nan")):
+        with pytest.raises(KeySyncError, match="choose a share above 0 and below 1"):
+            split(made, share)
+    for key in ("", "a.b", "a/b"):
+        with pytest.raises(ValueError, match="a clip cannot be called"):
+            replace(made[0], key=key)
+    made[1].parts["json"].unlink()
+    with pytest.raises(KeySyncError, match=r"clip001.json cannot be read \(No such file or directory\)"):
+        write_shards(made, tmp_path, INFO)
+    assert not list(tmp_path.glob("*.tar"))
+
+
+def test_shards_of_an_earlier_preparation_go(tmp_path: Path) -> None:
+    made = clips(tmp_path / "parts", 9)
+    data = tmp_path / "data"
+    data.mkdir()
+    write_shards(made, data, INFO, shard_bytes=1)
+    others = {"train-my-own.tar", "notes.txt"}
+    for name in others:
+        (data / name).touch()
+    write_shards(made[:3], data, INFO, shard_bytes=1)
+    expected = {"index.json", "train-000000.tar", "train-000001.tar", "validation-000000.tar"}
+    assert {path.name for path in data.iterdir()} == expected | others
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="file sizes cannot be limited here")
+    made = clips(tmp_path / "parts", 4, size=50_000)
+    data = tmp_path / "data"
+    data.mkdir()
+    write_shards(made[:2], data, INFO)
+    older = contents(data)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, before[1]))
+    try:
+        with pytest.raises(KeySyncError, match=r"train-000000.tar cannot be written \(File too large\)"):
+            write_shards(made, data, INFO)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert contents(data) == older
+
+
+def test_never_new_shards_under_an_old_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both may be of the same size, so that nobody would see the mixture."""
+    made = clips(tmp_path / "parts", 4)
+    data = tmp_path / "data"
+    data.mkdir()
+    write_shards(made, data, INFO)
+
+    def killed(self: Path, target: Path) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_shards(made, data, INFO)
+    assert not (data / "index.json").exists()
+    assert not [path for path in data.iterdir() if path.name.startswith(".")]
+
+
+def test_without_webdataset_its_install_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "webdataset", None)
+    with pytest.raises(KeySyncError, match=re.escape(install_line("webdataset"))):
+        write_shards(clips(tmp_path, 2), tmp_path, INFO)

@@ -1,0 +1,141 @@
+"""The index of prepared data: what is written is read again, and what makes no sense is refused by its name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keysync.errors import KeySyncError
+from training.data.index import Clip, DataInfo, EncoderInfo, Index, read_index
+
+INFO = DataInfo(
+    (512, 384), (64, 48), 14, {"hubert": EncoderInfo(768, "models/hubert")}, "models/vae", "mediapipe", 1.4, 13
+)
+INDEX = Index(
+    INFO,
+    {"train-000000.tar": 5000, "train-000001.tar": 700, "validation-000000.tar": 900},
+    {
+        "train": (
+            Clip("train-000000.tar", "a", 20, {"mp4": (512, 1000), "latents.npy": (2048, 2952)}),
+            Clip("train-000000.tar", "b", 30, {}),
+            Clip("train-000001.tar", "c", 500, {"json": (0, 700)}),
+        ),
+        "validation": (Clip("validation-000000.tar", "d", 14, {"flac": (1, 0)}),),
+    },
+)
+
+
+def write(folder: Path, text: str | bytes) -> Path:
+    (folder / "index.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return folder
+
+
+def test_read_again(tmp_path: Path) -> None:
+    assert read_index(write(tmp_path, INDEX.to_json())) == INDEX
+
+
+def test_the_format_on_disk() -> None:
+    """Other programs read it too."""
+    content = json.loads(INDEX.to_json())
+    splits = content.pop("splits")
+    assert content == {
+        "format": 1,
+        "fps": 25,
+        "resolution": [512, 384],
+        "latent_size": [64, 48],
+        "window": 14,
+        "encoders": {"hubert": {"channels": 768, "origin": "models/hubert"}},
+        "vae": {"origin": "models/vae"},
+        "detector": "mediapipe",
+        "crop_scale": 1.4,
+        "spacing": 13,
+    }
+    assert splits["validation"] == [
+        {
+            "shard": "validation-000000.tar",
+            "bytes": 900,
+            "samples": [{"key": "d", "frames": 14, "members": {"flac": [1, 0]}}],
+        }
+    ]
+    assert [shard["shard"] for shard in splits["train"]] == ["train-000000.tar", "train-000001.tar"]
+    assert [sample["key"] for sample in splits["train"][0]["samples"]] == ["a", "b"]
+
+
+def test_older_data_has_the_published_crops_of_every_frame(tmp_path: Path) -> None:
+    content = json.loads(INDEX.to_json())
+    del content["crop_scale"], content["spacing"]
+    info = read_index(write(tmp_path, json.dumps(content))).info
+    assert (info.crop_scale, info.spacing) == (2.0, 1)
+
+
+def test_no_index(tmp_path: Path) -> None:
+    with pytest.raises(KeySyncError, match=r"holds no prepared data .* python -m training.prepare"):
+        read_index(tmp_path)
+    with pytest.raises(KeySyncError, match="holds no prepared data"):
+        read_index(tmp_path / "nowhere")
+
+
+GARBAGE: dict[str, str | bytes] = {
+    "empty": "",
+    "cut off": INDEX.to_json()[:200],
+    "a list": "[]",
+    "a number": "3",
+    "null": "null",
+    "a string": '"text"',
+    "no text": b"\xff\xfe\x00",
+    "no format": "{}",
+    "nothing but the format": '{"format": 1}',
+    "endless": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("text", GARBAGE.values(), ids=GARBAGE)
+def test_garbage(text: str | bytes, tmp_path: Path) -> None:
+    with pytest.raises(
+        KeySyncError, match=r"index.json is not an index of prepared data \(.+\): prepare the data again"
+    ):
+        read_index(write(tmp_path, text))
+
+
+def test_another_format(tmp_path: Path) -> None:
+    with pytest.raises(KeySyncError, match=r"index.json is of format 2 but this KeySync reads 1"):
+        read_index(write(tmp_path, INDEX.to_json().replace('"format": 1', '"format": 2')))
+
+
+def _shard(content: Any) -> Any:
+    return content["splits"]["train"][0]
+
+
+DAMAGE: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "another frame rate": (lambda c: c.update(fps=30), "30 frames a second instead of 25"),
+    "a size of one number": (lambda c: c.update(resolution=[512]), "not enough values"),
+    "a size that is no number": (lambda c: c.update(latent_size=["64", 64]), "'64' is no whole number"),
+    "no window": (lambda c: c.pop("window"), "'window' is missing"),
+    "no validation": (lambda c: c["splits"].pop("validation"), "'validation' is missing"),
+    "a shard elsewhere": (
+        lambda c: _shard(c).update(shard="../secret.tar"),
+        r"'\.\./secret.tar' is no name of a shard",
+    ),
+    "a shard of no name": (lambda c: _shard(c).update(shard=7), "expected string"),
+    "a clip outside": (lambda c: _shard(c).update(bytes=4000), "clip 'a' lies outside its shard train-000000.tar"),
+    "a negative place": (
+        lambda c: _shard(c)["samples"][0]["members"].update(mp4=[-1, 5]),
+        "-1 is no whole number of 0 or more",
+    ),
+    "a clip of no frames": (lambda c: _shard(c)["samples"][0].update(frames=0), "0 is no whole number of 1 or more"),
+    "true for a number": (lambda c: _shard(c)["samples"][0].update(frames=True), "True is no whole number"),
+    "an encoder without width": (lambda c: c["encoders"].update(wavlm={}), "'channels' is missing"),
+    "a list of encoders": (lambda c: c.update(encoders=["hubert"]), "items"),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGE.values(), ids=DAMAGE)
+def test_what_makes_no_sense(damage: Callable[[Any], Any], message: str, tmp_path: Path) -> None:
+    content = json.loads(INDEX.to_json())
+    damage(content)
+    with pytest.raises(KeySyncError, match=rf"index.json is not an index of prepared data \(.*{message}"):
+        read_index(write(tmp_path, json.dumps(content)))

@@ -1,0 +1,139 @@
+"""Prepared data, read: any part of a clip, the very frame that was written, and what is said of damage."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import shutil
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keysync.errors import KeySyncError
+from training.data.shards import Shards
+
+from ..small_data import small_picture, write_small_data
+
+FRAMES = 100
+SIZE = (48, 80)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_data(
+        tmp_path_factory.mktemp("shards") / "a folder, with a name: of its own", frames=FRAMES, latent_size=(6, 10)
+    )
+
+
+@pytest.fixture
+def copy(data: Path, tmp_path: Path) -> Path:
+    """The same, to be damaged."""
+    return Path(shutil.copytree(data, tmp_path / "data"))
+
+
+def test_what_all_clips_share(data: Path) -> None:
+    shards = Shards(str(data))
+    assert (shards.resolution, shards.latent_size, shards.info.window) == (SIZE, (6, 10), 14)
+    assert shards.channels("hubert") == 32
+    assert [clip.frames for split in ("train", "validation") for clip in shards.clips(split)] == [FRAMES, FRAMES]
+    with pytest.raises(KeySyncError, match="no speech features of whisper but of hubert, wavlm: choose one"):
+        shards.channels("whisper")
+
+
+def test_arrays_are_those_of_the_tar(data: Path) -> None:
+    shards = Shards(data)
+    (clip,) = shards.clips("train")
+    with tarfile.open(data / clip.shard) as tar:
+        for part, shape in {"latents.npy": (FRAMES, 2, 4, 6, 10), "wavlm.npy": (2 * FRAMES, 32)}.items():
+            array = shards.array(clip, part, shape)
+            assert isinstance(array, np.memmap)
+            held = tar.extractfile(f"{clip.key}.{part}")
+            assert held is not None
+            assert np.array_equal(array, np.load(io.BytesIO(held.read())))
+
+
+def test_every_frame_is_the_one_that_was_written(data: Path) -> None:
+    shards = pickle.loads(pickle.dumps(Shards(data)))
+    (clip,) = shards.clips("validation")
+    written = np.stack([small_picture(frame, SIZE) for frame in range(FRAMES)]).astype(int)
+    for frame in np.random.default_rng(0).permutation(FRAMES).tolist():
+        picture = shards.picture(clip, frame)
+        distances = np.abs(written - picture).mean((1, 2, 3))
+        assert distances.argmin() == frame
+        assert distances[frame] < 2
+        assert np.abs(picture.mean((0, 1)) - written[frame].mean((0, 1))).max() < 0.8  # no colour is shifted
+    for beyond in (FRAMES, -1):
+        with pytest.raises(KeySyncError, match=rf"clip1.mp4 cannot be decoded \(frame {beyond} is not in it\)"):
+            shards.picture(clip, beyond)
+
+
+def test_a_picture_costs_the_bytes_around_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies before the keyframe is not decoded."""
+    data = write_small_data(tmp_path / "data", frames=400)
+    shards = Shards(data)
+    (clip,) = shards.clips("train")
+    damaged = bytearray((data / clip.shard).read_bytes())
+    offset, size = clip.members["mp4"]
+    damaged[offset + size // 4 : offset + size // 2] = bytes(size // 2 - size // 4)
+    (data / clip.shard).write_bytes(damaged)
+    assert np.abs(shards.picture(clip, 399) - small_picture(399, (64, 64)).astype(int)).mean() < 2
+    assert np.abs(shards.picture(clip, 13) - small_picture(13, (64, 64)).astype(int)).mean() < 2
+
+
+def test_a_shard_that_is_cut_off(copy: Path) -> None:
+    path = copy / "train-000000.tar"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:3000])
+    with pytest.raises(
+        KeySyncError, match=rf"train-000000.tar has 3000 bytes instead of {len(whole)}: .* copy the data"
+    ):
+        Shards(copy)
+    path.unlink()
+    with pytest.raises(KeySyncError, match=r"train-000000.tar cannot be read \(No such file or directory\): copy"):
+        Shards(copy)
+
+
+def test_a_shard_that_is_cut_off_while_it_is_read(copy: Path) -> None:
+    shards = Shards(copy)
+    (clip,) = shards.clips("train")
+    path = copy / clip.shard
+    path.write_bytes(path.read_bytes()[: clip.members["latents.npy"][0] + 2000])
+    for read in (
+        lambda: shards.array(clip, "latents.npy", (FRAMES, 2, 4, 6, 10)),
+        lambda: shards.array(clip, "wavlm.npy", (2 * FRAMES, 32)),
+        lambda: shards.picture(clip, 0),
+    ):
+        with pytest.raises(
+            KeySyncError, match=r"train-000000.tar: clip0\.\S+ cannot be (read|decoded) \(.+\): prepare"
+        ):
+            read()
+
+
+@pytest.mark.parametrize("part", ["latents.npy", "mp4"])
+def test_a_part_that_is_garbage(part: str, copy: Path) -> None:
+    shards = Shards(copy)
+    (clip,) = shards.clips("train")
+    content = bytearray((copy / clip.shard).read_bytes())
+    offset, size = clip.members[part]
+    content[offset : offset + size] = np.random.default_rng(0).bytes(size)
+    (copy / clip.shard).write_bytes(content)
+    with pytest.raises(KeySyncError, match=rf"train-000000.tar: clip0.{part} cannot be (read|decoded) \(.+\): prepare"):
+        shards.picture(clip, 5) if part == "mp4" else shards.array(clip, part, (FRAMES, 2, 4, 6, 10))
+
+
+def test_arrays_of_another_shape_kind_or_length(data: Path) -> None:
+    shards = Shards(data)
+    (clip,) = shards.clips("train")
+    with pytest.raises(
+        KeySyncError, match=r"clip0.hubert.npy cannot be read \(float16 \(200, 32\) instead of \(198, 32\)"
+    ):
+        shards.array(clip, "hubert.npy", (198, 32))
+    offset, size = clip.members["hubert.npy"]
+    shorter = replace(clip, members={"hubert.npy": (offset, size - 1)})
+    with pytest.raises(KeySyncError, match=r"clip0.hubert.npy cannot be read \(it is cut off\)"):
+        shards.array(shorter, "hubert.npy", (200, 32))
+    with pytest.raises(KeySyncError, match=r"train-000000.tar holds no clip0.mp4: prepare the data again"):
+        shards.picture(shorter, 0)

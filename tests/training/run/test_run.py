@@ -1,0 +1,86 @@
+"""The folder of a run: one run, whole files, a log that a kill does not spoil."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from keysync.errors import KeySyncError
+from training.config.config import TrainConfig, load_config
+from training.run.run import Run, written
+
+
+@pytest.fixture
+def config() -> TrainConfig:
+    return load_config("tiny-keyframe", None, {})
+
+
+def test_the_settings_are_kept(config: TrainConfig, tmp_path: Path) -> None:
+    run = Run(tmp_path / "new" / "run")
+    run.begin(config)
+    assert run.config() == config
+    assert run.steps() == []
+
+
+def test_what_may_change_and_what_may_not(config: TrainConfig, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.begin(config)
+    longer = load_config("tiny-keyframe", None, {"steps": "9", "workers": "3"})
+    run.begin(longer)
+    assert run.config() == longer
+    with pytest.raises(KeySyncError, match=r"a run with seed 0 but 5 was given: go on with the same settings"):
+        run.begin(load_config("tiny-keyframe", None, {"seed": "5"}))
+    assert run.config() == longer
+
+
+def test_a_folder_without_a_run(tmp_path: Path) -> None:
+    with pytest.raises(KeySyncError, match=r"is no training run: it holds no config\.toml"):
+        Run(tmp_path).config()
+
+
+def test_checkpoints_are_whole_or_not_there(config: TrainConfig, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.begin(config)
+    for step in (5, 10, 1_000_000):
+        with run.new_checkpoint(step, keep=2) as folder:
+            (folder / "stage.safetensors").write_text("weights")
+            assert step not in run.steps()
+    assert run.steps() == [10, 1_000_000]
+    broken = run.new_checkpoint(11, keep=1)
+    (broken.__enter__() / "stage.safetensors").write_text("half")
+    broken.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+    assert run.steps() == [10, 1_000_000]
+    assert sorted(path.name for path in run.checkpoints_folder.iterdir()) == ["step-000010", "step-1000000"]
+
+
+def test_what_a_kill_left_is_swept_away(config: TrainConfig, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.begin(config)
+    (run.checkpoints_folder / ".step-000007.part").mkdir()
+    run.begin(config)
+    assert not list(run.checkpoints_folder.iterdir())
+
+
+def test_the_log_forgets_what_is_done_again(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.forget_after(3)  # no log yet
+    for step in range(1, 6):
+        run.log(step=step, loss=1 / step)
+    with run.log_file.open("a") as file:
+        file.write('{"step": 6, "lo')
+    run.forget_after(3)
+    assert [line["step"] for line in run.logged()] == [1, 2, 3]
+    assert run.logged()[2]["loss"] == 1 / 3
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("old")
+    full = pytest.raises(KeySyncError, match=r"kept cannot be written \(No space left on device\)")
+    with full, written(tmp_path / "kept") as part:
+        part.write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept").read_text() == "old"

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+
+from training.synthetic.render.motion import Take
+
+
+def take(seed: int, frames: int = 400, **options: float) -> Take:
+    return Take.sample(np.random.default_rng(seed), frames, **options)
+
+
+def test_a_seed_gives_the_same_motion() -> None:
+    assert take(1) == take(1)
+    assert take(1) != take(2)
+
+
+def test_heads_move_smoothly_and_within_reach() -> None:
+    for seed in range(8):
+        angles = np.array([(pose.yaw, pose.pitch, pose.roll) for pose in take(seed)])
+
+        assert np.abs(angles).max() < 0.75
+        assert np.ptp(angles[:, 0]) > 0.05
+        assert np.abs(np.diff(angles, axis=0)).max() < 0.06
+
+
+def test_eyes_blink_every_few_seconds() -> None:
+    shut = np.array([pose.blink > 0.9 for pose in take(3, 1000)])
+
+    assert 5 <= (np.diff(shut.astype(int)) == 1).sum() <= 24
+
+
+def test_without_liveliness_the_head_rests() -> None:
+    still = list(take(4, 100, liveliness=0))
+
+    assert len({(pose.yaw, pose.pitch, pose.roll, pose.shift, pose.scale) for pose in still}) == 1
+
+
+def test_away_is_the_same_motion_from_behind() -> None:
+    first, turned = take(5, 3), take(5, 3).away()
+
+    assert all(pose.away for pose in turned)
+    np.testing.assert_allclose(turned.poses[0].head[:, 0], -first.poses[0].head[:, 0], atol=1e-12)

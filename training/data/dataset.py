@@ -1,0 +1,204 @@
+"""Training samples out of prepared data: windows of t frames, each a function of the seed and its number alone.
+
+The keyframe stage sees every (t - 1)-th frame, so a window of 14 spans 170 frames; the interpolation stage sees t
+frames in a row (paper §3.3).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from keysync.errors import KeySyncError
+from keysync.face.masks import MASKS, Mask, mouth, to_latent
+from keysync.method import PIXELS_PER_LATENT
+from keysync.network.stage import SCALE_FACTOR, STAGES
+from keysync.vae.vae import LATENT_CHANNELS
+
+from .draws import generator, permutation
+from .index import TRAIN, Clip
+from .shards import LANDMARKS, LATENTS
+from .shards import Shards as Shards
+
+if TYPE_CHECKING:
+    from ..config.config import TrainConfig
+
+LIPS = slice(48, 68)  # of the 68 points
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """One training sample: the rows of a `Batch`, each without its first dimension."""
+
+    number: Tensor
+    latents: Tensor
+    mask: Tensor
+    features: Tensor
+    pixel_frame: Tensor
+    pixels: Tensor | None
+    pixel_mask: Tensor | None
+    weight: Tensor | None = None
+    identity: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Batch(Window):
+    """Windows of b samples of t frames.
+
+    number (b,) int64, counted over the whole run; latents (b, t, 4, h, w), scaled, a sample of the posterior; mask
+    (b, t, 1, h, w), 1 = generate; features (b, t, 2, c) of the speech encoder; pixels (b, 3, H, W) in -1..1 and
+    pixel_mask (b, 1, H, W) of frame `pixel_frame` (b,) int64 of the window, None where the loss looks at no pixels;
+    weight (b, t, 1, h, w) of a latent's error, None where all weigh the same; identity (b, 4, h, w), scaled, None for
+    the window's own first frame.
+    """
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch on another device."""
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {name: None if part is None else part.to(device) for name, part in held.items()}
+        return Batch(**moved)
+
+
+def collate(windows: Sequence[Window]) -> Batch:
+    """The windows as one batch."""
+    parts = {field.name: [getattr(window, field.name) for window in windows] for field in fields(Window)}
+    rows: dict[str, Any] = {name: None if part[0] is None else torch.stack(part) for name, part in parts.items()}
+    return Batch(**rows)
+
+
+def lip_weights(landmarks: Tensor, size: tuple[int, int], weight: float) -> Tensor:
+    """(t, 1, h, w) for latents of this size (h, w) and points (t, 68, 2) in pixels: `weight` in the lips' box and a
+    latent around it, 1 elsewhere."""
+    lips = landmarks[:, LIPS] / PIXELS_PER_LATENT
+    low, high = lips.amin(1).floor() - 1, lips.amax(1).ceil() + 1
+    weights = torch.ones(len(lips), 1, *size)
+    for frame, ((left, top), (right, bottom)) in enumerate(zip(low.int().tolist(), high.int().tolist(), strict=True)):
+        weights[frame, :, max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = weight
+    return weights
+
+
+class Windows(Dataset[Window]):
+    """Sample `number` >= 0 of a run; an epoch visits every clip of the split once, in an order of its own.
+
+    `len` is the number of clips. Clips shorter than a window's span are left out. Raises `KeySyncError` where the data
+    is of another resolution, lacks the speech encoder, or has no clip that is long enough.
+    """
+
+    def __init__(self, shards: Shards, config: TrainConfig, split: str = TRAIN) -> None:
+        self._shards, self._config = shards, config
+        self._channels = shards.channels(config.speech_encoder)
+        if shards.resolution != (config.resolution, config.resolution):
+            height, width = shards.resolution
+            raise KeySyncError(
+                f"{shards.folder} holds crops of {width}x{height} but the run wants {config.resolution}: set "
+                f"resolution to {height}, or prepare the videos again with --resolution {config.resolution}"
+            )
+        self._step = self._frames_apart(replace(STAGES[config.stage], window=config.window).frames_apart)
+        self._span = (config.window - 1) * self._step + 1
+        self._clips = self._long_enough(split)
+        self._order: tuple[int, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __getitem__(self, number: int) -> Window:
+        config, clip = self._config, self._clip(number)
+        start = self._draw(number, "window start", clip.frames - self._span + 1)
+        frames = start + self._step * np.arange(config.window)
+        pixel_frame = self._draw(number, "pixel frame", config.window)
+        landmarks = self._landmarks(clip, frames)
+        mask = self._mask(number)
+        masks = torch.stack([mask(points, self._shards.resolution) for points in landmarks])
+        with_pixels = config.rgb_weight != 0
+        return Window(
+            number=torch.tensor(number),
+            latents=self._latents(number, clip, frames),
+            mask=to_latent(masks, self._shards.latent_size)[:, None],
+            features=self._features(clip, frames),
+            pixel_frame=torch.tensor(pixel_frame),
+            pixels=self._pixels(clip, int(frames[pixel_frame])) if with_pixels else None,
+            pixel_mask=masks[pixel_frame][None].clone() if with_pixels else None,
+            weight=self._weight(landmarks) if config.mouth_weight != 1 else None,
+            identity=self._identity(number, clip, frames) if config.identity == "other" else None,
+        )
+
+    def _clip(self, number: int) -> Clip:
+        epoch, place = divmod(number, len(self._clips))
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, permutation(self._config.seed, epoch, len(self._clips))
+        return self._clips[int(self._order[1][place])]
+
+    def _draw(self, number: int, purpose: str, choices: int) -> int:
+        return int(torch.randint(choices, (), generator=generator(self._config.seed, number, purpose)))
+
+    def _mask(self, number: int) -> Mask:
+        share = torch.rand((), generator=generator(self._config.seed, number, "mouth mask"))
+        return mouth if share < self._config.mouth_mask_share else MASKS[self._config.mask]
+
+    def _weight(self, landmarks: Tensor) -> Tensor:
+        return lip_weights(landmarks, self._shards.latent_size, self._config.mouth_weight)
+
+    def _landmarks(self, clip: Clip, frames: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(self._shards.array(clip, LANDMARKS, (clip.frames, 68, 2))[frames])
+
+    def _identity(self, number: int, clip: Clip, window: NDArray[np.int64]) -> Tensor:
+        """Latents of a frame that is not in the window."""
+        others = np.setdiff1d(np.arange(clip.frames), window)
+        if not len(others):
+            raise KeySyncError(
+                f"{clip.key} of {self._shards.folder} has no frame outside the window for the identity: prepare longer "
+                "videos, or leave the identity at first"
+            )
+        frame = others[self._draw(number, "identity frame", len(others))]
+        return self._latents(number, clip, np.array([frame]), "identity posterior")[0]
+
+    def _latents(self, number: int, clip: Clip, frames: NDArray[np.int64], purpose: str = "posterior") -> Tensor:
+        shape = (clip.frames, 2, LATENT_CHANNELS, *self._shards.latent_size)
+        mean, std = torch.from_numpy(self._shards.array(clip, LATENTS, shape)[frames]).float().unbind(1)
+        noise = torch.randn(mean.shape, generator=generator(self._config.seed, number, purpose))
+        return (mean + std * noise) * SCALE_FACTOR
+
+    def _features(self, clip: Clip, frames: NDArray[np.int64]) -> Tensor:
+        rows = self._shards.array(clip, f"{self._config.speech_encoder}.npy", (2 * clip.frames, self._channels))
+        return torch.from_numpy(rows.reshape(clip.frames, 2, -1)[frames]).float()
+
+    def _pixels(self, clip: Clip, frame: int) -> Tensor:
+        picture = torch.from_numpy(self._shards.picture(clip, frame))
+        return picture.permute(2, 0, 1).float() / 127.5 - 1  # h w c -> c h w
+
+    def _frames_apart(self, wanted: int) -> int:
+        """Frames of a clip from one of a window to its next, which are so many of the 25 fps grid."""
+        spacing = self._shards.info.spacing
+        if wanted % spacing:
+            raise KeySyncError(
+                f"{self._shards.folder} holds one frame in {spacing} of its videos but {self._config.stage} windows of "
+                f"{self._config.window} take one in {wanted}: train this stage on data that holds them all"
+            )
+        return wanted // spacing
+
+    def _long_enough(self, split: str) -> list[Clip]:
+        clips = self._shards.clips(split)
+        held = [clip for clip in clips if clip.frames >= self._span]
+        if not held:
+            longest = max((clip.frames for clip in clips), default=0)
+            raise KeySyncError(
+                f"{self._shards.folder}: none of the {len(clips)} clips for {split} has the {self._span} frames that "
+                f"{self._config.stage} windows of {self._config.window} span (the longest has {longest}): prepare "
+                "longer videos"
+            )
+        if len(held) < len(clips):
+            logger.warning(
+                "%s: %d of %d clips for %s are shorter than %d frames and left out",
+                *(self._shards.folder, len(clips) - len(held), len(clips), split, self._span),
+            )
+        return held

@@ -1,0 +1,196 @@
+"""One video's way through the stages: each stage's result lies in a folder of its own and is made once.
+
+A result is made under a temporary name and renamed when whole. In it lies done.json with a key of all that it was made
+from: the stage's settings and the bytes of the results it needs. While the key stays the same, it is not made again.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from keysync.errors import KeySyncError
+
+from .. import digest
+from .videos import Video
+
+DONE = "done.json"
+Facts = dict[str, Any]
+
+
+# For each reason, in words that are the same for all videos: how many seconds of this one are of no use, and why.
+Losses = Mapping[str, tuple[float, str]]
+
+
+class Discard(Exception):
+    """What is left of a video is of no use."""
+
+    def __init__(self, losses: Losses) -> None:
+        super().__init__("; ".join(f"{reason}: {why}" for reason, (_, why) in losses.items()))
+        self.losses = losses
+
+
+@contextmanager
+def discards(reason: str, seconds: float = 0.0) -> Iterator[None]:
+    """What is wrong inside with a video of so many seconds is no reason to stop: the video is discarded."""
+    try:
+        yield
+    except KeySyncError as error:
+        raise Discard({reason: (seconds, str(error))}) from error
+
+
+@dataclass(frozen=True)
+class Record:
+    """What done.json says: `content` is the digest of the result's files, `discard` the losses where it ends here."""
+
+    key: str
+    content: str
+    facts: Facts
+    discard: Losses | None
+    spent: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a stage works: it writes into `folder` and reads the results of the stages it needs."""
+
+    video: Video
+    folder: Path
+    needed: Mapping[str, Path]
+    facts: Mapping[str, Facts]
+
+    def of(self, stage: str, file: str) -> Path:
+        """A file of a stage that this one needs."""
+        return self.needed[stage] / file
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step: `run` writes files and returns facts for JSON, or raises `Discard`; a new `revision` makes all anew.
+
+    `settings` are all that the result depends on beside the video and the results it `needs`; `gpu`: it works on one.
+    """
+
+    name: str
+    run: Callable[[Place], Facts]
+    needs: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    revision: int = 1
+    gpu: bool = False
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a run through the chain came to: the stages that it had to make, and an error that stops everything."""
+
+    video: Video
+    fresh: tuple[str, ...] = ()
+    error: str = ""
+
+
+class Chain:
+    """The stages in order, and the folder in which each video has its own; `watch` is told what begins."""
+
+    def __init__(self, folder: Path, stages: Sequence[Stage]) -> None:
+        self.folder, self.stages = folder, tuple(stages)
+        self.watch: Callable[[Video, str], None] = lambda video, stage: None
+
+    def run(self, video: Video, only: Collection[str] | None = None) -> Done:
+        """Makes what is missing of a video, up to a discard; of the stages in `only` where that is given."""
+        fresh: list[str] = []
+        records: dict[str, Record] = {}
+        for stage in self.stages:
+            record = self._finished(stage, video, records)
+            if record is None:
+                if only is not None and stage.name not in only:
+                    break
+                self.watch(video, stage.name)
+                record = self._make(stage, video, records)
+                fresh.append(stage.name)
+            records[stage.name] = record
+            if record.discard is not None:
+                break
+        return Done(video, tuple(fresh))
+
+    def records(self, video: Video) -> dict[str, Record]:
+        """What is finished of a video and still holds, in order; the last may be a discard."""
+        records: dict[str, Record] = {}
+        for stage in self.stages:
+            record = self._finished(stage, video, records)
+            if record is None:
+                break
+            records[stage.name] = record
+            if record.discard is not None:
+                break
+        return records
+
+    def result(self, video: Video, stage: str) -> Path:
+        """The folder of a stage's result."""
+        return self.folder / video.id / stage
+
+    def _finished(self, stage: Stage, video: Video, records: Mapping[str, Record]) -> Record | None:
+        try:
+            stored = json.loads((self.result(video, stage.name) / DONE).read_text(encoding="utf-8"))
+            record = Record(**stored)
+        except (FileNotFoundError, ValueError, TypeError):  # not made, or damaged by a power cut: made anew
+            return None
+        return record if record.key == _key(stage, video, records) else None
+
+    def _make(self, stage: Stage, video: Video, records: Mapping[str, Record]) -> Record:
+        target = self.result(video, stage.name)
+        folder = target.with_name(f".{stage.name}.part")
+        facts: Facts = {}
+        discard = None
+        began = time.perf_counter()
+        try:
+            _clear(folder)
+            folder.mkdir(parents=True)
+            place = Place(
+                video,
+                folder,
+                {name: self.result(video, name) for name in stage.needs},
+                {name: records[name].facts for name in stage.needs},
+            )
+            try:
+                facts = stage.run(place)
+            except Discard as reason:
+                discard = reason.losses
+            except (KeySyncError, OSError):
+                raise
+            except Exception as error:  # of a library or a user's scorer: which video it was must be known
+                raise KeySyncError(
+                    f"{video.name}: the stage {stage.name} failed ({type(error).__name__}: {error})"
+                ) from error
+            spent = round(time.perf_counter() - began, 4)
+            record = Record(_key(stage, video, records), digest.of_path(folder), facts, discard, spent)
+            (folder / DONE).write_text(json.dumps(asdict(record)), encoding="utf-8")
+            (target / DONE).unlink(missing_ok=True)
+            _clear(target)
+            os.replace(folder, target)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+                raise
+            raise KeySyncError(
+                f"{target} cannot be written ({error.strerror}): free some space or choose another folder"
+            ) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return record
+
+
+def _key(stage: Stage, video: Video, records: Mapping[str, Record]) -> str:
+    needed = {name: records[name].content for name in stage.needs}
+    return digest.of_json([stage.name, stage.revision, dict(stage.settings), video.digest, needed])
+
+
+def _clear(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)

@@ -1,0 +1,145 @@
+"""One preparation: videos in, shards and a report out."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from keysync.errors import KeySyncError
+from keysync.method import NETWORK_RATE
+
+from .. import digest
+from ..index import FILE, DataInfo, read_index
+from ..whole_file import whole_file
+from .chain import Chain, Record
+from .engine import ENGINES
+from .manifest import Manifest
+from .models import Models, open_models
+from .report import Report
+from .settings import Settings
+from .shards import ClipFiles, write_shards
+from .stages import PARTS, UNREADABLE, WORK, clip_files, open_chain
+from .videos import Source, Video, find_videos
+
+logger = logging.getLogger(__name__)
+
+SAME = "the same as another"
+# In the folder of intermediate results: what the shards were last made of.
+PACKED = "packed.txt"
+
+
+def prepare(
+    given: Sequence[Path], settings: Settings, *, engine: str = "local", workers: int = 1, validation: float = 0.05
+) -> Report:
+    """Prepares the videos in `given` (see `find_videos`) into the folder `settings.data`, and writes the report there.
+
+    Stopped at any moment and called again, it goes on where it was. Where all is discarded, the report says why and
+    there are no shards. Raises `KeySyncError` where there is no video, for models and settings that do not fit, and on
+    a full disk.
+    """
+    began = time.perf_counter()
+    data = settings.data
+    if not 0 < validation < 1:
+        raise KeySyncError(f"{validation} of the videos for validation: choose a --validation between 0 and 1")
+    found = find_videos(given, leave_out=data)
+    try:
+        (data / WORK).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KeySyncError(f"{data} cannot be made ({error.strerror}): choose another -o") from error
+    # Workers elsewhere load the models for themselves, onto devices that this process may not have.
+    here = engine == "local" and workers == 1
+    info = (open_models(settings) if here else Models(replace(settings, device="cpu"))).check()
+    report = Report(videos=len(found.sources), files_ignored=dict(found.ignored))
+    videos = _identify(found.sources, Manifest(data), report)
+    chain = open_chain(settings)
+    fresh = _work(chain, engine, settings, videos, workers)
+    clips: list[ClipFiles] = []
+    contents: list[list[str]] = []
+    for video in videos:
+        records = chain.records(video)
+        if _account(records, video, video.id in fresh, report):
+            clips += clip_files(chain, video)
+            contents.append([video.id, *(records[stage].content for stage in PARTS)])
+    _pack(clips, info, data, validation, digest.of_json([contents, asdict(info), validation]))
+    report.seconds_spent = time.perf_counter() - began
+    report.write(data)
+    return report
+
+
+def _identify(sources: Sequence[Source], manifest: Manifest, report: Report) -> list[Video]:
+    """The videos that can be read at all, each once."""
+    videos: dict[str, Video] = {}
+    for source in tqdm(sources, desc="files", unit="", dynamic_ncols=True, file=sys.stderr):
+        try:
+            video = manifest.identify(source)
+        except OSError as error:
+            report.lose(UNREADABLE, source.name, 0.0, error.strerror or str(error))
+            continue
+        first = videos.setdefault(video.digest, video)
+        if first is not video:
+            report.lose(SAME, source.name, 0.0, f"{first.name} has the same bytes")
+    return list(videos.values())
+
+
+def _work(chain: Chain, engine: str, settings: Settings, videos: Sequence[Video], workers: int) -> set[str]:
+    """Makes what is missing; returns the ids of the videos of which something was."""
+    fresh: set[str] = set()
+    if not videos:
+        return fresh
+    with tqdm(total=len(videos), desc="videos", unit="", dynamic_ncols=True, file=sys.stderr) as bar:
+        chain.watch = lambda video, stage: bar.set_postfix_str(f"{video.name}: {stage}")
+        for done in ENGINES[engine](partial(open_chain, settings), videos, workers):
+            bar.update()
+            if done.fresh:
+                fresh.add(done.video.id)
+    return fresh
+
+
+def _account(records: Mapping[str, Record], video: Video, fresh: bool, report: Report) -> bool:
+    """Puts a finished video into the report; returns whether there are clips of it."""
+    last = list(records.values())[-1]
+    held = records["clips"].facts if "clips" in records else {}
+    seconds = held.get("seconds") or sum(lost for lost, _ in (last.discard or {}).values())
+    report.seconds += seconds
+    if fresh:
+        report.seconds_worked_on += seconds
+    for stage, record in records.items():
+        report.spend(stage, record.spent, seconds)
+        for reason, (lost, why) in {**record.facts.get("lost", {}), **(record.discard or {})}.items():
+            report.lose(reason, video.name, lost, why)
+    if last.discard is not None:
+        return False
+    report.keep(records["selection"].facts["clips"], NETWORK_RATE)
+    return True
+
+
+def _pack(clips: Sequence[ClipFiles], info: DataInfo, data: Path, validation: float, made_of: str) -> None:
+    """Writes the shards, unless those that are there were made of the same; without clips there are none."""
+    stamp = data / WORK / PACKED
+    if clips and stamp.exists() and stamp.read_text(encoding="utf-8") == made_of and _whole(data):
+        logger.info("the shards in %s are up to date", data)
+        return
+    stamp.unlink(missing_ok=True)
+    if not clips:
+        (data / FILE).unlink(missing_ok=True)
+        return
+    for left in data.glob(".keysync-*.tar"):  # by a run that was killed
+        left.unlink()
+    write_shards(clips, data, info, validation_share=validation)
+    with whole_file(stamp) as file:
+        file.write(made_of.encode())
+
+
+def _whole(data: Path) -> bool:
+    """Whether the index and the shards that it names are there."""
+    try:
+        return all((data / name).stat().st_size == size for name, size in read_index(data).sizes.items())
+    except (KeySyncError, OSError):
+        return False

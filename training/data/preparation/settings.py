@@ -1,0 +1,102 @@
+"""What a preparation is asked for; every stage's key is made of the part of it that the stage depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from keysync.errors import KeySyncError
+from keysync.method import PIXELS_PER_LATENT, PUBLISHED_CROP_SCALE
+from keysync.speech.encoders import ENCODERS
+from keysync.systems.keysync.small import BUILT_IN, SMALL
+
+from .. import digest
+
+# The least frames of a clip: one window of the interpolation stage.
+WINDOW = 14
+# What a window of the keyframe stage spans: 14 frames, 13 apart.
+KEYFRAME_SPAN = 170
+PUBLISHED_RESOLUTION = 512
+NONE = "none"
+# What works on the processor whatever the device: many workers with networks this small are faster than one GPU.
+WITHOUT_DEVICE = ("mediapipe", "sharpness")
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model's file or folder, or the name of the built-in one (a key of `SMALL`), and the digest of its bytes."""
+
+    source: Path | str
+    digest: str
+
+    @classmethod
+    def of(cls, source: Path | str) -> ModelFile:
+        """Raises `KeySyncError` where a path cannot be read."""
+        path = _path(source)
+        try:
+            return cls(source, digest.of_path(path))
+        except OSError as error:
+            raise KeySyncError(f"cannot open the model {path} ({error.strerror}): check the path") from error
+
+    @property
+    def path(self) -> Path:
+        """Where it lies on this machine."""
+        return _path(self.source)
+
+    @property
+    def origin(self) -> str:
+        """Where the model came from, for the index."""
+        return BUILT_IN if isinstance(self.source, str) else str(self.source)
+
+
+def _path(source: Path | str) -> Path:
+    return SMALL[source] if isinstance(source, str) else source
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`quality` and `speaker` are names of scorers or "none"; clips that score below the least values are dropped.
+
+    Without WavLM there are none of its features.
+    """
+
+    data: Path
+    resolution: int
+    vae: ModelFile
+    hubert: ModelFile
+    wavlm: ModelFile | None
+    detector: str = "mediapipe"
+    detector_weights: Path | None = None
+    quality: str = "sharpness"
+    least_quality: float = 0.0
+    speaker: str = "agreement"
+    least_agreement: float = 0.0
+    device: str = "cpu"
+    crop_scale: float = PUBLISHED_CROP_SCALE
+
+    def __post_init__(self) -> None:
+        if self.resolution < PIXELS_PER_LATENT or self.resolution % PIXELS_PER_LATENT:
+            raise KeySyncError(
+                f"crops of {self.resolution} pixels: choose a --resolution that {PIXELS_PER_LATENT} divides, such as "
+                f"{PUBLISHED_RESOLUTION}"
+            )
+
+        if not 1 <= self.crop_scale <= 4:
+            raise KeySyncError(
+                f"crops {self.crop_scale:g} times as wide as the face: choose a --crop-scale from 1 to 4"
+            )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the crops."""
+        return self.resolution, self.resolution
+
+    def device_of(self, tool: str) -> str:
+        """Where a detector or a scorer works."""
+        return "cpu" if tool in WITHOUT_DEVICE else self.device
+
+    @property
+    def encoders(self) -> dict[str, ModelFile]:
+        """The files of the speech encoders that there are, by name."""
+        files = {"hubert": self.hubert, "wavlm": self.wavlm}
+        return {name: file for name in ENCODERS if (file := files[name]) is not None}

@@ -1,0 +1,197 @@
+"""The training loss: windows are noised, denoised by the stage, and compared (paper eq. 4-6).
+
+Latents are (b, t, 4, h, w), scaled by 0.18215. What is random about a training sample is drawn first and given to the
+loss, so that the loss itself is a plain function. Numbers and proportions are the KeySync reference implementation's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from keysync.errors import KeySyncError
+from keysync.method import LATENT_CHANNELS
+from keysync.network.stage import SCALE_FACTOR, Condition, Stage
+
+from ..data.draws import generator
+
+if TYPE_CHECKING:
+    from ..config.config import TrainConfig
+    from ..data.dataset import Batch
+
+Result = TypeVar("Result")
+
+# Where sampling starts; a log-normal around the middle hardly ever draws these.
+HIGH_NOISE = (50.0, 700.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """What is random about a batch: sigma (b,) and noise (b, t, 4, h, w) in float32, and whether speech (b,) and
+    identity, (b,) of a clip or (b, t) of its frames, are kept (bool)."""
+
+    sigma: Tensor
+    noise: Tensor
+    keep_audio: Tensor
+    keep_identity: Tensor
+
+    def to(self, device: torch.device | str) -> Draws:
+        """The draws on another device."""
+        return Draws(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+class Losses(NamedTuple):
+    """What a batch costs, each without dimension; `total` is minimised: latent + rgb_weight * pixel."""
+
+    total: Tensor
+    latent: Tensor
+    pixel: Tensor
+
+
+def draw(config: TrainConfig, batch: Batch) -> Draws:
+    """The draws of a batch, on the CPU; each sample's depend on the run's seed and the sample's number alone."""
+    window = batch.latents.shape[1:]
+    places = window[:1] if config.identity_dropout_per_frame else ()
+    samples = []
+    for number in batch.number.tolist():
+        source = partial(generator, config.seed, number)
+        sample = (
+            _noise_level(config, source("noise level")),
+            torch.randn(window, generator=source("noise")),
+            torch.rand((), generator=source("audio dropout")) >= config.audio_dropout,
+            torch.rand(places, generator=source("identity dropout")) >= config.identity_dropout,
+        )
+        samples.append(sample)
+    return Draws(*(torch.stack(part) for part in zip(*samples, strict=True)))
+
+
+def noised(latents: Tensor, draws: Draws) -> Tensor:
+    """Latents under noise of each clip's level, over the whole frame: the stage puts the known region back itself."""
+    return latents + _per_clip(draws.sigma) * draws.noise
+
+
+def condition_of(stage: Stage, batch: Batch, draws: Draws) -> Condition:
+    """What the stage is given of a batch: a keyframe window's identity is its own first frame if the batch brings no
+    other, an interpolation window's ends are its own; what is not kept is zero, while the learned mask and the end flag
+    stay."""
+    ends = stage.learned_mask is not None
+    identity = batch.latents[:, 0] if batch.identity is None else batch.identity
+    reference = batch.latents[:, [0, -1]] if ends else identity
+    whole = stage.condition(batch.features, reference, batch.latents, batch.mask)
+    kept = whole.reference.new_ones(*whole.reference.shape[:3], 1, 1)
+    frames = [0, -1] if ends else slice(None)
+    keep_identity = draws.keep_identity.reshape(len(kept), -1, 1).expand(-1, kept.shape[1], -1)
+    kept[:, frames, :LATENT_CHANNELS, 0, 0] = keep_identity[:, frames].to(kept.dtype)
+    return replace(
+        whole,
+        tokens=whole.tokens * draws.keep_audio.to(whole.tokens.dtype)[:, None, None],
+        reference=whole.reference * kept,
+    )
+
+
+def weight_of(sigma: Tensor) -> Tensor:
+    """(sigma^2 + 1) / sigma^2: what makes the squared error of a denoised latent that of the velocity; in double,
+    because it is large where sigma is small."""
+    variance = sigma.double() ** 2
+    return ((variance + 1.0) / variance).to(sigma.dtype)
+
+
+def weighted_error(ours: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
+    """The weighted squared error of each element, for tensors (b, ...) of clips at noise level sigma (b,)."""
+    return weight_of(sigma).reshape(-1, *[1] * (ours.ndim - 1)) * (ours - target) ** 2
+
+
+def mean_over(error: Tensor, region: Tensor | None = None) -> Tensor:
+    """The mean (b,) of each clip's error (b, ..., c, h, w): over everything, or over the elements where the region
+    (b, ..., 1, h, w) is 1; numbers in between and above weigh. A region that is empty costs nothing."""
+    if region is None:
+        return error.flatten(1).mean(1)
+    elements = region.expand_as(error).flatten(1)
+    return (error.flatten(1) * elements).sum(1) / elements.sum(1).clamp_min(1.0)
+
+
+class LossModule(nn.Module):
+    """The loss of a stage, with everything inside that has parameters to train, to be wrapped for several processes.
+
+    The VAE's `decoder`, wanted where `rgb_weight` is not 0, in float32 and on the stage's device, is frozen and no
+    submodule: it is neither saved, averaged, sharded, moved nor cast. Raises `KeySyncError` where it is absent.
+    """
+
+    def __init__(self, stage: Stage, decoder: nn.Module | None, config: TrainConfig) -> None:
+        super().__init__()
+        if config.rgb_weight and decoder is None:
+            raise KeySyncError(
+                f"rgb_weight is {config.rgb_weight:g} but there is no VAE decoder to compare pixels with: "
+                "give one with --vae or set rgb_weight to 0"
+            )
+        self.stage = stage
+        stage.unet.gradient_checkpointing = config.gradient_checkpointing
+        self.config = config
+        # In a tuple, which torch does not look into.
+        self._outside: tuple[nn.Module, ...] = () if decoder is None else (decoder.requires_grad_(False).eval(),)
+
+    @property
+    def decoder(self) -> nn.Module | None:
+        """The VAE's decoder, which is no submodule."""
+        return self._outside[0] if self._outside else None
+
+    def forward(self, batch: Batch, draws: Draws) -> Losses:
+        """The losses of a batch. Raises `KeySyncError` for a batch without the pixels that `rgb_weight` wants."""
+        batch, draws = batch.to(self.stage.device), draws.to(self.stage.device)
+        denoised = self.denoise(batch, draws)
+        by_mask = self.config.loss_region == "mask"
+        error = weighted_error(denoised, batch.latents, draws.sigma)
+        region = batch.mask if by_mask else None
+        if batch.weight is not None:
+            region = batch.weight if region is None else region * batch.weight
+        latent = mean_over(error, region).mean()
+        if not self.config.rgb_weight:
+            return Losses(latent, latent.detach(), torch.zeros_like(latent))
+        if batch.pixels is None:
+            raise KeySyncError(f"rgb_weight is {self.config.rgb_weight:g} but the batch holds no pixels: load them")
+        clips = torch.arange(len(denoised), device=denoised.device)
+        pictures = self.decode(denoised[clips, batch.pixel_frame])
+        pixel_error = weighted_error(pictures, batch.pixels, draws.sigma)
+        pixel = mean_over(pixel_error, batch.pixel_mask if by_mask else None).mean()
+        return Losses(latent + self.config.rgb_weight * pixel, latent.detach(), pixel.detach())
+
+    def with_stage(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        """What `work(stage, *arguments)` returns; where the stage is sharded, its weights are whole meanwhile."""
+        return work(self.stage, *arguments)
+
+    def denoise(self, batch: Batch, draws: Draws) -> Tensor:
+        """The denoised latents (b, t, 4, h, w) of the noised batch, float32 at least; only the network is autocast."""
+        with torch.autocast(batch.latents.device.type, enabled=False):
+            condition = condition_of(self.stage, batch, draws)
+        denoised: Tensor = self.stage(noised(batch.latents, draws), draws.sigma, condition)
+        return denoised
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pictures (n, 3, 8h, 8w), clamped to -1..1, of scaled latents (n, 4, h, w), each decoded as a clip of one;
+        gradients pass to the latents, but not where a value was clamped."""
+        decoder = self._outside[0]
+        with torch.autocast(latents.device.type, enabled=False):
+            z = latents.to(next(decoder.parameters()).dtype) / SCALE_FACTOR
+            video = z.new_zeros(len(z), 1)  # 0: a clip, not an image
+            pictures: Tensor = decoder(z, image_only_indicator=video, num_frames=1)
+        return pictures.clamp(-1.0, 1.0)
+
+
+def _noise_level(config: TrainConfig, source: torch.Generator) -> Tensor:
+    """Log-normal, or for a share of the samples log-uniform over `HIGH_NOISE`."""
+    normal = torch.randn((), generator=source, dtype=torch.float64)
+    share, place = torch.rand(2, generator=source, dtype=torch.float64)
+    low, high = (math.log(sigma) for sigma in HIGH_NOISE)
+    if share < config.high_noise_share:
+        return torch.exp(low + (high - low) * place).float()
+    return torch.exp(config.noise_mean + config.noise_std * normal).float()
+
+
+def _per_clip(values: Tensor) -> Tensor:
+    return values.reshape(-1, 1, 1, 1, 1)

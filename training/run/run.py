@@ -1,0 +1,138 @@
+"""The folder of one training run: its settings, its log, its checkpoints; each file whole under its name, or not there.
+
+RUN/config.toml, RUN/log.jsonl (a line a step), RUN/tensorboard/, RUN/samples/, RUN/checkpoints/step-000500/. A
+checkpoint holds the stage in published names (`stage.safetensors`; averaged weights in `ema.safetensors`;
+`lora.safetensors` alone where adapters are trained) and what only training needs (`optimizer.pt`, `state.json`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from keysync.errors import KeySyncError
+
+from ..config.config import TrainConfig, from_toml, to_toml
+from ..data.whole_file import disk
+
+# What may change when a run goes on: how long it is, and what it writes on the way.
+CHANGEABLE = (
+    "steps",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "sample_every",
+    "log_every",
+    "workers",
+    "gradient_checkpointing",
+    "distributed",
+)
+
+
+class Run:
+    """A run's folder. Raises `KeySyncError` for one that holds another run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config_file = folder / "config.toml"
+        self.log_file = folder / "log.jsonl"
+        self.checkpoints_folder = folder / "checkpoints"
+
+    def begin(self, config: TrainConfig) -> None:
+        """Makes the folder, or checks that the run in it is the one that `config` goes on with."""
+        with disk(self.folder):
+            self.checkpoints_folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "samples").mkdir(exist_ok=True)
+        if self.config_file.exists():
+            self._check(config)
+        for left in self.checkpoints_folder.glob(".*.part"):
+            shutil.rmtree(left)
+        with written(self.config_file) as part:
+            part.write_text(to_toml(config), encoding="utf-8")
+
+    def config(self) -> TrainConfig:
+        """The settings that the run was started with. Raises `KeySyncError` where there is no run."""
+        if not self.config_file.is_file():
+            raise KeySyncError(f"{self.folder} is no training run: it holds no config.toml")
+        return from_toml(self.config_file.read_text(encoding="utf-8"), str(self.config_file))
+
+    def steps(self) -> list[int]:
+        """The steps that have a whole checkpoint, in order."""
+        found = (re.fullmatch(r"step-(\d+)", path.name) for path in self.checkpoints_folder.glob("step-*"))
+        return sorted(int(name[1]) for name in found if name)
+
+    def checkpoint(self, step: int) -> Path:
+        """The folder of a checkpoint."""
+        return self.checkpoints_folder / f"step-{step:06d}"
+
+    @contextmanager
+    def new_checkpoint(self, step: int, keep: int) -> Iterator[Path]:
+        """A folder to write a checkpoint into, named at the end; all but the newest `keep` go then (0: none)."""
+        with written(self.checkpoint(step)) as part:
+            part.mkdir()
+            yield part
+        for old in self.steps()[:-keep] if keep else []:
+            shutil.rmtree(self.checkpoint(old))
+
+    def log(self, **values: Any) -> None:
+        """Adds a line to the log. Raises `KeySyncError` on a full disk."""
+        with disk(self.log_file), self.log_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def forget_after(self, step: int) -> None:
+        """Takes from the log what came after step `step`: a resumed run does it again."""
+        if not self.log_file.exists():
+            return
+        kept = [line for line in self.logged() if line["step"] <= step]
+        with written(self.log_file) as part:
+            part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+
+    def logged(self) -> list[dict[str, Any]]:
+        """The lines of the log; a last one that a kill cut off is left out."""
+        lines = self.log_file.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def _check(self, config: TrainConfig) -> None:
+        before, now = asdict(self.config()), asdict(config)
+        changed = [key for key in now if before[key] != now[key] and key not in CHANGEABLE]
+        if changed:
+            key = changed[0]
+            raise KeySyncError(
+                f"{self.folder} holds a run with {key} {before[key]!r} but {now[key]!r} was given: "
+                "go on with the same settings, or name another folder"
+            )
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """A temporary file or folder beside `path`, which takes its name at the end or vanishes.
+
+    Raises `KeySyncError` that names `path` where it cannot be written, on a full disk for one.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with disk(path):
+            yield part
+            if path.is_dir():
+                shutil.rmtree(path)
+            part.replace(path)
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+
+
+def save_pickle(content: Any, part: Path, path: Path) -> None:
+    """`torch.save` to `part`, which will be `path`. Raises `KeySyncError` where torch fails, as on a full disk."""
+    try:
+        torch.save(content, part)
+    except RuntimeError as error:
+        raise KeySyncError(f"{path} cannot be written ({str(error).splitlines()[0]}): free some space") from error

@@ -1,0 +1,25 @@
+"""The learning rate of each step: a linear warm-up, then constant, or a cosine down to a final one."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..config.config import TrainConfig
+
+# The share of the learning rate that the warm-up begins with (KeySync reference implementation).
+WARMUP_START = 1e-6
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """The learning rate of step `step`, counted from 0."""
+    share = 1.0
+    if step < config.warmup_steps:
+        share = WARMUP_START + (1.0 - WARMUP_START) * step / config.warmup_steps
+    if not config.final_learning_rate:
+        return config.learning_rate * share
+    progress = min(1.0, step / max(1, config.steps))
+    falling = 0.5 * (1.0 + math.cos(math.pi * progress))
+    final = config.final_learning_rate
+    return (final + (config.learning_rate - final) * falling) * share

@@ -1,0 +1,82 @@
+"""How a module is spread over processes: whole in each (DDP), or in pieces (FSDP2); and its whole state on one.
+
+PyTorch's `fully_shard` is called here and not through accelerate, which shards on GPUs only: so the tests see on CPUs
+what runs on GPUs.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from ..loss.loss import LossModule
+
+
+def spread(module: LossModule, accelerator: Accelerator, distributed: str) -> nn.Module:
+    """The module for training in all processes; alone, it is only moved to its device."""
+    module = module.to(accelerator.device)
+    if accelerator.num_processes == 1 or distributed == "ddp":
+        prepared: nn.Module = accelerator.prepare(module)
+        return prepared
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+    # A block's output may be a view; nothing here works in place on it.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    unet = module.stage.unet
+    for block in (*list(unet.input_blocks)[1:], unet.middle_block, *unet.output_blocks):
+        fully_shard(block, mesh=mesh)
+    fully_shard(module, mesh=mesh)
+    register_fsdp_forward_method(module, "with_stage")
+    return module
+
+
+def gather(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
+    """Whole tensors on the CPU, of whole or sharded ones, for the process that keeps them; every process must call it,
+    and holds one of them at a time."""
+    kept = {}
+    for name, tensor in tensors.items():
+        whole = _whole(tensor.detach())
+        if keep:
+            kept[name] = whole.cpu()
+    return kept
+
+
+def scatter(whole: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor, sharded as `like` is; every process must call it."""
+    if not isinstance(like, DTensor):
+        return whole
+    return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
+
+
+def optimizer_state(module: nn.Module, optimizer: torch.optim.Optimizer, keep: bool) -> dict[str, Any]:
+    """The optimizer's state by parameter name, whole and on the CPU, for the process that keeps it; every process must
+    call it."""
+    sharded = any(isinstance(parameter, DTensor) for parameter in module.parameters())
+    if not keep and not sharded:
+        return {}
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return dict(get_optimizer_state_dict(module, optimizer, options=options))
+
+
+def load_optimizer_state(module: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Takes over what `optimizer_state` gave, whatever the number of processes was."""
+    set_optimizer_state_dict(module, optimizer, state, options=StateDictOptions(full_state_dict=True))
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -1,0 +1,1 @@
+"""The speech encoder of the small model."""

@@ -1,0 +1,132 @@
+"""Trains the small model that comes with KeySync anew: python -m training.small -o FOLDER.
+
+Five steps, each in a folder of its own: vae, encoder, data, keyframe, interpolation; then FOLDER/bundle holds the model
+as KeySync ships it. What is done is not done again, and a step that was stopped goes on. `--only STEP` does a single
+one, so that the two stages can be trained at the same time: one process a core is faster than one process on two.
+The settings are those of training/small/recipe.toml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from keysync.errors import KeySyncError
+from keysync.systems.keysync.small import SMALL
+
+from ..config.config import TrainConfig, config_of, read_toml
+from ..export import export
+from ..run.run import Run
+from ..train import train
+
+logger = logging.getLogger(__name__)
+
+RECIPE = Path(__file__).with_name("recipe.toml")
+STAGES = ("keyframe", "interpolation")
+
+Tables = Mapping[str, Mapping[str, Any]]
+
+
+def stage_config(tables: Tables, stage: str) -> TrainConfig:
+    """The settings of a stage: those of both, over them its own."""
+    return config_of({**tables["stage"], **tables[stage]}, str(RECIPE))
+
+
+def train_vae(folder: Path, tables: Tables, workers: int) -> None:
+    """FOLDER/vae: in diffusers' layout; the crops it is trained on lie in it."""
+    from .vae.crops import CropStore
+    from .vae.training import Settings, Trainer
+
+    settings = Settings(**tables["vae"])
+    _made(folder / "vae")
+    with CropStore(folder / "vae" / "crops", settings.size, settings.people) as store:
+        Trainer(folder / "vae", settings, store).run()
+
+
+def train_encoder(folder: Path, tables: Tables, workers: int) -> None:
+    """FOLDER/encoder: a HuBERT in transformers' layout."""
+    from .encoder.training import Settings
+    from .encoder.training import train as train_on_speech
+
+    train_on_speech(Settings(**tables["encoder"], workers=workers), _made(folder / "encoder"))
+
+
+def write_data(folder: Path, tables: Tables, workers: int) -> None:
+    """FOLDER/data/STAGE: what each stage is trained on, made with that VAE and that encoder."""
+    from ..synthetic.data import Settings
+    from ..synthetic.data import write_data as write
+
+    for stage in STAGES:
+        wanted = {**tables["data"], **tables[f"{stage}_data"]}
+        clips, validation = wanted.pop("clips"), wanted.pop("validation")
+        settings = Settings(vae=folder / "vae", hubert=folder / "encoder", **wanted)
+        write(_made(folder / "data" / stage), clips, settings, workers=workers, validation=validation)
+
+
+def train_stage(stage: str) -> Callable[[Path, Tables, int], None]:
+    """What trains a stage into FOLDER/STAGE."""
+
+    def work(folder: Path, tables: Tables, workers: int) -> None:
+        config = stage_config(tables, stage)
+        out = folder / stage
+        if max(Run(out).steps(), default=0) < config.steps:
+            train(config, folder / "data" / stage, out)
+
+    return work
+
+
+def write_bundle(folder: Path, tables: Tables, workers: int) -> None:
+    """FOLDER/bundle: files and folders of the names in `keysync.systems.keysync.small`, float16, averaged weights."""
+    bundle = _made(folder / "bundle")
+    for stage in STAGES:
+        logger.info("%s", export(folder / stage, bundle / SMALL[stage].name, dtype=torch.float16))
+    for name, source, weights in (
+        ("vae", folder / "vae", "diffusion_pytorch_model.safetensors"),
+        ("hubert", folder / "encoder", "model.safetensors"),
+    ):
+        target = _made(bundle / SMALL[name].name)
+        for file in ("config.json", weights):
+            shutil.copy(source / file, target / file)
+
+
+STEPS: dict[str, Callable[[Path, Tables, int], None]] = {
+    "vae": train_vae,
+    "encoder": train_encoder,
+    "data": write_data,
+    **{stage: train_stage(stage) for stage in STAGES},
+    "bundle": write_bundle,
+}
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m training.small", description="Trains KeySync's small model anew.")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="of all that is made")
+    parser.add_argument("--only", choices=list(STEPS), help="one step; those before it must be done")
+    parser.add_argument("--workers", type=int, default=2, help="processes that render and speak")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    try:
+        tables = read_toml(RECIPE)
+        for name in STEPS if options.only is None else (options.only,):
+            logger.info("%s", name)
+            STEPS[name](options.output, tables, options.workers)
+    except KeySyncError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

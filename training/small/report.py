@@ -1,0 +1,168 @@
+"""The curves and tables of the small model's report: python -m training.small.report FOLDER EVALUATION ... -o OUT.
+
+FOLDER is that of `training.small`, each EVALUATION a file of `python -m training.evaluate --json`. OUT gets
+curves.svg, the curves themselves as CSV files, tables.md, and with `--dub out/demo.mp4` a contact sheet of the demo.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from keysync.demo import TALK
+from keysync.errors import KeySyncError, install_line
+from keysync.media import VideoReader
+from keysync.method import NETWORK_RATE
+
+from ..data.whole_file import whole_file
+from ..run.run import Run
+from .recipe import STAGES
+
+EVERY, COLUMNS, SHEET_WIDTH = 5, 10, 128  # of a contact sheet: each so-manieth frame, in a row; pixels of one
+POINTS = 150  # of a stage's curve: each is a mean over steps
+Curve = dict[str, NDArray[np.float64]]
+# What is drawn of each curve, and how the axis is called.
+PANELS = {
+    "vae": (("opening", "psnr", "mouth_psnr"), "VAE: mouth opening after encode and decode, PSNR in dB"),
+    "encoder": (("open",), "speech encoder: mouth opening heard"),
+    "keyframe": (("loss",), "keyframe stage: loss over the mask"),
+    "interpolation": (("loss",), "interpolation stage: loss over the mask"),
+}
+
+
+def curves(folder: Path) -> dict[str, Curve]:
+    """The curves by the name of the step. Raises `KeySyncError` where a step has not been done."""
+    found = {}
+    for name in ("vae", "encoder"):
+        path = folder / name / "curve.csv"
+        if not path.is_file():
+            raise KeySyncError(f"{path} is missing: do python -m training.small -o {folder} --only {name}")
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        found[name] = {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
+    for name in STAGES:
+        run = Run(folder / name)
+        if not run.steps():
+            raise KeySyncError(f"{run.folder} holds no run: do python -m training.small -o {folder} --only {name}")
+        found[name] = thinned(run.logged())
+    return found
+
+
+def thinned(logged: Sequence[Mapping[str, Any]], points: int = POINTS) -> Curve:
+    """The means over as many parts of a log as there are points; the steps are those at which a part ends."""
+    parts = [part for part in np.array_split(np.arange(len(logged)), points) if len(part)]
+    columns = ("loss", "learning_rate")
+    curve = {name: np.array([np.mean([logged[i][name] for i in part]) for part in parts]) for name in columns}
+    return {"step": np.array([float(logged[part[-1]]["step"]) for part in parts]), **curve}
+
+
+def write_csv(path: Path, curve: Curve) -> None:
+    lines = [",".join(curve), *(",".join(f"{value:.6g}" for value in row) for row in zip(*curve.values(), strict=True))]
+    with whole_file(path) as file:
+        file.write(("\n".join(lines) + "\n").encode())
+
+
+def draw(path: Path, found: Mapping[str, Curve]) -> None:
+    """All curves in one picture. Raises `KeySyncError` without matplotlib."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise KeySyncError(f"curves are drawn by matplotlib: {install_line('matplotlib')}") from error
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(2, 2, figsize=(11, 7), layout="constrained")
+    for axis, (name, (columns, title)) in zip(axes.flat, PANELS.items(), strict=True):
+        decibels = [column for column in columns if "psnr" in column]
+        other = axis.twinx() if decibels else axis
+        for column in columns:
+            own, style = (other, "--") if column in decibels else (axis, "-")
+            colour = f"C{columns.index(column)}"
+            own.plot(found[name]["step"], found[name][column], style, color=colour, label=column.replace("_", " "))
+        if decibels:
+            lines = [*axis.get_lines(), *other.get_lines()]
+            axis.legend(lines, [line.get_label() for line in lines], loc="lower right")
+        if columns == ("loss",):
+            axis.set_yscale("log")
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """What an evaluation wrote. Raises `KeySyncError` for a file that is missing or something else."""
+    try:
+        told: dict[str, Any] = json.loads(path.read_bytes())
+        told["seed"], told["rows"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise KeySyncError(f"{path} is no result of python -m training.evaluate --json ({error})") from error
+    return told
+
+
+def table(evaluations: Sequence[Mapping[str, Any]]) -> str:
+    """A table in Markdown: a line a row, a column for each evaluation."""
+    first, *_ = evaluations
+    heads = ["", *(f"seed {each['seed']}" for each in evaluations), "bound", ""]
+    lines = [heads, ["---"] * len(heads)]
+    for key, row in first["rows"].items():
+        told = [each["rows"][key] for each in evaluations]
+        figures = [f"{each['value']:.3f} ({each['interval'][0]:.3f} to {each['interval'][1]:.3f})" for each in told]
+        holds = [each["holds"] for each in told if each["holds"] is not None]
+        verdict = "" if not holds else "holds" if all(holds) else "does not hold"
+        lines.append([row["title"], *figures, row["bound"], verdict])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def write_sheet(path: Path, source: Path, dubbed: Path) -> None:
+    """A picture of frames of a video, each above the same one dubbed, with the time it is shown at."""
+    pairs = zip(VideoReader(source).frames(), VideoReader(dubbed).frames(), strict=False)
+    columns = []
+    for number, ((_, before), (_, after)) in enumerate(pairs):
+        if number % EVERY == 0:
+            column = Image.fromarray(np.concatenate([before, after]))
+            column = column.resize((SHEET_WIDTH, SHEET_WIDTH * column.height // column.width), Image.Resampling.LANCZOS)
+            ImageDraw.Draw(column).text((4, column.height - 14), f"{number / NETWORK_RATE:.2f} s", fill="white")
+            columns.append(np.asarray(column))
+    rows = [columns[start : start + COLUMNS] for start in range(0, len(columns) - COLUMNS + 1, COLUMNS)]
+    sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows])
+    Image.fromarray(sheet).save(path, quality=88)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.small.report", description="Curves and tables of the small model's report."
+    )
+    parser.add_argument("folder", type=Path, help="that of python -m training.small")
+    parser.add_argument("evaluations", type=Path, nargs="+", help="JSON files of python -m training.evaluate")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="an existing folder")
+    parser.add_argument("--dub", type=Path, help="what keysync demo wrote")
+    options = parser.parse_args(arguments)
+    try:
+        found = curves(options.folder)
+        for name, curve in found.items():
+            write_csv(options.output / f"{name}.csv", curve)
+        draw(options.output / "curves.svg", found)
+        told = [read_evaluation(path) for path in options.evaluations]
+        with whole_file(options.output / "tables.md") as file:
+            file.write(table(told).encode())
+        if options.dub is not None:
+            write_sheet(options.output / "demo.jpg", TALK, options.dub)
+    except KeySyncError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""How well a VAE keeps faces it never saw: PSNR of the crop and of the mouth, and the mouth's opening read back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...synthetic.measure.meter import WEIGHTS, Meter, truth
+from ...synthetic.measure.metrics import correlation, slope
+from ...synthetic.render.opencv import cv2
+from .crops import PersonCrops
+from .loss import mouth_box
+
+logger = logging.getLogger(__name__)
+
+DARK = 0.45  # of the brightness of a mouth's surroundings: less is the inside of a mouth
+Reader = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """PSNR in dB of crops and of their mouths; how the opening read after encode-decode follows the truth.
+
+    `best` is the correlation read from the crops themselves.
+    """
+
+    psnr: float
+    mouth_psnr: float
+    opening: float
+    slope: float
+    best: float
+
+
+def measure(decoded: NDArray[np.uint8], crops: PersonCrops) -> Figures:
+    """Of crops (n, size, size, 3) that went through a VAE."""
+    side = crops.pictures.shape[1]
+    error = (decoded.astype(np.float64) - crops.pictures) ** 2
+    boxes = [mouth_box(points, side) for points in crops.landmarks]
+    parts = [picture[top:bottom, left:right] for picture, (left, top, right, bottom) in zip(error, boxes, strict=True)]
+    read = opening_reader()
+    told = truth(crops.landmarks).opening
+    found = read(decoded, crops.landmarks)
+    return Figures(
+        psnr=_decibels(float(error.mean())),
+        mouth_psnr=_decibels(float(np.mean([part.mean() for part in parts]))),
+        opening=correlation(found, told),
+        slope=slope(found, told),
+        best=correlation(read(crops.pictures, crops.landmarks), told),
+    )
+
+
+def opening_reader(weights: Path = WEIGHTS) -> Reader:
+    """What reads openings (n,) from crops (n, h, w, 3) and points (n, 68, 2): the meter, else the dark of mouths."""
+    if weights.is_file():
+        meter = Meter(weights)
+        return lambda pictures, landmarks: meter.read(pictures, landmarks).opening
+    logger.warning("%s is missing: mouths are measured by their dark inside, which is far less exact", weights)
+    return dark_opening
+
+
+def dark_opening(pictures: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The dark height in the middle of each mouth over the distance of the eyes."""
+    found = []
+    for picture, points in zip(pictures, landmarks, strict=True):
+        left, top, right, bottom = mouth_box(points, len(picture))
+        grey = picture.mean(-1)
+        third = (right - left) // 3
+        column = grey[top:bottom, left + third : right - third].mean(1)
+        eyes = np.linalg.norm(points[36:42].mean(0) - points[42:48].mean(0))
+        found.append(float(np.clip(1 - column / (DARK * 2 * np.median(grey)), 0, 1).sum() / eyes))
+    return np.array(found)
+
+
+@torch.no_grad()
+def round_trip(vae: Any, pictures: NDArray[np.uint8], batch: int = 8) -> NDArray[np.uint8]:
+    """Pictures (n, h, w, 3) encoded by a training VAE to the posterior's mean and decoded."""
+    parts = []
+    for part in torch.from_numpy(pictures).split(batch):
+        planes = part.movedim(-1, 1).float() / 127.5 - 1  # n h w c -> n c h w
+        z = posterior_mean(vae, planes)
+        decoded = vae.decoder(z, image_only_indicator=torch.zeros(len(z), 1), num_frames=1)
+        parts.append(((decoded.clamp(-1, 1) + 1) * 127.5).round().byte().movedim(1, -1))
+    return torch.cat(parts).numpy()
+
+
+def posterior_mean(vae: Any, planes: Tensor) -> Tensor:
+    """(n, 4, h/8, w/8), unscaled, of planes (n, 3, h, w) in -1..1."""
+    mean: Tensor = vae.quant_conv(vae.encoder(planes)).chunk(2, dim=1)[0]
+    return mean
+
+
+def write_sheet(path: Path, crops: NDArray[np.uint8], decoded: NDArray[np.uint8], columns: int = 8) -> None:
+    """A picture of crops, each above what came back."""
+    rows = []
+    for start in range(0, len(crops) - columns + 1, columns):
+        rows += [np.concatenate(list(row[start : start + columns]), axis=1) for row in (crops, decoded)]
+    cv2.imwrite(str(path), np.concatenate(rows)[..., ::-1])
+
+
+def _decibels(error: float) -> float:
+    return float(10 * np.log10(255**2 / max(error, 1e-9)))

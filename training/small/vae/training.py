@@ -1,0 +1,230 @@
+"""Trains a small VAE on rendered faces: python -m training.small.vae.training -o FOLDER.
+
+FOLDER becomes a VAE in diffusers' layout, of float16 weights and the last average, at every checkpoint and at the end;
+beside it lie the curve (curve.csv), a sheet of unseen faces with what came back (unseen.png), and what a run that was
+stopped goes on from. Latents times 0.18215 have a standard deviation of 1 over the training crops.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import logging
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from keysync.errors import KeySyncError
+from keysync.network.stage import SCALE_FACTOR
+
+from ...data.whole_file import whole_file
+from .crops import UNSEEN, CropStore, PersonCrops, render_person
+from .figures import measure, posterior_mean, round_trip, write_sheet
+from .initial_weights import centre, new_vae, plain_weights
+from .loss import draw_batch, loss_of, without_time
+
+logger = logging.getLogger(__name__)
+
+WIDTHS, BLOCKS = (64, 64, 96, 160), 1
+PEOPLE_AT_FIRST, STEPS_A_PERSON = 24, 5  # who is trained on grows with the steps
+WARM_UP = 50  # steps
+AVERAGING = 0.995
+STATE, CURVE, SHEET = "training.pt", "curve.csv", "unseen.png"
+COLUMNS = ("step", "minutes", "loss", "colour", "psnr", "mouth_psnr", "opening", "slope", "best")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`steps` of training in all, a checkpoint each `every`; crops of `size` pixels of so many `people`.
+
+    `unseen` people are measured on; the learning rate falls from `rate` to `final_rate` as a cosine.
+    """
+
+    steps: int = 6000
+    every: int = 250
+    seed: int = 0
+    size: int = 128
+    people: int = 240
+    unseen: int = 6
+    rate: float = 2e-4
+    final_rate: float = 1e-5
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        share = min(step / self.steps, 1.0)
+        cosine = self.final_rate + (self.rate - self.final_rate) * (1 + math.cos(math.pi * share)) / 2
+        return cosine * min((step + 1) / WARM_UP, 1.0)
+
+
+class Trainer:
+    """A run in a folder, begun or taken up again. Raises `KeySyncError` for a checkpoint that cannot be read."""
+
+    def __init__(self, folder: Path, settings: Settings, store: CropStore) -> None:
+        self.folder, self.settings, self.store = folder, settings, store
+        self.vae, self.average = (new_vae(settings.seed, WIDTHS, BLOCKS) for _ in range(2))
+        self.average.requires_grad_(False)
+        for network in (self.vae, self.average):
+            without_time(network)
+            centre(network)
+        self.optimizer = torch.optim.AdamW(
+            [p for p in self.vae.parameters() if p.requires_grad],
+            lr=settings.rate,
+            betas=(0.9, 0.99),
+            weight_decay=0,
+            fused=True,
+        )
+        self.step, self.minutes = 0, 0.0
+        self.rows: list[dict[str, float]] = []
+        people = [render_person(UNSEEN + number, settings.size, 1, 0.0) for number in range(settings.unseen)]
+        self.unseen = PersonCrops(*(np.concatenate(part) for part in zip(*map(_fields, people), strict=True)))
+        if (folder / STATE).is_file():
+            self._load()
+
+    def run(self) -> None:
+        """Trains until the steps are done, writing a checkpoint now and then and at the end."""
+        losses: list[tuple[float, float]] = []
+        begun = time.monotonic()
+        while self.step < self.settings.steps:
+            losses.append(self._step())
+            if self.step % self.settings.every == 0 or self.step == self.settings.steps:
+                self.minutes += (time.monotonic() - begun) / 60
+                self._checkpoint(np.mean(losses, axis=0))
+                losses, begun = [], time.monotonic()
+
+    def _step(self) -> tuple[float, float]:
+        people = self.store.first(PEOPLE_AT_FIRST + self.step // STEPS_A_PERSON)
+        batch = draw_batch(people, self.settings.seed, self.step)
+        generator = torch.Generator().manual_seed(self.settings.seed * 10**9 + self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.rate_at(self.step)
+        loss = loss_of(self.vae, batch, generator)
+        self.optimizer.zero_grad()
+        loss.total.backward()
+        nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        decay = min(AVERAGING, self.step / (self.step + 10))
+        with torch.no_grad():
+            for mean, value in zip(self.average.parameters(), self.vae.parameters(), strict=True):
+                mean.lerp_(value, 1 - decay)
+        return float(loss.total.detach()), float(loss.colour)
+
+    def _checkpoint(self, losses: Any) -> None:
+        decoded = round_trip(self.average, self.unseen.pictures)
+        figures = measure(decoded, self.unseen)
+        loss, colour = (float(value) for value in losses)
+        row = {"step": self.step, "minutes": round(self.minutes, 2), "loss": loss, "colour": colour} | asdict(figures)
+        self.rows.append({name: round(float(value), 5) for name, value in row.items()})
+        logger.info("%s", "  ".join(f"{name} {value:g}" for name, value in self.rows[-1].items()))
+        write_sheet(self.folder / SHEET, self.unseen.pictures, decoded)
+        with open(self.folder / CURVE, "w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        with whole_file(self.folder / STATE) as state:
+            torch.save(self._state(), state)
+        known = [person.pictures[::4] for person in self.store.first(PEOPLE_AT_FIRST)]
+        write_vae(self.folder, self.average, np.concatenate(known))
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "vae": self.vae.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "minutes": self.minutes,
+            "rows": self.rows,
+        }
+
+    def _load(self) -> None:
+        path = self.folder / STATE
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            self.vae.load_state_dict(state["vae"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.minutes, self.rows = state["step"], state["minutes"], state["rows"]
+        except Exception as error:  # whatever torch raises for what is no checkpoint
+            why = str(error).splitlines()[0]
+            raise KeySyncError(f"{path} is no checkpoint of this training ({why}): delete it to begin again") from error
+        logger.info("going on after %d of %d steps", self.step, self.settings.steps)
+
+
+@torch.no_grad()
+def write_vae(folder: Path, vae: Any, pictures: np.ndarray[Any, Any]) -> None:
+    """Writes config.json and float16 weights whose latents of these pictures (n, h, w, 3) have the wanted spread."""
+    planes = torch.from_numpy(pictures).movedim(-1, 1).float() / 127.5 - 1  # n h w c -> n c h w
+    means = torch.cat([posterior_mean(vae, part) for part in planes.split(8)])
+    tensors = scaled(plain_weights(vae), 1 / (SCALE_FACTOR * means.std(dim=(0, 2, 3))))
+    vae.save_config(folder)
+    config = folder / "config.json"
+    fields = json.loads(config.read_text(encoding="utf-8")) | {"sample_size": pictures.shape[1]}
+    config.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+    held = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
+    with whole_file(folder / "diffusion_pytorch_model.safetensors") as file:
+        file.write(save(held, metadata={"format": "pt"}))
+
+
+def scaled(tensors: dict[str, Tensor], factor: Tensor) -> dict[str, Tensor]:
+    """The same VAE with each latent channel times a factor (4,): the encoder's last layer and the decoder's first."""
+    weight, bias = tensors["quant_conv.weight"], tensors["quant_conv.bias"]
+    both = torch.cat([factor, torch.ones_like(factor)])
+    wider = torch.cat([torch.zeros_like(factor), 2 * factor.log()])  # of the logarithm of the variance
+    return tensors | {
+        "quant_conv.weight": weight * both[:, None, None, None],
+        "quant_conv.bias": bias * both + wider,
+        "decoder.conv_in.weight": tensors["decoder.conv_in.weight"] / factor[None, :, None, None],
+    }
+
+
+def _fields(person: PersonCrops) -> tuple[Any, Any]:
+    return person.pictures, person.landmarks
+
+
+def main() -> int:
+    standard = Settings()
+    parser = argparse.ArgumentParser(
+        prog="python -m training.small.vae.training", description="Trains a small VAE on rendered faces."
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="the VAE's folder; a stopped run goes on there"
+    )
+    parser.add_argument("--work", type=Path, help="where rendered crops are kept (default: OUTPUT/crops)")
+    for name, text in {
+        "steps": "in all",
+        "every": "steps between two checkpoints",
+        "seed": "of weights and batches",
+        "size": "of the crops, in pixels",
+        "people": "to train on",
+        "unseen": "people to measure on",
+        "rate": "the learning rate at first",
+    }.items():
+        value = getattr(standard, name)
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"{text} (default: {value:g})"
+        )
+    arguments = vars(parser.parse_args())
+    folder, work = arguments.pop("output"), arguments.pop("work")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = Settings(**arguments)
+        with CropStore(work or folder / "crops", settings.size, settings.people) as store:
+            Trainer(folder, settings, store).run()
+    except KeySyncError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What a mouth does, read from pixels, and how far it is from the truth."""

@@ -1,0 +1,185 @@
+"""Trains the meter on rendered mouths whose opening is known: python -m training.synthetic.measure.meter_training.
+
+People are drawn at random, each in three lights; training sees them sharp, blurred, noisy and a little off. The same
+arguments give the same weights. The people of the test are others than those of the training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..render.identity import Identity
+from ..render.motion import Take
+from ..render.mouth import MouthShape
+from ..render.portrait import Portrait
+from ..render.scene import Actor, Scene, framed
+from .meter import HEIGHT, SPREAD, WEIGHTS, WIDTH, MeterNet, patches, truth
+
+log = logging.getLogger(__name__)
+
+SIZE = (192, 192)
+MARGIN = 4  # pixels around a patch that its augmentation may use
+SCENES, FRAMES = 3, 10  # of each person
+BATCH = 64
+TEST_PEOPLE = 1 << 20  # the number of the first person of the test
+
+
+@dataclass(frozen=True, eq=False)
+class Mouths:
+    """Patches (n, 3, HEIGHT + 2 MARGIN, WIDTH + 2 MARGIN) uint8 and their truth (n, 3): opening, gap, width."""
+
+    patches: Tensor
+    readings: Tensor
+
+
+def random_mouth(rng: np.random.Generator) -> MouthShape:
+    """Any mouth, shut one time in six; no mouth is wide and round at once."""
+    lips = float(rng.uniform(-1, 1))
+    return MouthShape(
+        open=0.0 if rng.random() < 1 / 6 else float(rng.uniform(0, 1) ** 1.3),
+        wide=max(lips, 0.0),
+        round=max(-lips, 0.0),
+        teeth=float(rng.uniform(0.1, 1)),
+        tongue=float(rng.uniform(0, 1)) if rng.random() < 0.4 else 0.0,
+    )
+
+
+def person_mouths(number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """One person's patches (SCENES * FRAMES, 3, h, w) and truth (SCENES * FRAMES, 3)."""
+    rng = np.random.default_rng((number, 0x6D657465))
+    portrait = Portrait(Identity.sample(rng))
+    truths = []
+    for _ in range(SCENES):
+        camera = framed(SIZE, rng.uniform(0.46, 0.54), rng.uniform(0.43, 0.48), rng.uniform(1.0, 1.4))
+        take = Take.sample(rng, FRAMES * 40, 1.3)
+        spread = Take(take.poses[::40])  # one pose in 1.6 seconds: each is another
+        scene = Scene(rng, SIZE, (Actor(portrait, camera, spread),))
+        truths += [scene.render(frame, (random_mouth(rng),)) for frame in range(FRAMES)]
+    points = np.stack([frame.landmarks for frame in truths])
+    pictures = torch.from_numpy(np.stack([frame.picture for frame in truths]))
+    cut = patches(pictures, torch.from_numpy(points).double(), MARGIN)
+    read = truth(points)
+    return (cut * 255).round().byte().numpy(), np.stack([read.opening, read.gap, read.width], 1)
+
+
+def rendered(first: int, people: int, workers: int) -> Mouths:
+    """The mouths of so many people, counted from `first`, rendered by so many processes."""
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        made = list(pool.map(person_mouths, range(first, first + people), chunksize=4))
+    return Mouths(
+        torch.from_numpy(np.concatenate([cut for cut, _ in made])),
+        torch.from_numpy(np.concatenate([read for _, read in made])),
+    )
+
+
+def train(mouths: Mouths, epochs: int, seed: int = 0) -> MeterNet:
+    """A meter's network, fitted to these mouths."""
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    net = MeterNet()
+    optimizer = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.02)
+    steps = epochs * (len(mouths.patches) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, max(steps, 2), pct_start=0.1)
+    spread = torch.tensor(SPREAD)
+    for epoch in range(epochs):
+        order = torch.randperm(len(mouths.patches), generator=generator)
+        total = 0.0
+        for batch in order.split(BATCH):
+            if len(batch) < BATCH:
+                continue
+            seen = augmented(mouths.patches[batch].float() / 255, generator)
+            wrong = (net(seen) - mouths.readings[batch]) / spread
+            loss = F.smooth_l1_loss(wrong, torch.zeros_like(wrong), beta=0.3)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += float(loss.detach())
+        log.info("epoch %d of %d: loss %.4f", epoch + 1, epochs, total * BATCH / len(order))
+    return net.eval()
+
+
+def augmented(wide: Tensor, generator: torch.Generator) -> Tensor:
+    """Patches with a margin (n, 3, h, w) to patches: moved, mirrored, blurred, in other light and with noise."""
+
+    def uniform(low: float, high: float, *size: int) -> Tensor:
+        return torch.rand(size or (1,), generator=generator) * (high - low) + low
+
+    parts = []
+    # Blur and place are a group's, all else a patch's own.
+    for group in wide.chunk(8):
+        factor = float(uniform(0.28, 1.6))
+        if factor < 1:
+            small = F.interpolate(group, scale_factor=factor, mode="bilinear", antialias=True, align_corners=False)
+            group = F.interpolate(small, wide.shape[-2:], mode="bicubic", align_corners=False)
+        top, left = torch.randint(MARGIN - 2, MARGIN + 3, (2,), generator=generator).tolist()
+        parts.append(group[..., top : top + HEIGHT, left : left + WIDTH])
+    cut = torch.cat(parts)
+    mirrored = torch.rand(len(cut), generator=generator) < 0.5
+    cut = torch.where(mirrored[:, None, None, None], cut.flip(3), cut)
+    cut = cut.clamp(1e-3, 1) ** uniform(0.75, 1.3, len(cut), 1, 1, 1)
+    cut = cut * uniform(0.8, 1.2, len(cut), 3, 1, 1)
+    noise = torch.randn(cut.shape, generator=generator) * uniform(0, 0.03, len(cut), 1, 1, 1)
+    return (cut + noise).clamp(0, 1)
+
+
+def blurred(wide: Tensor, factor: float) -> Tensor:
+    """Patches without their margin, shrunk by a factor and brought back: as a picture of fewer pixels has them."""
+    if factor < 1:
+        small = F.interpolate(wide, scale_factor=factor, mode="bilinear", antialias=True, align_corners=False)
+        wide = F.interpolate(small, wide.shape[-2:], mode="bilinear", align_corners=False)
+    return wide[..., MARGIN : MARGIN + HEIGHT, MARGIN : MARGIN + WIDTH]
+
+
+@torch.no_grad()
+def figures(net: MeterNet, mouths: Mouths, factor: float) -> dict[str, tuple[float, float, float]]:
+    """For opening, gap and width: correlation with the truth, slope, and mean absolute error."""
+    parts = [net(blurred(part.float() / 255, factor)) for part in mouths.patches.split(256)]
+    read, told = torch.cat(parts).double().numpy(), mouths.readings.double().numpy()
+    found = {}
+    for number, name in enumerate(("opening", "gap", "width")):
+        x, y = told[:, number], read[:, number]
+        correlation = float(np.corrcoef(x, y)[0, 1])
+        found[name] = (correlation, float(correlation * y.std() / x.std()), float(np.abs(y - x).mean()))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("-o", "--output", type=Path, default=WEIGHTS, help="where the weights go")
+    parser.add_argument("--people", type=int, default=280, help="to train on; a tenth of it more to test")
+    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--workers", type=int, default=2, help="processes that render")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--mouths", type=Path, help="a file that keeps the rendered mouths from one run to the next")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if arguments.mouths and arguments.mouths.is_file():
+        kept = torch.load(arguments.mouths)
+        known, others = Mouths(*kept[:2]), Mouths(*kept[2:])
+    else:
+        known = rendered(0, arguments.people, arguments.workers)
+        others = rendered(TEST_PEOPLE, max(arguments.people // 10, 2), arguments.workers)
+        if arguments.mouths:
+            torch.save((known.patches, known.readings, others.patches, others.readings), arguments.mouths)
+    net = train(known, arguments.epochs, arguments.seed)
+    save_file({name: value.half().contiguous() for name, value in net.state_dict().items()}, arguments.output)
+    for factor in (1.0, 0.6, 0.35):
+        for name, found in figures(net, others, factor).items():
+            log.info("%.2f of the pixels, %s: correlation %.4f, slope %.3f, error %.4f", factor, name, *found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Speech, synthesised: sentences in, sound, phonemes and the mouth's motion out."""

@@ -1,0 +1,140 @@
+"""What a run starts from: new weights, a KeySync checkpoint, or Stable Video Diffusion; float32, on the CPU."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from keysync.errors import KeySyncError
+from keysync.method import PIXELS_PER_LATENT, PUBLISHED_CROP_SCALE
+from keysync.network.layers import ResBlock, VideoTransformer
+from keysync.network.stage import STAGES, Stage, StageSpec
+from keysync.network.unet import UNetConfig
+from keysync.weights.checkpoint import load_stage
+from keysync.weights.files import read_tensors, shapes_of
+from keysync.weights.identify import KINDS, recognise
+
+from ..config.config import TrainConfig
+from .lora import adapted, is_lora
+from .svd import svd_stage, weight_files
+
+logger = logging.getLogger(__name__)
+
+ADAPTED_BY_LORA = "trainable lora adapts a trained stage: give a KeySync checkpoint (--start)"
+
+
+def starting_stage(
+    config: TrainConfig, latent_size: tuple[int, int], audio_channels: int, crop_scale: float = PUBLISHED_CROP_SCALE
+) -> Stage:
+    """The stage that a run of these settings starts from, with adapters where those are trained; the same in every
+    process. The data has latents of this size (height, width), this many speech channels, and crops so much wider than
+    the face.
+
+    Raises `KeySyncError` for a file that is neither a checkpoint of this stage nor Stable Video Diffusion, for tensors
+    that are missing, unknown or misshapen, and where settings, data and file do not agree.
+    """
+    height, width = latent_size
+    if (height, width) != (config.resolution // PIXELS_PER_LATENT,) * 2:
+        raise KeySyncError(
+            f"the data holds crops of {PIXELS_PER_LATENT * width}x{PIXELS_PER_LATENT * height} pixels but resolution "
+            f"is {config.resolution}: set it to the data's, or prepare the data at {config.resolution}"
+        )
+    stage = _weights(config, latent_size, audio_channels, crop_scale)
+    stage.spec = replace(
+        stage.spec,
+        crop_scale=crop_scale,
+        audio_guidance=config.audio_guidance or stage.spec.audio_guidance,
+        identity_guidance=config.identity_guidance or stage.spec.identity_guidance,
+    )
+    return adapted(stage, config) if config.trainable == "lora" else stage
+
+
+def _weights(config: TrainConfig, latent_size: tuple[int, int], audio_channels: int, crop_scale: float) -> Stage:
+    if not config.start:
+        if config.trainable == "lora":
+            raise KeySyncError(f"start is empty: {ADAPTED_BY_LORA}")
+        return _new(config, latent_size, audio_channels)
+    path, *others = weight_files(Path(config.start))
+    tensors = {name: tensor for file in (path, *others) for name, tensor in read_tensors(file)[0].items()}
+    kind, sign = recognise(shapes_of(tensors))
+    if is_lora(tensors):
+        raise KeySyncError(f"{path} is a LoRA: give the checkpoint that it was trained on, or export it with --merge")
+    if kind == "svd":
+        if config.trainable == "lora":
+            raise KeySyncError(f"{path} is {KINDS[kind]}: {ADAPTED_BY_LORA}")
+        return svd_stage(path, tensors, config, latent_size, audio_channels)
+    if kind not in STAGES:
+        raise KeySyncError(
+            f"{path} is {KINDS[kind]} ({sign}): a KeySync {config.stage} stage or Stable Video Diffusion was wanted"
+        )
+    return _continued(path, config, latent_size, audio_channels, crop_scale)
+
+
+def new_spec(config: TrainConfig, latent_size: tuple[int, int], audio_channels: int) -> StageSpec:
+    """The stage that new weights are made for."""
+    unet = UNetConfig(
+        in_channels=STAGES[config.stage].unet.in_channels,
+        model_channels=config.model_channels,
+        channel_mult=config.channel_mult,
+        attention=config.attention,
+        num_res_blocks=config.num_res_blocks,
+        head_dim=config.head_dim,
+        context_dim=config.context_dim,
+    )
+    return StageSpec(config.stage, unet, audio_channels, latent_size, config.window, config.speech_encoder, config.mask)
+
+
+def _new(config: TrainConfig, latent_size: tuple[int, int], audio_channels: int) -> Stage:
+    """New weights, begun as those of diffusion U-Nets are: what a residual branch adds is zero at first."""
+    spec = new_spec(config, latent_size, audio_channels)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        stage = Stage(spec)
+    for module in stage.unet.modules():
+        last = module.out_layers[-1] if isinstance(module, ResBlock) else None
+        _zero(module.proj_out if isinstance(module, VideoTransformer) else last)
+    _zero(stage.unet.out[-1])
+    numbers = sum(parameter.numel() for parameter in stage.parameters())
+    logger.info("start: %s new weights", f"{numbers:,}")
+    if config.trainable == "published":
+        logger.warning("trainable published leaves new temporal layers untrained: new weights want trainable all")
+    return stage
+
+
+def _zero(layer: nn.Module | None) -> None:
+    for parameter in () if layer is None else layer.parameters():
+        nn.init.zeros_(parameter)
+
+
+def _continued(
+    path: Path, config: TrainConfig, latent_size: tuple[int, int], audio_channels: int, crop_scale: float
+) -> Stage:
+    """A KeySync checkpoint, which must have been made for the same kind of data."""
+    stage = load_stage(path, expect=config.stage, dtype=torch.float32)
+    spec = stage.spec
+    for what, theirs, ours, remedy in (
+        ("latents", spec.latent_size, latent_size, "prepare the data at the checkpoint's resolution"),
+        ("window", spec.window, config.window, "set it to the checkpoint's"),
+        ("speech_encoder", spec.speech_encoder, config.speech_encoder, "set it to the checkpoint's"),
+        ("crop_scale", spec.crop_scale, crop_scale, "prepare the data with the checkpoint's --crop-scale"),
+        ("speech channels", spec.audio_channels, audio_channels, f"prepare the data with its {spec.speech_encoder}"),
+    ):
+        if theirs != ours:
+            raise KeySyncError(f"{path} has {what} {_words(theirs)} but this run has {_words(ours)}: {remedy}")
+    if spec.mask != config.mask and config.trainable == "lora":
+        raise KeySyncError(
+            f"{path} was trained with mask {spec.mask}, and a LoRA works with its base's: set mask to {spec.mask}"
+        )
+    if spec.mask != config.mask:
+        logger.warning("%s was trained with mask %s, and goes on with %s", path, spec.mask, config.mask)
+        stage.spec = replace(spec, mask=config.mask)
+    logger.info("start: %s, a trained stage: nothing starts fresh", path)
+    return stage
+
+
+def _words(value: object) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,22 @@
+"""What a trained file says of its training, beside what `keysync.weights.stage_format` says of its network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..config.config import TrainConfig
+
+
+def metadata_of(config: TrainConfig, steps: int, data: Path) -> dict[str, str]:
+    """The metadata of a checkpoint after so many steps on the data in a folder; of paths only the names are told."""
+    return {
+        "keysync.training.steps": str(steps),
+        "keysync.training.data": data.resolve().name,
+        "keysync.training.config": json.dumps(
+            {**asdict(config), "start": Path(config.start).name, "vae": Path(config.vae).name}
+        ),
+    }
