@@ -29,7 +29,8 @@ from .report import DUBBED, PASSED_THROUGH, Report, check_report
 from .systems.keysync.small import BUILT_IN
 from .systems.table import SYSTEMS
 from .timeline import SYNC_MODES
-from .weights.checkpoint import DTYPES, convert, describe
+from .weights.checkpoint import DTYPES, convert
+from .weights.describe import describe
 
 WITHOUT_MODELS = "Models that are not given are those of KeySync small, which is built in and has no WavLM."
 

@@ -77,7 +77,7 @@ def fails(files: dict[str, Path], dub: Callable[..., int], capsys: pytest.Captur
 @pytest.fixture
 def loaded(models: Models, monkeypatch: pytest.MonkeyPatch) -> Models:
     """Spares a test the loading of the models."""
-    monkeypatch.setattr("keysync.systems.keysync.system.load_models", lambda *_, **__: models)
+    monkeypatch.setattr("keysync.systems.keysync.models.load_models", lambda *_, **__: models)
     return models
 
 
@@ -301,7 +301,7 @@ def refuse(*_: Any, **__: Any) -> Models:
 def test_options_that_cannot_be_are_refused_before_any_work(
     files: dict[str, Path], fails: Fails, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("keysync.systems.keysync.system.load_models", refuse)
+    monkeypatch.setattr("keysync.systems.keysync.models.load_models", refuse)
     output, nowhere = files["output"], tmp_path / "nowhere"
     avi = output.with_suffix(".avi")
     check(fails(output=avi), r"out\.avi ends in '\.avi': name a result with \.mp4, \.mov, \.mkv")
@@ -320,7 +320,7 @@ def test_options_that_cannot_be_are_refused_before_any_work(
 def test_a_report_that_cannot_be_written_is_refused_before_any_work(
     files: dict[str, Path], fails: Fails, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("keysync.systems.keysync.system.load_models", refuse)
+    monkeypatch.setattr("keysync.systems.keysync.models.load_models", refuse)
     check(fails("--report", tmp_path / "no" / "report.json"), r"cannot write the report .*: there is no folder .*no;")
     check(fails("--report", tmp_path), r"cannot write the report .*: it is a folder; choose another --report")
     for name in ("video", "audio", "landmarks", "output"):

@@ -11,7 +11,9 @@ from safetensors import safe_open
 from keysync.network.stage import STAGES
 from keysync.speech.encoders import load_encoder
 from keysync.vae.vae import load_vae
-from keysync.weights.checkpoint import describe, load_stage, read_tensors
+from keysync.weights.checkpoint import load_stage
+from keysync.weights.describe import describe
+from keysync.weights.files import read_tensors
 
 from .tiny_models import AUDIO_CHANNELS, LATENT_SIZE, write_tiny_models
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a stage: load, save, convert, describe.
+"""Checkpoints of a stage: load, save, convert.
 
 A file holds the U-Net, the audio projection, the learned mask (interpolation) and often the VAE's decoder.
 """
@@ -14,12 +14,9 @@ from torch import Tensor
 
 from ..errors import KeySyncError
 from ..network.stage import Stage
-from .describe import Description, describe
 from .files import read_tensors, shapes_of, write_tensors
 from .identify import DECODER
-from .stage_format import PREFIXES, check, metadata_of, needed_shapes, on_meta, published_names, spec_of, with_embedded
-
-__all__ = ["DTYPES", "PREFIXES", "Description", "convert", "describe", "load_stage", "read_tensors", "save_stage"]
+from .stage_format import check, metadata_of, needed_shapes, on_meta, published_names, spec_of, with_embedded
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

@@ -10,7 +10,9 @@ from safetensors.torch import save_file
 
 from keysync.errors import KeySyncError
 from keysync.vae.vae import load_vae
-from keysync.weights.checkpoint import convert, describe, load_stage, read_tensors, save_stage
+from keysync.weights.checkpoint import convert, load_stage, save_stage
+from keysync.weights.describe import describe
+from keysync.weights.files import read_tensors
 from keysync.weights.stage_format import published_names
 
 from .conftest import Golden

@@ -10,7 +10,7 @@ import pytest
 
 from keysync import cli
 from keysync.systems.keysync.small import BUILT_IN
-from keysync.weights.checkpoint import describe
+from keysync.weights.describe import describe
 
 from ..clips import picture, read_frames, write_landmarks, write_speech, write_video
 from ..synthetic_face import face_points

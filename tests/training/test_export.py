@@ -16,7 +16,9 @@ from torch import Tensor
 from keysync.errors import KeySyncError
 from keysync.network.stage import Stage
 from keysync.vae.vae import load_vae
-from keysync.weights.checkpoint import describe, load_stage, read_tensors, save_stage
+from keysync.weights.checkpoint import load_stage, save_stage
+from keysync.weights.describe import describe
+from keysync.weights.files import read_tensors
 from keysync.weights.identify import DECODER
 from keysync.weights.stage_format import EMBEDDED, metadata_of, published_names
 from training.config.config import TrainConfig, to_toml

@@ -19,7 +19,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from keysync.errors import KeySyncError
-from keysync.weights.checkpoint import describe, load_stage
+from keysync.weights.checkpoint import load_stage
+from keysync.weights.describe import describe
 from training.config.config import TrainConfig, load_config
 from training.loss.loss import Losses, LossModule
 from training.run.run import Run

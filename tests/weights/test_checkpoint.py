@@ -19,9 +19,12 @@ from torch import Tensor
 
 from keysync.errors import KeySyncError
 from keysync.network.stage import STAGES, Stage, StageSpec
-from keysync.weights.checkpoint import PREFIXES, convert, describe, load_stage, read_tensors, save_stage
+from keysync.weights.checkpoint import convert, load_stage, save_stage
+from keysync.weights.describe import describe
+from keysync.weights.files import read_tensors
 from keysync.weights.stage_format import (
     EMBEDDED,
+    PREFIXES,
     check,
     embed,
     metadata_of,

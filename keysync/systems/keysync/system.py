@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from ..renderer import Option, System
 from .generate import Sampling
-from .models import Models, load_models
+
+if TYPE_CHECKING:
+    from .models import Models
 
 
 def _file(flag: str, help: str, metavar: str = "PATH") -> Option:
@@ -39,6 +42,8 @@ def sampling(options: argparse.Namespace) -> Sampling:
 
 def load(files: Mapping[str, Path | None], *, device: torch.device, dtype: torch.dtype | None) -> Models:
     """The models of these files, by their options' names; the built-in ones for those that are None."""
+    from .models import load_models  # here: what draws is imported when it is drawn with
+
     return load_models(
         files["keyframe_model"],
         files["interpolation_model"],

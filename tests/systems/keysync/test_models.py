@@ -15,7 +15,8 @@ from keysync.network.stage import STAGES, Stage
 from keysync.systems.keysync.models import Models, load_models
 from keysync.systems.keysync.small import BUILT_IN, SMALL
 from keysync.vae.vae import load_vae
-from keysync.weights.checkpoint import read_tensors, save_stage
+from keysync.weights.checkpoint import save_stage
+from keysync.weights.files import read_tensors
 from keysync.weights.stage_format import on_meta
 
 from ...tiny_models import write_encoder

@@ -12,7 +12,9 @@ from keysync.network.stage import STAGES
 from keysync.speech.encoders import load_encoder
 from keysync.systems.keysync.small import CROP_SCALE, FOLDER, RESOLUTION, SMALL
 from keysync.vae.vae import load_vae, read_vae, weight_file
-from keysync.weights.checkpoint import describe, load_stage, read_tensors
+from keysync.weights.checkpoint import load_stage
+from keysync.weights.describe import describe
+from keysync.weights.files import read_tensors
 
 
 def test_all_of_it_is_there_and_nothing_else() -> None:
