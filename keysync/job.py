@@ -22,7 +22,7 @@ from .face.track import FaceChoice, FaceTrack, Tracker, no_face
 from .media import VideoReader, VideoWriter, check_output, read_speech
 from .method import FRAME_BY_FRAME, SAMPLE_RATE
 from .report import Report
-from .speech.encoders import ONE_PASS, WINDOW
+from .speech.encoder import ONE_PASS, WINDOW
 from .systems.renderer import Renderer
 from .timeline import Timeline, fit
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..keysync.errors import KeySyncError
 from ..keysync.face.track import FaceTrack
-from ..keysync.speech.encoders import SpeechFeatures
+from ..keysync.speech.features import SpeechFeatures
 
 SpeechEncoderSocket = io.Custom("KEYSYNC_SPEECH_ENCODER")
 SpeechSocket = io.Custom("KEYSYNC_SPEECH")

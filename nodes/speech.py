@@ -13,7 +13,9 @@ from torch import Tensor
 from ..keysync.errors import KeySyncError
 from ..keysync.media.resample import resample
 from ..keysync.method import FRAME_BY_FRAME, NETWORK_RATE, SAMPLE_RATE
-from ..keysync.speech.encoders import ENCODERS, SpeechEncoder, SpeechFeatures, load_encoder
+from ..keysync.speech.encoder import SpeechEncoder
+from ..keysync.speech.encoders import ENCODERS, load_encoder
+from ..keysync.speech.features import SpeechFeatures
 from ..keysync.speech.weights import FOLDER_FILES
 from ..keysync.weights.files import read_tensors, shapes_of
 from ..keysync.weights.identify import KINDS as FILE_KINDS

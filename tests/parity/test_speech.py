@@ -15,7 +15,9 @@ from torch.nn import functional as F
 
 from keysync.media.resample import resample
 from keysync.method import SAMPLE_RATE
-from keysync.speech.encoders import FRAME, SpeechEncoder, load_encoder
+from keysync.speech.encoder import SpeechEncoder
+from keysync.speech.encoders import load_encoder
+from keysync.speech.features import FRAME
 
 from .conftest import Golden, relative_error
 

@@ -18,15 +18,9 @@ from torch import Tensor
 
 from keysync.errors import KeySyncError, install_line
 from keysync.method import SAMPLE_RATE
-from keysync.speech.encoders import (
-    ENCODERS,
-    FRAME,
-    ONE_PASS,
-    SpeechEncoder,
-    SpeechFeatures,
-    load_encoder,
-    window_difference,
-)
+from keysync.speech.encoder import ONE_PASS, SpeechEncoder
+from keysync.speech.encoders import ENCODERS, load_encoder, window_difference
+from keysync.speech.features import FRAME, SpeechFeatures
 
 NAMES = list(ENCODERS)
 

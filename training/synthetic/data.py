@@ -30,7 +30,9 @@ from keysync.face.crop import crop, crop_boxes, to_crop
 from keysync.face.track import from_landmarks
 from keysync.media.info import BT709, PictureFormat
 from keysync.method import NETWORK_RATE, PIXELS_PER_LATENT
-from keysync.speech.encoders import ENCODERS, FRAME, SpeechEncoder, load_encoder
+from keysync.speech.encoder import SpeechEncoder
+from keysync.speech.encoders import ENCODERS, load_encoder
+from keysync.speech.features import FRAME
 from keysync.systems.keysync.small import CROP_SCALE
 from keysync.vae.vae import VAE, load_vae, weight_file
 

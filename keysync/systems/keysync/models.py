@@ -18,7 +18,9 @@ from ...errors import KeySyncError
 from ...method import PIXELS_PER_LATENT
 from ...network.noise import Noise
 from ...network.stage import Stage, StageSpec
-from ...speech.encoders import ENCODERS, SpeechEncoder, SpeechFeatures, load_encoder
+from ...speech.encoder import SpeechEncoder
+from ...speech.encoders import ENCODERS, load_encoder
+from ...speech.features import SpeechFeatures
 from ...vae.vae import VAE, load_vae
 from ...weights.checkpoint import load_stage
 from ...weights.files import lay_out

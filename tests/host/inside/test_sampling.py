@@ -82,7 +82,7 @@ def speech(model: Any, frames: int = FRAMES, channels: int | None = None, encode
     spec = model.model.spec
     generator = torch.Generator().manual_seed(len(spec.name))
     rows = torch.randn(2 * frames, channels or spec.audio_channels, generator=generator)
-    features = part("keysync.speech.encoders").SpeechFeatures(rows, encoder or spec.speech_encoder)
+    features = part("keysync.speech.features").SpeechFeatures(rows, encoder or spec.speech_encoder)
     return part("nodes.sockets").Speech(features, 25.0)
 
 

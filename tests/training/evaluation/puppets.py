@@ -19,7 +19,7 @@ from keysync.face.crop import crop, crop_boxes
 from keysync.method import ROWS_PER_SECOND, SAMPLE_RATE
 from keysync.network.stage import StageSpec
 from keysync.network.unet import UNetConfig
-from keysync.speech.encoders import SpeechFeatures
+from keysync.speech.features import SpeechFeatures
 from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
 from training.evaluation.dubbing import track_of

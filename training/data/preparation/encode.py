@@ -27,7 +27,7 @@ from keysync.media.info import BT709, PictureFormat
 from keysync.media.reader import VideoReader
 from keysync.media.writer import VideoWriter
 from keysync.method import NETWORK_RATE, PUBLISHED_CROP_SCALE, SAMPLE_RATE
-from keysync.speech.encoders import FRAME
+from keysync.speech.features import FRAME
 from keysync.systems.keysync.models import HostSpeechEncoder
 from keysync.vae.vae import VAE
 

@@ -10,7 +10,8 @@ from keysync.errors import KeySyncError
 from keysync.face.detectors import make_detector
 from keysync.face.face import Detector
 from keysync.method import PIXELS_PER_LATENT
-from keysync.speech.encoders import SpeechEncoder, load_encoder
+from keysync.speech.encoder import SpeechEncoder
+from keysync.speech.encoders import load_encoder
 from keysync.vae.vae import VAE, load_vae
 
 from ..index import DataInfo, EncoderInfo

@@ -17,7 +17,7 @@ from keysync.face.crop import crop
 from keysync.media.audio import read_speech
 from keysync.media.reader import VideoReader
 from keysync.method import NETWORK_RATE
-from keysync.speech.encoders import FRAME
+from keysync.speech.features import FRAME
 
 from . import encode
 from .chain import Chain, Discard, Facts, Place, Stage, discards

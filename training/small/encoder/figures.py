@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from keysync.method import SAMPLE_RATE
-from keysync.speech.encoders import SpeechEncoder, load_encoder
+from keysync.speech.encoder import SpeechEncoder
+from keysync.speech.encoders import load_encoder
 
 from ...synthetic.voice.corpus import speaker
 from ...synthetic.voice.microphone import Microphone, Sound

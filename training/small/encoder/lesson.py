@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from keysync.method import ROWS_PER_SECOND, SAMPLE_RATE
-from keysync.speech.encoders import FRAME
+from keysync.speech.features import FRAME
 
 from ...synthetic.render.mouth_motion import MouthMotion
 from ...synthetic.voice.corpus import Corpus

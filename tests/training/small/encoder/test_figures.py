@@ -3,7 +3,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from keysync.speech.encoders import Hubert, SpeechFeatures
+from keysync.speech.features import SpeechFeatures
+from keysync.speech.hubert import Hubert
 from training.small.encoder.figures import CONDITIONS, LAGS, Probe, _heard, compared, figures, frame_times, mouths
 from training.synthetic.voice.microphone import Microphone
 from training.synthetic.voice.speech import Utterance, talk

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from keysync.speech.encoders import Hubert
+from keysync.speech.hubert import Hubert
 from training.small.encoder.lesson import (
     MOUTH,
     SOUNDS,

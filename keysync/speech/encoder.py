@@ -1,0 +1,77 @@
+"""What every speech encoder is: a model of transformers, run in one pass or, for long speech, in overlapping windows.
+
+Attention and group norm see the whole signal, so up to a minute is encoded in one pass; longer speech in windows, so
+that memory stays flat.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import KeySyncError
+from ..method import SAMPLE_RATE
+from .features import FRAME, ROW, SpeechFeatures
+
+logger = logging.getLogger(__name__)
+
+# The longest speech encoded in one pass; beyond it, windows of which only the middle is kept.
+ONE_PASS = 60 * SAMPLE_RATE
+WINDOW = 30 * SAMPLE_RATE
+CONTEXT = 5 * SAMPLE_RATE
+
+
+class SpeechEncoder(ABC):
+    """A speech model of transformers, and how its features are framed."""
+
+    name: ClassVar[str]
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    @property
+    def channels(self) -> int:
+        """Width of a feature row."""
+        return int(self.model.config.hidden_size)
+
+    @torch.no_grad()
+    def encode(self, waveform: Tensor, *, one_pass: int = ONE_PASS) -> SpeechFeatures:
+        """Features of a waveform (n,) float32, 16 kHz mono; speech of more than `one_pass` samples goes in windows.
+
+        Raises `KeySyncError` for speech without samples.
+        """
+        if waveform.ndim != 1 or len(waveform) == 0:
+            raise KeySyncError(
+                f"speech of shape {tuple(waveform.shape)}: one channel with at least one sample is needed"
+            )
+        return SpeechFeatures(self._encode(F.pad(waveform, (0, -len(waveform) % FRAME)), one_pass), self.name)
+
+    @abstractmethod
+    def _encode(self, waveform: Tensor, one_pass: int) -> Tensor:
+        """Rows (2 f, c) of a waveform of f whole frames."""
+
+    def _rows(self, waveform: Tensor, one_pass: int, prepare: Callable[[Tensor], Tensor] = lambda part: part) -> Tensor:
+        """The model's own rows (2 f - 1, c) of a waveform of f frames; row r hears the samples from 320 r on."""
+        length = len(waveform)
+        if length <= max(one_pass, WINDOW):
+            return self._run(prepare(waveform))
+        kept = WINDOW - 2 * CONTEXT
+        logger.info("%s: %.0f s of speech in windows of %d s", self.name, length / SAMPLE_RATE, WINDOW // SAMPLE_RATE)
+        parts = []
+        for start in range(0, length, kept):
+            stop = min(start + kept, length)
+            begin = min(max(start - CONTEXT, 0), length - WINDOW)
+            rows = self._run(prepare(waveform[begin : begin + WINDOW]))
+            parts.append(rows[(start - begin) // ROW : (stop - begin) // ROW])
+        return torch.cat(parts)
+
+    def _run(self, waveform: Tensor) -> Tensor:
+        waveform = waveform.to(self.model.device, self.model.dtype)
+        rows: Tensor = self.model(waveform[None]).last_hidden_state[0]
+        return rows.float().cpu()
