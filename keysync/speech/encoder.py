@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -31,6 +32,12 @@ class SpeechEncoder(ABC):
     """A speech model of transformers, and how its features are framed."""
 
     name: ClassVar[str]
+    files: ClassVar[str]  # what it is loaded from, for people
+
+    @classmethod
+    @abstractmethod
+    def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> SpeechEncoder:
+        """The encoder of a local folder or file. Raises `KeySyncError` for another kind of file."""
 
     def __init__(self, model: Any) -> None:
         self.model = model

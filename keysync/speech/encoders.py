@@ -14,7 +14,6 @@ from .encoder import SpeechEncoder
 from .features import FRAME
 from .hubert import Hubert
 from .wavlm import WavLM
-from .weights import load_model
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +31,7 @@ def load_encoder(
     """
     if name not in ENCODERS:
         raise KeySyncError(f"no speech encoder is called {name!r}: choose one of {', '.join(ENCODERS)}")
-    return ENCODERS[name](load_model(name, Path(path), torch.device(device), dtype or torch.float32))
+    return ENCODERS[name].load(Path(path), torch.device(device), dtype or torch.float32)
 
 
 def window_difference(encoder: SpeechEncoder, waveform: Tensor) -> float:

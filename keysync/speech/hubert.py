@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from .encoder import SpeechEncoder
+from .weights import load_model
 
 
 class Hubert(SpeechEncoder):
     """HuBERT base: the whole signal normalised, the missing last half-frame a row of zeros."""
 
     name = "hubert"
+    files = "HuBERT: transformers folder or file"
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> Hubert:
+        return cls(load_model("hubert", "Hubert", path, device, dtype))
 
     def _encode(self, waveform: Tensor, one_pass: int) -> Tensor:
         variance, mean = torch.var_mean(waveform)

@@ -9,7 +9,6 @@ import json
 import re
 import zipfile
 from collections.abc import Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,6 @@ from ..weights.files import SAFETENSORS, read_tensors, shapes_of
 from ..weights.identify import KINDS, recognise
 
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
-# transformers' classes by the encoder's name.
-CLASSES = {"hubert": "Hubert", "wavlm": "WavLM"}
 BODY = ("feature_extractor.", "feature_projection.", "encoder.")
 # Only training reads it.
 TRAINING = "masked_spec_embed"
@@ -55,8 +52,12 @@ WEIGHT_NORM = (
 )
 
 
-def load_model(name: str, path: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    """The model `name` ("hubert", "wavlm") of a folder or file, in evaluation mode. Raises `KeySyncError`."""
+def load_model(name: str, architecture: str, path: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    """The model of a folder or file, in evaluation mode.
+
+    `name` is its kind of file (a key of `KINDS`) and transformers' prefix of its tensors, `architecture` the beginning
+    of transformers' names of its classes. Raises `KeySyncError`.
+    """
     file = _weight_file(path) if path.is_dir() else path
     tensors, metadata = read_tensors(file)
     kind, sign = recognise(shapes_of(tensors))
@@ -66,8 +67,8 @@ def load_model(name: str, path: Path, device: torch.device, dtype: torch.dtype) 
     if "post_extract_proj.weight" in tensors:
         tensors = _renamed(tensors, MICROSOFT)
         stated = _microsoft_settings(file)
-    tensors = _renamed(_without_prefix(tensors), WEIGHT_NORM)
-    model = _build(name, file, {**_settings_of(file, tensors, stated), **stated})
+    tensors = _renamed(_without_prefix(name, tensors), WEIGHT_NORM)
+    model = _build(architecture, file, {**_settings_of(file, tensors, stated), **stated})
     _compare(file, model.state_dict(), tensors)
     # Copied: a mapped tensor would change or vanish with its file.
     weights = {
@@ -77,19 +78,7 @@ def load_model(name: str, path: Path, device: torch.device, dtype: torch.dtype) 
         for key, value in model.state_dict().items()
     }
     model.load_state_dict(weights, assign=True)
-    if name == "wavlm":
-        attention = model.encoder.layers[0].attention  # the only layer with an embedding of distances
-        attention.compute_bias = partial(_bias_of_distances, attention)
     return model.eval()
-
-
-def _bias_of_distances(attention: Any, queries: int, keys: int) -> Tensor:
-    """Position bias (heads, queries, keys), bit for bit transformers' own: it depends on the distance alone, so it is
-    looked up once a distance. Theirs fills six matrices of queries x keys on the way, most of what a minute needs."""
-    distances = torch.arange(1 - queries, keys, device=attention.rel_attn_embed.weight.device)
-    biases = attention.rel_attn_embed(attention._relative_positions_bucket(distances))
-    bias: Tensor = biases.T.unfold(1, keys, 1).flip(1)
-    return bias
 
 
 def _weight_file(folder: Path) -> Path:
@@ -137,12 +126,11 @@ def _renamed(tensors: Mapping[str, Tensor], rules: Iterable[tuple[str, str]]) ->
     return renamed
 
 
-def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _without_prefix(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The encoder inside a model with a head: its names without the prefix, the head left out."""
-    for prefix in (f"{name}." for name in CLASSES):
-        if any(name.startswith(prefix) for name in tensors):
-            return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    return dict(tensors)
+    prefix = f"{name}."
+    inner = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+    return inner or dict(tensors)
 
 
 def _settings_of(file: Path, tensors: Mapping[str, Tensor], stated: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,15 +165,15 @@ def _settings_of(file: Path, tensors: Mapping[str, Tensor], stated: Mapping[str,
     return {**settings, "num_attention_heads": hidden // HEAD_DIM}
 
 
-def _build(name: str, file: Path, settings: Mapping[str, Any]) -> Any:
+def _build(architecture: str, file: Path, settings: Mapping[str, Any]) -> Any:
     try:
         import transformers
     except ImportError as error:
         raise KeySyncError(f"speech encoders need transformers: {install_line('transformers')}") from error
     try:
-        config = getattr(transformers, f"{CLASSES[name]}Config").from_dict(dict(settings))
+        config = getattr(transformers, f"{architecture}Config").from_dict(dict(settings))
         with torch.device("meta"):
-            model = getattr(transformers, f"{CLASSES[name]}Model")(config)
+            model = getattr(transformers, f"{architecture}Model")(config)
     except Exception as error:  # transformers answers a wrong setting in many ways
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise KeySyncError(

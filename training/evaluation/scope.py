@@ -82,7 +82,9 @@ class ModelFiles:
 @lru_cache(maxsize=1)
 def open_models(files: ModelFiles) -> Models:
     """These models; a process that asks again gets the same ones. Raises `KeySyncError` as `load_models` does."""
-    return load_models(files.keyframe, files.interpolation, files.vae, files.hubert, files.wavlm, device=files.device)
+    return load_models(
+        files.keyframe, files.interpolation, files.vae, hubert=files.hubert, wavlm=files.wavlm, device=files.device
+    )
 
 
 def side_of(models: Models) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ...speech.encoders import ENCODERS
 from ..renderer import Option, System
 from .generate import Sampling
 
@@ -24,8 +25,7 @@ FILES = (
     _file("--keyframe-model", "keyframe checkpoint (.safetensors, .pt)", "FILE"),
     _file("--interpolation-model", "interpolation checkpoint (.safetensors, .pt)", "FILE"),
     _file("--vae", "Stable Video Diffusion VAE: folder or file"),
-    _file("--hubert", "HuBERT: transformers folder or file"),
-    _file("--wavlm", "WavLM: transformers folder, file or WavLM-Base+.pt"),
+    *(_file(f"--{name}", encoder.files) for name, encoder in ENCODERS.items()),
 )
 GUIDANCE = {"type": float, "metavar": "X", "help": "default: as the models want it"}
 OPTIONS = (
@@ -48,10 +48,9 @@ def load(files: Mapping[str, Path | None], *, device: torch.device, dtype: torch
         files["keyframe_model"],
         files["interpolation_model"],
         files["vae"],
-        files["hubert"],
-        files["wavlm"],
         device=device,
         dtype=dtype,
+        **{name: files[name] for name in ENCODERS},
     )
 
 
