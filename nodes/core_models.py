@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..keysync.errors import KeySyncError
 from ..keysync.method import PIXELS_PER_LATENT
-from ..keysync.network.sampling import ays_sigmas
+from ..keysync.network.schedule import ays_sigmas
 from ..keysync.network.stage import SCALE_FACTOR, StageSpec
 from ..keysync.systems.keysync.generate import Sampling
 from ..keysync.systems.keysync.models import Models

@@ -22,7 +22,7 @@ from ..keysync.face.detectors import DETECTORS
 from ..keysync.face.masks import MASKS
 from ..keysync.face.track import FaceChoice
 from ..keysync.job import FaceSource, dub_file
-from ..keysync.network.sampling import AYS
+from ..keysync.network.schedule import AYS
 from ..keysync.report import Report
 from ..keysync.systems.keysync.generate import Sampling
 from ..keysync.systems.keysync.models import Models

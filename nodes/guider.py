@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..keysync.errors import KeySyncError
 from ..keysync.face.masks import to_latent
-from ..keysync.network.sampling import CONDITIONS, combine, stand_ins
+from ..keysync.network.guidance import CONDITIONS, combine, stand_ins
 from ..keysync.systems.keysync.plan import Plan
 from .network import KeySyncModel
 from .sockets import Speech

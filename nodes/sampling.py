@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..keysync.errors import KeySyncError
 from ..keysync.network.noise import Noise, draw
-from ..keysync.network.sampling import AYS, ays_sigmas
+from ..keysync.network.schedule import AYS, ays_sigmas
 from ..keysync.network.stage import ENDS
 from .guider import ClipGuider
 from .sockets import Speech, SpeechSocket

@@ -12,7 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from keysync.network.sampling import ays_sigmas, combine, euler, guide
+from keysync.network.euler import euler
+from keysync.network.guidance import combine, guide
+from keysync.network.schedule import ays_sigmas
 from keysync.network.stage import SCALE_FACTOR, Condition, Stage, StageSpec
 from keysync.network.unet import UNetConfig
 from keysync.systems.keysync.generate import Sampling, interpolate, sample_keyframes

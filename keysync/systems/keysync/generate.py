@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from ...errors import KeySyncError
-from ...network.sampling import ays_sigmas, branches, euler, guide
+from ...network.euler import euler
+from ...network.guidance import branches, guide
+from ...network.schedule import ays_sigmas
 from ...network.stage import ENDS, IDENTITY, STAGES, Stage, StageSpec
 
 

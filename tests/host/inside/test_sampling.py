@@ -165,7 +165,7 @@ def test_both_samplers_give_the_golden_numbers(stage: str, extension: ModuleType
         windows,
         noise,
         comfy.samplers.sampler_object("euler"),
-        part("keysync.network.sampling").ays_sigmas().float(),
+        part("keysync.network.schedule").ays_sigmas().float(),
         callback=lambda step, x0, x, steps: trajectory.append(x.clone()),
     )
     sampled = sampled * 0.18215
@@ -206,7 +206,7 @@ def test_more_than_one_batch_of_keyframes(
 ) -> None:
     frames = 13 * 13 + 2  # the fewest that need two batches
     long = {name: part_.repeat(frames // FRAMES + 1, 1, 1, 1)[:frames] for name, part_ in latent.items()}
-    few = part("keysync.network.sampling").ays_sigmas(10).float()[-4:]  # the last steps of the table, for time's sake
+    few = part("keysync.network.schedule").ays_sigmas(10).float()[-4:]  # the last steps of the table, for time's sake
     guider = part("nodes.guider").ClipGuider(models["keyframe"], speech(models["keyframe"], frames))
     layout = guider.layout(frames)
     assert layout.slots.shape == (2, 14)
@@ -230,7 +230,7 @@ def test_a_model_is_guided_as_its_file_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """At an identity guidance of 1 the network is evaluated twice a step, not three times."""
-    few = part("keysync.network.sampling").ays_sigmas(10).float()[-4:]
+    few = part("keysync.network.schedule").ays_sigmas(10).float()[-4:]
     stage, wanted = copy.copy(stages["keyframe"]), {"audio_guidance": 3.0, "identity_guidance": 1.0}
     stage.spec = replace(stage.spec, **wanted)
     part("keysync.weights.checkpoint").save_stage(stage, tmp_path / "keyframe.safetensors")
@@ -257,7 +257,7 @@ def test_groups_of_windows_give_the_same(
     nodes: Any, models: dict[str, Any], latent: dict[str, Tensor], keyframes: dict[str, Tensor],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    few = part("keysync.network.sampling").ays_sigmas(10).float()[-4:]
+    few = part("keysync.network.schedule").ays_sigmas(10).float()[-4:]
     guiders, network = part("nodes.guider"), models["interpolation"].model
     x = torch.zeros(2, 14, 4, *network.spec.latent_size)
     with monkeypatch.context() as patch:
@@ -328,7 +328,7 @@ def test_the_guider_in_sampler_custom_advanced(
 
 
 def test_known_pixels_stay(nodes: Any, models: dict[str, Any], latent: dict[str, Tensor]) -> None:
-    few = part("keysync.network.sampling").ays_sigmas(10).float()[-4:]
+    few = part("keysync.network.schedule").ays_sigmas(10).float()[-4:]
     closed = {**latent, "noise_mask": torch.zeros_like(latent["noise_mask"])}
     out = sample_keyframes(nodes, models, closed, sigmas=few)["samples"]
     assert torch.allclose(out, latent["samples"][[0, 13, 19]], atol=1e-4)
@@ -337,7 +337,7 @@ def test_known_pixels_stay(nodes: Any, models: dict[str, Any], latent: dict[str,
 
 
 def test_identity_seed_and_sampler_matter(nodes: Any, models: dict[str, Any], latent: dict[str, Tensor]) -> None:
-    few = part("keysync.network.sampling").ays_sigmas(10).float()[-4:]
+    few = part("keysync.network.schedule").ays_sigmas(10).float()[-4:]
     plain = sample_keyframes(nodes, models, latent, sigmas=few)["samples"]
     first = {"samples": latent["samples"][:1]}
     assert torch.equal(sample_keyframes(nodes, models, latent, sigmas=few, identity=first)["samples"], plain)
@@ -372,7 +372,7 @@ def test_progress_after_every_window(
     told: list[tuple[int, int]] = []
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, *_, **__: told.append((value, total)))
     monkeypatch.setattr(part("nodes.guider"), "windows_at_once", lambda *_: 1)
-    few = part("keysync.network.sampling").ays_sigmas(10).float()[-3:]
+    few = part("keysync.network.schedule").ays_sigmas(10).float()[-3:]
     for sampler in ("euler", "heun"):
         told.clear()
         chosen = comfy.samplers.sampler_object(sampler)
@@ -402,7 +402,7 @@ def test_cancelled_within_one_evaluation(
             interpolate(nodes, models, latent, keyframes=keyframes)
     assert len(evaluations) <= 3  # the guidance branches of one window
     assert not comfy.model_management.processing_interrupted()
-    few = part("keysync.network.sampling").ays_sigmas(10).float()[-2:]
+    few = part("keysync.network.schedule").ays_sigmas(10).float()[-2:]
     assert interpolate(nodes, models, latent, keyframes=keyframes, sigmas=few)["samples"].isfinite().all()
 
 

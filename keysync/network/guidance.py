@@ -1,58 +1,19 @@
-"""Sampling: the noise schedule, Euler's method, guidance by two conditions. Plain loops over plain callables."""
+"""Guidance by two conditions: the speech and the reference (paper eq. 8)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from ..errors import KeySyncError
+from .euler import Denoise
 
 if TYPE_CHECKING:
     from .stage import Stage
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
-
-# "Align Your Steps" (Sabour et al., 2024), the table for Stable Video Diffusion.
-AYS = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)
-
 # What the network is told in each of the predictions that guidance combines: speech, reference.
 CONDITIONS = ((False, False), (False, True), (True, True))
-
-
-def ays_sigmas(evaluations: int = len(AYS)) -> Tensor:
-    """Noise levels of so many network evaluations, float64 (evaluations + 1,), the last one 0.
-
-    11 is the whole table, as the method samples; 10 leaves out its last value, as ComfyUI's node does; more are
-    interpolated log-linearly. Raises `KeySyncError` for fewer than 10.
-    """
-    if evaluations < len(AYS) - 1:
-        raise KeySyncError(
-            f"{evaluations} steps are too few: the schedule needs {len(AYS) - 1} or more, 11 is the method's"
-        )
-    sigmas = np.array(AYS[:evaluations])
-    if evaluations > len(AYS):
-        places, wanted = np.linspace(0, 1, len(AYS)), np.linspace(0, 1, evaluations)
-        sigmas = np.exp(np.interp(wanted, places, np.log(AYS)))
-    return torch.from_numpy(np.append(sigmas, 0.0))
-
-
-def euler(
-    denoise: Denoise, noise: Tensor, sigmas: Tensor, on_step: Callable[[int, Tensor], None] | None = None
-) -> Tensor:
-    """Integrates from noise of standard deviation 1 down the noise levels; `on_step(i, x)` follows each step."""
-    x = noise * math.sqrt(1.0 + float(sigmas[0]) ** 2)
-    for step, (sigma, next_sigma) in enumerate(zip(sigmas.tolist(), sigmas.tolist()[1:], strict=False)):
-        now = torch.tensor(sigma, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
-        derivative = (x - denoise(x, now)) / now
-        x = x + derivative * (next_sigma - now)
-        if on_step is not None:
-            on_step(step, x)
-    return x
 
 
 def combine(neither: Tensor, identity: Tensor, both: Tensor, audio_guidance: float, identity_guidance: float) -> Tensor:

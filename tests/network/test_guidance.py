@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from keysync.errors import KeySyncError
-from keysync.network.sampling import AYS, CONDITIONS, ays_sigmas, branches, combine, euler, guide
+from keysync.network.euler import euler
+from keysync.network.guidance import CONDITIONS, branches, combine, guide
+from keysync.network.schedule import AYS, ays_sigmas
 from keysync.network.stage import Condition, Stage
 
 from ..small_stages import inputs, small_stage

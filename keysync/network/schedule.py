@@ -1,0 +1,29 @@
+"""The noise schedule: "Align Your Steps" for Stable Video Diffusion."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import KeySyncError
+
+# "Align Your Steps" (Sabour et al., 2024), the table for Stable Video Diffusion.
+AYS = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)
+
+
+def ays_sigmas(evaluations: int = len(AYS)) -> Tensor:
+    """Noise levels of so many network evaluations, float64 (evaluations + 1,), the last one 0.
+
+    11 is the whole table, as the method samples; 10 leaves out its last value, as ComfyUI's node does; more are
+    interpolated log-linearly. Raises `KeySyncError` for fewer than 10.
+    """
+    if evaluations < len(AYS) - 1:
+        raise KeySyncError(
+            f"{evaluations} steps are too few: the schedule needs {len(AYS) - 1} or more, 11 is the method's"
+        )
+    sigmas = np.array(AYS[:evaluations])
+    if evaluations > len(AYS):
+        places, wanted = np.linspace(0, 1, len(AYS)), np.linspace(0, 1, evaluations)
+        sigmas = np.exp(np.interp(wanted, places, np.log(AYS)))
+    return torch.from_numpy(np.append(sigmas, 0.0))
