@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import comfy.model_management
@@ -14,7 +13,7 @@ from ..keysync.face.face_alignment import FaceAlignmentDetector
 # Its folder in models/ and in extra_model_paths.yaml.
 FACE_ALIGNMENT = "face_alignment"
 FACE_ALIGNMENT_FILES = (FaceAlignmentDetector.FAN, FaceAlignmentDetector.S3FD)
-folder_paths.add_model_folder_path(FACE_ALIGNMENT, os.path.join(folder_paths.models_dir, FACE_ALIGNMENT))
+folder_paths.add_model_folder_path(FACE_ALIGNMENT, str(Path(folder_paths.models_dir, FACE_ALIGNMENT)))
 
 
 def detector_weights() -> Path:

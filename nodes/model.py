@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import comfy.model_management
@@ -29,7 +28,7 @@ WEIGHT_DTYPES = {
     "fp8_e4m3fn": torch.float8_e4m3fn,
 }
 
-folder_paths.add_model_folder_path("keysync", os.path.join(folder_paths.models_dir, "keysync"))
+folder_paths.add_model_folder_path("keysync", str(Path(folder_paths.models_dir, "keysync")))
 # A set that is empty, as the core leaves it, would list every file.
 folder_paths.folder_names_and_paths["keysync"][1].update((SAFETENSORS, *PICKLES))
 

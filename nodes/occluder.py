@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from .frames import each_frame
 # What the largest published model works with beside its weights; 0.8 GB were measured.
 ACTIVATIONS = 1024**3  # bytes
 
-folder_paths.add_model_folder_path("sam2", os.path.join(folder_paths.models_dir, "sam2"))
+folder_paths.add_model_folder_path("sam2", str(Path(folder_paths.models_dir, "sam2")))
 # A set that is empty, as the core leaves it, would list every file.
 folder_paths.folder_names_and_paths["sam2"][1].update((SAFETENSORS, *PICKLES))
 

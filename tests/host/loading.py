@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -15,7 +14,7 @@ import time
 import warnings
 from pathlib import Path
 
-sys.path[0] = os.getcwd()
+sys.path[0] = str(Path.cwd())
 folder, sys.argv = sys.argv[1], ["main.py", "--cpu"]
 warnings.simplefilter("ignore")
 import comfy.options  # noqa: E402
@@ -47,7 +46,7 @@ def load(extension: str) -> tuple[bool, float]:
 
 
 with tempfile.TemporaryDirectory() as empty:  # what any extension costs: the core reads its pyproject.toml
-    shutil.copy(os.path.join(folder, "pyproject.toml"), empty)
+    shutil.copy(Path(folder, "pyproject.toml"), empty)
     Path(empty, "__init__.py").write_text("NODE_CLASS_MAPPINGS = {}")
     _, least = load(empty)
 events.clear()

@@ -262,7 +262,7 @@ def test_nothing_half_written_stays(keyframe: Stage, tmp_path: Path, monkeypatch
     monkeypatch.setattr("keysync.weights.files.save_file", full)
     message = error_of(save_stage, keyframe, path)
     assert message == f"{path} cannot be written: [Errno 28] No space left on device"
-    assert os.listdir(tmp_path) == ["stage.safetensors"]
+    assert [file.name for file in tmp_path.iterdir()] == ["stage.safetensors"]
     assert path.read_text() == "the file before"
 
 

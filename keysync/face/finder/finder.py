@@ -178,10 +178,7 @@ class FaceFinder:
         self, pictures: Sequence[Tensor], candidates: Sequence[Candidate], factor: float
     ) -> dict[int, tuple[Tensor, Square, Detection]]:
         """Each candidate's surroundings with its face upright, their square, and the face in them if there is one."""
-        looks: dict[int, tuple[Tensor, Square, Detection]] = {}
-        first = [(number, 0) for number in range(len(candidates))]
-        for number, look in self._looks(pictures, candidates, factor, first):
-            looks[number] = look
+        looks = dict(self._looks(pictures, candidates, factor, [(number, 0) for number in range(len(candidates))]))
         unsure = [number for number, (*_, detection) in looks.items() if detection.score < MAYBE_TURNED]
         # Later factors are for faces that hide: those that are only turned are seen at the first one.
         others = [(number, turn) for number in unsure for turn in (1, 2, 3)] if factor == CLOSER[0] else []

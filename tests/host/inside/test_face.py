@@ -3,7 +3,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -147,7 +146,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     import folder_paths
     from utils.extra_config import load_extra_path_config
 
-    assert folder_paths.get_folder_paths("face_alignment") == [os.path.join(folder_paths.models_dir, "face_alignment")]
+    assert folder_paths.get_folder_paths("face_alignment") == [str(Path(folder_paths.models_dir, "face_alignment"))]
     own = tmp_path / "models" / "face_alignment"
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "face_alignment", ([str(own)], set()))
     (tmp_path / "extra.yaml").write_text(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -174,7 +173,7 @@ class Chain:
             (folder / DONE).write_text(json.dumps(asdict(record)), encoding="utf-8")
             (target / DONE).unlink(missing_ok=True)
             _clear(target)
-            os.replace(folder, target)
+            folder.replace(target)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
                 raise

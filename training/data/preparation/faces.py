@@ -71,7 +71,7 @@ class Faces:
 
     def save(self, path: Path) -> None:
         """Writes an npz file; the same faces always give the same bytes."""
-        with open(path, "wb") as file:
+        with path.open("wb") as file:
             arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
             np.savez(file, **arrays)  # type: ignore[arg-type] # none is allow_pickle
 
@@ -79,7 +79,7 @@ class Faces:
     def load(cls, path: Path) -> Faces:
         """Reads such a file. Raises `KeySyncError` for one that is missing, cut off or something else."""
         try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays: dict[str, NDArray[Any]] = {field.name: stored[field.name] for field in fields(cls)}
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise KeySyncError(f"cannot read the faces {path} ({error}): delete it and prepare again") from error

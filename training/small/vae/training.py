@@ -126,7 +126,7 @@ class Trainer:
         self.rows.append({name: round(float(value), 5) for name, value in row.items()})
         logger.info("%s", "  ".join(f"{name} {value:g}" for name, value in self.rows[-1].items()))
         write_sheet(self.folder / SHEET, self.unseen.pictures, decoded)
-        with open(self.folder / CURVE, "w", encoding="utf-8", newline="") as file:
+        with (self.folder / CURVE).open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
