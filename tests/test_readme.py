@@ -1,13 +1,15 @@
-"""What the README says to type can be typed: its library examples run, its commands are parsed, its targets exist."""
+"""What the documents say to type can be typed: library examples run, commands are parsed, targets and links exist."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -24,10 +26,15 @@ from training.config.config import TrainConfig
 from .clips import write_speech
 from .conftest import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+DOCUMENTS = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md"))
+}
+ALL = "\n".join(DOCUMENTS[name] for name in sorted(DOCUMENTS) if name != "CHANGELOG.md")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", ALL, re.MULTILINE | re.DOTALL)
+BENCH = "python -m tests.bench"
 # A clause of a shell line may follow the words of a loop.
-CLAUSE = re.compile(r"^(?:do\s+)?(keysync|python -m training\.\w+)\s+(.*)$")
+CLAUSE = re.compile(rf"^(?:do\s+)?(keysync|python -m training\.\w+|{re.escape(BENCH)})\s+(.*)$")
 # The least that each command takes.
 LEAST = {
     "keysync": "inspect FILE",
@@ -37,21 +44,25 @@ LEAST = {
     "python -m training.small": "-o FOLDER",
     "python -m training.evaluate": "",
     "python -m training.cost": "",
+    BENCH: "",
 }
-# Options of torchrun, tensorboard and ruff, and a word that stands for any setting.
-FOREIGN = {"--nproc-per-node", "--logdir", "--check", "--key"}
+# Options of torchrun, tensorboard, ruff and mypy, and two words that stand for any setting and for the help of all.
+FOREIGN = {"--nproc-per-node", "--logdir", "--check", "--strict", "--key", "--help"}
+# A file or folder of the project in the text of a document.
+NAMED = re.compile(r"`((?:keysync|nodes|training|tests|web|locales|docs|workflows)/[\w./-]+)`")
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[\w-]+)?\)")
 
 
 def clauses() -> Iterator[str]:
-    """Every command of the README's shell blocks: comments left out, continued lines joined, chains parted."""
+    """Every command in shell blocks and in the text: comments left out, continued lines joined, chains parted."""
     for language, block in BLOCKS:
         if language in ("sh", "bat"):
             text = re.sub(r"\s#.*$", "", block, flags=re.MULTILINE).replace("\\\n", " ")
             yield from (clause.strip() for clause in re.split(r"&&|;|\n", text) if clause.strip())
-    yield from re.findall(r"`((?:keysync|python -m training\.\w+) [^`]*)`", README)
+    yield from re.findall(rf"`((?:keysync|python -m training\.\w+|{re.escape(BENCH)})\s[^`]*)`", ALL)
 
 
-COMMANDS = [found.groups() for clause in clauses() if (found := CLAUSE.match(clause))]
+COMMANDS = sorted({found.groups() for clause in clauses() if (found := CLAUSE.match(" ".join(clause.split())))})
 
 
 class Parsed(Exception):
@@ -82,6 +93,11 @@ def parsers(monkeypatch: pytest.MonkeyPatch) -> list[argparse.ArgumentParser]:
 
 
 def run(command: str, words: Sequence[str]) -> int:
+    if command == BENCH:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", [command, *words])
+            importlib.import_module(".bench.__main__", __package__).main()
+        return 0
     module = cli if command == "keysync" else importlib.import_module(command.removeprefix("python -m "))
     if hasattr(module, "__path__"):  # of a package `python -m` runs this
         module = importlib.import_module(f"{module.__name__}.__main__")
@@ -89,7 +105,7 @@ def run(command: str, words: Sequence[str]) -> int:
     return code
 
 
-def test_the_readme_shows_every_command() -> None:
+def test_the_documents_show_every_command() -> None:
     assert {words.split()[0] for command, words in COMMANDS if command == "keysync"} == {
         *("demo", "dub", "inspect", "convert")
     }
@@ -124,7 +140,7 @@ def test_every_option_is_one_of_ours(parsers: list[argparse.ArgumentParser]) -> 
     known = {f"--{setting.name.replace('_', '-')}" for setting in fields(TrainConfig)} | FOREIGN
     for parser in parsers:
         known |= set(options_of(parser))
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ALL)) <= known
 
 
 def options_of(parser: argparse.ArgumentParser) -> Iterator[str]:
@@ -136,17 +152,36 @@ def options_of(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def test_make_has_the_targets() -> None:
-    targets = set(re.findall(r"(?<=[`\n])make ([a-z][\w-]*)", README))
+    targets = set(re.findall(r"(?<=[`\n])make ([a-z][\w-]*)", ALL))
     assert targets == {"bare", "bench", "check", "demo", "test"}
     for target in targets:
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
 
 
 def test_what_it_installs_by_hand_is_offered() -> None:
-    extras = re.findall(r'-e "\.\[([\w,]+)\]"', README)
+    extras = re.findall(r'-e "\.\[([\w,]+)\]"', ALL)
     assert extras
     offered = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert all(re.search(rf"^{extra} = \[", offered, re.MULTILINE) for one in extras for extra in one.split(","))
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENTS))
+def test_links_and_files_that_are_named_exist(name: str) -> None:
+    text = DOCUMENTS[name]
+    near = [target for target in LINK.findall(text) if ":" not in target]
+    missing = [target for target in near if not (ROOT / name).parent.joinpath(target).exists()]
+    missing += [named for named in NAMED.findall(text) if not (ROOT / named).exists()]
+    assert not missing
+
+
+def test_every_node_and_workflow_is_shown() -> None:
+    page = DOCUMENTS["docs/nodes.md"]
+    names = json.loads((ROOT / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8"))
+    rows = re.findall(r"^\| \[(.+?)\]\(\.\./web/docs/(\w+)\.md\) \|", page, re.MULTILINE)
+    assert {node: title for title, node in rows} == {node: said["display_name"] for node, said in names.items()}
+    shown = set(re.findall(r"^### (\w+)$", page, re.MULTILINE))
+    assert shown == {path.stem for path in (ROOT / "workflows").glob("*.json")}
+    assert all(f"](../workflows/{name}.jpg)" in page for name in shown)
 
 
 def test_inspect_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,7 +190,7 @@ def test_inspect_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_library_examples_run(tiny_files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demo's clip with the built-in model, cut short by the speech; tiny files stand for published ones."""
+    """Of all documents; with the demo's clip, cut short by the speech. Tiny files stand for published ones."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(TALK, "talk.mp4")
     write_speech(tmp_path / "speech.wav", 1.2)
@@ -164,6 +199,6 @@ def test_the_library_examples_run(tiny_files: dict[str, Path], tmp_path: Path, m
     examples = [block for language, block in BLOCKS if language == "python"]
     assert len(examples) == 2
     for example in examples:
-        exec(compile(example, "README.md", "exec"), {})
+        exec(compile(example, "example", "exec"), {})
     assert len(VideoReader(tmp_path / "out.mp4").timestamps()) == 30
     assert (tmp_path / "report.json").stat().st_size > 0

@@ -19,8 +19,9 @@ def node(extension: ModuleType) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def library(extension: ModuleType) -> SimpleNamespace:
-    names = ("crop", "errors", "masks", "track")
-    return SimpleNamespace(**{name: importlib.import_module(f"{extension.__name__}.keysync.{name}") for name in names})
+    names = ("face.crop", "errors", "face.masks", "face.track")
+    modules = {name: importlib.import_module(f"{extension.__name__}.keysync.{name}") for name in names}
+    return SimpleNamespace(**{name.rpartition(".")[2]: module for name, module in modules.items()})
 
 
 @pytest.fixture(scope="module")

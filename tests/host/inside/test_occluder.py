@@ -26,7 +26,7 @@ def node(extension: ModuleType) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def library(extension: ModuleType) -> ModuleType:
-    return importlib.import_module(f"{extension.__name__}.keysync.sam2")
+    return importlib.import_module(f"{extension.__name__}.keysync.face.sam2")
 
 
 @pytest.fixture(scope="module")

@@ -29,8 +29,9 @@ def nodes(extension: ModuleType) -> SimpleNamespace:
 
 @pytest.fixture(scope="module")
 def library(extension: ModuleType) -> SimpleNamespace:
-    names = ("compose", "errors")
-    return SimpleNamespace(**{name: importlib.import_module(f"{extension.__name__}.keysync.{name}") for name in names})
+    names = ("face.paste", "errors")
+    modules = {name: importlib.import_module(f"{extension.__name__}.keysync.{name}") for name in names}
+    return SimpleNamespace(**{name.rpartition(".")[2]: module for name, module in modules.items()})
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def test_the_schema_is_complete(node: ModuleType, library: SimpleNamespace) -> N
     schema = node.PasteFace.GET_SCHEMA()
     assert schema.node_id == "KeySyncPasteFace"
     assert all(field.tooltip for field in schema.inputs)
-    assert schema.inputs[-1].default == library.compose.FEATHER
+    assert schema.inputs[-1].default == library.paste.FEATHER
 
 
 def test_unchanged_crops_give_the_frames_back(
@@ -78,7 +79,7 @@ def test_frames_are_pasted_as_the_command_pastes_them(
     noise = torch.rand(crops.shape, generator=torch.Generator().manual_seed(0))
     pasted = node.PasteFace.execute(images, noise, faces, masks, 0.1).args[0]
     for frame in range(3):
-        expected = library.compose.paste(images[frame], noise[frame], faces.boxes[frame], masks[frame], 0.1)
+        expected = library.paste.paste(images[frame], noise[frame], faces.boxes[frame], masks[frame], 0.1)
         assert torch.equal(pasted[frame], expected)
     assert not torch.equal(pasted[0], images[0])
 
