@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import KeySyncError
+from .whole import whole_file
 
 DUBBED = "dubbed"
 PASSED_THROUGH = "passed through"
@@ -90,10 +91,8 @@ class Report:
     def write(self, path: str | Path) -> None:
         """Writes the JSON file whole or not at all."""
         path = Path(path)
-        temporary = path.with_name(f".{path.name}.part")
         try:
-            temporary.write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            temporary.replace(path)
+            with whole_file(path) as temporary:
+                temporary.write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise KeySyncError(f"cannot write the report {path}: {error.strerror}; choose another --report") from error

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from keysync.errors import KeySyncError
 
-from .data.whole_file import whole_file
+from .data.disk import written
 from .evaluation.scope import ModelFiles, Scope, open_models, read_all, rows_of
 from .evaluation.table import as_json, as_text
 
@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = as_json(rows) | {"seed": scope.seed, "clips": scope.clips}
         told |= {"models": models.origins, "seconds": round(time.monotonic() - began, 1)}
         if options.json is not None:
-            with whole_file(options.json) as file:
-                file.write(json.dumps(told, indent=1).encode() + b"\n")
+            with written(options.json) as file:
+                file.write_bytes(json.dumps(told, indent=1).encode() + b"\n")
     except KeySyncError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

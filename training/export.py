@@ -22,8 +22,9 @@ from keysync.weights.files import CONTAINERS, SAFETENSORS, WRAPPER, read_tensors
 from keysync.weights.stage_format import EMBEDDED, embed, metadata_of, published_names
 
 from .config.config import TrainConfig
+from .data.disk import written
 from .run.checkpoints import ADAPTERS, AVERAGED, STAGE
-from .run.run import Run, save_pickle, written
+from .run.run import Run, save_pickle
 from .weights.embedded_vae import decoder_tensors
 from .weights.lora import adapted, load_lora, merged
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KeySyncError
+from ..whole import whole_file
 from .face import POINTS, Face, Points
 
 
@@ -74,14 +75,11 @@ def write_landmarks_file(
     rows = [
         None if points is None or not np.isfinite(points).all() else np.round(points, 3).tolist() for points in frames
     ]
-    temporary = path.with_name(f".{path.name}.part")
+    content = json.dumps({"fps": float(fps), "size": [size[1], size[0]], "frames": rows})
     try:
-        temporary.write_text(
-            json.dumps({"fps": float(fps), "size": [size[1], size[0]], "frames": rows}), encoding="utf-8"
-        )
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            temporary.write_text(content, encoding="utf-8")
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise KeySyncError(f"cannot write the landmarks {path}: {error.strerror}; choose another place") from error
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import secrets
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
@@ -25,6 +24,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from ..errors import KeySyncError
+from ..whole import whole_file
 from .container import libav_errors, url
 from .info import BT709, FULL_RANGE, LIMITED_RANGE, PictureFormat
 from .soundtrack import Soundtrack
@@ -32,7 +32,8 @@ from .soundtrack import Soundtrack
 Frame = NDArray[np.uint8]
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".mp4", ".mov", ".mkv")
+# By suffix, what libav calls the format.
+FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 # Near what the eye can tell, and finer in the chroma, where smooth skin would show the steps.
 H264 = {"crf": "15", "preset": "faster", "x264-params": "chroma-qp-offset=-6"}
 # Ticks a second that put sound to a fraction of a millisecond.
@@ -47,7 +48,7 @@ AVERAGED = 0x20 | 0x40000 | 0x4000
 def check_output(path: str | Path, inputs: Iterable[str | Path] = (), *, lossless: bool = False) -> Path:
     """Raises `KeySyncError` unless a result can go there: a known suffix, an existing folder, none of the inputs."""
     path = Path(path)
-    suffixes = (".mkv",) if lossless else SUFFIXES
+    suffixes = (".mkv",) if lossless else tuple(FORMATS)
     if path.suffix.lower() not in suffixes:
         kind = "a lossless result" if lossless else "a result"
         raise KeySyncError(f"{path} ends in {path.suffix or 'nothing'!r}: name {kind} with {', '.join(suffixes)}")
@@ -79,7 +80,6 @@ class VideoWriter:
         seconds: float | None = None,
     ) -> None:
         self.path = check_output(path, [audio] if audio else [], lossless=lossless)
-        self._temporary = self.path.with_name(f".keysync-{secrets.token_hex(4)}{self.path.suffix}")
         self._like, self._lossless, self._audio, self._seconds = like, lossless, audio, seconds
         self._first: int | None = None
         self._shift = 0
@@ -87,11 +87,12 @@ class VideoWriter:
 
     def __enter__(self) -> VideoWriter:
         with ExitStack() as undo:
-            undo.callback(self._remove)
             with self._disk():
+                temporary = undo.enter_context(whole_file(self.path))
                 mov_options = {"movflags": "+faststart", "movie_timescale": str(self._movie_timescale())}
-                options = {} if self.path.suffix.lower() == ".mkv" else mov_options
-                self._container = av.open(url(self._temporary), "w", container_options=options)
+                suffix = self.path.suffix.lower()
+                options = {} if suffix == ".mkv" else mov_options
+                self._container = av.open(url(temporary), "w", FORMATS[suffix], container_options=options)
                 undo.callback(self._close)
                 self._stream = self._add_stream()
                 self._sound: Soundtrack | None = None
@@ -122,17 +123,17 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._undo:
-            if kind is None:
-                if self._first is None:
-                    raise KeySyncError(f"{self.path} is not written: there is no frame for it")
-                with self._disk():
-                    self._mux(self._stream.encode(None))
-                    if self._sound is not None:
-                        for packet in self._sound.finish():
-                            self._container.mux(packet)
-                    self._container.close()
-                    self._temporary.replace(self.path)
+        if kind is not None:
+            self._undo.__exit__(kind, error, trace)
+            return
+        with self._disk(), self._undo:
+            if self._first is None:
+                raise KeySyncError(f"{self.path} is not written: there is no frame for it")
+            self._mux(self._stream.encode(None))
+            if self._sound is not None:
+                for packet in self._sound.finish():
+                    self._container.mux(packet)
+            self._container.close()
 
     def _movie_timescale(self) -> int:
         """The unit in which the start of each track is written: as fine as the video's, and fine enough for sound."""
@@ -192,6 +193,3 @@ class VideoWriter:
     def _close(self) -> None:
         with suppress(av.FFmpegError):  # the file is whole already, or given up
             self._container.close()
-
-    def _remove(self) -> None:
-        self._temporary.unlink(missing_ok=True)

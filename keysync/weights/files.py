@@ -5,10 +5,8 @@ Reads safetensors and PyTorch's pickles (`.pt`, `.pth`, `.ckpt`, `.bin`), writes
 
 from __future__ import annotations
 
-import os
 import pickletools
 import re
-import threading
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -21,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import KeySyncError
+from ..whole import whole_file
 
 SAFETENSORS = ".safetensors"
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")
@@ -72,18 +71,13 @@ def write_tensors(tensors: Mapping[str, Tensor], path: str | Path, metadata: Map
     if path.is_dir() or not path.parent.is_dir():
         problem = "is a directory" if path.is_dir() else "lies in a folder that does not exist"
         raise KeySyncError(f"{path} {problem}: name a file in an existing folder")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
-        # Made here first: safetensors alone would leave a file that only its owner may read.
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, dict(metadata))
-        temporary.chmod(mode)
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            mode = temporary.stat().st_mode
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, dict(metadata))
+            temporary.chmod(mode)  # safetensors leaves a file that only its owner may read
     except (OSError, SafetensorError) as error:
         raise KeySyncError(f"{path} cannot be written: {_first_line(error)}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from keysync.errors import KeySyncError, install_line
 
-from ..data.whole_file import disk
-from .run import Run, written
+from ..data.disk import disk, written
+from .run import Run
 
 if TYPE_CHECKING:
     from ..config.config import TrainConfig

@@ -21,7 +21,7 @@ import torch
 from keysync.errors import KeySyncError
 
 from ..config.config import TrainConfig, from_toml, to_toml
-from ..data.whole_file import disk
+from ..data.disk import disk, written
 
 # What may change when a run goes on: how long it is, and what it writes on the way.
 CHANGEABLE = (
@@ -75,9 +75,17 @@ class Run:
     @contextmanager
     def new_checkpoint(self, step: int, keep: int) -> Iterator[Path]:
         """A folder to write a checkpoint into, named at the end; all but the newest `keep` go then (0: none)."""
-        with written(self.checkpoint(step)) as part:
-            part.mkdir()
-            yield part
+        path = self.checkpoint(step)
+        part = path.with_name(f".{path.name}.part")
+        try:
+            with disk(path):
+                part.mkdir()
+                yield part
+                if path.is_dir():
+                    shutil.rmtree(path)
+                part.replace(path)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
         for old in self.steps()[:-keep] if keep else []:
             shutil.rmtree(self.checkpoint(old))
 
@@ -108,26 +116,6 @@ class Run:
                 f"{self.folder} holds a run with {key} {before[key]!r} but {now[key]!r} was given: "
                 "go on with the same settings, or name another folder"
             )
-
-
-@contextmanager
-def written(path: Path) -> Iterator[Path]:
-    """A temporary file or folder beside `path`, which takes its name at the end or vanishes.
-
-    Raises `KeySyncError` that names `path` where it cannot be written, on a full disk for one.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with disk(path):
-            yield part
-            if path.is_dir():
-                shutil.rmtree(path)
-            part.replace(path)
-    finally:
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            part.unlink(missing_ok=True)
 
 
 def save_pickle(content: Any, part: Path, path: Path) -> None:

@@ -23,7 +23,7 @@ from keysync.errors import KeySyncError, install_line
 from keysync.media import VideoReader
 from keysync.method import NETWORK_RATE
 
-from ..data.whole_file import whole_file
+from ..data.disk import written
 from ..run.run import Run
 from .recipe import STAGES
 
@@ -67,8 +67,8 @@ def thinned(logged: Sequence[Mapping[str, Any]], points: int = POINTS) -> Curve:
 
 def write_csv(path: Path, curve: Curve) -> None:
     lines = [",".join(curve), *(",".join(f"{value:.6g}" for value in row) for row in zip(*curve.values(), strict=True))]
-    with whole_file(path) as file:
-        file.write(("\n".join(lines) + "\n").encode())
+    with written(path) as file:
+        file.write_bytes(("\n".join(lines) + "\n").encode())
 
 
 def draw(path: Path, found: Mapping[str, Curve]) -> None:
@@ -154,8 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_csv(options.output / f"{name}.csv", curve)
         draw(options.output / "curves.svg", found)
         told = [read_evaluation(path) for path in options.evaluations]
-        with whole_file(options.output / "tables.md") as file:
-            file.write(table(told).encode())
+        with written(options.output / "tables.md") as file:
+            file.write_bytes(table(told).encode())
         if options.dub is not None:
             write_sheet(options.output / "demo.jpg", TALK, options.dub)
     except KeySyncError as error:

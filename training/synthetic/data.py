@@ -37,12 +37,12 @@ from keysync.systems.keysync.small import CROP_SCALE
 from keysync.vae.vae import VAE, load_vae, weight_file
 
 from ..data import digest
+from ..data.disk import written
 from ..data.index import DataInfo, EncoderInfo
 from ..data.preparation.encode import CropWriter, save_array, speech_rows, write_latents, write_rows, write_sound
 from ..data.preparation.settings import WINDOW
 from ..data.preparation.shards import ClipFiles, write_shards
 from ..data.shards import CROPS, LANDMARKS
-from ..data.whole_file import whole_file
 from .render.shot import Pictures, Shot
 from .voice.corpus import speaker
 from .voice.sentences import TRAIN
@@ -195,8 +195,8 @@ def write_clip(folder: Path, number: int, settings: Settings) -> int:
         write_rows(speech_rows(waveform, encoder), drawn, folder, key, name)
     start, seconds = drawn.start / NETWORK_RATE, (drawn.stop - drawn.start) / NETWORK_RATE
     about = {"video": _video(key), "start": start, "frames": len(drawn), "seconds": seconds}
-    with whole_file(folder / f"{key}.json") as file:
-        file.write(json.dumps(about | {"sharpness": None, "speaker_score": None, "text": said.text}).encode())
+    with written(folder / f"{key}.json") as file:
+        file.write_bytes(json.dumps(about | {"sharpness": None, "speaker_score": None, "text": said.text}).encode())
     return number
 
 

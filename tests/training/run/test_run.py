@@ -10,7 +10,7 @@ import pytest
 
 from keysync.errors import KeySyncError
 from training.config.config import TrainConfig, load_config
-from training.run.run import Run, written
+from training.run.run import Run
 
 
 @pytest.fixture
@@ -76,11 +76,14 @@ def test_the_log_forgets_what_is_done_again(tmp_path: Path) -> None:
     assert run.logged()[2]["loss"] == 1 / 3
 
 
-def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
-    (tmp_path / "kept").write_text("old")
-    full = pytest.raises(KeySyncError, match=r"kept cannot be written \(No space left on device\)")
-    with full, written(tmp_path / "kept") as part:
-        part.write_text("half")
+def test_a_full_disk_names_the_checkpoint(config: TrainConfig, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.begin(config)
+    with run.new_checkpoint(7, keep=0) as part:
+        (part / "stage.safetensors").write_text("old")
+    full = pytest.raises(KeySyncError, match=r"step-000007 cannot be written \(No space left on device\)")
+    with full, run.new_checkpoint(7, keep=0) as part:
+        (part / "stage.safetensors").write_text("half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
-    assert (tmp_path / "kept").read_text() == "old"
+    assert [path.name for path in run.checkpoints_folder.iterdir()] == ["step-000007"]
+    assert (run.checkpoint(7) / "stage.safetensors").read_text() == "old"

@@ -31,8 +31,8 @@ from keysync.speech.features import FRAME
 from keysync.systems.keysync.models import HostSpeechEncoder
 from keysync.vae.vae import VAE
 
+from ..disk import written
 from ..shards import CROPS, LANDMARKS, LATENTS
-from ..whole_file import whole_file
 from .faces import Faces
 
 # Near lossless; any frame within twelve of a keyframe, decoded in the order of display; one thread, whose bytes do not
@@ -90,8 +90,8 @@ def write_sound(waveform: Tensor, start: int, stop: int, folder: Path, key: str)
         frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, 0, Fraction(1, SAMPLE_RATE)
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    with whole_file(folder / f"{key}.flac") as file:
-        file.write(coded.getbuffer())
+    with written(folder / f"{key}.flac") as file:
+        file.write_bytes(coded.getbuffer())
 
 
 def speech_rows(waveform: Tensor, encoder: HostSpeechEncoder) -> NDArray[np.float16]:
@@ -122,8 +122,8 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
     # Through memory: straight into a file, numpy does not say that the disk is full.
     held = BytesIO()
     np.save(held, array, allow_pickle=False)
-    with whole_file(path) as file:
-        file.write(held.getbuffer())
+    with written(path) as file:
+        file.write_bytes(held.getbuffer())
 
 
 def _half(tensor: Tensor, model: str) -> NDArray[np.float16]:

@@ -16,8 +16,8 @@ from keysync.errors import KeySyncError
 from keysync.method import NETWORK_RATE
 
 from .. import digest
+from ..disk import written
 from ..index import FILE, DataInfo, read_index
-from ..whole_file import whole_file
 from .chain import Chain, Record
 from .engine import ENGINES
 from .manifest import Manifest
@@ -130,11 +130,11 @@ def _pack(clips: Sequence[ClipFiles], info: DataInfo, data: Path, validation: fl
     if not clips:
         (data / FILE).unlink(missing_ok=True)
         return
-    for left in data.glob(".keysync-*.tar"):  # by a run that was killed
+    for left in data.glob(".keysync-*.part"):  # by a run that was killed
         left.unlink()
     write_shards(clips, data, info, validation_share=validation)
-    with whole_file(stamp) as file:
-        file.write(made_of.encode())
+    with written(stamp) as file:
+        file.write_bytes(made_of.encode())
 
 
 def _whole(data: Path) -> bool:

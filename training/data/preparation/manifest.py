@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from keysync.errors import KeySyncError
+from keysync.whole import whole_file
 
 from .. import digest
 from .videos import Source, Video
@@ -57,10 +58,9 @@ class Manifest:
             raise self._cannot_write(error) from error
 
     def _replace(self, rows: Iterable[dict[str, Any]]) -> None:
-        temporary = self.path.with_name(f".{NAME}.part")
         try:
-            temporary.write_text("".join(map(_line, rows)), encoding="utf-8")
-            temporary.replace(self.path)
+            with whole_file(self.path) as temporary:
+                temporary.write_text("".join(map(_line, rows)), encoding="utf-8")
         except OSError as error:
             raise self._cannot_write(error) from error
 

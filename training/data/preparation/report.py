@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..whole_file import whole_file
+from ..disk import written
 from .settings import KEYFRAME_SPAN
 
 NAME = "report.json"
@@ -72,8 +72,8 @@ class Report:
     def write(self, folder: Path) -> None:
         """Writes report.json, whole or not at all. Raises `KeySyncError` where the disk cannot hold it."""
         content = {**asdict(self), "speed": self.speed}
-        with whole_file(folder / NAME) as file:
-            file.write((json.dumps(_rounded(content), indent=1) + "\n").encode())
+        with written(folder / NAME) as file:
+            file.write_bytes((json.dumps(_rounded(content), indent=1) + "\n").encode())
 
     def lines(self) -> Iterator[str]:
         """The table."""

@@ -10,15 +10,17 @@ import logging
 import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
 from keysync.errors import KeySyncError, install_line
+from keysync.whole import whole_file
 
+from ..disk import disk, written
 from ..index import FILE, SPLITS, TRAIN, VALIDATION, Clip, DataInfo, Index
-from ..whole_file import disk, whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -58,29 +60,21 @@ def write_shards(
     is full, or a share is not between 0 and 1.
     """
     splits = split(clips, validation_share)
-    written: list[tuple[Path, Path]] = []
     sizes: dict[str, int] = {}
     listed: dict[str, tuple[Clip, ...]] = dict.fromkeys(SPLITS, ())
-    try:
+    with disk(folder), ExitStack() as shards:
         for name in SPLITS:
             for number, shard in enumerate(_shards(splits[name], shard_bytes)):
                 path = folder / f"{name}-{number:06}.tar"
-                temporary = folder / f".keysync-{path.name}"
-                written.append((temporary, path))
                 with disk(path):
+                    temporary = shards.enter_context(whole_file(path))
                     _write_shard(temporary, shard)
                     sizes[path.name] = temporary.stat().st_size
                     listed[name] += tuple(_placed(temporary, path.name, shard))
-        with disk(folder):
-            # Until the new index is there the folder holds none: never new shards under an old index.
-            (folder / FILE).unlink(missing_ok=True)
-            for temporary, path in written:
-                temporary.replace(path)
-    finally:
-        for temporary, _ in written:
-            temporary.unlink(missing_ok=True)
-    with whole_file(folder / FILE) as file:
-        file.write(Index(info, sizes, listed).to_json().encode())
+        # Until the new index is there the folder holds none: never new shards under an old index.
+        (folder / FILE).unlink(missing_ok=True)
+    with written(folder / FILE) as file:
+        file.write_bytes(Index(info, sizes, listed).to_json().encode())
     for path in folder.glob("*.tar"):
         if OURS.fullmatch(path.name) and path.name not in sizes:
             path.unlink()

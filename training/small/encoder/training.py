@@ -20,11 +20,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from keysync.errors import KeySyncError
+from keysync.weights.files import write_tensors
+from keysync.whole import whole_file
 
 from ...synthetic.voice.corpus import Corpus, load_corpus
 from ...synthetic.voice.sentences import TRAIN, VALIDATION
@@ -199,10 +201,8 @@ def save_encoder(pupil: Pupil, lessons: list[Lesson], folder: Path) -> None:
     norm.weight.mul_(scale)
     norm.bias.sub_(mean).mul_(scale)
     encoder.config.save_pretrained(folder)
-    tensors = {name: value.half().contiguous() for name, value in encoder.state_dict().items()}
-    partial = folder / "model.partial"
-    save_file(tensors, partial, {"format": "pt"})
-    partial.replace(folder / "model.safetensors")
+    tensors = {name: value.half() for name, value in encoder.state_dict().items()}
+    write_tensors(tensors, folder / "model.safetensors", {"format": "pt"})
 
 
 def train(settings: Settings, folder: Path, architecture: Mapping[str, Any] = ARCHITECTURE) -> None:
@@ -232,9 +232,8 @@ def train(settings: Settings, folder: Path, architecture: Mapping[str, Any] = AR
         log.info("step %d, %.1f min: mouth %.4f, sound %.3f; validation %.4f, %.3f, opening %.4f",
                  trainer.number, trainer.minutes, mouth, sound, *judged)  # fmt: skip
         save_encoder(trainer.average, lessons, folder)
-        partial = folder / "state.partial"
-        torch.save(trainer.state(), partial)
-        partial.replace(kept)
+        with whole_file(kept) as temporary:
+            torch.save(trainer.state(), temporary)
 
 
 def main() -> int:

@@ -22,7 +22,7 @@ from keysync.face.face import Points
 from keysync.face.track import from_landmarks
 from keysync.systems.keysync.small import CROP_SCALE
 
-from ...data.whole_file import whole_file
+from ...data.disk import written
 from ...synthetic.measure.meter_training import random_mouth
 from ...synthetic.render.identity import Identity
 from ...synthetic.render.motion import Take
@@ -46,7 +46,7 @@ class PersonCrops:
     landmarks: Points
 
     def save(self, path: Path) -> None:
-        with whole_file(path) as file:
+        with written(path) as temporary, temporary.open("wb") as file:
             np.savez(file, pictures=self.pictures, landmarks=self.landmarks)
 
     @classmethod

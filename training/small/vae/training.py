@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from keysync.errors import KeySyncError
 from keysync.network.stage import SCALE_FACTOR
 
-from ...data.whole_file import whole_file
+from ...data.disk import written
 from .crops import UNSEEN, CropStore, PersonCrops, render_person
 from .figures import measure, posterior_mean, round_trip, write_sheet
 from .initial_weights import centre, new_vae, plain_weights
@@ -130,7 +130,7 @@ class Trainer:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
-        with whole_file(self.folder / STATE) as state:
+        with written(self.folder / STATE) as path, path.open("wb") as state:
             torch.save(self._state(), state)
         known = [person.pictures[::4] for person in self.store.first(PEOPLE_AT_FIRST)]
         write_vae(self.folder, self.average, np.concatenate(known))
@@ -170,8 +170,8 @@ def write_vae(folder: Path, vae: Any, pictures: np.ndarray[Any, Any]) -> None:
     fields = json.loads(config.read_text(encoding="utf-8")) | {"sample_size": pictures.shape[1]}
     config.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
     held = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
-    with whole_file(folder / "diffusion_pytorch_model.safetensors") as file:
-        file.write(save(held, metadata={"format": "pt"}))
+    with written(folder / "diffusion_pytorch_model.safetensors") as file:
+        file.write_bytes(save(held, metadata={"format": "pt"}))
 
 
 def scaled(tensors: dict[str, Tensor], factor: Tensor) -> dict[str, Tensor]:

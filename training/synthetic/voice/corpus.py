@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from keysync.errors import KeySyncError
 from keysync.method import SAMPLE_RATE
+from keysync.whole import whole_file
 
 from . import timbre
 from .sentences import TRAIN, sentences
@@ -132,9 +133,8 @@ def _write(folder: Path, made: dict[str, Any], workers: int) -> None:
             if place >= enough:
                 break
     np.save(folder / "sound.npy", np.concatenate(samples))
-    partial = folder / "sayings.partial"
-    partial.write_text(json.dumps({"made": made, "sayings": sayings}))
-    partial.replace(folder / "sayings.json")
+    with whole_file(folder / "sayings.json") as temporary:
+        temporary.write_text(json.dumps({"made": made, "sayings": sayings}))
 
 
 def _all_said(pool: Executor | None, split: str, seed: int, ahead: int) -> Iterator[tuple[int, Utterance]]:

@@ -217,8 +217,10 @@ def test_without_scorers(videos: Path, data: Path) -> None:
 def test_a_shard_that_is_gone_is_written_again(videos: Path, data: Path) -> None:
     old = packed(data)
     (data / "train-000000.tar").unlink()
+    (data / ".keysync-0123456789abcdef.part").touch()  # of a run that was killed
     run(data, [videos])
     assert packed(data) == old
+    assert not list(data.glob(".keysync-*"))
 
 
 def test_refused_at_once(videos: Path, tmp_path: Path) -> None:
