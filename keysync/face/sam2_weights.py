@@ -19,6 +19,7 @@ from torch import Tensor
 from ..errors import KeySyncError, install_line
 from ..weights.files import read_tensors, shapes_of
 from ..weights.identify import KINDS, recognise
+from ..weights.settings import without_code
 
 # Where the layouts put the backbone's position embedding (1, width, side, side).
 OFFICIAL = "image_encoder.trunk."
@@ -199,7 +200,7 @@ def _build(path: Path, settings: dict[str, Any]) -> Any:
     """The model without its weights."""
     transformers = import_transformers()
     try:
-        config = transformers.Sam2VideoConfig.from_dict(settings)
+        config = transformers.Sam2VideoConfig.from_dict(without_code(settings))
         with torch.device("meta"):
             model = transformers.Sam2VideoModel(config)
         # It computes a table of positions that no file holds.

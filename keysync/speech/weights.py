@@ -19,6 +19,7 @@ from ..errors import KeySyncError, install_line
 from ..method import ROWS_PER_SECOND, SAMPLE_RATE
 from ..weights.files import SAFETENSORS, read_tensors, shapes_of
 from ..weights.identify import KINDS, recognise
+from ..weights.settings import without_code
 
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 BODY = ("feature_extractor.", "feature_projection.", "encoder.")
@@ -171,7 +172,7 @@ def _build(architecture: str, file: Path, settings: Mapping[str, Any]) -> Any:
     except ImportError as error:
         raise KeySyncError(f"speech encoders need transformers: {install_line('transformers')}") from error
     try:
-        config = getattr(transformers, f"{architecture}Config").from_dict(dict(settings))
+        config = getattr(transformers, f"{architecture}Config").from_dict(without_code(settings))
         with torch.device("meta"):
             model = getattr(transformers, f"{architecture}Model")(config)
     except Exception as error:  # transformers answers a wrong setting in many ways
