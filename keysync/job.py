@@ -89,7 +89,7 @@ def dub_file(
     progress.begin("following the face", reader.info.frame_count)
     pts, track = survey(reader, face, progress)
     tracked = time.perf_counter() - began
-    if not track.found.any():
+    if not (track.found | track.turned).any():
         raise KeySyncError(f"{no_face(track)} of {reader.path}: nothing to dub; try another detector")
     timeline = fit(pts, reader.info.frame_duration, reader.info.time_base, audio_seconds, settings.sync_mode)
     report = Report(

@@ -432,3 +432,15 @@ def test_an_occluder_of_another_video_is_an_error(
 def test_a_face_is_chosen_from_0_on() -> None:
     with pytest.raises(KeySyncError, match="face -1 cannot be chosen: 0 is the largest"):
         FaceChoice(-1)
+
+
+def test_a_head_on_its_side_passes_through_as_it_is(cheap: CheapStages, models: Models, tmp_path: Path) -> None:
+    clip = scene(tmp_path, 6)
+    track = replace(track_of([False] * 6), turned=np.ones(6, bool))
+    output = tmp_path / "out.mkv"
+    settings = Settings(sampling=SAMPLING, sync_mode="silence")
+    report = dub_file(clip.video, clip.speech, output, models, settings, FaceSource(track=track), lossless=True)
+    assert [(part.state, part.reason) for part in report.ranges] == [
+        (PASSED_THROUGH, "the head is turned by more than 50 degrees")
+    ]
+    assert all((before == after).all() for before, after in zip(clip.source(), read_frames(output), strict=True))
