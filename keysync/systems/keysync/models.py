@@ -144,6 +144,8 @@ def load_models(
     keyframe: str | Path | None = None,
     interpolation: str | Path | None = None,
     vae: str | Path | None = None,
+    hubert: str | Path | None = None,
+    wavlm: str | Path | None = None,
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
@@ -151,7 +153,7 @@ def load_models(
 ) -> Models:
     """Loads what is given, and KeySync small for what is not: of it there is no WavLM. `dtype` is that of the two
     U-Nets, else float16 on a GPU and float32 on a CPU, which is slow at halves; the rest works in float32. `encoders`
-    are files or folders of speech encoders by name (keys of `ENCODERS`).
+    are files or folders of further speech encoders by name (keys of `ENCODERS`).
 
     Raises `KeySyncError` where a file is not what it is given as, or where two models do not fit together.
     """
@@ -159,7 +161,8 @@ def load_models(
     unknown = sorted(encoders.keys() - ENCODERS.keys())
     if unknown:
         raise KeySyncError(f"no speech encoder is called {unknown[0]!r}: choose one of {', '.join(ENCODERS)}")
-    given = {"keyframe": keyframe, "interpolation": interpolation, "vae": vae, **dict.fromkeys(ENCODERS), **encoders}
+    given = {"keyframe": keyframe, "interpolation": interpolation, "vae": vae, "hubert": hubert, "wavlm": wavlm}
+    given |= encoders
     paths = {name: Path(path or SMALL[name]) for name, path in given.items() if path or name in SMALL}
     first = load_stage(paths["keyframe"], expect="keyframe", device=device, dtype=dtype)
     second = load_stage(paths["interpolation"], expect="interpolation", device=device, dtype=dtype)

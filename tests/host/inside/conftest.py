@@ -32,6 +32,7 @@ import comfy.options  # noqa: E402
 
 comfy.options.enable_args_parsing()
 import torch  # noqa: E402
+import utils.extra_config  # noqa: E402, F401 - first, as in main.py: nodes.py of 0.8.0 puts another utils ahead of it
 
 torch.set_num_threads(1)
 

@@ -145,7 +145,8 @@ class Quiet:
 
 def as_the_command_line(clip: Path, tiny: Path, output: Path, **settings: Any) -> Any:
     """What `keysync dub` does with the same choices; returns the report."""
-    job, dub, generate, models = (part(f"keysync.{name}") for name in ("job", "dub", "generate", "models"))
+    names = ("job", "dub", "systems.keysync.generate", "systems.keysync.models")
+    job, dub, generate, models = (part(f"keysync.{name}") for name in names)
     sampling = generate.Sampling(STEPS, SETTINGS["audio_guidance"], SETTINGS["identity_guidance"])
     loaded = models.load_models(
         *(tiny / name for name in ("keyframe.safetensors", "interpolation.safetensors", "vae", "hubert", "wavlm"))
