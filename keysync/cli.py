@@ -23,8 +23,8 @@ from .face.detectors import DETECTORS
 from .face.masks import MASKS
 from .face.track import FaceChoice
 from .job import FaceSource, dub_file
-from .media import check_output
 from .media.container import open_input
+from .media.writer import check_output
 from .report import DUBBED, PASSED_THROUGH, Report, check_report
 from .systems.keysync.small import BUILT_IN
 from .systems.table import SYSTEMS

@@ -21,7 +21,7 @@ from .face.crop import crop, crop_boxes, to_crop
 from .face.masks import MASKS, is_empty, subtract
 from .face.paste import paste
 from .face.track import FaceTrack
-from .media import VideoReader
+from .media.reader import VideoReader
 from .report import DUBBED, PASSED_THROUGH, Report
 from .systems.renderer import Renderer, Span
 from .timeline import NetworkTimeline, Timeline, network_times

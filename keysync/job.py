@@ -19,7 +19,9 @@ from .errors import KeySyncError
 from .face.detectors import make_detector, read_landmarks_file
 from .face.face import Frame
 from .face.track import FaceChoice, FaceTrack, Tracker, no_face
-from .media import VideoReader, VideoWriter, check_output, read_speech
+from .media.audio import read_speech
+from .media.reader import VideoReader
+from .media.writer import VideoWriter, check_output
 from .method import FRAME_BY_FRAME, SAMPLE_RATE
 from .report import Report
 from .speech.encoder import ONE_PASS, WINDOW

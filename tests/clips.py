@@ -15,7 +15,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from keysync.media import PictureFormat, VideoReader, VideoWriter
+from keysync.media.info import PictureFormat
+from keysync.media.reader import VideoReader
+from keysync.media.writer import VideoWriter
 from keysync.systems.keysync.generate import Sampling
 
 from .media.test_audio import tones, write_sound

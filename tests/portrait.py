@@ -33,7 +33,8 @@ def portrait_frames(count: int, size: int = 384) -> Iterator[NDArray[np.uint8]]:
 
 def write_portrait_video(path: Path, seconds: float = 5.0) -> Path:
     """Writes the moving portrait as an mp4 without sound; returns its path."""
-    from keysync.media import PictureFormat, VideoWriter
+    from keysync.media.info import PictureFormat
+    from keysync.media.writer import VideoWriter
 
     with VideoWriter(path, PictureFormat(384, 384, time_base=Fraction(1, 25), rate=Fraction(25))) as writer:
         for pts, frame in enumerate(portrait_frames(round(25 * seconds))):

@@ -22,7 +22,8 @@ import keysync.cli
 import keysync.job
 from keysync.cli import main
 from keysync.face.face import Face
-from keysync.media import VideoReader, read_speech
+from keysync.media.audio import read_speech
+from keysync.media.reader import VideoReader
 from keysync.systems.keysync.models import Models
 from keysync.systems.keysync.small import BUILT_IN, SMALL
 from keysync.weights.files import read_tensors

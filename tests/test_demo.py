@@ -11,7 +11,8 @@ import pytest
 from keysync.cli import main
 from keysync.demo import SPEECH, TALK
 from keysync.face.detectors import make_detector
-from keysync.media import VideoReader, read_speech
+from keysync.media.audio import read_speech
+from keysync.media.reader import VideoReader
 from keysync.systems.keysync.small import BUILT_IN
 
 from .clips import CheapStages

@@ -18,7 +18,8 @@ from keysync.errors import KeySyncError
 from keysync.face.crop import crop, crop_boxes
 from keysync.face.track import FaceChoice, FaceTrack
 from keysync.job import FaceSource, dub_file, survey
-from keysync.media import VideoReader, read_speech
+from keysync.media.audio import read_speech
+from keysync.media.reader import VideoReader
 from keysync.report import DUBBED, PASSED_THROUGH, Report
 from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models

@@ -16,7 +16,8 @@ from keysync.errors import KeySyncError
 from keysync.face.face import Face
 from keysync.face.track import FaceChoice
 from keysync.job import FaceSource, dub_file, survey
-from keysync.media import VideoReader, read_speech
+from keysync.media.audio import read_speech
+from keysync.media.reader import VideoReader
 from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
 

@@ -18,7 +18,7 @@ import pytest
 
 from keysync import cli
 from keysync.demo import TALK
-from keysync.media import VideoReader
+from keysync.media.reader import VideoReader
 from keysync.systems.keysync.small import SMALL
 from training import train
 from training.config.config import TrainConfig

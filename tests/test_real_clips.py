@@ -14,7 +14,8 @@ import keysync.job
 from keysync.dub import Settings
 from keysync.face.track import FaceTrack
 from keysync.job import FaceSource, dub_file
-from keysync.media import VideoReader, read_speech
+from keysync.media.audio import read_speech
+from keysync.media.reader import VideoReader
 from keysync.report import DUBBED, PASSED_THROUGH
 from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models

@@ -8,7 +8,7 @@ implementation does; that doubles it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..method import PUBLISHED_CROP_SCALE
-from .face import Points
-from .track import FaceTrack
+
+if TYPE_CHECKING:
+    from .face import Points
+    from .track import FaceTrack
 
 # Exponential smoothing: the share of the new box for a face at rest and what motion adds, full at this many pixels.
 STILL, MOVING, FULL_MOTION = 0.2, 0.6, 100.0

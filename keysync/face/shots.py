@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from .face import Frame
+if TYPE_CHECKING:
+    from .face import Frame
 
 THUMBNAIL = (36, 64)
 # Change of a frame against the one before: mean colour difference plus half the histogram distance, both 0..1. Hard

@@ -14,7 +14,7 @@ import torch
 from keysync.demo import SPEECH
 from keysync.dub import Settings
 from keysync.job import FaceSource, dub_file
-from keysync.media import read_speech
+from keysync.media.audio import read_speech
 from keysync.systems.keysync.models import load_models
 
 from ..portrait import write_portrait_video

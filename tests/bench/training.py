@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from keysync.media import PictureFormat, VideoWriter
+from keysync.media.info import PictureFormat
+from keysync.media.writer import VideoWriter
 from keysync.systems.keysync.small import RESOLUTION
 from training.config.config import load_config
 from training.data.dataset import Shards, Windows, collate

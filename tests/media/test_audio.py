@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from keysync.errors import KeySyncError
-from keysync.media import AudioReader, read_speech
+from keysync.media.audio import AudioReader, read_speech
 
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from keysync.errors import KeySyncError
-from keysync.media import AudioReader, VideoReader
+from keysync.media.audio import AudioReader
+from keysync.media.reader import VideoReader
 
 READERS = pytest.mark.parametrize("reader", [VideoReader, AudioReader])
 

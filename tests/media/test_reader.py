@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import keysync.media.reader
 from keysync.errors import KeySyncError
-from keysync.media import VideoReader
+from keysync.media.reader import VideoReader
 
 Frame = NDArray[np.uint8]
 VARIABLE = [700, 900, 1000, 1500, 1501, 1800, 2400, 2500, 3100, 3133, 3200, 4000]

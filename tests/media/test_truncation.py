@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keysync.errors import KeySyncError
-from keysync.media import VideoReader
+from keysync.media.reader import VideoReader
 from keysync.media.truncation import check_complete
 
 

@@ -13,7 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from keysync.errors import KeySyncError
-from keysync.media import AudioReader, Colours, PictureFormat, VideoReader, VideoWriter, check_output, read_speech
+from keysync.media.audio import AudioReader, read_speech
+from keysync.media.info import Colours, PictureFormat
+from keysync.media.reader import VideoReader
+from keysync.media.writer import VideoWriter, check_output
 
 Frame = NDArray[np.uint8]
 VARIABLE = [700, 900, 1000, 1500, 1501, 1800, 2400, 2500, 3100, 3133, 3200, 4000]

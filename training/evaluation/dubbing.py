@@ -18,7 +18,9 @@ from keysync.face.crop import crop_boxes, to_crop
 from keysync.face.masks import MASKS
 from keysync.face.track import FaceTrack, from_landmarks
 from keysync.job import FaceSource, dub_file
-from keysync.media import PictureFormat, VideoReader, VideoWriter
+from keysync.media.info import PictureFormat
+from keysync.media.reader import VideoReader
+from keysync.media.writer import VideoWriter
 from keysync.method import NETWORK_RATE
 from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 
 from keysync.demo import TALK
 from keysync.errors import KeySyncError, install_line
-from keysync.media import VideoReader
+from keysync.media.reader import VideoReader
 from keysync.method import NETWORK_RATE
 
 from ..data.disk import written

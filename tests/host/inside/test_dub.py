@@ -63,8 +63,9 @@ def temporary(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def clip(extension: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The portrait, moving."""
-    media, path = part("keysync.media"), tmp_path_factory.mktemp("clip") / "portrait.mp4"
-    with media.VideoWriter(path, media.PictureFormat(SIZE, SIZE, Fraction(1, 25), Fraction(25))) as writer:
+    path = tmp_path_factory.mktemp("clip") / "portrait.mp4"
+    like = part("keysync.media.info").PictureFormat(SIZE, SIZE, Fraction(1, 25), Fraction(25))
+    with part("keysync.media.writer").VideoWriter(path, like) as writer:
         for pts, frame in enumerate(portrait_frames(FRAMES, SIZE)):
             writer.write(frame, pts)
     return path
@@ -73,7 +74,7 @@ def clip(extension: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="module")
 def speech(extension: ModuleType) -> dict[str, Any]:
     """The demo's speech as AUDIO."""
-    reader = part("keysync.media").AudioReader(part("keysync.demo").SPEECH)
+    reader = part("keysync.media.audio").AudioReader(part("keysync.demo").SPEECH)
     waveform = torch.from_numpy(np.concatenate(list(reader.blocks()), axis=1))
     return {"waveform": waveform[None], "sample_rate": reader.rate}
 
@@ -172,7 +173,7 @@ def test_the_same_frames_as_the_command_line(
     ours = np.stack(written.frames)
     assert ours.shape == theirs.shape == (FRAMES, SIZE, SIZE, 3)
     assert np.abs(ours.astype(int) - theirs).max() <= LEVEL
-    source = np.stack([frame for _, frame in part("keysync.media").VideoReader(clip).frames()])
+    source = np.stack([frame for _, frame in part("keysync.media.reader").VideoReader(clip).frames()])
     assert np.abs(ours.astype(int) - source).max() > 30  # something was generated
     report = json.loads(text)
     for name in ("ranges", "network_evaluations", "frames", "seconds", "notes", "seed"):
@@ -196,7 +197,7 @@ def test_the_split_graph_decodes_what_the_command_line_does(
     as_the_command_line(clip, tiny, tmp_path / "expected.mp4")
 
     audio, face, mask, sampling = (part(f"nodes.{name}") for name in ("audio", "face", "mask", "sampling"))
-    frames = np.stack([frame for _, frame in part("keysync.media").VideoReader(clip).frames()])
+    frames = np.stack([frame for _, frame in part("keysync.media.reader").VideoReader(clip).frames()])
     pictures = torch.from_numpy(frames).float() / 255
     images, sound, fps = audio.FitAudio.execute(pictures, speech, 25.0, "cut_off").args
     said = [
@@ -296,7 +297,7 @@ def test_occluders_as_mask_and_as_video(
     tmp_path: Path,
     error: type[Exception],
 ) -> None:
-    source = np.stack([frame for _, frame in part("keysync.media").VideoReader(clip).frames()])
+    source = np.stack([frame for _, frame in part("keysync.media.reader").VideoReader(clip).frames()])
     white = torch.ones(FRAMES, SIZE, SIZE)
     video = InputImpl.VideoFromFile(str(clip))
     half = white.clone()
@@ -337,7 +338,7 @@ def trimmed(clip: Path, start: float, duration: float) -> Any:
 def test_the_trim_window(
     extension: ModuleType, clip: Path, tmp_path: Path, start: float, duration: float, first: int, count: int
 ) -> None:
-    whole = frames_of(part("keysync.media").VideoReader(clip))
+    whole = frames_of(part("keysync.media.reader").VideoReader(clip))
     video = trimmed(clip, start, duration)
     frames = frames_of(part("nodes.video").open_video(video, tmp_path / "unused"))
     assert np.array_equal(frames, whole[first : first + count])
@@ -352,13 +353,13 @@ def test_a_trimmed_dub(
         dub(node, loaded, trimmed(clip, 0.2, 0.24), speech, track=track)
     _, report = dub(node, loaded, trimmed(clip, 0.2, 0.24), speech)
     assert (report["frames"], report["source_frames"], len(written.frames)) == (6, 6, 6)
-    corner = frames_of(part("keysync.media").VideoReader(clip))[5:11, :8]
+    corner = frames_of(part("keysync.media.reader").VideoReader(clip))[5:11, :8]
     assert np.array_equal(np.stack(written.frames)[:, :8], corner)
 
 
 def test_videos_that_are_in_memory(extension: ModuleType, clip: Path, tmp_path: Path, error: type[Exception]) -> None:
     open_video = part("nodes.video").open_video
-    whole = frames_of(part("keysync.media").VideoReader(clip))
+    whole = frames_of(part("keysync.media.reader").VideoReader(clip))
     in_memory = InputImpl.VideoFromFile(io.BytesIO(clip.read_bytes()))
     assert np.array_equal(frames_of(open_video(in_memory, tmp_path / "bytes.mkv")), whole)
 
@@ -396,6 +397,6 @@ def test_what_does_not_fit_is_refused_before_any_work(
 def test_sound_is_written_as_it_is(extension: ModuleType, tmp_path: Path, channels: int) -> None:
     waveform = torch.rand(1, channels, 44_107, generator=torch.Generator().manual_seed(0)) - 0.5
     path = part("nodes.video").write_sound({"waveform": waveform, "sample_rate": 44_100}, tmp_path / "speech.wav")
-    reader = part("keysync.media").AudioReader(path)
+    reader = part("keysync.media.audio").AudioReader(path)
     assert reader.rate == 44_100
     assert np.array_equal(np.concatenate(list(reader.blocks()), axis=1), waveform[0].numpy())

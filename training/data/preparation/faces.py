@@ -21,7 +21,7 @@ from keysync.errors import KeySyncError
 from keysync.face.crop import crop_boxes
 from keysync.face.face import POINTS, Detector, Points
 from keysync.face.track import FaceTrack, Tracker, from_landmarks
-from keysync.media import VideoReader
+from keysync.media.reader import VideoReader
 from keysync.method import NETWORK_RATE, PUBLISHED_CROP_SCALE
 from keysync.timeline import Seconds
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from keysync.errors import KeySyncError, install_line
 from keysync.face.face import Frame
-from keysync.media import VideoReader
+from keysync.media.reader import VideoReader
 
 # Frames are looked at with a short side of this to twice this many pixels.
 SHORT_SIDE = 180

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keysync.errors import KeySyncError
-from keysync.media import PictureFormat, VideoWriter
+from keysync.media.info import PictureFormat
+from keysync.media.writer import VideoWriter
 
 from .identity import Identity
 from .motion import Take

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keysync.face.face import Face
-from keysync.media import PictureFormat, VideoWriter
+from keysync.media.info import PictureFormat
+from keysync.media.writer import VideoWriter
 from tests.clips import HEIGHT, WIDTH, picture, write_speech
 from tests.synthetic_face import face
 from tests.tiny_models import write_tiny_models

@@ -12,7 +12,7 @@ import pytest
 from keysync.errors import KeySyncError
 from keysync.face.crop import crop_boxes
 from keysync.face.face import Face, Frame
-from keysync.media import VideoReader
+from keysync.media.reader import VideoReader
 from training.data.preparation.faces import Faces, follow, grid
 
 from ....clips import HEIGHT, WIDTH, picture, write_video

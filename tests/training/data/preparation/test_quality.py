@@ -14,7 +14,7 @@ from torch import Tensor
 
 from keysync.errors import KeySyncError, install_line
 from keysync.face.crop import crop, resize
-from keysync.media import VideoReader
+from keysync.media.reader import VideoReader
 from training.data.preparation import quality
 from training.data.preparation.quality import LEAST, QUALITY
 

@@ -15,7 +15,8 @@ import pytest
 import ray
 
 from keysync.errors import KeySyncError, install_line
-from keysync.media import PictureFormat, VideoWriter
+from keysync.media.info import PictureFormat
+from keysync.media.writer import VideoWriter
 from tests.clips import write_speech
 from tests.portrait import portrait_frames
 from tests.training.data.preparation.small_chain import make_chain, small_videos

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from keysync.errors import KeySyncError, install_line
-from keysync.media import VideoReader
+from keysync.media.reader import VideoReader
 from training.data.preparation.shots import find_shots
 
 from ....clips import picture, write_video

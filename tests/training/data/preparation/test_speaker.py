@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from keysync.errors import KeySyncError
 from keysync.face.detectors import make_detector
-from keysync.media import VideoReader, read_speech
+from keysync.media.audio import read_speech
+from keysync.media.reader import VideoReader
 from training.data.preparation.faces import Faces, follow
 from training.data.preparation.speaker import FRAME, LEAST, SPEAKER, agreement, level, load_scorer, spectra
 

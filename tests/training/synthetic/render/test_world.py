@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keysync.errors import KeySyncError
-from keysync.media import VideoReader
+from keysync.media.reader import VideoReader
 from training.synthetic.render.identity import Identity
 from training.synthetic.render.mouth import MouthShape
 from training.synthetic.render.occluder import OCCLUDERS
