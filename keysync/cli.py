@@ -90,9 +90,10 @@ def _parser() -> argparse.ArgumentParser:
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=".mp4, .mov or .mkv")
     parser.add_argument("--system", choices=list(SYSTEMS), default="keysync", help="what draws the mouth")
-    for system in SYSTEMS.values():
-        for option in (*system.files, *system.options):
-            option.add(parser)
+    # By flag: two systems may share an option.
+    options = {option.flag: option for system in SYSTEMS.values() for option in (*system.files, *system.options)}
+    for option in options.values():
+        option.add(parser)
     parser.add_argument("--sync-mode", choices=sorted(SYNC_MODES), default="cut_off", help="for unequal lengths")
     parser.add_argument("--mask", choices=sorted(MASKS), help="what is generated anew (as trained)")
     parser.add_argument("--seed", type=int, default=0)

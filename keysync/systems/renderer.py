@@ -104,9 +104,8 @@ class Option:
         return self.flag.removeprefix("--").replace("-", "_")
 
     def add(self, parser: argparse.ArgumentParser) -> None:
-        """Adds it, unless another system has."""
-        if self.flag not in parser._option_string_actions:
-            parser.add_argument(self.flag, **self.words)
+        """Adds it to a parser that does not have it yet."""
+        parser.add_argument(self.flag, **self.words)
 
 
 class Load(Protocol):
