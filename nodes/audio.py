@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..keysync.errors import KeySyncError
 from ..keysync.method import NETWORK_RATE
 from ..keysync.timeline import SYNC_MODES, fit
-
-# ComfyUI's AUDIO: "waveform" (batch, channels, n) float -1..1, "sample_rate".
-AudioDict = dict[str, Any]
+from .host.audio import AudioDict, channels_of
 
 SYNC_TIP = (
     "What gives way where video and speech differ in length. cut_off: the shorter ends both. silence: the video keeps "
@@ -65,19 +61,6 @@ class FitAudio(io.ComfyNode):
         timeline = fit(np.arange(len(images)), 1, tick, waveform.shape[-1] / rate, sync_mode)
         fitted = as_long_as(waveform, round(timeline.seconds * rate))
         return io.NodeOutput(pick(images, timeline.source), {"waveform": fitted[None], "sample_rate": rate}, float(fps))
-
-
-def channels_of(audio: AudioDict | None) -> tuple[Tensor, int]:
-    """Samples (channels, n) and sample rate of an AUDIO. Raises `KeySyncError` unless it is one sound."""
-    if audio is None:
-        raise KeySyncError("no audio came: give the new speech, from Load Audio")
-    waveform, rate = audio["waveform"], int(audio["sample_rate"])
-    if waveform.ndim != 3 or len(waveform) != 1:
-        raise KeySyncError(
-            f"audio of shape {list(waveform.shape)} came but one sound [1, channels, samples] was wanted: "
-            "give the sounds one at a time"
-        )
-    return waveform[0].float().cpu(), rate
 
 
 def pick(images: Tensor, source: NDArray[np.int64]) -> Tensor:

@@ -27,13 +27,14 @@ from ..keysync.report import Report
 from ..keysync.systems.keysync.generate import Sampling
 from ..keysync.systems.keysync.models import Models
 from ..keysync.timeline import SYNC_MODES
-from .audio import DEFAULT_SYNC_MODE, SYNC_TIP, AudioDict
-from .core_models import core_models
+from .audio import DEFAULT_SYNC_MODE, SYNC_TIP
 from .detector import detector_device, detector_weights
+from .host.audio import AudioDict
+from .host.encoder import CoreSpeechEncoder
+from .host.models import core_models
+from .host.sockets import Faces, FaceTrackSocket, SpeechEncoderSocket
+from .host.video import open_occluder, open_video, write_sound
 from .sampling import guidance_inputs
-from .sockets import Faces, FaceTrackSocket, SpeechEncoderSocket
-from .speech import CoreSpeechEncoder
-from .video import open_occluder, open_video, write_sound
 
 AS_TRAINED = "as trained"
 

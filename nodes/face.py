@@ -26,9 +26,9 @@ from ..keysync.face.track import FaceChoice, FaceTrack, Tracker, no_face
 from ..keysync.method import PUBLISHED_CROP_SCALE
 from ..keysync.network.stage import STAGES, StageSpec
 from .detector import detector_device, detector_weights
-from .frames import as_bytes, check_frames, each_frame, name_frames
-from .sockets import Faces, FaceTrackSocket
-from .wiring import spec_of
+from .host.checks import spec_of
+from .host.frames import as_bytes, check_frames, each_frame, name_frames
+from .host.sockets import Faces, FaceTrackSocket
 
 # Made by the core's node MediaPipeFaceLandmarker, which the oldest supported ComfyUI lacks; the socket is only a name.
 FaceLandmarksSocket = io.Custom("FACE_LANDMARKS")

@@ -11,8 +11,8 @@ from torch import Tensor
 from ..keysync.errors import KeySyncError
 from ..keysync.face.crop import crop, to_crop
 from ..keysync.face.masks import MASKS, subtract
-from .frames import as_masks, each_frame
-from .sockets import Faces, FaceTrackSocket
+from .host.frames import as_masks, each_frame
+from .host.sockets import Faces, FaceTrackSocket
 
 
 class MouthMask(io.ComfyNode):

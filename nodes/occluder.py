@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..keysync.errors import KeySyncError
 from ..keysync.face.sam2 import Prompt, load_sam2, track_occluder
 from ..keysync.weights.files import PICKLES, SAFETENSORS
-from .frames import each_frame
+from .host.frames import each_frame
 
 # What the largest published model works with beside its weights; 0.8 GB were measured.
 ACTIVATIONS = 1024**3  # bytes

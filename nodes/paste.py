@@ -14,8 +14,8 @@ from ..keysync.errors import KeySyncError
 from ..keysync.face.crop import Box
 from ..keysync.face.paste import FEATHER, Sides, feathered, paste
 from ..keysync.face.track import FaceTrack
-from .frames import as_masks, check_frames, each_frame, name_frames
-from .sockets import Faces, FaceTrackSocket
+from .host.frames import as_masks, check_frames, each_frame, name_frames
+from .host.sockets import Faces, FaceTrackSocket
 
 
 class PasteFace(io.ComfyNode):

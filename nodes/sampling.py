@@ -17,9 +17,9 @@ from ..keysync.errors import KeySyncError
 from ..keysync.network.noise import Noise, draw
 from ..keysync.network.schedule import AYS, ays_sigmas
 from ..keysync.network.stage import ENDS
-from .guider import ClipGuider
-from .sockets import Speech, SpeechSocket
-from .wiring import spec_of
+from .host.checks import spec_of
+from .host.guider import ClipGuider
+from .host.sockets import Speech, SpeechSocket
 
 LatentDict = dict[str, Any]
 

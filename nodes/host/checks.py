@@ -5,9 +5,9 @@ from __future__ import annotations
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..keysync.errors import KeySyncError
-from ..keysync.method import LATENT_CHANNELS
-from ..keysync.network.stage import STAGES, StageSpec
+from ...keysync.errors import KeySyncError
+from ...keysync.method import LATENT_CHANNELS
+from ...keysync.network.stage import STAGES, StageSpec
 from .network import KeySyncModel
 from .sockets import Speech
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import folder_paths
 
-from ..keysync.errors import KeySyncError
-from ..keysync.systems.keysync.small import SMALL
+from ...keysync.errors import KeySyncError
+from ...keysync.systems.keysync.small import SMALL
 
 
 def built_in(*names: str) -> dict[str, Path]:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..keysync.errors import KeySyncError
-from ..keysync.face.track import FaceTrack
+from ...keysync.errors import KeySyncError
+from ...keysync.face.track import FaceTrack
 
 
 def each_frame(count: int) -> Iterator[int]:

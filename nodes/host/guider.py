@@ -17,13 +17,13 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ..keysync.errors import KeySyncError
-from ..keysync.face.masks import to_latent
-from ..keysync.network.guidance import CONDITIONS, combine, stand_ins
-from ..keysync.systems.keysync.plan import Plan
+from ...keysync.errors import KeySyncError
+from ...keysync.face.masks import to_latent
+from ...keysync.network.guidance import CONDITIONS, combine, stand_ins
+from ...keysync.systems.keysync.plan import Plan
+from .checks import spec_of, want_size, want_speech, want_stage
 from .network import KeySyncModel
 from .sockets import Speech
-from .wiring import spec_of, want_size, want_speech, want_stage
 
 # How much more than its own estimate the core wants free before it evaluates conditions together.
 SPARE_MEMORY = 1.5

@@ -1,4 +1,4 @@
-"""Load KeySync Model: a stage's checkpoint as the core's MODEL."""
+"""A stage's checkpoint as the core's MODEL, and the folders that checkpoints lie in."""
 
 from __future__ import annotations
 
@@ -9,65 +9,21 @@ import comfy.model_patcher
 import comfy.utils
 import folder_paths
 import torch
-from comfy_api.latest import io
 from torch import Tensor
 
-from ..keysync.errors import KeySyncError
-from ..keysync.network.stage import STAGES
-from ..keysync.weights.files import PICKLES, SAFETENSORS, read_tensors, shapes_of
-from ..keysync.weights.stage_format import UNET, check, spec_of, with_embedded
+from ...keysync.errors import KeySyncError
+from ...keysync.network.stage import STAGES
+from ...keysync.weights.files import PICKLES, SAFETENSORS, read_tensors, shapes_of
+from ...keysync.weights.stage_format import UNET, check, spec_of, with_embedded
 from .files import built_in
 from .network import KeySyncConfig, KeySyncModel
 
 BUILT_IN = built_in(*STAGES)
 FOLDERS = ("keysync", "diffusion_models", "checkpoints")
-WEIGHT_DTYPES = {
-    "default": None,
-    "fp16": torch.float16,
-    "bf16": torch.bfloat16,
-    "fp8_e4m3fn": torch.float8_e4m3fn,
-}
 
 folder_paths.add_model_folder_path("keysync", str(Path(folder_paths.models_dir, "keysync")))
 # A set that is empty, as the core leaves it, would list every file.
 folder_paths.folder_names_and_paths["keysync"][1].update((SAFETENSORS, *PICKLES))
-
-
-class LoadKeySyncModel(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="KeySyncLoadModel",
-            display_name="Load KeySync Model",
-            category="KeySync",
-            description="Loads one stage of KeySync, keyframes or interpolation: which one, the file itself tells. "
-            "LoRA loaders, offloading and Save Model work on it as on any other model.",
-            inputs=[
-                io.Combo.Input(
-                    "model_name",
-                    options=model_files(),
-                    tooltip="A KeySync checkpoint: keysync-small, which is built in, or one from models/keysync, "
-                    "models/diffusion_models or models/checkpoints.",
-                ),
-                io.Combo.Input(
-                    "weight_dtype",
-                    options=list(WEIGHT_DTYPES),
-                    default="default",
-                    tooltip="How the network's weights are held in memory. Default lets ComfyUI choose; fp8 halves the "
-                    "memory of fp16 and changes the picture a little.",
-                ),
-            ],
-            outputs=[io.Model.Output(tooltip="The stage, for Sample Keyframes or Interpolate Keyframes.")],
-        )
-
-    @classmethod
-    def fingerprint_inputs(cls, model_name: str, weight_dtype: str) -> str:
-        stat = model_path(model_name).stat()
-        return f"{stat.st_mtime_ns} {stat.st_size} {weight_dtype}"
-
-    @classmethod
-    def execute(cls, model_name: str, weight_dtype: str) -> io.NodeOutput:
-        return io.NodeOutput(load_model(model_path(model_name), WEIGHT_DTYPES[weight_dtype]))
 
 
 def model_files() -> list[str]:
@@ -134,6 +90,3 @@ def _patcher(model: KeySyncModel, unet: dict[str, Tensor]) -> comfy.model_patche
     assign = {"assign": True} if kind is not comfy.model_patcher.ModelPatcher and patcher.is_dynamic() else {}
     model.load_model_weights(unet, "", **assign)
     return patcher
-
-
-NODES = [LoadKeySyncModel]

@@ -6,21 +6,18 @@ from collections.abc import Callable
 
 import comfy.samplers
 import comfy.sd
-import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..keysync.errors import KeySyncError
-from ..keysync.method import PIXELS_PER_LATENT
-from ..keysync.network.schedule import ays_sigmas
-from ..keysync.network.stage import SCALE_FACTOR, StageSpec
-from ..keysync.systems.keysync.generate import Sampling
-from ..keysync.systems.keysync.models import Models
-from ..keysync.vae.vae import LATENT_CHANNELS
+from ...keysync.errors import KeySyncError
+from ...keysync.network.schedule import ays_sigmas
+from ...keysync.network.stage import SCALE_FACTOR, StageSpec
+from ...keysync.systems.keysync.generate import Sampling
+from ...keysync.systems.keysync.models import Models
+from .checks import spec_of, want_stage
+from .encoder import CoreSpeechEncoder
 from .guider import WindowGuider, Windows
-from .speech import CoreSpeechEncoder
-from .vae import decode_frame, refuse_decoder_alone
-from .wiring import spec_of, want_stage
+from .vae import CoreVAE
 
 
 class CoreStage:
@@ -57,31 +54,6 @@ class CoreStage:
         windows = Windows(features, reference_latents, known / SCALE_FACTOR, mask)
         sigmas = ays_sigmas(sampling.evaluations).float()
         return guider.sample_windows(windows, noise, self._sampler, sigmas).float().cpu() * SCALE_FACTOR
-
-
-class CoreVAE:
-    """The core's VAE as the library's dub asks for it: latents are scaled there, and not in the core."""
-
-    batch = 4
-    source = "the VAE"
-
-    def __init__(self, vae: comfy.sd.VAE) -> None:
-        """Raises `KeySyncError` for a VAE that is not Stable Video Diffusion's, and for a decoder alone."""
-        refuse_decoder_alone(vae)
-        if vae.latent_channels != LATENT_CHANNELS or vae.downscale_ratio != PIXELS_PER_LATENT:
-            raise KeySyncError(
-                f"a VAE of {vae.latent_channels} channels came, but the models want {LATENT_CHANNELS} at a latent for "
-                f"{PIXELS_PER_LATENT}x{PIXELS_PER_LATENT} pixels: load the VAE of Stable Video Diffusion"
-            )
-        self._vae = vae
-        self.encoder = vae.first_stage_model
-        self.downscale = PIXELS_PER_LATENT
-
-    def encode(self, images: Tensor) -> Tensor:
-        return self._vae.encode(images).float().cpu() * SCALE_FACTOR
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return torch.stack([decode_frame(self._vae, latent).float().cpu() for latent in latents / SCALE_FACTOR])
 
 
 def core_models(

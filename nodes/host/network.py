@@ -15,10 +15,10 @@ import comfy.supported_models
 import torch
 from torch import Tensor
 
-from ..keysync.errors import KeySyncError
-from ..keysync.network.stage import Condition, Stage, StageSpec
-from ..keysync.network.unet import UNetConfig
-from ..keysync.weights.stage_format import EMBEDDED, embed, on_meta, published_names
+from ...keysync.errors import KeySyncError
+from ...keysync.network.stage import Condition, Stage, StageSpec
+from ...keysync.network.unet import UNetConfig
+from ...keysync.weights.stage_format import EMBEDDED, embed, on_meta, published_names
 
 
 class KeySyncSampling(comfy.model_sampling.ModelSamplingContinuousEDM, comfy.model_sampling.V_PREDICTION):

@@ -9,9 +9,9 @@ from comfy_api.latest import io
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..keysync.errors import KeySyncError
-from ..keysync.face.track import FaceTrack
-from ..keysync.speech.features import SpeechFeatures
+from ...keysync.errors import KeySyncError
+from ...keysync.face.track import FaceTrack
+from ...keysync.speech.features import SpeechFeatures
 
 SpeechEncoderSocket = io.Custom("KEYSYNC_SPEECH_ENCODER")
 SpeechSocket = io.Custom("KEYSYNC_SPEECH")

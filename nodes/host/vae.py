@@ -1,4 +1,4 @@
-"""Load KeySync VAE: a VAE of any width as the core's VAE; Decode Frames: pictures that do not depend on each other."""
+"""A VAE of any width as the core's VAE, and pictures that do not depend on each other."""
 
 from __future__ import annotations
 
@@ -9,78 +9,18 @@ import comfy.sd
 import torch
 from comfy.ldm.models.autoencoder import AutoencoderKL
 from comfy.ldm.modules.temporal_ae import AE3DConv, VideoResBlock, partialclass
-from comfy_api.latest import io
 from torch import Tensor, nn
 
-from ..keysync.errors import KeySyncError
-from ..keysync.vae.names import Widths, diffusers_names
-from ..keysync.vae.vae import FOLDER_FILES, LATENT_CHANNELS, VAEWeights, check_part, read_vae
-from ..keysync.weights.files import shapes_of
-from . import model  # noqa: F401 - registers models/keysync
-from .files import built_in, find, fingerprint, offered
+from ...keysync.errors import KeySyncError
+from ...keysync.method import PIXELS_PER_LATENT
+from ...keysync.network.stage import SCALE_FACTOR
+from ...keysync.vae.names import Widths, diffusers_names
+from ...keysync.vae.vae import LATENT_CHANNELS, VAEWeights, check_part
+from ...keysync.weights.files import shapes_of
 from .frames import each_frame
 
-BUILT_IN = built_in("vae")
-KINDS = ("vae", "diffusers", "keysync", "checkpoints")
 # A convolution over time of this size follows each spatial one of the decoder.
 TIME_KERNEL = [3, 1, 1]
-
-
-class LoadKeySyncVAE(io.ComfyNode):
-    """Loads the VAE of Stable Video Diffusion, or a narrower one."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="KeySyncLoadVAE",
-            display_name="Load KeySync VAE",
-            category="KeySync",
-            description="Loads the VAE that the models were trained with: Stable Video Diffusion's if published, for "
-            "which the core's Load VAE does as well, or one of any width.",
-            inputs=[
-                io.Combo.Input(
-                    "vae_name",
-                    options=list(offered(BUILT_IN, KINDS, FOLDER_FILES)),
-                    tooltip="keysync-small-vae is built in, for keysync-small. Else a file or diffusers folder in "
-                    "models/vae, a diffusers folder in models/diffusers, or a KeySync checkpoint in models/keysync or "
-                    "models/checkpoints: of it the decoder alone.",
-                )
-            ],
-            outputs=[io.Vae.Output(tooltip="For the core's VAE Encode, for Decode Frames and for Dub Video.")],
-        )
-
-    @classmethod
-    def fingerprint_inputs(cls, vae_name: str) -> str:
-        return fingerprint(find(vae_name, BUILT_IN, KINDS, FOLDER_FILES))
-
-    @classmethod
-    def execute(cls, vae_name: str) -> io.NodeOutput:
-        return io.NodeOutput(core_vae(read_vae(find(vae_name, BUILT_IN, KINDS, FOLDER_FILES))))
-
-
-class DecodeFrames(io.ComfyNode):
-    """Decodes each frame as a clip of one."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="KeySyncDecodeFrames",
-            display_name="Decode Frames",
-            category="KeySync",
-            description="Decodes every frame on its own, as the method does. The core's VAE Decode works too, but "
-            "mixes the frames it decodes together: as many as memory allows, so its pictures depend on the machine.",
-            inputs=[
-                io.Latent.Input("latent", tooltip="From Interpolate Keyframes, or any frames to decode."),
-                io.Vae.Input("vae", tooltip="The VAE that encoded the frames, from Load KeySync VAE or Load VAE."),
-            ],
-            outputs=[io.Image.Output(tooltip="One picture a frame.")],
-        )
-
-    @classmethod
-    def execute(cls, latent: dict[str, Any], vae: comfy.sd.VAE) -> io.NodeOutput:
-        latents = latent["samples"]
-        check_latents(latents)
-        return io.NodeOutput(decode_frames(vae, latents))
 
 
 class MissingEncoder(nn.Module):
@@ -251,4 +191,26 @@ def decode_frame(vae: comfy.sd.VAE, latent: Tensor) -> Tensor:
     return vae.decode(latent[None])[0]
 
 
-NODES: list[type[io.ComfyNode]] = [LoadKeySyncVAE, DecodeFrames]
+class CoreVAE:
+    """The core's VAE as the library's dub asks for it: latents are scaled there, and not in the core."""
+
+    batch = 4
+    source = "the VAE"
+
+    def __init__(self, vae: comfy.sd.VAE) -> None:
+        """Raises `KeySyncError` for a VAE that is not Stable Video Diffusion's, and for a decoder alone."""
+        refuse_decoder_alone(vae)
+        if vae.latent_channels != LATENT_CHANNELS or vae.downscale_ratio != PIXELS_PER_LATENT:
+            raise KeySyncError(
+                f"a VAE of {vae.latent_channels} channels came, but the models want {LATENT_CHANNELS} at a latent for "
+                f"{PIXELS_PER_LATENT}x{PIXELS_PER_LATENT} pixels: load the VAE of Stable Video Diffusion"
+            )
+        self._vae = vae
+        self.encoder = vae.first_stage_model
+        self.downscale = PIXELS_PER_LATENT
+
+    def encode(self, images: Tensor) -> Tensor:
+        return self._vae.encode(images).float().cpu() * SCALE_FACTOR
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return torch.stack([decode_frame(self._vae, latent).float().cpu() for latent in latents / SCALE_FACTOR])

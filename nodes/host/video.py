@@ -13,11 +13,11 @@ import torch
 from comfy_api.latest import Input, InputImpl
 from torch import Tensor
 
-from ..keysync.errors import KeySyncError
-from ..keysync.media.info import PictureFormat
-from ..keysync.media.reader import VideoReader
-from ..keysync.media.soundtrack import LAYOUTS
-from ..keysync.media.writer import VideoWriter
+from ...keysync.errors import KeySyncError
+from ...keysync.media.info import PictureFormat
+from ...keysync.media.reader import VideoReader
+from ...keysync.media.soundtrack import LAYOUTS
+from ...keysync.media.writer import VideoWriter
 from .audio import AudioDict, channels_of
 from .frames import as_bytes, as_masks
 

@@ -88,17 +88,17 @@ def track(extension: ModuleType) -> Any:
     tracker = part("keysync.face.track").Tracker(exact=True)
     for _ in range(FRAMES):
         tracker.add(np.zeros((SIZE, SIZE, 3), np.uint8), [part("keysync.face.face").Face.of(points, 1.0)])
-    return part("nodes.sockets").Faces(tracker.finish(part("keysync.face.track").FaceChoice()))
+    return part("nodes.host.sockets").Faces(tracker.finish(part("keysync.face.track").FaceChoice()))
 
 
 @pytest.fixture(scope="module")
 def loaded(extension: ModuleType, tiny: Path) -> dict[str, Any]:
     """The five models, from our loaders."""
-    loader, speech = part("nodes.model"), part("nodes.speech")
+    loader, speech = part("nodes.host.model"), part("nodes.host.encoder")
     return {
         "keyframe_model": loader.load_model(tiny / "keyframe.safetensors"),
         "interpolation_model": loader.load_model(tiny / "interpolation.safetensors"),
-        "vae": part("nodes.vae").core_vae(part("keysync.vae.vae").read_vae(tiny / "vae")),
+        "vae": part("nodes.host.vae").core_vae(part("keysync.vae.vae").read_vae(tiny / "vae")),
         "keyframe_encoder": speech.load(tiny / "hubert"),
         "interpolation_encoder": speech.load(tiny / "wavlm"),
     }
@@ -340,7 +340,7 @@ def test_the_trim_window(
 ) -> None:
     whole = frames_of(part("keysync.media.reader").VideoReader(clip))
     video = trimmed(clip, start, duration)
-    frames = frames_of(part("nodes.video").open_video(video, tmp_path / "unused"))
+    frames = frames_of(part("nodes.host.video").open_video(video, tmp_path / "unused"))
     assert np.array_equal(frames, whole[first : first + count])
     if hasattr(video, "get_active_trim_window"):
         assert len(video.get_components().images) == count
@@ -358,7 +358,7 @@ def test_a_trimmed_dub(
 
 
 def test_videos_that_are_in_memory(extension: ModuleType, clip: Path, tmp_path: Path, error: type[Exception]) -> None:
-    open_video = part("nodes.video").open_video
+    open_video = part("nodes.host.video").open_video
     whole = frames_of(part("keysync.media.reader").VideoReader(clip))
     in_memory = InputImpl.VideoFromFile(io.BytesIO(clip.read_bytes()))
     assert np.array_equal(frames_of(open_video(in_memory, tmp_path / "bytes.mkv")), whole)
@@ -379,7 +379,7 @@ def test_what_does_not_fit_is_refused_before_any_work(
 ) -> None:
     video = InputImpl.VideoFromFile(str(clip))
     decoder = part("keysync.vae.vae").read_vae(golden_folder / "keyframe_checkpoint.safetensors")
-    other_vae = part("nodes.vae").core_vae(decoder)
+    other_vae = part("nodes.host.vae").core_vae(decoder)
     for wrong, message in (
         ({"keyframe_model": loaded["interpolation_model"]}, "a model of the interpolation stage was given where the k"),
         ({"keyframe_encoder": loaded["interpolation_encoder"]}, "keyframe_encoder is wavlm of 32 channels but the key"),
@@ -396,7 +396,7 @@ def test_what_does_not_fit_is_refused_before_any_work(
 @pytest.mark.parametrize("channels", [1, 2, 6, 10])
 def test_sound_is_written_as_it_is(extension: ModuleType, tmp_path: Path, channels: int) -> None:
     waveform = torch.rand(1, channels, 44_107, generator=torch.Generator().manual_seed(0)) - 0.5
-    path = part("nodes.video").write_sound({"waveform": waveform, "sample_rate": 44_100}, tmp_path / "speech.wav")
+    path = part("nodes.host.video").write_sound({"waveform": waveform, "sample_rate": 44_100}, tmp_path / "speech.wav")
     reader = part("keysync.media.audio").AudioReader(path)
     assert reader.rate == 44_100
     assert np.array_equal(np.concatenate(list(reader.blocks()), axis=1), waveform[0].numpy())

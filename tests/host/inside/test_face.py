@@ -71,7 +71,7 @@ def recorded() -> dict[str, Any]:
 
 @pytest.fixture
 def model(extension: ModuleType, library: SimpleNamespace) -> SimpleNamespace:
-    network = importlib.import_module(f"{extension.__name__}.nodes.network").KeySyncModel
+    network = importlib.import_module(f"{extension.__name__}.nodes.host.network").KeySyncModel
     unbuilt = network.__new__(network)
     torch.nn.Module.__init__(unbuilt)
     unbuilt.spec = library.stage.StageSpec("keyframe", library.unet.KEYFRAME, latent_size=(16, 24), crop_scale=1.4)

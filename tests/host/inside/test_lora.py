@@ -68,7 +68,7 @@ def files(request: pytest.FixtureRequest, tiny: Path, tmp_path: Path) -> Files:
 
 def load(path: Path, extension: ModuleType) -> Any:
     """The stage in float32, whatever the core would choose."""
-    return importlib.import_module(f"{extension.__name__}.nodes.model").load_model(path, torch.float32)
+    return importlib.import_module(f"{extension.__name__}.nodes.host.model").load_model(path, torch.float32)
 
 
 def picture(model: Any) -> Tensor:

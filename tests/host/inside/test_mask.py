@@ -27,7 +27,7 @@ def library(extension: ModuleType) -> SimpleNamespace:
 @pytest.fixture(scope="module")
 def track(extension: ModuleType, library: SimpleNamespace) -> Any:
     """A face in the first two of three frames."""
-    Faces = importlib.import_module(f"{extension.__name__}.nodes.sockets").Faces
+    Faces = importlib.import_module(f"{extension.__name__}.nodes.host.sockets").Faces
     angles = np.linspace(np.pi, 0, 17)
     points = np.zeros((68, 2), dtype=np.float32)
     points[:17] = np.stack([70 + 25 * np.cos(angles), 55 + 30 * np.sin(angles)], axis=1)

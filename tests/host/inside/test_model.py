@@ -60,7 +60,7 @@ def golden_model(loader: Any, golden_folder: Path, tmp_path: Path) -> Any:
             head_dim=head_dim,
             dtype=torch.float32,
         )
-        return loader.load_model(tmp_path / f"{stage}.safetensors")
+        return part("nodes.host.model").load_model(tmp_path / f"{stage}.safetensors")
 
     return load
 
@@ -167,7 +167,7 @@ def test_any_widths_give_what_the_library_gives(stage: str, loader: Any, tmp_pat
     )
     ours = stages.Stage(stages.StageSpec(stage, unet, 20, (8, 16), 5, "wavlm")).eval()
     checkpoint.save_stage(ours, tmp_path / "stage.safetensors")
-    model = loader.load_model(tmp_path / "stage.safetensors")
+    model = part("nodes.host.model").load_model(tmp_path / "stage.safetensors")
     assert model.model.spec == ours.spec
     x = torch.randn(10, unet.in_channels, 8, 16)
     tokens, c_noise = torch.randn(2, 5, 48), torch.linspace(-1, 1, 10)
@@ -183,20 +183,20 @@ def test_save_model_and_load_again(
     stage: str, loader: Any, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path))
-    model = loader.load_model(tiny / f"{stage}.safetensors")
+    model = part("nodes.host.model").load_model(tiny / f"{stage}.safetensors")
     ModelSave().save(model, "again", prompt={}, extra_pnginfo=None)
     (file,) = tmp_path.glob("*.safetensors")
     with safe_open(file, "pt") as saved, safe_open(tiny / f"{stage}.safetensors", "pt") as source:
         assert set(source.keys()) <= set(saved.keys())
         for name in source.keys():  # noqa: SIM118
             assert torch.equal(saved.get_tensor(name).float(), source.get_tensor(name).float()), name
-    again = loader.load_model(file)
+    again = part("nodes.host.model").load_model(file)
     assert again.model.spec == model.model.spec
     assert torch.equal(picture(again), picture(model))
 
 
 def test_a_lora_of_the_core_changes_the_picture(loader: Any, tiny: Path, tmp_path: Path) -> None:
-    model = loader.load_model(tiny / "keyframe.safetensors")
+    model = part("nodes.host.model").load_model(tiny / "keyframe.safetensors")
     before = picture(model)
     weight = "diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_v"
     out, into = comfy.utils.get_attr(model.model, f"{weight}.weight").shape
@@ -223,10 +223,10 @@ def test_smaller_weights_give_the_picture_within_their_error(
 ) -> None:
     """Against the same weights rounded by hand the picture is the same; against whole ones, near."""
     kind = loader.WEIGHT_DTYPES[dtype]
-    model = loader.load_model(tiny / f"{stage}.safetensors", kind)
+    model = part("nodes.host.model").load_model(tiny / f"{stage}.safetensors", kind)
     assert {weight.dtype for weight in stored(model)} == {kind}
     ours = picture(model)
-    rounded = loader.load_model(tiny / f"{stage}.safetensors", torch.float32)
+    rounded = part("nodes.host.model").load_model(tiny / f"{stage}.safetensors", torch.float32)
     whole = picture(rounded)
     comfy.model_management.unload_all_models()
     for weight in stored(rounded):
@@ -239,7 +239,7 @@ def test_smaller_weights_give_the_picture_within_their_error(
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_unload_and_load_again(stage: str, loader: Any, tiny: Path) -> None:
-    model = loader.load_model(tiny / f"{stage}.safetensors")
+    model = part("nodes.host.model").load_model(tiny / f"{stage}.safetensors")
     before = picture(model)
     comfy.model_management.unload_all_models()
     comfy.model_management.soft_empty_cache()
@@ -249,7 +249,7 @@ def test_unload_and_load_again(stage: str, loader: Any, tiny: Path) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_most_weights_left_out_of_the_device_memory(stage: str, loader: Any, tiny: Path) -> None:
-    model = loader.load_model(tiny / f"{stage}.safetensors")
+    model = part("nodes.host.model").load_model(tiny / f"{stage}.safetensors")
     before = picture(model)
     comfy.model_management.unload_all_models()
     model.partially_load(model.load_device, extra_memory=1)
@@ -262,7 +262,7 @@ def test_most_weights_left_out_of_the_device_memory(stage: str, loader: Any, tin
 def test_files_of_all_three_folders_are_offered(
     loader: Any, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for folder in loader.FOLDERS:
+    for folder in part("nodes.host.model").FOLDERS:
         (tmp_path / folder).mkdir()
         shutil.copy(tiny / "keyframe.safetensors", tmp_path / folder / f"in_{folder}.safetensors")
         _, extensions = folder_paths.folder_names_and_paths[folder]
@@ -270,9 +270,11 @@ def test_files_of_all_three_folders_are_offered(
     (tmp_path / "keysync" / "notes.txt").write_text("no model")
     folder_paths.filename_list_cache.clear()
     built_in = [f"keysync-small-{stage}.safetensors" for stage in STAGES]
-    assert loader.model_files() == built_in + [f"in_{folder}.safetensors" for folder in loader.FOLDERS]
+    assert part("nodes.host.model").model_files() == built_in + [
+        f"in_{folder}.safetensors" for folder in part("nodes.host.model").FOLDERS
+    ]
     schema = loader.LoadKeySyncModel.define_schema()
-    assert schema.inputs[0].options == loader.model_files()
+    assert schema.inputs[0].options == part("nodes.host.model").model_files()
     (model,) = loader.LoadKeySyncModel.execute("in_checkpoints.safetensors", "default").args
     assert model.model.spec.name == "keyframe"
 
@@ -295,18 +297,18 @@ def test_the_built_in_stages_come_first_and_load(loader: Any) -> None:
 
 
 def test_the_core_s_lists_do_not_hold_what_is_built_in(loader: Any) -> None:
-    for kind in (*loader.FOLDERS, "vae", "audio_encoders", "diffusers"):
+    for kind in (*part("nodes.host.model").FOLDERS, "vae", "audio_encoders", "diffusers"):
         assert not [name for name in folder_paths.get_filename_list(kind) if "keysync-small" in name]
 
 
 def test_a_file_that_has_gone(loader: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"gone.safetensors is in none of models/keysync, models/diffusion_models"):
-        loader.model_path("gone.safetensors")
+        part("nodes.host.model").model_path("gone.safetensors")
 
 
 def test_a_file_that_is_no_stage(loader: Any, error: type[Exception], tiny: Path) -> None:
     with pytest.raises(error, match=r"is a HuBERT speech encoder .*: a KeySync keyframe or interpolation stage was"):
-        loader.load_model(tiny / "hubert" / "model.safetensors")
+        part("nodes.host.model").load_model(tiny / "hubert" / "model.safetensors")
 
 
 def test_whole_numbers_are_no_weights(loader: Any, error: type[Exception], tiny: Path, tmp_path: Path) -> None:
@@ -316,10 +318,10 @@ def test_whole_numbers_are_no_weights(loader: Any, error: type[Exception], tiny:
     name = "model.diffusion_model.out.2.weight"
     save_file({**tensors, name: tensors[name].to(torch.int8)}, tmp_path / "int8.safetensors", metadata)
     with pytest.raises(error, match=f"{name} holds torch.int8 numbers: floating-point weights were wanted"):
-        loader.load_model(tmp_path / "int8.safetensors")
+        part("nodes.host.model").load_model(tmp_path / "int8.safetensors")
 
 
 def test_the_core_s_own_samplers_are_refused(loader: Any, error: type[Exception], tiny: Path) -> None:
-    model = loader.load_model(tiny / "keyframe.safetensors")
+    model = part("nodes.host.model").load_model(tiny / "keyframe.safetensors")
     with pytest.raises(error, match="the KeySync keyframe model was given to a sampler that knows no speech: use"):
         model.model.extra_conds(noise=torch.zeros(1, 4, 8, 8), device="cpu")

@@ -23,8 +23,9 @@ def node(extension: ModuleType) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def nodes(extension: ModuleType) -> SimpleNamespace:
-    names = ("face", "mask", "sockets", "frames")
-    return SimpleNamespace(**{name: importlib.import_module(f"{extension.__name__}.nodes.{name}") for name in names})
+    names = ("face", "mask", "host.sockets", "host.frames")
+    modules = {name: importlib.import_module(f"{extension.__name__}.nodes.{name}") for name in names}
+    return SimpleNamespace(**{name.rpartition(".")[2]: module for name, module in modules.items()})
 
 
 @pytest.fixture(scope="module")

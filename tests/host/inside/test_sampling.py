@@ -47,7 +47,7 @@ def error(extension: ModuleType) -> type[Exception]:
 @pytest.fixture(scope="module")
 def models(extension: ModuleType, tiny: Path) -> Iterator[dict[str, Any]]:
     """Both stages as MODEL."""
-    load = part("nodes.model").load_model
+    load = part("nodes.host.model").load_model
     yield {stage: load(tiny / f"{stage}.safetensors") for stage in ("keyframe", "interpolation")}
     comfy.model_management.unload_all_models()
 
@@ -83,7 +83,7 @@ def speech(model: Any, frames: int = FRAMES, channels: int | None = None, encode
     generator = torch.Generator().manual_seed(len(spec.name))
     rows = torch.randn(2 * frames, channels or spec.audio_channels, generator=generator)
     features = part("keysync.speech.features").SpeechFeatures(rows, encoder or spec.speech_encoder)
-    return part("nodes.sockets").Speech(features, 25.0)
+    return part("nodes.host.sockets").Speech(features, 25.0)
 
 
 def sample_keyframes(nodes: Any, models: dict[str, Any], latent: dict[str, Any], **changes: Any) -> dict[str, Tensor]:
@@ -142,7 +142,7 @@ def test_both_samplers_give_the_golden_numbers(stage: str, extension: ModuleType
     head_dim = facts["config"]["network_config"]["params"]["num_head_channels"]
     file = golden_folder / f"{stage}_checkpoint.safetensors"
     golden = {key: value.float() for key, value in load_file(golden_folder / f"sampler_{stage}.safetensors").items()}
-    loader, guiders = part("nodes.model"), part("nodes.guider")
+    loader, guiders = part("nodes.host.model"), part("nodes.host.guider")
     with pytest.MonkeyPatch.context() as patch:
         spec_of = loader.spec_of
         patch.setattr(loader, "spec_of", lambda *args: spec_of(*args, head_dim=head_dim))
@@ -207,7 +207,7 @@ def test_more_than_one_batch_of_keyframes(
     frames = 13 * 13 + 2  # the fewest that need two batches
     long = {name: part_.repeat(frames // FRAMES + 1, 1, 1, 1)[:frames] for name, part_ in latent.items()}
     few = part("keysync.network.schedule").ays_sigmas(10).float()[-4:]  # the last steps of the table, for time's sake
-    guider = part("nodes.guider").ClipGuider(models["keyframe"], speech(models["keyframe"], frames))
+    guider = part("nodes.host.guider").ClipGuider(models["keyframe"], speech(models["keyframe"], frames))
     layout = guider.layout(frames)
     assert layout.slots.shape == (2, 14)
     assert layout.slots.flatten()[layout.wanted].tolist() == [*range(0, 170, 13), 170]
@@ -217,7 +217,7 @@ def test_more_than_one_batch_of_keyframes(
 
 @pytest.mark.parametrize("frames", [1, 2, 13, 14, 15, 27, 40])
 def test_every_frame_once_and_in_order(frames: int, extension: ModuleType) -> None:
-    guiders, plan = part("nodes.guider"), part("keysync.systems.keysync.plan").Plan(frames)
+    guiders, plan = part("nodes.host.guider"), part("keysync.systems.keysync.plan").Plan(frames)
     layout = guiders.frame_layout(plan)
     assert layout.slots.flatten()[layout.wanted].tolist() == list(range(frames))
     layout = guiders.keyframe_layout(plan)
@@ -234,7 +234,7 @@ def test_a_model_is_guided_as_its_file_says(
     stage, wanted = copy.copy(stages["keyframe"]), {"audio_guidance": 3.0, "identity_guidance": 1.0}
     stage.spec = replace(stage.spec, **wanted)
     part("keysync.weights.checkpoint").save_stage(stage, tmp_path / "keyframe.safetensors")
-    own = part("nodes.model").load_model(tmp_path / "keyframe.safetensors")
+    own = part("nodes.host.model").load_model(tmp_path / "keyframe.safetensors")
     evaluated: list[int] = []
     batch = comfy.samplers.calc_cond_batch
 
@@ -258,7 +258,7 @@ def test_groups_of_windows_give_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     few = part("keysync.network.schedule").ays_sigmas(10).float()[-4:]
-    guiders, network = part("nodes.guider"), models["interpolation"].model
+    guiders, network = part("nodes.host.guider"), models["interpolation"].model
     x = torch.zeros(2, 14, 4, *network.spec.latent_size)
     with monkeypatch.context() as patch:
         for free, expected in ((0.0, 1), (1e15, 2)):
@@ -283,8 +283,8 @@ def test_the_core_is_asked_to_make_room_for_one_window(
         return required(shape, **kwargs)
 
     monkeypatch.setattr(network, "memory_required", watched)
-    monkeypatch.setattr(part("nodes.guider"), "windows_at_once", lambda *_: 1)
-    guider = part("nodes.guider").ClipGuider(models["keyframe"], speech(models["keyframe"], 200))
+    monkeypatch.setattr(part("nodes.host.guider"), "windows_at_once", lambda *_: 1)
+    guider = part("nodes.host.guider").ClipGuider(models["keyframe"], speech(models["keyframe"], 200))
     samples = latent["samples"].repeat(10, 1, 1, 1)
     guider.sample(
         samples,
@@ -371,7 +371,7 @@ def test_progress_after_every_window(
 ) -> None:  # fmt: skip
     told: list[tuple[int, int]] = []
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, *_, **__: told.append((value, total)))
-    monkeypatch.setattr(part("nodes.guider"), "windows_at_once", lambda *_: 1)
+    monkeypatch.setattr(part("nodes.host.guider"), "windows_at_once", lambda *_: 1)
     few = part("keysync.network.schedule").ays_sigmas(10).float()[-3:]
     for sampler in ("euler", "heun"):
         told.clear()
@@ -386,7 +386,7 @@ def test_cancelled_within_one_evaluation(
     nodes: Any, models: dict[str, Any], latent: dict[str, Tensor], keyframes: dict[str, Tensor],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(part("nodes.guider"), "windows_at_once", lambda *_: 1)
+    monkeypatch.setattr(part("nodes.host.guider"), "windows_at_once", lambda *_: 1)
     evaluations = []
     network = models["interpolation"].model
 
@@ -417,7 +417,7 @@ def test_a_lora_and_small_weights_reach_the_sampled_latents(
     patched, _ = comfy.sd.load_lora_for_models(models["keyframe"], None, lora, 1.0, 0.0)
     with_lora = sample_keyframes(nodes, models, latent, model=patched)["samples"]
     assert relative_error(with_lora, keyframes["samples"]) > 1e-3
-    bf16 = part("nodes.model").load_model(tiny / "keyframe.safetensors", torch.bfloat16)
+    bf16 = part("nodes.host.model").load_model(tiny / "keyframe.safetensors", torch.bfloat16)
     small = sample_keyframes(nodes, models, latent, model=bf16)["samples"]
     assert 0.0 < relative_error(small, keyframes["samples"]) < 0.1
 

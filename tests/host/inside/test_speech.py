@@ -98,7 +98,7 @@ def golden_encoder(golden_folder: Path, name: str, folder: Path) -> Path:
 @pytest.mark.parametrize("name", ["hubert", "wavlm"])
 def test_golden_features(node: Any, golden_folder: Path, tmp_path: Path, name: str) -> None:
     tensors = load_file(golden_folder / "audio.safetensors")
-    encoder = node.load(golden_encoder(golden_folder, name, tmp_path))
+    encoder = part("nodes.host.encoder").load(golden_encoder(golden_folder, name, tmp_path))
     compared = 0
     for case in json.loads((golden_folder / "audio.json").read_text())["cases"]:
         pcm, expected = (tensors.get(f"{case['i']}.{what}") for what in ("pcm_int16", name))
@@ -114,7 +114,7 @@ def test_golden_features(node: Any, golden_folder: Path, tmp_path: Path, name: s
 
 
 def test_comfyui_moves_the_encoder(node: Any, tiny: Path) -> None:
-    encoder = node.load(tiny / "wavlm")
+    encoder = part("nodes.host.encoder").load(tiny / "wavlm")
     waveform = sound(0.4)["waveform"][0, 0]
     before = encoder.encode(waveform).rows
     assert any(loaded.model is encoder.patcher for loaded in comfy.model_management.current_loaded_models)
@@ -126,17 +126,17 @@ def test_comfyui_moves_the_encoder(node: Any, tiny: Path) -> None:
 
 def test_what_is_no_speech_encoder(node: Any, tiny: Path, tmp_path: Path, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"is a KeySync keyframe stage .*: a HuBERT speech encoder or a WavLM speech enc"):
-        node.load(tiny / "keyframe.safetensors")
+        part("nodes.host.encoder").load(tiny / "keyframe.safetensors")
     weights = load_file(tiny / "hubert" / "model.safetensors")
     weights.pop(next(name for name in weights if "final_layer_norm" in name))
     shutil.copy(tiny / "hubert" / "config.json", tmp_path)
     save_file(weights, tmp_path / "model.safetensors")
     with pytest.raises(error, match="final_layer_norm"):
-        node.load(tmp_path)
+        part("nodes.host.encoder").load(tmp_path)
 
 
 def test_frame_rates_that_the_method_does_not_work_at(node: Any, tiny: Path, error: type[Exception]) -> None:
-    encoder = node.load(tiny / "hubert")
+    encoder = part("nodes.host.encoder").load(tiny / "hubert")
     for fps in (12.0, 60.0):
         with pytest.raises(error, match=f"frames at {fps:g} fps came but the method works at 20 to 33: convert"):
             node.EncodeSpeech.execute(encoder, sound(0.4), fps)
@@ -145,7 +145,7 @@ def test_frame_rates_that_the_method_does_not_work_at(node: Any, tiny: Path, err
 
 
 def test_audio_that_is_not_one_sound(node: Any, tiny: Path, error: type[Exception]) -> None:
-    encoder = node.load(tiny / "hubert")
+    encoder = part("nodes.host.encoder").load(tiny / "hubert")
     two = {"waveform": torch.zeros(2, 1, 16_000), "sample_rate": 16_000}
     with pytest.raises(error, match=r"audio of shape \[2, 1, 16000\] came but one sound"):
         node.EncodeSpeech.execute(encoder, two, 25.0)

@@ -51,7 +51,7 @@ def vectors(golden_folder: Path) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def vae(node: Any, tiny: Path) -> comfy.sd.VAE:
-    return node.core_vae(part("keysync.vae.vae").read_vae(tiny / "vae"))
+    return part("nodes.host.vae").core_vae(part("keysync.vae.vae").read_vae(tiny / "vae"))
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def models_folder(extension: ModuleType, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def load(node: Any, path: Path) -> comfy.sd.VAE:
-    return node.core_vae(part("keysync.vae.vae").read_vae(path))
+    return part("nodes.host.vae").core_vae(part("keysync.vae.vae").read_vae(path))
 
 
 def relative(ours: Tensor, theirs: Tensor) -> float:
@@ -81,7 +81,7 @@ def test_diffusers_layout(node: Any, golden_folder: Path, vectors: dict[str, Ten
     vae = load(node, golden_folder / "vae_diffusers_tiny.safetensors")
     assert relative(vae.encode(pictures(vectors["diffusers.x"])), vectors["diffusers.mean"]) < TOLERANCE
     expected = vectors["diffusers.decode_nf1"]
-    decoded = node.decode_frames(vae, vectors["diffusers.z"][: len(expected)] / SCALE)
+    decoded = part("nodes.host.vae").decode_frames(vae, vectors["diffusers.z"][: len(expected)] / SCALE)
     assert relative(decoded, pictures(expected).clamp(0, 1)) < TOLERANCE
 
 
@@ -94,7 +94,7 @@ def test_decoder_of_a_checkpoint(
     expected = vectors["sgm.decode_t1"]
     for file in holding:
         vae = load(node, file)
-        decoded = node.decode_frames(vae, vectors["sgm.z"][: len(expected)])
+        decoded = part("nodes.host.vae").decode_frames(vae, vectors["sgm.z"][: len(expected)])
         assert relative(decoded, pictures(expected).clamp(0, 1)) < TOLERANCE
         with pytest.raises(error, match="holds only the VAE's decoder, which cannot encode: load a whole"):
             vae.encode(torch.zeros(1, 64, 64, 3))
@@ -117,7 +117,9 @@ def test_the_same_as_the_library(node: Any, vae: comfy.sd.VAE, tiny: Path) -> No
     images = torch.rand(3, 64, 48, 3, generator=torch.Generator().manual_seed(0))
     latents = vae.encode(images)
     assert relative(latents * SCALE, library.encode(images)) < TOLERANCE
-    assert (node.decode_frames(vae, latents) - library.decode(latents * SCALE)).abs().max() < TOLERANCE
+    assert (
+        part("nodes.host.vae").decode_frames(vae, latents) - library.decode(latents * SCALE)
+    ).abs().max() < TOLERANCE
 
 
 def test_the_built_in_one_whose_widths_are_no_multiples_of_the_first(node: Any, models_folder: Path) -> None:
@@ -128,14 +130,16 @@ def test_the_built_in_one_whose_widths_are_no_multiples_of_the_first(node: Any, 
     images = torch.rand(2, 64, 48, 3, generator=torch.Generator().manual_seed(0))
     latents = vae.encode(images)
     assert relative(latents * SCALE, library.encode(images)) < TOLERANCE
-    assert (node.decode_frames(vae, latents) - library.decode(latents * SCALE)).abs().max() < TOLERANCE
+    assert (
+        part("nodes.host.vae").decode_frames(vae, latents) - library.decode(latents * SCALE)
+    ).abs().max() < TOLERANCE
     assert node.LoadKeySyncVAE.fingerprint_inputs("keysync-small-vae")
 
 
 def test_frames_do_not_see_each_other(node: Any, vae: comfy.sd.VAE) -> None:
     latents = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    alone = torch.cat([node.decode_frames(vae, latents[index : index + 1]) for index in range(3)])
-    together = node.decode_frames(vae, latents)
+    alone = torch.cat([part("nodes.host.vae").decode_frames(vae, latents[index : index + 1]) for index in range(3)])
+    together = part("nodes.host.vae").decode_frames(vae, latents)
     assert torch.equal(together, alone)
     assert (vae.decode(latents) - together).abs().max() > 1e-3  # the core's own mixes them
 
@@ -155,11 +159,11 @@ def test_core_nodes_work_on_it(node: Any, vae: comfy.sd.VAE, tmp_path: Path) -> 
 
 def test_it_is_unloaded_and_loaded_again(node: Any, vae: comfy.sd.VAE) -> None:
     latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    before = node.decode_frames(vae, latents)
+    before = part("nodes.host.vae").decode_frames(vae, latents)
     assert any(loaded.model is vae.patcher for loaded in comfy.model_management.current_loaded_models)
     comfy.model_management.unload_all_models()
     assert not comfy.model_management.current_loaded_models
-    assert torch.equal(node.decode_frames(vae, latents), before)
+    assert torch.equal(part("nodes.host.vae").decode_frames(vae, latents), before)
     assert vae.vae_dtype == torch.float32
 
 

@@ -1,0 +1,25 @@
+"""AUDIO as it travels through ComfyUI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ...keysync.errors import KeySyncError
+
+# ComfyUI's AUDIO: "waveform" (batch, channels, n) float -1..1, "sample_rate".
+AudioDict = dict[str, Any]
+
+
+def channels_of(audio: AudioDict | None) -> tuple[Tensor, int]:
+    """Samples (channels, n) and sample rate of an AUDIO. Raises `KeySyncError` unless it is one sound."""
+    if audio is None:
+        raise KeySyncError("no audio came: give the new speech, from Load Audio")
+    waveform, rate = audio["waveform"], int(audio["sample_rate"])
+    if waveform.ndim != 3 or len(waveform) != 1:
+        raise KeySyncError(
+            f"audio of shape {list(waveform.shape)} came but one sound [1, channels, samples] was wanted: "
+            "give the sounds one at a time"
+        )
+    return waveform[0].float().cpu(), rate

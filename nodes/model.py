@@ -1,0 +1,55 @@
+"""Load KeySync Model: a stage's checkpoint as the core's MODEL."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from .host.model import load_model, model_files, model_path
+
+WEIGHT_DTYPES = {
+    "default": None,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "fp8_e4m3fn": torch.float8_e4m3fn,
+}
+
+
+class LoadKeySyncModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KeySyncLoadModel",
+            display_name="Load KeySync Model",
+            category="KeySync",
+            description="Loads one stage of KeySync, keyframes or interpolation: which one, the file itself tells. "
+            "LoRA loaders, offloading and Save Model work on it as on any other model.",
+            inputs=[
+                io.Combo.Input(
+                    "model_name",
+                    options=model_files(),
+                    tooltip="A KeySync checkpoint: keysync-small, which is built in, or one from models/keysync, "
+                    "models/diffusion_models or models/checkpoints.",
+                ),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=list(WEIGHT_DTYPES),
+                    default="default",
+                    tooltip="How the network's weights are held in memory. Default lets ComfyUI choose; fp8 halves the "
+                    "memory of fp16 and changes the picture a little.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The stage, for Sample Keyframes or Interpolate Keyframes.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, model_name: str, weight_dtype: str) -> str:
+        stat = model_path(model_name).stat()
+        return f"{stat.st_mtime_ns} {stat.st_size} {weight_dtype}"
+
+    @classmethod
+    def execute(cls, model_name: str, weight_dtype: str) -> io.NodeOutput:
+        return io.NodeOutput(load_model(model_path(model_name), WEIGHT_DTYPES[weight_dtype]))
+
+
+NODES: list[type[io.ComfyNode]] = [LoadKeySyncModel]
