@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +18,9 @@ from torch import Tensor
 from keysync.media.info import PictureFormat
 from keysync.media.reader import VideoReader
 from keysync.media.writer import VideoWriter
+from keysync.network.stage import ENDS, Windows
 from keysync.systems.keysync.generate import Sampling
+from keysync.systems.renderer import OnStep
 
 from .media.test_audio import tones, write_sound
 
@@ -90,44 +92,32 @@ class Quiet:
 
 @dataclass
 class CheapStages:
-    """Stands in for `sample_keyframes` and `interpolate`: numbers that depend on all that the stages are given."""
+    """Stands in for `generate.sample`: numbers that depend on all that the stages are given."""
 
     identities: list[Tensor] = field(default_factory=list)
     noise: list[Tensor] = field(default_factory=list)
 
-    def keyframes(self, stage: Any, features: Tensor, identity: Tensor, *rest: Any) -> Tensor:
-        self.identities.append(identity)
-        self.noise.extend(rest[2])  # rest: known, mask, noise, ...
-        return _mixed(stage, features, identity.expand(len(features), 1, -1, -1, -1), *rest)
-
-    def windows(self, stage: Any, features: Tensor, keyframes: Tensor, *rest: Any) -> Tensor:
-        self.noise.extend(rest[2])
-        latents = _mixed(stage, features, keyframes.sum(1, keepdim=True), *rest)
-        latents[:, [0, -1]] = keyframes
-        return latents
+    def sample(
+        self, stage: Any, windows: Windows, noise: Tensor, sampling: Sampling, on_step: OnStep | None = None
+    ) -> Tensor:
+        """Each frame by itself, but for the window's mean: known outside the mask, a blend of everything inside."""
+        self.noise.extend(noise)
+        ends = stage.spec.reference == ENDS
+        if not ends:
+            self.identities.extend(windows.reference)
+        reference = windows.reference.sum(1, keepdim=True) if ends else windows.reference[:, None]
+        spoken = windows.features.mean((2, 3))[..., None, None, None]
+        made = 0.2 * noise + 0.3 * reference + spoken + 0.1 * windows.known.mean((1, 2, 3, 4), keepdim=True)
+        if on_step is not None:
+            on_step(len(windows) * sampling.network_evaluations(stage.spec))
+        made = torch.where(windows.mask > 0, made, windows.known)
+        if ends:
+            made[:, [0, -1]] = windows.reference
+        return made
 
     def install(self, monkeypatch: Any) -> CheapStages:
-        monkeypatch.setattr("keysync.systems.keysync.windows.sample_keyframes", self.keyframes)
-        monkeypatch.setattr("keysync.systems.keysync.windows.interpolate", self.windows)
+        monkeypatch.setattr("keysync.systems.keysync.windows.sample", self.sample)
         return self
-
-
-def _mixed(
-    stage: Any,
-    features: Tensor,
-    reference: Tensor,
-    known: Tensor,
-    mask: Tensor,
-    noise: Tensor,
-    sampling: Sampling,
-    on_step: Callable[[int], None] | None = None,
-) -> Tensor:
-    """Each frame of a window by itself, but for the window's mean: known outside the mask, a blend of all within."""
-    spoken = features.mean((2, 3))[..., None, None, None]
-    made = 0.2 * noise + 0.3 * reference + spoken + 0.1 * known.mean((1, 2, 3, 4), keepdim=True)
-    if on_step is not None:
-        on_step(len(known) * sampling.network_evaluations(stage.spec))
-    return torch.where(mask > 0, made, known)
 
 
 class CheapVAE:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from keysync.method import LATENT_CHANNELS
-from keysync.network.stage import Stage, StageSpec
+from keysync.network.stage import Stage, StageSpec, Windows
 from keysync.network.unet import UNetConfig
 
 FRAMES = 5
@@ -34,21 +34,21 @@ def small_stage(name: str, **changes: Any) -> Stage:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What windows are sampled from, in the order of `Stage.condition`, and noise."""
+    """Windows and the noise they are sampled from."""
 
-    features: Tensor
-    reference: Tensor
-    known: Tensor
-    mask: Tensor
+    windows: Windows
     noise: Tensor
 
     @property
-    def conditions(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.features, self.reference, self.known, self.mask
+    def parts(self) -> tuple[Tensor, ...]:
+        return *vars(self.windows).values(), self.noise
 
     def window(self, number: int) -> Inputs:
         kept = slice(number, number + 1)
-        return Inputs(*(part[kept] for part in (*self.conditions, self.noise)))
+        return Inputs(self.windows[kept], self.noise[kept])
+
+    def changed(self, **changes: Tensor) -> Inputs:
+        return replace(self, windows=replace(self.windows, **changes))
 
 
 def inputs(name: str, windows: int = 2, seed: int = 1) -> Inputs:
@@ -63,4 +63,4 @@ def inputs(name: str, windows: int = 2, seed: int = 1) -> Inputs:
     mask = torch.ones(windows, FRAMES, 1, *SIZE)
     mask[..., : SIZE[0] // 2, :] = 0.0
     features = random(windows, FRAMES, 2, AUDIO_CHANNELS)
-    return Inputs(features, random(*reference), random(*latents), mask, random(*latents))
+    return Inputs(Windows(features, random(*reference), random(*latents), mask), random(*latents))

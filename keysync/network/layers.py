@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -39,18 +40,30 @@ class GroupNorm(nn.GroupNorm):
         return F.group_norm(at_least_float32(x), self.num_groups, weight, bias, self.eps).to(x.dtype)
 
 
-def mix(mix_factor: Tensor, spatial: Tensor, temporal: Tensor, still: Tensor) -> Tensor:
-    """Blends what space and time made of x; frames marked `still` (1, shaped like x) take the spatial part alone."""
-    alpha = torch.where(still.bool(), 1.0, mix_factor.sigmoid().to(spatial.dtype))
-    return (alpha * spatial + (1.0 - alpha) * temporal).to(spatial.dtype)
+class SideInputs(NamedTuple):
+    """What every layer gets beside the frames (b*t, c, h, w).
+
+    The embedding of time and speech (b*t, e), the audio tokens (b, t, context_dim), and the frames (b, t) that belong
+    to no clip: Stable Video Diffusion's `image_only_indicator`.
+    """
+
+    embedding: Tensor
+    context: Tensor
+    single: Tensor
 
 
 class Mixer(nn.Module):
-    """Holds the learned share of the spatial part."""
+    """Blends the outputs of a layer over space and one over time by a learned share."""
 
     def __init__(self) -> None:
         super().__init__()
         self.mix_factor = nn.Parameter(torch.tensor([0.5]))
+
+    def forward(self, spatial: Tensor, temporal: Tensor, single: Tensor) -> Tensor:
+        """`single` (b, t) frames take the spatial part alone; the others begin with (b, t) as well."""
+        marked = single.bool().reshape(*single.shape, *[1] * (spatial.ndim - 2))
+        alpha = torch.where(marked, 1.0, self.mix_factor.sigmoid().to(spatial.dtype))
+        return (alpha * spatial + (1.0 - alpha) * temporal).to(spatial.dtype)
 
 
 class TimeConv(nn.Conv3d):
@@ -66,8 +79,8 @@ class TimeConv(nn.Conv3d):
         return out
 
 
-class ResBlock(nn.Module):
-    """A residual block over space (2-d) or time (3-d, kernel 3x1x1) that the embedding of each frame is added to."""
+class Residual(nn.Module):
+    """The layers of a residual block over space (2-d) or time (3-d, kernel 3x1x1); each frame's embedding is added."""
 
     def __init__(self, channels: int, out_channels: int, embedding: int, over_time: bool) -> None:
         super().__init__()
@@ -79,7 +92,7 @@ class ResBlock(nn.Module):
         same = channels == out_channels
         self.skip_connection = nn.Identity() if same else nn.Conv2d(channels, out_channels, 1)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def residual(self, x: Tensor, embedding: Tensor) -> Tensor:
         """x (n, c, h, w) with embedding (n, e), or x (b, c, t, h, w) with embedding (b, t, e)."""
         emb = self.emb_layers(embedding)
         emb = emb[:, :, None, None] if x.ndim == 4 else emb.transpose(1, 2)[..., None, None]  # b t c -> b c t 1 1
@@ -87,25 +100,32 @@ class ResBlock(nn.Module):
         return out
 
 
-class VideoResBlock(ResBlock):
+class TimeResBlock(Residual):
+    """A residual block over time."""
+
+    def __init__(self, channels: int, embedding: int) -> None:
+        super().__init__(channels, channels, embedding, over_time=True)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """x (b, c, t, h, w), embedding (b, t, e)"""
+        return self.residual(x, embedding)
+
+
+class VideoResBlock(Residual):
     """A residual block over space, then one over time, blended."""
 
     def __init__(self, channels: int, out_channels: int, embedding: int) -> None:
         super().__init__(channels, out_channels, embedding, over_time=False)
-        self.time_stack = ResBlock(out_channels, out_channels, embedding, over_time=True)
+        self.time_stack = TimeResBlock(out_channels, embedding)
         self.time_mixer = Mixer()
 
-    def forward(
-        self, x: Tensor, embedding: Tensor, context: Tensor | None = None, still: Tensor | None = None
-    ) -> Tensor:
-        """x (b*t, c, h, w), embedding (b*t, e), still (b, t). The context is for the transformers alone."""
-        assert still is not None
-        b, t = still.shape
-        spatial = super().forward(x, embedding)
-        clip = spatial.unflatten(0, (b, t)).transpose(1, 2)  # (b t) c h w -> b c t h w
-        temporal = self.time_stack(clip, embedding.unflatten(0, (b, t)))
-        mixed = mix(self.time_mixer.mix_factor, clip, temporal, still[:, None, :, None, None])
-        return mixed.transpose(1, 2).flatten(0, 1)
+    def forward(self, x: Tensor, side: SideInputs) -> Tensor:
+        """x (b*t, c, h, w)"""
+        windows = side.single.shape
+        spatial = self.residual(x, side.embedding).unflatten(0, windows)  # (b t) c h w -> b t c h w
+        temporal = self.time_stack(spatial.transpose(1, 2), side.embedding.unflatten(0, windows)).transpose(1, 2)
+        mixed: Tensor = self.time_mixer(spatial, temporal, side.single)
+        return mixed.flatten(0, 1)
 
 
 class Attention(nn.Module):
@@ -171,8 +191,8 @@ class SpatialBlock(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         x = x + self.attn1(self.norm1(x))
-        asking = self.norm2(x).unflatten(0, (len(context), -1)).flatten(1, 2)  # (b n) s c -> b (n s) c
-        x = x + self.attn2(asking, context).view_as(x)
+        queries = self.norm2(x).unflatten(0, (len(context), -1)).flatten(1, 2)  # (b n) s c -> b (n s) c
+        x = x + self.attn2(queries, context).view_as(x)
         out: Tensor = x + self.ff(self.norm3(x))
         return out
 
@@ -190,7 +210,7 @@ class TemporalBlock(SpatialBlock):
 
 
 class VideoTransformer(nn.Module):
-    """Attention over space, then over time, blended; x (b*t, c, h, w) with the context (b, t, context_dim)."""
+    """Attention over space, then over time, blended; x (b*t, c, h, w)."""
 
     def __init__(self, channels: int, context_dim: int, head_dim: int, depth: int) -> None:
         super().__init__()
@@ -205,17 +225,17 @@ class VideoTransformer(nn.Module):
         )
         self.time_mixer = Mixer()
 
-    def forward(self, x: Tensor, embedding: Tensor, context: Tensor, still: Tensor) -> Tensor:
-        """The embedding is for the residual blocks alone; still is (b, t)."""
-        (b, t), (channels, height, width) = still.shape, x.shape[1:]
+    def forward(self, x: Tensor, side: SideInputs) -> Tensor:
+        (b, t), (channels, height, width) = side.single.shape, x.shape[1:]
         place = torch.arange(t, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
         frame = sinusoids(place, channels).to(x.dtype)
         position = self.time_pos_embed(frame).repeat(b, 1)[:, None]
         tokens = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))  # n c h w -> n (h w) c
         for spatial_block, temporal_block in zip(self.transformer_blocks, self.time_stack, strict=True):
-            tokens = spatial_block(tokens, context)
+            tokens = spatial_block(tokens, side.context)
             moving = (tokens + position).unflatten(0, (b, t)).transpose(1, 2).flatten(0, 1)  # (b t) s c -> (b s) t c
-            moving = temporal_block(moving, context).unflatten(0, (b, -1)).transpose(1, 2).flatten(0, 1)
-            tokens = mix(self.time_mixer.mix_factor, tokens, moving, still.flatten()[:, None, None])
+            moving = temporal_block(moving, side.context).unflatten(0, (b, -1)).transpose(1, 2).flatten(0, 1)
+            blended = self.time_mixer(tokens.unflatten(0, (b, t)), moving.unflatten(0, (b, t)), side.single)
+            tokens = blended.flatten(0, 1)
         out: Tensor = x + self.proj_out(tokens).transpose(1, 2).unflatten(2, (height, width))
         return out

@@ -5,7 +5,8 @@ Latents are (b, t, 4, h, w): b windows of t frames, scaled by 0.18215. The mathe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import KeySyncError
 from ..method import LATENT_CHANNELS, PIXELS_PER_LATENT, PUBLISHED_CROP_SCALE
+from .guidance import TWO_CONDITIONS, Guidance
 from .layers import at_least_float32
 from .unet import INTERPOLATION, KEYFRAME, UNetConfig, VideoUNet
 
@@ -20,24 +22,37 @@ SCALE_FACTOR = 0.18215
 MOST_GUIDANCE = 20
 
 
-# What a stage is given beside the noisy latents: the identity at every frame, or the window's ends, and a learned mask
-# for the frames between.
+# What a stage sees beside the noisy latents: the identity at every frame, or the window's ends.
 IDENTITY, ENDS = "identity", "ends"
 
 
 @dataclass(frozen=True)
 class StageRow:
-    """What a stage is, trained on anything: the published network, its `reference`, the encoder it hears."""
+    """A stage of the method, whatever it was trained on.
+
+    `unet` is the published network, `reference` IDENTITY or ENDS, `learned_mask` whether a learned latent fills the
+    frames between the ends, `speech_encoder` the published one, `guidance` its rule. `keys` translates the names of a
+    `Stage`'s tensors to the published ones, prefix by prefix.
+    """
 
     unet: UNetConfig
     reference: str
     speech_encoder: str
+    learned_mask: bool = False
+    guidance: Guidance = TWO_CONDITIONS
+    keys: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "unet.": "model.diffusion_model.",
+            "learned_mask": "model.learned_mask",
+            "audio_projection.": "conditioner.embedders.2.linear.",
+        }
+    )
 
 
-# A stage is a row: nothing else asks for one by its name.
+# A stage is a row: no other code depends on a stage's name.
 ROWS = {
     "keyframe": StageRow(KEYFRAME, IDENTITY, "hubert"),
-    "interpolation": StageRow(INTERPOLATION, ENDS, "wavlm"),
+    "interpolation": StageRow(INTERPOLATION, ENDS, "wavlm", learned_mask=True),
 }
 
 
@@ -78,9 +93,22 @@ class StageSpec:
                 )
 
     @property
+    def row(self) -> StageRow:
+        return ROWS[self.name]
+
+    @property
     def reference(self) -> str:
         """What the network sees beside the noise: IDENTITY or ENDS."""
-        return ROWS[self.name].reference
+        return self.row.reference
+
+    @property
+    def guidance(self) -> Guidance:
+        return self.row.guidance
+
+    @property
+    def scales(self) -> dict[str, float]:
+        """The scales of its guidance rule that it is best sampled with, by name."""
+        return {name: getattr(self, name) for name in self.guidance.scales}
 
     @property
     def frames_apart(self) -> int:
@@ -114,6 +142,27 @@ def preconditioning(sigma: Tensor) -> Preconditioning:
 
 
 @dataclass(frozen=True)
+class Windows:
+    """What b windows of t frames are generated from; latents are scaled by 0.18215.
+
+    `features` (b, t, 2, audio_channels): two rows of speech features a frame. `reference`: the identity (b, 4, h, w)
+    for keyframes; the first and last keyframe (b, 2, 4, h, w) for interpolation. `known`: clean latents
+    (b, t, 4, h, w), kept where `mask` (b, t, 1, h, w) is 0.
+    """
+
+    features: Tensor
+    reference: Tensor
+    known: Tensor
+    mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+    def __getitem__(self, part: slice) -> Windows:
+        return Windows(self.features[part], self.reference[part], self.known[part], self.mask[part])
+
+
+@dataclass(frozen=True)
 class Condition:
     """What windows are generated from: audio `tokens` (b, t, c); `reference` (b, t, r, h, w), concatenated to the noisy
     latent; `known` clean latents (b, t, 4, h, w), kept where `mask` (b, t, 1, h, w) is 0."""
@@ -133,32 +182,23 @@ class Stage(nn.Module):
         self.unet = VideoUNet(spec.unet)
         self.audio_projection = nn.Linear(spec.audio_channels, spec.unet.context_dim)
         shape = (LATENT_CHANNELS, *spec.latent_size)
-        self.learned_mask = nn.Parameter(torch.zeros(shape)) if spec.reference == ENDS else None
+        self.learned_mask = nn.Parameter(torch.zeros(shape)) if spec.row.learned_mask else None
 
     @property
     def device(self) -> torch.device:
         return self.audio_projection.weight.device
 
-    def condition(
-        self,
-        features: Tensor,
-        reference_latents: Tensor,
-        known: Tensor,
-        mask: Tensor,
-        *,
-        audio: bool = True,
-        reference: bool = True,
-    ) -> Condition:
-        """The condition of b windows, on the stage's device in its weights' precision, at least float32.
+    def condition(self, windows: Windows, *, audio: bool = True, reference: bool = True) -> Condition:
+        """The condition of windows, on the stage's device in its weights' precision, at least float32.
 
-        `features` (b, t, 2, audio_channels): two rows of speech features a frame. `reference_latents`: the identity
-        frame (b, 4, h, w) for keyframes; the first and last keyframe (b, 2, 4, h, w) for interpolation. Without `audio`
-        or `reference` that part is zero, as guidance wants it; the learned mask and the end flag stay.
+        Without `audio` or `reference` that part is zero, as guidance needs it; the learned mask and the end flag stay.
         Raises `KeySyncError` for features or latents of another size than the stage's.
         """
-        self._check(features, known)
+        self._check(windows)
         weight, bias = at_least_float32(self.audio_projection.weight), at_least_float32(self.audio_projection.bias)
-        features, latents, known, mask = (part.to(weight) for part in (features, reference_latents, known, mask))
+        features, latents, known, mask = (
+            part.to(weight) for part in (windows.features, windows.reference, windows.known, windows.mask)
+        )
         tokens = torch.nn.functional.linear(features.mean(dim=2), weight, bias) * float(audio)
         return Condition(
             tokens, self._reference(latents / SCALE_FACTOR * float(reference), known.shape[1]), known, mask
@@ -194,7 +234,8 @@ class Stage(nn.Module):
         ends[:, [0, -1]] = 1.0
         return torch.cat((sequence, ends), dim=2)
 
-    def _check(self, features: Tensor, known: Tensor) -> None:
+    def _check(self, windows: Windows) -> None:
+        features, known = windows.features, windows.known
         if features.shape[-1] != self.spec.audio_channels:
             raise KeySyncError(
                 f"speech features have {features.shape[-1]} channels but the {self.spec.name} model wants "

@@ -13,12 +13,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .layers import GroupNorm, VideoResBlock, VideoTransformer, sinusoids
+from .layers import GroupNorm, SideInputs, VideoResBlock, VideoTransformer, sinusoids
 
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """Widths and depths; the defaults are the published ones. `attention` says which levels have transformers."""
+    """Widths and depths; the defaults are the published ones.
+
+    `attention`: which levels have transformers; `vector_dim`: the numbers of a frame that are added to the time
+    embedding before its audio token, 0 in KeySync.
+    """
 
     in_channels: int
     model_channels: int = 320
@@ -29,6 +33,7 @@ class UNetConfig:
     context_dim: int = 1024
     out_channels: int = 4
     transformer_depth: int = 1
+    vector_dim: int = 0
 
 
 KEYFRAME = UNetConfig(in_channels=8)
@@ -42,7 +47,7 @@ class Downsample(nn.Module):
         super().__init__()
         self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
-    def forward(self, x: Tensor, embedding: Tensor, context: Tensor, still: Tensor) -> Tensor:
+    def forward(self, x: Tensor, side: SideInputs) -> Tensor:
         out: Tensor = self.op(x)
         return out
 
@@ -54,17 +59,17 @@ class Upsample(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
-    def forward(self, x: Tensor, embedding: Tensor, context: Tensor, still: Tensor) -> Tensor:
+    def forward(self, x: Tensor, side: SideInputs) -> Tensor:
         out: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         return out
 
 
 class Block(nn.ModuleList):
-    """Layers in a row; all take x, the embedding, the context and `still`."""
+    """Layers in a row; all take x and the side inputs."""
 
-    def forward(self, x: Tensor, embedding: Tensor, context: Tensor, still: Tensor) -> Tensor:
+    def forward(self, x: Tensor, side: SideInputs) -> Tensor:
         for layer in self:
-            x = layer(x, embedding, context, still)
+            x = layer(x, side)
         return x
 
 
@@ -77,8 +82,9 @@ class VideoUNet(nn.Module):
         self.gradient_checkpointing = False
         width, embedding = config.model_channels, 4 * config.model_channels
         self.time_embed = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        label = config.vector_dim + config.context_dim
         self.label_emb = nn.Sequential(
-            nn.Sequential(nn.Linear(config.context_dim, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+            nn.Sequential(nn.Linear(label, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         )
         levels = [(width * mult, attends) for mult, attends in zip(config.channel_mult, config.attention, strict=True)]
         self.input_blocks = nn.ModuleList([nn.ModuleList([nn.Conv2d(config.in_channels, width, 3, padding=1)])])
@@ -112,33 +118,37 @@ class VideoUNet(nn.Module):
         return block
 
     def forward(
-        self, x: Tensor, timesteps: Tensor, context: Tensor, image_only_indicator: Tensor | None = None
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        image_only_indicator: Tensor | None = None,
+        vector: Tensor | None = None,
     ) -> Tensor:
         """x (b*t, in_channels, h, w), timesteps (b*t,), audio tokens (b, t, context_dim) -> (b*t, out_channels, h, w).
 
-        `image_only_indicator` (b, t) marks frames that do not belong to a clip; none do in this method.
+        `image_only_indicator` (b, t) marks frames that belong to no clip, as in Stable Video Diffusion; this method
+        has none. `vector` (b, t, vector_dim).
         """
-        still = (
-            torch.zeros(context.shape[:2], dtype=torch.bool, device=x.device)
-            if image_only_indicator is None
-            else image_only_indicator
-        )
+        labels = context if vector is None else torch.cat((vector, context), dim=-1)
         embedding = self.time_embed(sinusoids(timesteps, self.config.model_channels).to(x.dtype))
-        embedding = embedding + self.label_emb(context.flatten(0, 1))
+        embedding = embedding + self.label_emb(labels.flatten(0, 1))
+        single = torch.zeros(context.shape[:2], dtype=torch.bool, device=x.device)
+        side = SideInputs(embedding, context, single if image_only_indicator is None else image_only_indicator)
         x = self.input_blocks[0][0](x)  # type: ignore[index]
         skips = [x]
         for block in list(self.input_blocks)[1:]:
-            x = self._run(block, x, embedding, context, still)
+            x = self._run(block, x, side)
             skips.append(x)
-        x = self._run(self.middle_block, x, embedding, context, still)
+        x = self._run(self.middle_block, x, side)
         for block in self.output_blocks:
-            x = self._run(block, torch.cat((x, skips.pop()), dim=1), embedding, context, still)
+            x = self._run(block, torch.cat((x, skips.pop()), dim=1), side)
         out: Tensor = self.out(x)
         return out
 
-    def _run(self, block: nn.Module, x: Tensor, embedding: Tensor, context: Tensor, still: Tensor) -> Tensor:
+    def _run(self, block: nn.Module, x: Tensor, side: SideInputs) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            kept: Tensor = checkpoint(block, x, embedding, context, still, use_reentrant=False)
+            kept: Tensor = checkpoint(block, x, side, use_reentrant=False)
             return kept
-        out: Tensor = block(x, embedding, context, still)
+        out: Tensor = block(x, side)
         return out

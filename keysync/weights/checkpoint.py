@@ -1,4 +1,4 @@
-"""Checkpoints of a stage: load, save, convert.
+"""Checkpoints of a stage: open, load, save, convert.
 
 A file holds the U-Net, the audio projection, the learned mask (interpolation) and often the VAE's decoder.
 """
@@ -6,19 +6,62 @@ A file holds the U-Net, the audio projection, the learned mask (interpolation) a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..errors import KeySyncError
-from ..network.stage import Stage
+from ..network.stage import Stage, StageSpec
 from .files import read_tensors, shapes_of, write_tensors
 from .identify import DECODER
 from .stage_format import check, metadata_of, needed_shapes, on_meta, published_names, spec_of, with_embedded
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True, eq=False)
+class StageFile:
+    """A stage file that is whole: `tensors` by their names in the file, on the CPU, mapped where the format allows."""
+
+    path: Path
+    spec: StageSpec
+    tensors: Mapping[str, Tensor]
+    metadata: Mapping[str, str]
+
+    def own(self) -> dict[str, Tensor]:
+        """The tensors that the stage needs, by their names in the file."""
+        needed = needed_shapes(self.spec)
+        return {name: tensor for name, tensor in self.tensors.items() if name in needed}
+
+
+def open_stage(
+    path: str | Path,
+    *,
+    expect: str | None = None,
+    head_dim: int | None = None,
+    latent_size: tuple[int, int] | None = None,
+) -> StageFile:
+    """Opens and checks a stage file; every way to load one begins here.
+
+    `expect` ("keyframe", "interpolation") makes the other stage an error; `head_dim` and `latent_size` (height, width)
+    override the file's metadata.
+    Raises `KeySyncError` for what `read_tensors` refuses, another kind of file, missing or misshapen tensors and
+    weights that are not floating-point numbers.
+    """
+    tensors, metadata = read_tensors(path)
+    metadata = with_embedded(path, tensors, metadata)
+    shapes = shapes_of(tensors)
+    spec = spec_of(path, shapes, metadata, expect=expect, head_dim=head_dim, latent_size=latent_size)
+    check(path, spec, shapes)
+    opened = StageFile(Path(path), spec, tensors, metadata)
+    for name, tensor in opened.own().items():
+        if not tensor.is_floating_point():
+            raise KeySyncError(
+                f"{path}: {name} holds {tensor.dtype} numbers: expected floating-point weights; choose another file"
+            )
+    return opened
 
 
 def load_stage(
@@ -32,24 +75,14 @@ def load_stage(
 ) -> Stage:
     """The stage that a checkpoint holds, in evaluation mode, its weights as stored or as `dtype`.
 
-    `expect` ("keyframe", "interpolation") makes the other stage an error; `head_dim` and `latent_size` (height, width)
-    go before the file's metadata.
-    Raises `KeySyncError` for what `read_tensors` refuses, another kind of file, and missing or misshapen tensors.
+    Takes the arguments of `open_stage` and raises what it raises.
     """
-    tensors, metadata = read_tensors(path)
-    metadata = with_embedded(path, tensors, metadata)
-    shapes = shapes_of(tensors)
-    spec = spec_of(path, shapes, metadata, expect=expect, head_dim=head_dim, latent_size=latent_size)
-    check(path, spec, shapes)
-    stage = on_meta(spec)
-    names = published_names(stage)
-    whole = next((name for name in names if not tensors[name].is_floating_point()), None)
-    if whole:
-        raise KeySyncError(f"{path}: {whole} holds {tensors[whole].dtype} numbers: floating-point weights were wanted")
+    opened = open_stage(path, expect=expect, head_dim=head_dim, latent_size=latent_size)
+    stage = on_meta(opened.spec)
     # Copied: a mapped tensor would change or vanish with its file.
     weights = {
-        ours: tensors[theirs].to(device=device, dtype=dtype or tensors[theirs].dtype, copy=True)
-        for theirs, ours in names.items()
+        ours: opened.tensors[theirs].to(device=device, dtype=dtype or opened.tensors[theirs].dtype, copy=True)
+        for theirs, ours in published_names(stage).items()
     }
     stage.load_state_dict(weights, assign=True)
     return stage.eval()
@@ -83,19 +116,14 @@ def convert(
     """
     if Path(source).resolve() == Path(target).resolve():
         raise KeySyncError(f"{target} is both source and target: give the target another name")
-    tensors, metadata = read_tensors(source)
-    metadata = with_embedded(source, tensors, metadata)
-    shapes = shapes_of(tensors)
-    spec = spec_of(source, shapes, metadata, head_dim=head_dim, latent_size=latent_size)
-    check(source, spec, shapes)
+    opened = open_stage(source, head_dim=head_dim, latent_size=latent_size)
     spec = replace(
-        spec,
-        audio_guidance=spec.audio_guidance if audio_guidance is None else audio_guidance,
-        identity_guidance=spec.identity_guidance if identity_guidance is None else identity_guidance,
+        opened.spec,
+        audio_guidance=opened.spec.audio_guidance if audio_guidance is None else audio_guidance,
+        identity_guidance=opened.spec.identity_guidance if identity_guidance is None else identity_guidance,
     )
-    needed = needed_shapes(spec)
-    kept = {name: tensor for name, tensor in tensors.items() if name in needed or name.startswith(DECODER)}
-    write_tensors(_cast(kept, dtype), target, {**metadata, **metadata_of(spec)})
+    decoder = {name: tensor for name, tensor in opened.tensors.items() if name.startswith(DECODER)}
+    write_tensors(_cast({**opened.own(), **decoder}, dtype), target, {**opened.metadata, **metadata_of(spec)})
 
 
 def _cast(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:

@@ -17,14 +17,12 @@ import torch
 from torch import Tensor
 
 from ..errors import KeySyncError
-from ..network.stage import MOST_GUIDANCE, STAGES, Stage, StageSpec
+from ..network.stage import MOST_GUIDANCE, ROWS, STAGES, Stage, StageSpec
 from ..network.unet import UNetConfig
-from .identify import AUDIO_PROJECTION, KINDS, LEARNED_MASK, UNET, Shapes, recognise, width
+from .identify import KINDS, LEARNED_MASK, UNET, Shapes, recognise, width
 
 logger = logging.getLogger(__name__)
 
-# Our names to the published ones, used both ways.
-PREFIXES = {"unet.": UNET, "learned_mask": LEARNED_MASK, "audio_projection.": AUDIO_PROJECTION}
 # What published and training files also hold and a stage does not need.
 IGNORED = ("first_stage_model.", "conditioner.embedders.0.", "loss_fn.", "model_ema.", "optimizer", "lr_scheduler")
 # ComfyUI's model save writes no metadata but its own: ours travels as JSON in the bytes of this tensor.
@@ -41,10 +39,10 @@ NORM_GROUPS = 32
 
 def published_names(stage: Stage) -> dict[str, str]:
     """Published name to our name, for every tensor of a stage."""
-    names = {}
+    names, keys = {}, stage.spec.row.keys
     for name in stage.state_dict():
-        prefix = next(ours for ours in PREFIXES if name.startswith(ours))
-        names[PREFIXES[prefix] + name.removeprefix(prefix)] = name
+        prefix = next(ours for ours in keys if name.startswith(ours))
+        names[keys[prefix] + name.removeprefix(prefix)] = name
     return names
 
 
@@ -86,7 +84,7 @@ def spec_of(
     return replace(
         published,
         unet=replace(unet, head_dim=head_dim or _number(path, metadata, "head_dim", published.unet.head_dim)),
-        audio_channels=width(shapes, 1, published.audio_channels, f"{AUDIO_PROJECTION}weight"),
+        audio_channels=width(shapes, 1, published.audio_channels, f"{ROWS[kind].keys['audio_projection.']}weight"),
         latent_size=_latent_size(path, shapes, metadata, latent_size, published.latent_size),
         window=_number(path, metadata, "window", published.window),
         speech_encoder=metadata.get("keysync.speech_encoder", published.speech_encoder),

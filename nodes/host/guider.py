@@ -6,7 +6,8 @@ Shapes: n frames (n, 4, h, w) come in, as a LATENT has them; b windows of t fram
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from ...keysync.errors import KeySyncError
 from ...keysync.face.masks import to_latent
-from ...keysync.network.guidance import CONDITIONS, combine, stand_ins
+from ...keysync.network.stage import Windows
 from ...keysync.systems.keysync.plan import Plan
 from .checks import spec_of, want_size, want_speech, want_stage
 from .network import KeySyncModel
@@ -31,21 +32,6 @@ SPARE_MEMORY = 1.5
 OnGroup = Callable[[int, Tensor], None]
 
 
-@dataclass(frozen=True)
-class Windows:
-    """What b windows of t frames are generated from, on the CPU.
-
-    `features` (b, t, 2, c); `reference`: the identity (b, 4, h, w) or the first and last keyframe (b, 2, 4, h, w), both
-    times 0.18215 as the network knows latents; `latents` (b, t, 4, h, w) as a LATENT has them, kept where `mask`
-    (b, t, 1, h, w) is 0.
-    """
-
-    features: Tensor
-    reference: Tensor
-    latents: Tensor
-    mask: Tensor
-
-
 class WindowGuider(comfy.samplers.CFGGuider):
     """Samples windows that do not see each other: all go through the sampler together, to the network in groups."""
 
@@ -55,9 +41,9 @@ class WindowGuider(comfy.samplers.CFGGuider):
         """A guidance scale of 0 is the one that the model is best sampled with."""
         self.spec = spec_of(patcher)
         super().__init__(patcher)
-        self.audio_guidance = audio_guidance or self.spec.audio_guidance
-        self.identity_guidance = identity_guidance or self.spec.identity_guidance
-        self._predictions = stand_ins(self.audio_guidance, self.identity_guidance)
+        chosen = {"audio_guidance": audio_guidance, "identity_guidance": identity_guidance}
+        self.scales = {name: chosen[name] or scale for name, scale in self.spec.scales.items()}
+        self._needed = self.spec.guidance.needed(self.scales)
         self.on_group: OnGroup | None = None
         self.windows: Windows | None = None
         self.model_options = comfy.model_patcher.create_model_options_clone(self.model_options)
@@ -71,7 +57,7 @@ class WindowGuider(comfy.samplers.CFGGuider):
     @property
     def branches(self) -> int:
         """How often a step evaluates the network for a window."""
-        return len(set(self._predictions))
+        return len(self._needed)
 
     def sample_windows(
         self,
@@ -80,20 +66,27 @@ class WindowGuider(comfy.samplers.CFGGuider):
         sampler: comfy.samplers.Sampler,
         sigmas: Tensor,
         callback: Callable[[int, Tensor, Tensor, int], None] | None = None,
-        disable_pbar: bool = True,
-        seed: int | None = None,
     ) -> Tensor:
-        """Latents (b, t, 4, h, w) as a LATENT has them, from noise of that shape.
+        """Latents (b, t, 4, h, w) times 0.18215, from noise of that shape.
 
         After each group that the network was evaluated for, `on_group(windows of the group, denoised)` is called.
         """
-        noise_, latents, mask = (part.flatten(0, 1) for part in (noise, windows.latents, windows.mask))
+        model = self.model_patcher.model
+        latents = model.process_latent_out(windows.known).flatten(0, 1)
+        with self.given(windows):
+            sampled = super().sample(
+                noise.flatten(0, 1), latents, sampler, sigmas, windows.mask.flatten(0, 1), callback, disable_pbar=True
+            )
+        return model.process_latent_in(sampled.reshape(noise.shape))
+
+    @contextmanager
+    def given(self, windows: Windows) -> Iterator[None]:
+        """Samples these windows inside; the graph keeps guiders, but not a clip's latents with them."""
         self.windows = windows
         try:
-            sampled = super().sample(noise_, latents, sampler, sigmas, mask, callback, disable_pbar, seed)
+            yield
         finally:
-            self.windows = None  # the graph keeps guiders: not a clip's latents too
-        return sampled.reshape(noise.shape)
+            self.windows = None
 
     def predict_noise(
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
@@ -106,25 +99,29 @@ class WindowGuider(comfy.samplers.CFGGuider):
         for start in range(0, count, group):
             comfy.model_management.throw_exception_if_processing_interrupted()
             part = slice(start, start + group)
-            denoised[part] = self._guided(x[part], timestep[part], part, model_options or {})
+            predicted = comfy.samplers.calc_cond_batch(
+                self.inner_model,
+                self._conditions(self.windows[part], x.device),
+                x[part].flatten(0, 1),
+                timestep[part].flatten(),
+                model_options or {},
+            )
+            made = dict(zip(self._needed, predicted, strict=True))
+            denoised[part] = self.spec.guidance.combined(made, self.scales).reshape(x[part].shape)
             if self.on_group is not None:
                 self.on_group(len(denoised[part]), denoised[part].flatten(0, 1))
         return denoised.flatten(0, 1)
 
-    def _guided(self, x: Tensor, timestep: Tensor, part: slice, model_options: dict[str, Any]) -> Tensor:
-        windows = self.windows
-        inputs = (windows.features[part], windows.reference[part], windows.latents[part], windows.mask[part])
-        conds, numbers = [], sorted(set(self._predictions))
-        for audio, reference in (CONDITIONS[number] for number in numbers):
-            condition = self.inner_model.conditioner.condition(*inputs, audio=audio, reference=reference)
-            model_conds = self.inner_model.extra_conds(keysync_condition=condition, device=x.device)
+    def _conditions(self, windows: Windows, device: torch.device) -> list[list[dict[str, Any]]]:
+        """What the core evaluates the network with, one entry for each prediction of the guidance rule."""
+        conds = []
+        for prediction in self._needed.values():
+            condition = self.inner_model.conditioner.condition(
+                windows, audio=prediction.audio, reference=prediction.reference
+            )
+            model_conds = self.inner_model.extra_conds(keysync_condition=condition, device=device)
             conds.append([{"model_conds": model_conds, "uuid": uuid.uuid4()}])
-        denoised = comfy.samplers.calc_cond_batch(
-            self.inner_model, conds, x.flatten(0, 1), timestep.flatten(), model_options
-        )
-        predicted = dict(zip(numbers, denoised, strict=True))
-        neither, identity, both = (predicted[number] for number in self._predictions)
-        return combine(neither, identity, both, self.audio_guidance, self.identity_guidance).reshape(x.shape)
+        return conds
 
 
 @dataclass(frozen=True)
@@ -205,10 +202,11 @@ class ClipGuider(WindowGuider):
         want_size(self.spec, latents, "latents")
         frames = len(latents)
         layout = self.layout(frames)
+        scaled = self.model_patcher.model.process_latent_in(latents)
         windows = Windows(
             features=self.speech.for_frames(frames)[layout.slots],
-            reference=self._reference(latents, len(layout.slots)),
-            latents=latents[layout.slots],
+            reference=self._reference(scaled, len(layout.slots)),
+            known=scaled[layout.slots],
             mask=self._mask(denoise_mask, frames)[layout.slots],
         )
         if len(noise) != layout.slots.numel():
@@ -220,16 +218,25 @@ class ClipGuider(WindowGuider):
         def picked(step: int, x0: Tensor, x: Tensor, steps: int) -> None:
             callback(step, pick(x0), pick(x), steps)
 
-        noise = noise.reshape(windows.latents.shape)
-        tell = None if callback is None else picked
-        sampled = self.sample_windows(windows, noise, sampler, sigmas, tell, disable_pbar, seed).flatten(0, 1)
+        with self.given(windows):
+            sampled = super().sample(
+                noise,
+                latents[layout.slots].flatten(0, 1),
+                sampler,
+                sigmas,
+                windows.mask.flatten(0, 1),
+                None if callback is None else picked,
+                disable_pbar,
+                seed,
+            )
         return self._with_keyframes(pick(sampled))
 
     def _reference(self, latents: Tensor, count: int) -> Tensor:
+        """The reference of `count` windows; `latents` (n, 4, h, w) of the clip are scaled."""
         scaled = self.model_patcher.model.process_latent_in
         if self.keyframes is None:
-            identity = latents if self.identity is None else self.identity
-            return scaled(identity[:1].float().cpu()).expand(count, -1, -1, -1)
+            identity = latents[:1] if self.identity is None else scaled(self.identity[:1].float().cpu())
+            return identity.expand(count, -1, -1, -1)
         if len(self.keyframes) != count + 1:
             raise KeySyncError(
                 f"{len(self.keyframes)} keyframes were given but a clip of {len(latents)} frames has {count + 1}: "

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ...keysync.errors import KeySyncError
 from ...keysync.network.stage import STAGES
-from ...keysync.weights.files import PICKLES, SAFETENSORS, read_tensors, shapes_of
-from ...keysync.weights.stage_format import UNET, check, spec_of, with_embedded
+from ...keysync.weights.checkpoint import open_stage
+from ...keysync.weights.files import PICKLES, SAFETENSORS
+from ...keysync.weights.identify import UNET
 from .files import built_in
 from .network import KeySyncConfig, KeySyncModel
 
@@ -47,23 +48,15 @@ def model_path(name: str) -> Path:
 def load_model(path: Path, dtype: torch.dtype | None = None) -> comfy.model_patcher.ModelPatcher:
     """The stage of a checkpoint; `dtype` is that of the U-Net's weights, by default as the core chooses.
 
-    Raises `KeySyncError` where `keysync.weights.checkpoint.load_stage` does.
+    Raises `KeySyncError` where `open_stage` does.
     """
-    tensors, metadata = read_tensors(path)
-    shapes = shapes_of(tensors)
-    spec = spec_of(path, shapes, with_embedded(path, tensors, metadata))
-    check(path, spec, shapes)
-    unet = {name.removeprefix(UNET): tensor for name, tensor in tensors.items() if name.startswith(UNET)}
-    whole = next((name for name, tensor in unet.items() if not tensor.is_floating_point()), None)
-    if whole:
-        raise KeySyncError(
-            f"{path}: {UNET}{whole} holds {unet[whole].dtype} numbers: floating-point weights were wanted"
-        )
-    config = KeySyncConfig(spec.unet)
+    opened = open_stage(path)
+    unet = {name.removeprefix(UNET): tensor for name, tensor in opened.own().items() if name.startswith(UNET)}
+    config = KeySyncConfig(opened.spec.unet)
     _choose_dtypes(config, unet, dtype)
     # The executor runs nodes in inference mode, and tensors made there cannot be patched by LoRA later.
     with torch.inference_mode(False):
-        return _patcher(KeySyncModel(spec, config, tensors), unet)
+        return _patcher(KeySyncModel(opened.spec, config, opened.tensors), unet)
 
 
 def _choose_dtypes(config: KeySyncConfig, unet: dict[str, Tensor], dtype: torch.dtype | None) -> None:

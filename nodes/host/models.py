@@ -11,12 +11,13 @@ from torch import Tensor
 
 from ...keysync.errors import KeySyncError
 from ...keysync.network.schedule import ays_sigmas
-from ...keysync.network.stage import SCALE_FACTOR, StageSpec
+from ...keysync.network.stage import StageSpec, Windows
 from ...keysync.systems.keysync.generate import Sampling
 from ...keysync.systems.keysync.models import Models
+from ...keysync.systems.renderer import OnStep
 from .checks import spec_of, want_stage
 from .encoder import CoreSpeechEncoder
-from .guider import WindowGuider, Windows
+from .guider import WindowGuider
 from .vae import CoreVAE
 
 
@@ -32,28 +33,18 @@ class CoreStage:
     def spec(self) -> StageSpec:
         return spec_of(self._patcher)
 
-    def sample(
-        self,
-        features: Tensor,
-        reference_latents: Tensor,
-        known: Tensor,
-        mask: Tensor,
-        noise: Tensor,
-        sampling: Sampling,
-        on_step: Callable[[int], None] | None,
-    ) -> Tensor:
-        """Latents (b, t, 4, h, w) of b windows; arguments as in `keysync.generate`."""
-        guider = WindowGuider(self._patcher, *sampling.guidance(self.spec))
+    def sample(self, windows: Windows, noise: Tensor, sampling: Sampling, on_step: OnStep | None) -> Tensor:
+        """Latents (b, t, 4, h, w) of b windows, as `keysync.systems.keysync.generate.sample` gives them."""
+        guider = WindowGuider(self._patcher, **sampling.scales(self.spec))
 
-        def told(windows: int, denoised: Tensor) -> None:
+        def follow(group: int, denoised: Tensor) -> None:
             self._show(denoised)
             if on_step is not None:
-                on_step(windows * guider.branches)
+                on_step(group * guider.branches)
 
-        guider.on_group = told
-        windows = Windows(features, reference_latents, known / SCALE_FACTOR, mask)
+        guider.on_group = follow
         sigmas = ays_sigmas(sampling.evaluations).float()
-        return guider.sample_windows(windows, noise, self._sampler, sigmas).float().cpu() * SCALE_FACTOR
+        return guider.sample_windows(windows, noise, self._sampler, sigmas).float().cpu()
 
 
 def core_models(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from torch import Tensor
 
 from keysync.errors import KeySyncError
 from keysync.network.euler import euler
-from keysync.network.guidance import CONDITIONS, branches, combine, guide
+from keysync.network.guidance import EVERYWHERE, TWO_CONDITIONS, Guidance, Prediction, guide
 from keysync.network.schedule import AYS, ays_sigmas
-from keysync.network.stage import Condition, Stage
+from keysync.network.stage import ROWS, Condition, Stage
 
 from ..small_stages import inputs, small_stage
 
@@ -103,11 +104,13 @@ def test_numbers_in_float64_are_sampled_in_float64() -> None:
 # Guidance
 
 
-def test_combine() -> None:
-    neither, identity, both = torch.tensor(1.0), torch.tensor(10.0), torch.tensor(100.0)
-    assert float(combine(neither, identity, both, 5.0, 2.0)) == 5 * 90 + 2 * 9 + 1
-    assert float(combine(neither, identity, both, 1.0, 1.0)) == 100
-    assert float(combine(neither, identity, both, 0.0, 0.0)) == 1
+def test_two_conditions() -> None:
+    made = {"neither": torch.tensor(1.0), "identity": torch.tensor(10.0), "both": torch.tensor(100.0)}
+    for audio, identity, expected in ((5.0, 2.0, 5 * 90 + 2 * 9 + 1), (1.0, 1.0, 100), (3.0, 3.0, 3 * 99 + 1)):
+        scales = {"audio_guidance": audio, "identity_guidance": identity}
+        assert float(TWO_CONDITIONS.combine(**made, **scales)) == expected
+        assert float(TWO_CONDITIONS.combined(made, scales)) == expected
+    assert list(TWO_CONDITIONS.needed({"audio_guidance": 5.0, "identity_guidance": 2.0})) == [*made]
 
 
 def watched(stage: Stage) -> list[Condition]:
@@ -120,11 +123,11 @@ def watched(stage: Stage) -> list[Condition]:
 @pytest.mark.parametrize("name", ["keyframe", "interpolation"])
 def test_guided_inside_the_interval_and_conditional_outside(name: str) -> None:
     stage, given = small_stage(name), inputs(name)
-    options = {"audio_guidance": 3.0, "identity_guidance": 1.5}
+    scales = {"audio_guidance": 3.0, "identity_guidance": 1.5}
     with torch.no_grad():
-        denoise = guide(stage, *given.conditions, **options, interval=(0.5, 4.0))
+        denoise = guide(stage, given.windows, scales, (0.5, 4.0))
         parts = [
-            stage.condition(*given.conditions, audio=audio, reference=reference)
+            stage.condition(given.windows, audio=audio, reference=reference)
             for audio, reference in ((False, False), (False, True), (True, True))
         ]
         expected = {
@@ -136,14 +139,15 @@ def test_guided_inside_the_interval_and_conditional_outside(name: str) -> None:
             seen.clear()
             result = denoise(given.noise, torch.tensor(sigma))
             inside = 0.5 <= sigma <= 4.0
-            assert len(seen) == branches(sigma, (0.5, 4.0), 3.0, 1.5) == (3 if inside else 1)
+            assert len(seen) == TWO_CONDITIONS.evaluations(sigma, (0.5, 4.0), scales) == (3 if inside else 1)
             wanted = 3.0 * (both - identity) + 1.5 * (identity - neither) + neither if inside else both
             torch.testing.assert_close(result, wanted)
         assert seen[-1].tokens.any()
 
 
 def test_guided_everywhere_by_default() -> None:
-    assert all(branches(sigma, (0.0, math.inf), 5.0, 2.0) == 3 for sigma in AYS)
+    scales = {"audio_guidance": 5.0, "identity_guidance": 2.0}
+    assert all(TWO_CONDITIONS.evaluations(sigma, EVERYWHERE, scales) == 3 for sigma in AYS)
 
 
 @pytest.mark.parametrize(
@@ -156,10 +160,37 @@ def test_what_cancels_out_is_not_evaluated(
     stage, given = small_stage("keyframe"), inputs("keyframe")
     scales = {"audio_guidance": audio_guidance, "identity_guidance": identity_guidance}
     with torch.no_grad():
-        denoise = guide(stage, *given.conditions, **scales)
-        parts = [stage.condition(*given.conditions, audio=audio, reference=ref) for audio, ref in CONDITIONS]
-        expected = combine(*(stage(given.noise, torch.tensor(2.0), part) for part in parts), **scales)
+        denoise = guide(stage, given.windows, scales)
+        conditions = {
+            name: stage.condition(given.windows, audio=audio, reference=reference)
+            for name, (audio, reference, _) in TWO_CONDITIONS.predictions.items()
+        }
+        made = {name: stage(given.noise, torch.tensor(2.0), condition) for name, condition in conditions.items()}
+        expected = TWO_CONDITIONS.combine(**made, **scales)
         seen = watched(stage)
         torch.testing.assert_close(denoise(given.noise, torch.tensor(2.0)), expected)
-    assert branches(2.0, (0.0, math.inf), **scales) == len(seen)
-    assert [(bool(told.tokens.any()), bool(told.reference.any())) for told in seen] == needed
+    assert TWO_CONDITIONS.evaluations(2.0, EVERYWHERE, scales) == len(seen)
+    assert [(bool(condition.tokens.any()), bool(condition.reference.any())) for condition in seen] == needed
+
+
+def test_a_rule_of_two_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guidance by a weaker copy of the network, both fully conditioned, is a row as well."""
+    autoguidance = Guidance(
+        predictions={"weak": Prediction(weak=True), "full": Prediction()},
+        scales=("audio_guidance",),
+        combine=lambda weak, full, audio_guidance: weak + audio_guidance * (full - weak),
+        stand_ins=lambda audio_guidance: {"weak": "full"} if audio_guidance == 1 else {},
+    )
+    row = replace(ROWS["interpolation"], guidance=autoguidance)
+    monkeypatch.setitem(ROWS, "interpolation", row)
+    stage, weak, given = small_stage("interpolation"), small_stage("interpolation"), inputs("interpolation")
+    with torch.no_grad():
+        for parameter in weak.parameters():
+            parameter.mul_(0.9)
+        x, sigma = given.noise, torch.tensor(2.0)
+        full, worse = (network(x, sigma, network.condition(given.windows)) for network in (stage, weak))
+        assert stage.spec.scales == {"audio_guidance": 5.0}
+        torch.testing.assert_close(guide(stage, given.windows, weak=weak)(x, sigma), worse + 5 * (full - worse))
+        assert torch.equal(guide(stage, given.windows, {"audio_guidance": 1.0})(x, sigma), full)
+        with pytest.raises(ValueError, match="needs a weaker copy of its network"):
+            guide(stage, given.windows)

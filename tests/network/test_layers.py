@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from keysync.network.layers import VideoTransformer, sinusoids
+from keysync.network.layers import SideInputs, VideoTransformer, sinusoids
 
 
 def test_sinusoids() -> None:
@@ -19,10 +19,11 @@ def test_sinusoids() -> None:
 def test_frames_hear_their_own_clip_alone() -> None:
     torch.manual_seed(0)
     transformer = VideoTransformer(32, context_dim=8, head_dim=16, depth=1)
-    x, context, still = torch.randn(6, 32, 2, 2), torch.randn(2, 3, 8), torch.zeros(2, 3)
+    x, context = torch.randn(6, 32, 2, 2), torch.randn(2, 3, 8)
+    side = SideInputs(torch.zeros(6, 1), context, torch.zeros(2, 3))
     other = context.clone()
     other[1] += 1
     with torch.no_grad():
-        change = (transformer(x, x, other, still) - transformer(x, x, context, still)).abs().amax(dim=(1, 2, 3))
+        change = (transformer(x, side._replace(context=other)) - transformer(x, side)).abs().amax(dim=(1, 2, 3))
     assert not change[:3].any()
     assert (change[3:] > 1e-4).all()

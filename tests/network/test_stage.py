@@ -13,17 +13,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from keysync.errors import KeySyncError
-from keysync.network.stage import SCALE_FACTOR, STAGES, Stage, StageSpec, preconditioning
+from keysync.network.stage import SCALE_FACTOR, STAGES, Stage, StageSpec, Windows, preconditioning
 
 from ..small_stages import AUDIO_CHANNELS, FRAMES, SIZE, Inputs, inputs, small_stage
 
 by_stage = pytest.mark.parametrize("name", ["keyframe", "interpolation"])
 
 
-def error_of(stage: Stage, *arguments: Tensor) -> str:
+def error_of(stage: Stage, windows: Windows) -> str:
     with pytest.raises(KeySyncError) as caught:
-        stage.condition(*arguments)
+        stage.condition(windows)
     return str(caught.value)
+
+
+def converted(windows: Windows, dtype: torch.dtype) -> Windows:
+    return Windows(*(part.to(dtype) for part in vars(windows).values()))
 
 
 def test_published_stages() -> None:
@@ -49,7 +53,7 @@ def test_a_perfect_network_gives_the_clean_latents() -> None:
     clean, sigma = torch.randn_like(given.noise), torch.tensor([0.5, 3.0])
     level = sigma.reshape(-1, 1, 1, 1, 1)
     perfect = ((given.noise - level * clean) / (1 + level**2).sqrt()).flatten(0, 1)
-    condition = stage.condition(*given.conditions[:3], torch.ones_like(given.mask))
+    condition = stage.condition(replace(given.windows, mask=torch.ones_like(given.windows.mask)))
     seen: list[Tensor] = []
     with torch.no_grad(), stage.unet.register_forward_pre_hook(lambda _, args: seen.extend(args)):
         stage.unet.register_forward_hook(lambda _, __, ___: perfect)
@@ -62,20 +66,20 @@ def test_a_perfect_network_gives_the_clean_latents() -> None:
 @by_stage
 def test_known_latents_are_kept_and_what_lies_there_does_not_matter(name: str) -> None:
     stage, given = small_stage(name), inputs(name)
-    condition, sigma = stage.condition(*given.conditions), torch.tensor(2.0)
+    condition, sigma = stage.condition(given.windows), torch.tensor(2.0)
     with torch.no_grad():
         denoised = stage(given.noise, sigma, condition)
-        other = stage(torch.where(given.mask == 0, given.noise + 9, given.noise), sigma, condition)
-    kept = (given.mask == 0).expand_as(denoised)
-    assert torch.equal(denoised[kept], given.known[kept])
-    assert ((denoised - given.known)[~kept].abs() > 1e-3).float().mean() > 0.9
+        other = stage(torch.where(given.windows.mask == 0, given.noise + 9, given.noise), sigma, condition)
+    kept = (given.windows.mask == 0).expand_as(denoised)
+    assert torch.equal(denoised[kept], given.windows.known[kept])
+    assert ((denoised - given.windows.known)[~kept].abs() > 1e-3).float().mean() > 0.9
     assert torch.equal(other, denoised)
 
 
 @by_stage
 def test_one_noise_level_for_all_or_one_each(name: str) -> None:
     stage, given = small_stage(name), inputs(name)
-    condition = stage.condition(*given.conditions)
+    condition = stage.condition(given.windows)
     with torch.no_grad():
         for_all = stage(given.noise, torch.tensor(2.0), condition)
         each = stage(given.noise, torch.tensor([2.0, 7.0]), condition)
@@ -89,22 +93,22 @@ def test_one_noise_level_for_all_or_one_each(name: str) -> None:
 @by_stage
 def test_tokens_are_the_projected_mean_of_both_rows(name: str) -> None:
     stage, given = small_stage(name), inputs(name)
-    condition = stage.condition(*given.conditions)
-    expected = stage.audio_projection((given.features[:, :, 0] + given.features[:, :, 1]) / 2)
+    condition = stage.condition(given.windows)
+    expected = stage.audio_projection((given.windows.features[:, :, 0] + given.windows.features[:, :, 1]) / 2)
     torch.testing.assert_close(condition.tokens, expected)
 
 
 def test_the_identity_is_at_every_frame() -> None:
     given = inputs("keyframe")
-    reference = small_stage("keyframe").condition(*given.conditions).reference
-    torch.testing.assert_close(reference, (given.reference / SCALE_FACTOR)[:, None].expand_as(reference))
+    reference = small_stage("keyframe").condition(given.windows).reference
+    torch.testing.assert_close(reference, (given.windows.reference / SCALE_FACTOR)[:, None].expand_as(reference))
 
 
 def test_keyframes_at_the_ends_and_the_learned_mask_between() -> None:
     stage, given = small_stage("interpolation"), inputs("interpolation")
-    reference = stage.condition(*given.conditions).reference
+    reference = stage.condition(given.windows).reference
     assert reference.shape == (2, FRAMES, 5, *SIZE)
-    torch.testing.assert_close(reference[:, [0, -1], :4], given.reference / SCALE_FACTOR)
+    torch.testing.assert_close(reference[:, [0, -1], :4], given.windows.reference / SCALE_FACTOR)
     assert torch.equal(reference[:, 1:-1, :4], stage.learned_mask.expand(2, FRAMES - 2, -1, -1, -1))
     assert reference[:, [0, -1], 4].eq(1).all()
     assert reference[:, 1:-1, 4].eq(0).all()
@@ -113,11 +117,11 @@ def test_keyframes_at_the_ends_and_the_learned_mask_between() -> None:
 @by_stage
 def test_unconditional_branches(name: str) -> None:
     stage, given = small_stage(name), inputs(name)
-    whole = stage.condition(*given.conditions)
-    deaf = stage.condition(*given.conditions, audio=False)
+    whole = stage.condition(given.windows)
+    deaf = stage.condition(given.windows, audio=False)
     assert not deaf.tokens.any(), "the projection's bias leaks"
     assert torch.equal(deaf.reference, whole.reference)
-    blind = stage.condition(*given.conditions, reference=False)
+    blind = stage.condition(given.windows, reference=False)
     assert torch.equal(blind.tokens, whole.tokens)
     ends = [0, -1] if name == "interpolation" else slice(None)
     assert not blind.reference[:, ends, :4].any()
@@ -132,7 +136,7 @@ def test_unconditional_branches(name: str) -> None:
 @by_stage
 def test_every_weight_learns(name: str) -> None:
     stage, given = small_stage(name), inputs(name)
-    stage(given.noise, torch.tensor(2.0), stage.condition(*given.conditions)).square().mean().backward()
+    stage(given.noise, torch.tensor(2.0), stage.condition(given.windows)).square().mean().backward()
     for parameter_name, parameter in stage.named_parameters():
         assert parameter.grad is not None, parameter_name
         assert parameter.grad.any(), parameter_name
@@ -146,11 +150,11 @@ def test_every_weight_learns(name: str) -> None:
 def test_half_precision_weights(name: str, dtype: torch.dtype, error: float) -> None:
     stage, given, sigma = small_stage(name), inputs(name), torch.tensor(2.0)
     with torch.no_grad():
-        expected = stage(given.noise, sigma, stage.condition(*given.conditions))
+        expected = stage(given.noise, sigma, stage.condition(given.windows))
         stage.to(dtype)
         seen: list[Tensor] = []
         stage.unet.register_forward_pre_hook(lambda _, args: seen.extend(args))
-        condition = stage.condition(*(part.to(dtype) for part in given.conditions))
+        condition = stage.condition(converted(given.windows, dtype))
         denoised = stage(given.noise, sigma, condition)
     assert (seen[0].dtype, seen[1].dtype, seen[2].dtype) == (dtype, torch.float32, dtype)
     for part in (condition.tokens, condition.reference, condition.known, condition.mask, denoised):
@@ -176,11 +180,11 @@ class Precisions(TorchDispatchMode):
 def test_a_stage_in_float64_computes_nothing_in_less(name: str) -> None:
     stage, given, sigma = small_stage(name), inputs(name), torch.tensor(2.0)
     with torch.no_grad():
-        expected = stage(given.noise, sigma, stage.condition(*given.conditions))
+        expected = stage(given.noise, sigma, stage.condition(given.windows))
     stage.double()
-    given, sigma = Inputs(*(part.double() for part in (*given.conditions, given.noise))), sigma.double()
+    given, sigma = Inputs(converted(given.windows, torch.float64), given.noise.double()), sigma.double()
     with Precisions() as precisions:
-        denoised = stage(given.noise, sigma, stage.condition(*given.conditions))
+        denoised = stage(given.noise, sigma, stage.condition(given.windows))
         denoised.square().mean().backward()
     assert precisions.seen == {torch.float64}
     assert {parameter.grad.dtype for parameter in stage.parameters() if parameter.grad is not None} == {torch.float64}
@@ -191,8 +195,8 @@ def test_a_stage_in_float64_computes_nothing_in_less(name: str) -> None:
 def test_numbers_in_float64_leave_a_stage_in_float32(name: str) -> None:
     stage, given = small_stage(name), inputs(name)
     with torch.no_grad():
-        expected = stage(given.noise, torch.tensor(2.0), stage.condition(*given.conditions))
-        condition = stage.condition(*(part.double() for part in given.conditions))
+        expected = stage(given.noise, torch.tensor(2.0), stage.condition(given.windows))
+        condition = stage.condition(converted(given.windows, torch.float64))
         denoised = stage(given.noise, torch.tensor(2.0, dtype=torch.float64), condition)
     assert torch.equal(denoised, expected)
 
@@ -204,7 +208,7 @@ def test_numbers_in_float64_leave_a_stage_in_float32(name: str) -> None:
 def test_features_of_another_encoder(name: str) -> None:
     given = inputs(name)
     features = torch.zeros(2, FRAMES, 2, AUDIO_CHANNELS + 1)
-    message = error_of(small_stage(name), features, *given.conditions[1:])
+    message = error_of(small_stage(name), replace(given.windows, features=features))
     assert message == (
         f"speech features have {AUDIO_CHANNELS + 1} channels but the {name} model wants {AUDIO_CHANNELS}: "
         "encode the speech with wavlm"
@@ -213,17 +217,16 @@ def test_features_of_another_encoder(name: str) -> None:
 
 def test_latents_of_another_size_than_the_learned_mask() -> None:
     given = inputs("interpolation")
-    wide = replace(given, known=torch.zeros(2, FRAMES, 4, 4, 4))
-    message = error_of(small_stage("interpolation"), *wide.conditions)
+    wide = replace(given.windows, known=torch.zeros(2, FRAMES, 4, 4, 4))
+    message = error_of(small_stage("interpolation"), wide)
     assert message == ("latents are 4x4 but the interpolation model's learned mask is 4x8: give crops of 64x32 pixels")
 
 
 def test_keyframes_have_any_size() -> None:
     stage = small_stage("keyframe")
     latents = torch.zeros(1, FRAMES, 4, 2, 6)
-    condition = stage.condition(
-        torch.zeros(1, FRAMES, 2, AUDIO_CHANNELS), latents[:, 0], latents, torch.ones(1, FRAMES, 1, 2, 6)
-    )
+    features, mask = torch.zeros(1, FRAMES, 2, AUDIO_CHANNELS), torch.ones(1, FRAMES, 1, 2, 6)
+    condition = stage.condition(Windows(features, latents[:, 0], latents, mask))
     with torch.no_grad():
         assert stage(latents, torch.tensor(1.0), condition).shape == latents.shape
 

@@ -124,15 +124,28 @@ def test_every_frame_hears_the_whole_window() -> None:
     assert (change > 1e-4).all()
 
 
-def test_still_frames_do_not_see_the_others() -> None:
+def test_numbers_of_each_frame_reach_its_embedding() -> None:
+    """KeyFace's layout: a vector before the audio token in `label_emb`."""
+    unet = built(vector_dim=6)
+    x, timesteps, context = given(unet.config, windows=1)
+    assert unet.label_emb[0][0].in_features == 6 + unet.config.context_dim
+    vector = torch.zeros(1, 3, 6)
+    other = vector.clone()
+    other[:, 1] = 1
+    with torch.no_grad():
+        change = unet(x, timesteps, context, vector=other) - unet(x, timesteps, context, vector=vector)
+    assert change[1].abs().max() > 1e-4
+
+
+def test_frames_of_no_clip_do_not_see_the_others() -> None:
     unet = built()
     x, timesteps, context = given(unet.config, windows=1)
     other = x.clone()
     other[2] += 1
-    clip, still = torch.zeros(1, 3), torch.ones(1, 3)
+    clip, single = torch.zeros(1, 3), torch.ones(1, 3)
     with torch.no_grad():
         assert torch.equal(unet(x, timesteps, context, clip), unet(x, timesteps, context))
         moving = (unet(other, timesteps, context) - unet(x, timesteps, context))[:2].abs().amax(dim=(1, 2, 3))
-        kept = (unet(other, timesteps, context, still) - unet(x, timesteps, context, still))[:2]
+        kept = (unet(other, timesteps, context, single) - unet(x, timesteps, context, single))[:2]
     assert (moving > 1e-5).all()
     torch.testing.assert_close(kept, torch.zeros_like(kept), rtol=0, atol=1e-6)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from keysync.method import LATENT_CHANNELS
-from keysync.network.stage import Condition, Stage, preconditioning
+from keysync.network.stage import Condition, Stage, Windows, preconditioning
 
 from .conftest import Golden, relative_error
 from .test_unet import condition_of
@@ -135,7 +135,8 @@ def test_conditioner(name: str, branch: str, golden: Golden, stages: dict[str, S
     }
     conditioned = branch == "c"
     with torch.no_grad():
-        ours = stage.condition(features, frames, given["gt"], given["masks"], audio=conditioned, reference=conditioned)
+        windows = Windows(features, frames, given["gt"], given["masks"])
+        ours = stage.condition(windows, audio=conditioned, reference=conditioned)
     assert relative_error(ours.tokens, tokens) < EXACT
     assert torch.equal(ours.known, given["gt"])
     assert torch.equal(ours.mask, given["masks"])

@@ -6,18 +6,17 @@ Left out, as no published pipeline uses them: the EDM schedule, normalised and p
 from __future__ import annotations
 
 import re
-from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
 from keysync.network.euler import euler
-from keysync.network.guidance import combine, guide
+from keysync.network.guidance import guide
 from keysync.network.schedule import ays_sigmas
-from keysync.network.stage import SCALE_FACTOR, Condition, Stage, StageSpec
+from keysync.network.stage import ROWS, SCALE_FACTOR, Condition, Stage, StageSpec, Windows
 from keysync.network.unet import UNetConfig
-from keysync.systems.keysync.generate import Sampling, interpolate, sample_keyframes
+from keysync.systems.keysync.generate import Sampling, sample
 from keysync.vae.vae import load_vae
 
 from .conftest import Golden, relative_error
@@ -37,12 +36,15 @@ def test_schedules(golden: Golden) -> None:
 
 def test_guidance(golden: Golden) -> None:
     vectors, settings = golden.tensors("guiders"), golden.facts("guiders")["audioref"]
+    rule = ROWS["keyframe"].guidance
     numbers = [int(found[1]) for name in vectors if (found := re.fullmatch(r"audioref\.(\d+)\.x", name))]
     assert numbers
     ratios = {setting["i"]: (setting["audio_ratio"], setting["ref_ratio"]) for setting in settings}
     for number in numbers:
-        neither, identity, both = vectors[f"audioref.{number}.x"].chunk(3)
-        ours = combine(neither, identity, both, *ratios[number])
+        # The reference's order of predictions and scales is that of the rule.
+        made = dict(zip(rule.predictions, vectors[f"audioref.{number}.x"].chunk(3), strict=True))
+        scales = dict(zip(rule.scales, ratios[number], strict=True))
+        ours = rule.combined(made, scales)
         assert relative_error(ours, vectors[f"audioref.{number}.out"]) < EXACT, number
 
 
@@ -56,7 +58,8 @@ def test_guidance_branches(golden: Golden) -> None:
     mask = vectors.get("c.masks", torch.ones(b, 1, t, *size)).transpose(1, 2)
     seen: list[tuple[Tensor, Tensor, Condition]] = []
     with torch.no_grad(), stage.register_forward_pre_hook(lambda _, given: seen.append(given)):
-        denoise = guide(stage, tokens[:, :, None].expand(-1, -1, 2, -1), concat * SCALE_FACTOR, known, mask)
+        features = tokens[:, :, None].expand(-1, -1, 2, -1)
+        denoise = guide(stage, Windows(features, concat * SCALE_FACTOR, known, mask))
         denoise(vectors["x"].unflatten(0, (b, t)), vectors["s"][0])
     assert len(seen) == 3
     conditions = [condition for _, _, condition in seen]
@@ -84,43 +87,33 @@ def passing_tokens(channels: int) -> Stage:
     return stage
 
 
-def keyframe_inputs(golden: Golden) -> dict[str, Tensor]:
+def keyframe_inputs(golden: Golden) -> tuple[Windows, Tensor]:
     vectors = golden.tensors("sampler_keyframe")
-    return {
-        "features": vectors["audio_list"],
-        "identity": vectors["embeddings"][0],
-        "known": vectors["gt_list"],
-        "mask": vectors["masks_list"],
-        "noise": vectors["noise"],
-    }
+    identity = vectors["embeddings"][:1].expand(len(vectors["gt_list"]), -1, -1, -1)
+    return Windows(vectors["audio_list"], identity, vectors["gt_list"], vectors["masks_list"]), vectors["noise"]
 
 
-def interpolation_inputs(golden: Golden) -> dict[str, Tensor]:
+def interpolation_inputs(golden: Golden) -> tuple[Windows, Tensor]:
     vectors = golden.tensors("sampler_interpolation")
     kept = vectors["keyframes_z"][~vectors["to_remove"]]
-    return {
-        "features": vectors["audio"],
-        "keyframes": torch.stack((kept[:-1], kept[1:]), dim=1),
-        "known": vectors["gt"],
-        "mask": vectors["masks"],
-        "noise": vectors["noise"].unflatten(0, vectors["audio"].shape[:2]),
-    }
+    keyframes = torch.stack((kept[:-1], kept[1:]), dim=1)
+    windows = Windows(vectors["audio"], keyframes, vectors["gt"], vectors["masks"])
+    return windows, vectors["noise"].unflatten(0, vectors["audio"].shape[:2])
 
 
 def test_keyframes(golden: Golden, stages: dict[str, Stage]) -> None:
-    inputs, expected = keyframe_inputs(golden), golden.tensors("sampler_keyframe")["samples_z"]
-    run = partial(sample_keyframes, stages["keyframe"], **inputs)
-    alone, together = (run(sampling=Sampling(group=group)) for group in (1, len(inputs["noise"])))
+    (windows, noise), expected = keyframe_inputs(golden), golden.tensors("sampler_keyframe")["samples_z"]
+    alone, together = (sample(stages["keyframe"], windows, noise, Sampling(group=group)) for group in (1, len(windows)))
     assert relative_error(alone.flatten(0, 1), expected) < SAMPLER_TOLERANCE
     assert relative_error(together.flatten(0, 1), expected) < SAMPLER_TOLERANCE
     assert relative_error(together, alone) < SAMPLER_TOLERANCE
 
 
 def test_interpolation(golden: Golden, stages: dict[str, Stage]) -> None:
-    inputs, vectors = interpolation_inputs(golden), golden.tensors("sampler_interpolation")
-    ours = interpolate(stages["interpolation"], **inputs, sampling=Sampling(group=2))
+    (windows, noise), vectors = interpolation_inputs(golden), golden.tensors("sampler_interpolation")
+    ours = sample(stages["interpolation"], windows, noise, Sampling(group=2))
     assert relative_error(ours.flatten(0, 1), vectors["latents_before_decode"]) < SAMPLER_TOLERANCE
-    assert torch.equal(ours[:, [0, -1]], inputs["keyframes"])
+    assert torch.equal(ours[:, [0, -1]], windows.reference)
 
 
 @pytest.mark.parametrize("name", ["keyframe", "interpolation"])
@@ -130,18 +123,15 @@ def test_trajectory(name: str, golden: Golden, stages: dict[str, Stage]) -> None
     assert relative_error(expected, vectors["traj_sigma"]) < EXACT
     if "traj" not in vectors:
         pytest.skip(golden.lacks("a trajectory"))
-    inputs = keyframe_inputs(golden) if name == "keyframe" else interpolation_inputs(golden)
-    windows = vectors["traj"].shape[1] // inputs["noise"].shape[1]
-    if name == "keyframe":
-        inputs["identity"] = inputs["identity"].expand(windows, -1, -1, -1)
-    features, reference, known, mask, noise = (part[:windows] for part in inputs.values())
+    windows, noise = keyframe_inputs(golden) if name == "keyframe" else interpolation_inputs(golden)
+    part = slice(0, vectors["traj"].shape[1] // noise.shape[1])
     errors: list[float] = []
 
     def compare(step: int, x: Tensor) -> None:
         errors.append(relative_error(x.flatten(0, 1), vectors["traj"][step]))
 
     with torch.no_grad():
-        euler(guide(stages[name], features, reference, known, mask), noise, sigmas, compare)
+        euler(guide(stages[name], windows[part]), noise[part], sigmas, compare)
     assert len(errors) == len(vectors["traj"])
     assert max(errors) < SAMPLER_TOLERANCE, errors
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from keysync.method import LATENT_CHANNELS
-from keysync.network.stage import SCALE_FACTOR, Condition, Stage
+from keysync.network.stage import SCALE_FACTOR, Condition, Stage, Windows
 
 from .conftest import Golden, relative_error
 
@@ -35,7 +35,7 @@ def condition_of(stage: Stage, concat: Tensor, tokens: Tensor) -> Condition:
     (b, t), size = tokens.shape[:2], concat.shape[-2:]
     features = torch.zeros(b, t, 2, stage.spec.audio_channels)
     known, mask = torch.zeros(b, t, LATENT_CHANNELS, *size), torch.ones(b, t, 1, *size)
-    return replace(stage.condition(features, latents, known, mask), tokens=tokens)
+    return replace(stage.condition(Windows(features, latents, known, mask)), tokens=tokens)
 
 
 @by_stage

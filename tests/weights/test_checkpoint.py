@@ -24,7 +24,6 @@ from keysync.weights.describe import describe
 from keysync.weights.files import read_tensors
 from keysync.weights.stage_format import (
     EMBEDDED,
-    PREFIXES,
     check,
     embed,
     metadata_of,
@@ -94,7 +93,7 @@ def test_published_names_and_shapes_both_ways(stage: str) -> None:
     assert names.keys() == published.keys()
     back = {}
     for name in published:
-        ours, theirs = next(pair for pair in PREFIXES.items() if name.startswith(pair[1]))
+        ours, theirs = next(pair for pair in STAGES[stage].row.keys.items() if name.startswith(pair[1]))
         back[name] = ours + name.removeprefix(theirs)
     assert back == names
 
@@ -489,7 +488,7 @@ def test_another_network(weights: dict[str, Tensor], tmp_path: Path, caplog: pyt
     save_file(narrow, path)
     assert "is 40 channels wide: a multiple of 32 was wanted" in error_of(load_stage, path)
     save_file({name: tensor.int() for name, tensor in weights.items()}, path)
-    assert "torch.int32 numbers: floating-point weights were wanted" in error_of(load_stage, path, head_dim=16)
+    assert "torch.int32 numbers: expected floating-point weights" in error_of(load_stage, path, head_dim=16)
 
 
 def test_a_head_dim_that_does_not_fit(weights: dict[str, Tensor], tmp_path: Path) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from keysync.network.stage import StageSpec
+from keysync.network.stage import StageSpec, Windows
 from keysync.systems.keysync.generate import Sampling
+from keysync.systems.renderer import OnStep
 
 
 @dataclass(frozen=True)
@@ -18,16 +18,8 @@ class HeldKeyframes:
 
     spec: StageSpec
 
-    def sample(
-        self,
-        features: Tensor,
-        reference_latents: Tensor,
-        known: Tensor,
-        mask: Tensor,
-        noise: Tensor,
-        sampling: Sampling,
-        on_step: Callable[[int], None] | None,
-    ) -> Tensor:
+    def sample(self, windows: Windows, noise: Tensor, sampling: Sampling, on_step: OnStep | None) -> Tensor:
         """The two keyframes (b, 2, 4, h, w) of each window, half of its frames (b, t, 4, h, w) each."""
-        second = (torch.arange(known.shape[1]) >= known.shape[1] / 2).long()
-        return reference_latents[:, second].clone()
+        frames = windows.known.shape[1]
+        second = (torch.arange(frames) >= frames / 2).long()
+        return windows.reference[:, second].clone()

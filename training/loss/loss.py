@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from keysync.errors import KeySyncError
 from keysync.method import LATENT_CHANNELS
-from keysync.network.stage import SCALE_FACTOR, Condition, Stage
+from keysync.network.stage import SCALE_FACTOR, Condition, Stage, Windows
 
 from ..data.draws import generator
 
@@ -83,7 +83,7 @@ def condition_of(stage: Stage, batch: Batch, draws: Draws) -> Condition:
     ends = stage.learned_mask is not None
     identity = batch.latents[:, 0] if batch.identity is None else batch.identity
     reference = batch.latents[:, [0, -1]] if ends else identity
-    whole = stage.condition(batch.features, reference, batch.latents, batch.mask)
+    whole = stage.condition(Windows(batch.features, reference, batch.latents, batch.mask))
     kept = whole.reference.new_ones(*whole.reference.shape[:3], 1, 1)
     frames = [0, -1] if ends else slice(None)
     keep_identity = draws.keep_identity.reshape(len(kept), -1, 1).expand(-1, kept.shape[1], -1)

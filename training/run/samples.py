@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from keysync.network.stage import ENDS, Stage
-from keysync.systems.keysync.generate import Sampling, interpolate, sample_keyframes
+from keysync.network.stage import ENDS, Stage, Windows
+from keysync.systems.keysync import generate
+from keysync.systems.keysync.generate import Sampling
 from keysync.vae.vae import VAE
 
 from ..data.dataset import Batch
@@ -25,19 +26,15 @@ def sample(stage: Stage, batch: Batch, seed: int, sampling: Sampling) -> Tensor:
     noise = torch.stack(
         [torch.randn(known.shape[1:], generator=generator(seed, number, "sample")) for number in batch.number.tolist()]
     )
+    if stage.spec.reference == ENDS:
+        reference = known[:, [0, -1]]
+    else:
+        reference = known[:, 0] if batch.identity is None else batch.identity
     was_training = stage.training
     stage.eval()
     try:
-        if stage.spec.reference == ENDS:
-            ends = known[:, [0, -1]]
-            return interpolate(stage, batch.features, ends, known, batch.mask, noise, sampling).cpu()
-        identities = known[:, 0] if batch.identity is None else batch.identity
-        parts = zip(*(part.split(1) for part in (batch.features, identities, known, batch.mask, noise)), strict=True)
-        made = [
-            sample_keyframes(stage, features, identity[0], latents, mask, clip_noise, sampling)
-            for features, identity, latents, mask, clip_noise in parts
-        ]
-        return torch.cat(made).cpu()
+        windows = Windows(batch.features, reference, known, batch.mask)
+        return generate.sample(stage, windows, noise, sampling).cpu()
     finally:
         stage.train(was_training)
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from keysync.errors import KeySyncError
 from keysync.method import PIXELS_PER_LATENT, PUBLISHED_CROP_SCALE
-from keysync.network.layers import ResBlock, VideoTransformer
+from keysync.network.layers import Residual, VideoTransformer
 from keysync.network.stage import STAGES, Stage, StageSpec
 from keysync.network.unet import UNetConfig
 from keysync.weights.checkpoint import load_stage
@@ -95,7 +95,7 @@ def _new(config: TrainConfig, latent_size: tuple[int, int], audio_channels: int)
         torch.manual_seed(config.seed)
         stage = Stage(spec)
     for module in stage.unet.modules():
-        last = module.out_layers[-1] if isinstance(module, ResBlock) else None
+        last = module.out_layers[-1] if isinstance(module, Residual) else None
         _zero(module.proj_out if isinstance(module, VideoTransformer) else last)
     _zero(stage.unet.out[-1])
     numbers = sum(parameter.numel() for parameter in stage.parameters())

@@ -5,7 +5,6 @@ Tensors are batches of windows, (b, t, ...); windows do not see each other, so a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,11 +12,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ...errors import KeySyncError
 from ...network.euler import euler
-from ...network.guidance import branches, guide
+from ...network.guidance import EVERYWHERE, Interval, guide
 from ...network.schedule import ays_sigmas
-from ...network.stage import ENDS, IDENTITY, STAGES, Stage, StageSpec
+from ...network.stage import ENDS, Stage, StageSpec, Windows
+from ..renderer import OnStep
 
 
 @dataclass(frozen=True)
@@ -30,129 +29,68 @@ class Sampling:
     evaluations: int = 11
     audio_guidance: float | None = None
     identity_guidance: float | None = None
-    guidance_interval: tuple[float, float] = (0.0, math.inf)
+    guidance_interval: Interval = EVERYWHERE
     group: int = 1
 
     def __post_init__(self) -> None:
         ays_sigmas(self.evaluations)  # refuses too few steps here, before any work
 
-    def guidance(self, spec: StageSpec) -> tuple[float, float]:
-        """The scales of audio and identity guidance of a stage."""
-        return (
-            spec.audio_guidance if self.audio_guidance is None else self.audio_guidance,
-            spec.identity_guidance if self.identity_guidance is None else self.identity_guidance,
-        )
+    def scales(self, spec: StageSpec) -> dict[str, float]:
+        """The scales of a stage's guidance rule, by name."""
+        chosen = {name: getattr(self, name) for name in spec.guidance.scales}
+        return {name: spec.scales[name] if scale is None else scale for name, scale in chosen.items()}
 
-    def branches(self, sigma: float, spec: StageSpec) -> int:
+    def evaluations_at(self, sigma: float, spec: StageSpec) -> int:
         """How often the network of a stage is evaluated for one window at a noise level."""
-        return branches(sigma, self.guidance_interval, *self.guidance(spec))
+        return spec.guidance.evaluations(sigma, self.guidance_interval, self.scales(spec))
 
     def network_evaluations(self, spec: StageSpec) -> int:
         """How often the network of a stage is evaluated for one window."""
-        return sum(self.branches(sigma, spec) for sigma in ays_sigmas(self.evaluations)[:-1].tolist())
+        return sum(self.evaluations_at(sigma, spec) for sigma in ays_sigmas(self.evaluations)[:-1].tolist())
 
 
 class HostStage(Protocol):
-    """A stage that a host program runs, its memory managed there: it samples windows by itself, as `_sample` does."""
+    """A stage that a host program runs, its memory managed there: it samples windows by itself, as `sample` does."""
 
     @property
     def spec(self) -> StageSpec: ...
 
-    def sample(
-        self,
-        features: Tensor,
-        reference_latents: Tensor,
-        known: Tensor,
-        mask: Tensor,
-        noise: Tensor,
-        sampling: Sampling,
-        on_step: Callable[[int], None] | None,
-    ) -> Tensor: ...
-
-
-def sample_keyframes(
-    stage: Stage | HostStage,
-    features: Tensor,
-    identity: Tensor,
-    known: Tensor,
-    mask: Tensor,
-    noise: Tensor,
-    sampling: Sampling,
-    on_step: Callable[[int], None] | None = None,
-) -> Tensor:
-    """Batches of keyframes: latents (b, t, 4, h, w) from features (b, t, 2, c), the identity's latents (4, h, w), clean
-    latents `known` and noise (b, t, 4, h, w), and masks (b, t, 1, h, w).
-
-    `on_step(n)` follows each step, in which the network was evaluated for n windows and guidance branches.
-    """
-    _check_stage(stage, IDENTITY)
-    return _sample(stage, features, identity.expand(len(known), -1, -1, -1), known, mask, noise, sampling, on_step)
-
-
-def interpolate(
-    stage: Stage | HostStage,
-    features: Tensor,
-    keyframes: Tensor,
-    known: Tensor,
-    mask: Tensor,
-    noise: Tensor,
-    sampling: Sampling,
-    on_step: Callable[[int], None] | None = None,
-) -> Tensor:
-    """Windows between keyframes (b, 2, 4, h, w): latents (b, t, 4, h, w) that begin and end with the keyframes."""
-    _check_stage(stage, ENDS)
-    latents = _sample(stage, features, keyframes, known, mask, noise, sampling, on_step)
-    latents[:, [0, -1]] = keyframes.to(latents)
-    return latents
-
-
-def _check_stage(stage: Stage | HostStage, reference: str) -> None:
-    if stage.spec.reference != reference:
-        needed = next(name for name, spec in STAGES.items() if spec.reference == reference)
-        raise KeySyncError(
-            f"a model of the {stage.spec.name} stage was given where the {needed} model is needed: swap them"
-        )
+    def sample(self, windows: Windows, noise: Tensor, sampling: Sampling, on_step: OnStep | None) -> Tensor: ...
 
 
 @torch.no_grad()
-def _sample(
-    stage: Stage | HostStage,
-    features: Tensor,
-    reference_latents: Tensor,
-    known: Tensor,
-    mask: Tensor,
-    noise: Tensor,
-    sampling: Sampling,
-    on_step: Callable[[int], None] | None,
+def sample(
+    stage: Stage | HostStage, windows: Windows, noise: Tensor, sampling: Sampling, on_step: OnStep | None = None
 ) -> Tensor:
-    if not isinstance(stage, Stage):
-        return stage.sample(features, reference_latents, known, mask, noise, sampling, on_step)
-    sigmas = ays_sigmas(sampling.evaluations)
-    groups = zip(
-        *(part.split(sampling.group) for part in (features, reference_latents, known, mask, noise)),
-        strict=True,
+    """Latents (b, t, 4, h, w) of b windows, from noise of that shape; windows between keyframes begin and end with
+    them.
+
+    `on_step(n)` follows each step, in which the network was evaluated n times for a window.
+    """
+    sampled = (
+        _sample(stage, windows, noise, sampling, on_step)
+        if isinstance(stage, Stage)
+        else (stage.sample(windows, noise, sampling, on_step))
     )
-    audio_guidance, identity_guidance = sampling.guidance(stage.spec)
+    if stage.spec.reference == ENDS:
+        sampled[:, [0, -1]] = windows.reference.to(sampled)
+    return sampled
+
+
+def _sample(stage: Stage, windows: Windows, noise: Tensor, sampling: Sampling, on_step: OnStep | None) -> Tensor:
+    sigmas, scales, group = ays_sigmas(sampling.evaluations), sampling.scales(stage.spec), sampling.group
     done = []
-    for features_, references, known_, mask_, noise_ in groups:
-        denoise = guide(
-            stage,
-            features_,
-            references,
-            known_,
-            mask_,
-            audio_guidance=audio_guidance,
-            identity_guidance=identity_guidance,
-            interval=sampling.guidance_interval,
-        )
-        counts = [len(noise_) * sampling.branches(sigma, stage.spec) for sigma in sigmas[:-1].tolist()]
-        tell = _teller(on_step, counts) if on_step else None
-        done.append(euler(denoise, noise_.to(stage.device), sigmas, tell))
+    for start in range(0, len(windows), group):
+        part = slice(start, start + group)
+        denoise = guide(stage, windows[part], scales, sampling.guidance_interval)
+        counts = [len(noise[part]) * sampling.evaluations_at(sigma, stage.spec) for sigma in sigmas[:-1].tolist()]
+        counted = _counted(on_step, counts) if on_step else None
+        done.append(euler(denoise, noise[part].to(stage.device), sigmas, counted))
     return torch.cat(done)
 
 
-def _teller(on_step: Callable[[int], None], counts: list[int]) -> Callable[[int, Tensor], None]:
-    def tell(step: int, _: Tensor) -> None:
+def _counted(on_step: OnStep, counts: list[int]) -> Callable[[int, Tensor], None]:
+    def follow(step: int, _: Tensor) -> None:
         on_step(counts[step])
 
-    return tell
+    return follow

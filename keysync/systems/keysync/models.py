@@ -17,7 +17,7 @@ from torch import Tensor
 from ...errors import KeySyncError
 from ...method import PIXELS_PER_LATENT
 from ...network.noise import Noise
-from ...network.stage import Stage, StageSpec
+from ...network.stage import ROWS, Stage, StageSpec
 from ...speech.encoder import SpeechEncoder
 from ...speech.encoders import ENCODERS, load_encoder
 from ...speech.features import SpeechFeatures
@@ -74,6 +74,9 @@ class Models:
 
     def __post_init__(self) -> None:
         first, second = self.keyframe.spec, self.interpolation.spec
+        for spec, name in ((first, "keyframe"), (second, "interpolation")):
+            if spec.reference != ROWS[name].reference:
+                raise KeySyncError(f"the {spec.name} model takes the place of the {name} model: swap the two models")
         if any(getattr(first, name) != getattr(second, name) for name in ("latent_size", "window", "crop_scale")):
             raise KeySyncError(
                 f"the keyframe model works on {_working_size(first)} but the interpolation model on "

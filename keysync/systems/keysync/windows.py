@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ...face.masks import to_latent
 from ...network.noise import Noise, draw
+from ...network.stage import Windows
 from ..renderer import Clock, OnStep, Span
-from .generate import Sampling, interpolate, sample_keyframes
+from .generate import Sampling, sample
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -93,16 +94,9 @@ def generate_clip(run: Run, encoded: Iterator[tuple[Tensor, Tensor]], speech: Cl
         frames = [plan.index(frame) for frame in batch]
         known, mask = stream.take(frames)
         with run.clock("keyframes"):
-            latents = sample_keyframes(
-                run.models.keyframe,
-                speech.keyframe[frames][None],
-                known[0],
-                known[None],
-                mask[None],
-                draw(run.noise.keyframes, known.shape)[None],
-                run.sampling,
-                run.on_step,
-            )[0].cpu()
+            windows = Windows(speech.keyframe[frames][None], known[:1], known[None], mask[None])
+            noise = draw(run.noise.keyframes, known.shape)[None]
+            latents = sample(run.models.keyframe, windows, noise, run.sampling, run.on_step)[0].cpu()
         fresh = plan.fresh_keyframes(number)
         made = list(zip(fresh, latents[1 : 1 + len(fresh)], strict=True))
         ends = made if last is None else [last, *made]
@@ -124,16 +118,14 @@ def _windows(
     frames = [[plan.index(frame) for frame in range(first, last + 1)] for (first, _), (last, _) in pairs]
     known, mask = (torch.stack(part) for part in zip(*(stream.take(window) for window in frames), strict=True))
     with run.clock("interpolation"):
-        latents = interpolate(
-            run.models.interpolation,
+        windows = Windows(
             torch.stack([speech.interpolation[window] for window in frames]),
             torch.stack([torch.stack((first, last)) for (_, first), (_, last) in pairs]),
             known,
             mask,
-            torch.stack([draw(run.noise.windows, known.shape[1:]) for _ in pairs]),
-            run.sampling,
-            run.on_step,
-        ).cpu()
+        )
+        noise = torch.stack([draw(run.noise.windows, known.shape[1:]) for _ in pairs])
+        latents = sample(run.models.interpolation, windows, noise, run.sampling, run.on_step).cpu()
     for ((first, _), (last, _)), window in zip(pairs, latents, strict=True):
         begin = 0 if first == 0 else 1
         end = min(last, plan.frames - 1) - first + 1

@@ -81,7 +81,11 @@ def picture(model: Any) -> Tensor:
     features = torch.randn(1, spec.window, 2, spec.audio_channels, generator=generator)
     shape = (1, 4, *spec.latent_size) if spec.name == "keyframe" else (1, 2, 4, *spec.latent_size)
     known = torch.zeros(1, spec.window, 4, *spec.latent_size)
-    condition = network.conditioner.condition(features, torch.randn(shape, generator=generator), known, known[:, :, :1])
+    # The extension's library is another module than the one that training imports.
+    windows = importlib.import_module("keysync.network.stage").Windows(
+        features, torch.randn(shape, generator=generator), known, known[:, :, :1]
+    )
+    condition = network.conditioner.condition(windows)
     conds = [{"model_conds": network.extra_conds(keysync_condition=condition, device=x.device), "uuid": 0}]
     with torch.no_grad():
         return comfy.samplers.calc_cond_batch(network, [conds], x, torch.full((len(x),), 3.0), model.model_options)[0]

@@ -89,7 +89,10 @@ def picture(model: Any, seed: int = 0) -> Tensor:
     features = torch.randn(1, spec.window, 2, spec.audio_channels, generator=generator)
     shape = (1, 4, *spec.latent_size) if spec.name == "keyframe" else (1, 2, 4, *spec.latent_size)
     known = torch.zeros(1, spec.window, 4, *spec.latent_size)
-    condition = network.conditioner.condition(features, torch.randn(shape, generator=generator), known, known[:, :, :1])
+    windows = part("keysync.network.stage").Windows(
+        features, torch.randn(shape, generator=generator), known, known[:, :, :1]
+    )
+    condition = network.conditioner.condition(windows)
     conds = [{"model_conds": network.extra_conds(keysync_condition=condition, device=x.device), "uuid": 0}]
     with torch.no_grad():
         return comfy.samplers.calc_cond_batch(network, [conds], x, torch.full((len(x),), 3.0), model.model_options)[0]
@@ -317,7 +320,7 @@ def test_whole_numbers_are_no_weights(loader: Any, error: type[Exception], tiny:
     tensors = load_file(tiny / "keyframe.safetensors")
     name = "model.diffusion_model.out.2.weight"
     save_file({**tensors, name: tensors[name].to(torch.int8)}, tmp_path / "int8.safetensors", metadata)
-    with pytest.raises(error, match=f"{name} holds torch.int8 numbers: floating-point weights were wanted"):
+    with pytest.raises(error, match=f"{name} holds torch.int8 numbers: expected floating-point weights"):
         part("nodes.host.model").load_model(tmp_path / "int8.safetensors")
 
 

@@ -108,7 +108,7 @@ def relative_error(ours: Tensor, theirs: Tensor) -> float:
 def library_clip(stages: dict[str, Any], models: dict[str, Any], latent: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Keyframes and frames of the clip as the command line makes them, times 0.18215."""
     generate, masks = part("keysync.systems.keysync.generate"), part("keysync.face.masks")
-    frames = len(latent["samples"])
+    frames, Windows = len(latent["samples"]), part("keysync.network.stage").Windows
     plan, noise = part("keysync.systems.keysync.plan").Plan(frames), part("keysync.network.noise")
     streams = noise.Noise.from_seed(SEED)
     known = latent["samples"] * 0.18215
@@ -118,20 +118,17 @@ def library_clip(stages: dict[str, Any], models: dict[str, Any], latent: dict[st
     for number, batch in enumerate(plan.batches):
         shown = [plan.index(frame) for frame in batch]
         draw = noise.draw(streams.keyframes, known[shown].shape)
-        latents = generate.sample_keyframes(
-            stages["keyframe"], features["keyframe"][shown][None], known[0], known[shown][None], mask[shown][None],
-            draw[None], sampling,
-        )[0]  # fmt: skip
+        windows = Windows(features["keyframe"][shown][None], known[:1], known[shown][None], mask[shown][None])
+        latents = generate.sample(stages["keyframe"], windows, draw[None], sampling)[0]
         made.append(latents[1 : 1 + len(plan.fresh_keyframes(number))])
     keyframes = torch.cat(made)
     out = []
     for number, (first, last) in enumerate(plan.windows):
         shown = [plan.index(frame) for frame in range(first, last + 1)]
         draw = noise.draw(streams.windows, known[shown].shape)
-        latents = generate.interpolate(
-            stages["interpolation"], features["interpolation"][shown][None], keyframes[number : number + 2][None],
-            known[shown][None], mask[shown][None], draw[None], sampling,
-        )[0]  # fmt: skip
+        ends = keyframes[number : number + 2][None]
+        windows = Windows(features["interpolation"][shown][None], ends, known[shown][None], mask[shown][None])
+        latents = generate.sample(stages["interpolation"], windows, draw[None], sampling)[0]
         out.append(latents if number == 0 else latents[1:])
     return keyframes, torch.cat(out)[:frames]
 
@@ -144,8 +141,8 @@ def test_both_samplers_give_the_golden_numbers(stage: str, extension: ModuleType
     golden = {key: value.float() for key, value in load_file(golden_folder / f"sampler_{stage}.safetensors").items()}
     loader, guiders = part("nodes.host.model"), part("nodes.host.guider")
     with pytest.MonkeyPatch.context() as patch:
-        spec_of = loader.spec_of
-        patch.setattr(loader, "spec_of", lambda *args: spec_of(*args, head_dim=head_dim))
+        open_stage = loader.open_stage
+        patch.setattr(loader, "open_stage", lambda path: open_stage(path, head_dim=head_dim))
         model = loader.load_model(file)
     if stage == "keyframe":
         known, mask, features = golden["gt_list"], golden["masks_list"], golden["audio_list"]
@@ -159,7 +156,7 @@ def test_both_samplers_give_the_golden_numbers(stage: str, extension: ModuleType
         wanted = golden["latents_before_decode"].reshape(known.shape) if "latents_before_decode" in golden else None
     noise = golden["noise"].reshape(known.shape)
     guider = guiders.WindowGuider(model)
-    windows = guiders.Windows(features, reference, known / 0.18215, mask)
+    windows = part("keysync.network.stage").Windows(features, reference, known, mask)
     trajectory: list[Tensor] = []
     sampled = guider.sample_windows(
         windows,
@@ -168,7 +165,6 @@ def test_both_samplers_give_the_golden_numbers(stage: str, extension: ModuleType
         part("keysync.network.schedule").ays_sigmas().float(),
         callback=lambda step, x0, x, steps: trajectory.append(x.clone()),
     )
-    sampled = sampled * 0.18215
     if stage == "interpolation":
         sampled[:, [0, -1]] = reference
     checked = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -11,8 +10,9 @@ import torch
 from torch import Tensor
 
 from keysync.errors import KeySyncError
-from keysync.network.stage import STAGES, Stage
-from keysync.systems.keysync.generate import Sampling, interpolate, sample_keyframes
+from keysync.network.stage import STAGES, Stage, Windows
+from keysync.systems.keysync import generate
+from keysync.systems.keysync.generate import OnStep, Sampling
 
 from ...small_stages import Inputs, inputs, small_stage
 
@@ -29,18 +29,11 @@ def stages() -> dict[str, Stage]:
 
 
 def windows(name: str) -> Inputs:
-    """As the samplers take them: all keyframes have one identity."""
-    given = inputs(name, WINDOWS)
-    return replace(given, reference=given.reference[:1].expand_as(given.reference)) if name == "keyframe" else given
+    return inputs(name, WINDOWS)
 
 
-def sample(
-    stage: Stage, given: Inputs, sampling: Sampling = QUICK, on_step: Callable[[int], None] | None = None
-) -> Tensor:
-    rest = (given.known, given.mask, given.noise, sampling, on_step)
-    if stage.spec.name == "keyframe":
-        return sample_keyframes(stage, given.features, given.reference[0], *rest)
-    return interpolate(stage, given.features, given.reference, *rest)
+def sample(stage: Stage, given: Inputs, sampling: Sampling = QUICK, on_step: OnStep | None = None) -> Tensor:
+    return generate.sample(stage, given.windows, given.noise, sampling, on_step)
 
 
 @by_stage
@@ -58,14 +51,14 @@ def test_any_grouping_gives_the_same(name: str, stages: dict[str, Stage]) -> Non
 def test_known_latents_are_kept(name: str, stages: dict[str, Stage]) -> None:
     given = windows(name)
     latents = sample(stages[name], given)
-    kept = (given.mask == 0).expand_as(latents).clone()
+    kept = (given.windows.mask == 0).expand_as(latents).clone()
     made = ~kept
     if name == "interpolation":
-        assert torch.equal(latents[:, [0, -1]], given.reference)
+        assert torch.equal(latents[:, [0, -1]], given.windows.reference)
         kept[:, [0, -1]] = made[:, [0, -1]] = False
     # The last step adds and subtracts the rest of the noise, which rounds.
-    torch.testing.assert_close(latents[kept], given.known[kept], rtol=0, atol=1e-6)
-    assert ((latents - given.known)[made].abs() > 1e-3).float().mean() > 0.9
+    torch.testing.assert_close(latents[kept], given.windows.known[kept], rtol=0, atol=1e-6)
+    assert ((latents - given.windows.known)[made].abs() > 1e-3).float().mean() > 0.9
 
 
 @by_stage
@@ -75,8 +68,8 @@ def test_same_inputs_same_latents(name: str, stages: dict[str, Stage]) -> None:
     latents, same, reseeded = (sample(stages[name], replace(given, noise=noise)) for noise in noises)
     assert torch.equal(same, latents)
     given = replace(given, noise=noises[0])
-    respoken = sample(stages[name], replace(given, features=given.features + 1))
-    another = sample(stages[name], replace(given, reference=given.reference + 1))
+    respoken = sample(stages[name], given.changed(features=given.windows.features + 1))
+    another = sample(stages[name], given.changed(reference=given.windows.reference + 1))
     for other in (reseeded, respoken, another):
         # Interpolation overwrites the ends with the keyframes.
         assert (other - latents)[:, 1:-1].abs().max() > 1e-3
@@ -85,10 +78,10 @@ def test_same_inputs_same_latents(name: str, stages: dict[str, Stage]) -> None:
 @by_stage
 def test_inputs_are_left_alone_and_no_gradients_are_kept(name: str, stages: dict[str, Stage]) -> None:
     given = windows(name).window(0)
-    before = [part.clone() for part in (*given.conditions, given.noise)]
+    before = [part.clone() for part in given.parts]
     latents = sample(stages[name], given)
     assert not latents.requires_grad
-    assert all(torch.equal(*pair) for pair in zip(before, (*given.conditions, given.noise), strict=True))
+    assert all(torch.equal(*pair) for pair in zip(before, given.parts, strict=True))
 
 
 @by_stage
@@ -158,45 +151,20 @@ def test_a_stage_of_a_host_samples_by_itself(stages: dict[str, Stage]) -> None:
         def __init__(self, stage: Stage) -> None:
             self.spec = stage.spec
 
-        def sample(self, features: Tensor, reference: Tensor, known: Tensor, *rest: object) -> Tensor:
-            given.append((features, reference, known, *rest))
-            return torch.zeros_like(known)
+        def sample(self, windows: Windows, noise: Tensor, sampling: Sampling, on_step: OnStep | None) -> Tensor:
+            calls.append((windows, noise, sampling, on_step))
+            return torch.zeros_like(noise)
 
-    given: list[tuple[object, ...]] = []
+    calls: list[tuple[object, ...]] = []
     for name, stage in stages.items():
-        inputs_ = windows(name)
-        sampled = sample(Host(stage), inputs_)  # type: ignore[arg-type]
-        features, reference, known, mask, noise, sampling, on_step = given[-1]
-        assert all(
-            came is gave
-            for came, gave in zip(
-                (features, known, mask, noise),
-                (inputs_.features, inputs_.known, inputs_.mask, inputs_.noise),
-                strict=True,
-            )
-        )
-        assert torch.equal(reference, inputs_.reference)
-        assert (sampling, on_step) == (QUICK, None)
-        ends = inputs_.reference if name == "interpolation" else torch.zeros_like(sampled[:, [0, -1]])
+        given = windows(name)
+        sampled = generate.sample(Host(stage), given.windows, given.noise, QUICK)
+        assert calls.pop() == (given.windows, given.noise, QUICK, None)
+        ends = given.windows.reference if name == "interpolation" else torch.zeros_like(sampled[:, [0, -1]])
         assert torch.equal(sampled[:, [0, -1]], ends)
 
 
 # Errors
-
-
-def test_stages_swapped(stages: dict[str, Stage]) -> None:
-    given = windows("keyframe")
-    rest = (given.features, given.reference[0], given.known, given.mask, given.noise, QUICK)
-    with pytest.raises(KeySyncError) as caught:
-        sample_keyframes(stages["interpolation"], *rest)
-    assert str(caught.value) == (
-        "a model of the interpolation stage was given where the keyframe model is needed: swap them"
-    )
-    with pytest.raises(KeySyncError) as caught:
-        interpolate(stages["keyframe"], *rest)
-    assert str(caught.value) == (
-        "a model of the keyframe stage was given where the interpolation model is needed: swap them"
-    )
 
 
 def test_too_few_steps_are_refused_before_any_work() -> None:

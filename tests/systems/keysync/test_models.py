@@ -136,6 +136,12 @@ def test_models_that_do_not_fit_together(changes: dict[str, Any], message: str, 
         replace(models, keyframe=changed(models.keyframe, **changes))
 
 
+def test_stages_in_each_other_s_place(models: Models) -> None:
+    with pytest.raises(KeySyncError) as caught:
+        Models(models.interpolation, models.keyframe, models.vae, models.encoders)
+    assert str(caught.value) == "the interpolation model takes the place of the keyframe model: swap the two models"
+
+
 def test_a_vae_that_is_only_a_decoder_or_of_another_size(
     models: Models, tiny_files: dict[str, Path], tmp_path: Path
 ) -> None:

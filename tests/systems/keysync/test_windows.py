@@ -13,6 +13,7 @@ from torch import Tensor
 
 import keysync.systems.keysync.windows
 from keysync.network.noise import Noise, draw
+from keysync.network.stage import Windows
 from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
 from keysync.systems.keysync.plan import Plan
@@ -66,15 +67,9 @@ def at_once(run: Run, latents: Tensor, masks: Tensor, speech: ClipSpeech) -> Ten
     plan = Plan(len(latents), run.models.keyframe.spec.window)
     batches = torch.tensor([[plan.index(frame) for frame in batch] for batch in plan.batches])
     noise = torch.stack([draw(run.noise.keyframes, latents[batch].shape) for batch in batches])
-    keyframes = keysync.systems.keysync.windows.sample_keyframes(
-        run.models.keyframe,
-        speech.keyframe[batches],
-        latents[0],
-        latents[batches],
-        masks[batches],
-        noise,
-        run.sampling,
-    )
+    identities = latents[:1].expand(len(batches), -1, -1, -1)
+    given = Windows(speech.keyframe[batches], identities, latents[batches], masks[batches])
+    keyframes = keysync.systems.keysync.windows.sample(run.models.keyframe, given, noise, run.sampling)
     made = {
         frame: keyframes[number, slot + 1]
         for number in range(len(plan.batches))
@@ -82,15 +77,9 @@ def at_once(run: Run, latents: Tensor, masks: Tensor, speech: ClipSpeech) -> Ten
     }
     windows = torch.tensor([[plan.index(frame) for frame in range(first, last + 1)] for first, last in plan.windows])
     noise = torch.stack([draw(run.noise.windows, latents[window].shape) for window in windows])
-    between = keysync.systems.keysync.windows.interpolate(
-        run.models.interpolation,
-        speech.interpolation[windows],
-        torch.stack([torch.stack([made[first], made[last]]) for first, last in plan.windows]),
-        latents[windows],
-        masks[windows],
-        noise,
-        run.sampling,
-    )
+    ends = torch.stack([torch.stack([made[first], made[last]]) for first, last in plan.windows])
+    given = Windows(speech.interpolation[windows], ends, latents[windows], masks[windows])
+    between = keysync.systems.keysync.windows.sample(run.models.interpolation, given, noise, run.sampling)
     frames = [between[0, :1], *(window[1:] for window in between)]
     return run.models.vae.decode(torch.cat(frames)[: len(latents)])
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +16,12 @@ from torch import Tensor
 
 from keysync.face.crop import crop, crop_boxes
 from keysync.method import ROWS_PER_SECOND, SAMPLE_RATE
-from keysync.network.stage import StageSpec
+from keysync.network.stage import StageSpec, Windows
 from keysync.network.unet import UNetConfig
 from keysync.speech.features import SpeechFeatures
 from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
+from keysync.systems.renderer import OnStep
 from training.evaluation.dubbing import track_of
 from training.evaluation.film import Film
 from training.synthetic.render.mouth import MouthShape
@@ -39,17 +39,8 @@ class PuppetStage:
 
     spec: StageSpec
 
-    def sample(
-        self,
-        features: Tensor,
-        reference_latents: Tensor,
-        known: Tensor,
-        mask: Tensor,
-        noise: Tensor,
-        sampling: Sampling,
-        on_step: Any,
-    ) -> Tensor:
-        made = known.clone()
+    def sample(self, windows: Windows, noise: Tensor, sampling: Sampling, on_step: OnStep | None) -> Tensor:
+        made, mask = windows.known.clone(), windows.mask
         made[:, :, LATE] = TOO_LATE if sampling.audio_guidance == 1 else 0
         made[:, :, LEAKS] = (mask[..., -1, :].amax((-2, -1)) == 0).float()[..., None, None]
         return made

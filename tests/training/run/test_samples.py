@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from keysync.systems.keysync.generate import Sampling, interpolate, sample_keyframes
+from keysync.systems.keysync import generate
+from keysync.systems.keysync.generate import Sampling
 from training.data.dataset import Batch
 from training.data.draws import generator
 from training.run.samples import grid, sample
@@ -19,18 +22,20 @@ SAMPLING = Sampling(evaluations=10)
 @pytest.mark.parametrize("name", ["keyframe", "interpolation"])
 def test_they_are_what_the_library_generates(name: str) -> None:
     stage, given = small_stage(name).train(), inputs(name)
-    batch = Batch(torch.tensor([4, 9]), given.known, given.mask, given.features, torch.zeros(2).long(), None, None)
+    windows = given.windows
+    batch = Batch(
+        torch.tensor([4, 9]), windows.known, windows.mask, windows.features, torch.zeros(2).long(), None, None
+    )
     made = sample(stage, batch, 3, SAMPLING)
     assert stage.training
     for place, number in enumerate([4, 9]):
-        noise = torch.randn(given.known.shape[1:], generator=generator(3, number, "sample"))[None]
-        features, known, mask = (part[[place]] for part in (given.features, given.known, given.mask))
-        if name == "keyframe":
-            theirs = sample_keyframes(stage, features, known[0, 0], known, mask, noise, SAMPLING)
-        else:
-            theirs = interpolate(stage, features, known[:, [0, -1]], known, mask, noise, SAMPLING)
+        noise = torch.randn(windows.known.shape[1:], generator=generator(3, number, "sample"))[None]
+        window = windows[place : place + 1]
+        known = window.known
+        window = replace(window, reference=known[:, 0] if name == "keyframe" else known[:, [0, -1]])
+        theirs = generate.sample(stage, window, noise, SAMPLING)
         torch.testing.assert_close(made[[place]], theirs, rtol=1e-4, atol=1e-5)
-        kept = mask.expand_as(theirs) == 0
+        kept = window.mask.expand_as(theirs) == 0
         torch.testing.assert_close(made[[place]][kept], known[kept])
 
 

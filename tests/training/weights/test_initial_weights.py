@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from keysync.errors import KeySyncError
-from keysync.network.layers import ResBlock, VideoTransformer
-from keysync.network.stage import SCALE_FACTOR, Stage
+from keysync.network.layers import Residual, VideoTransformer
+from keysync.network.stage import SCALE_FACTOR, Stage, Windows
 from keysync.weights.checkpoint import load_stage, save_stage
 from training.config.config import TrainConfig
 from training.weights.initial_weights import starting_stage
@@ -47,7 +47,7 @@ def test_new_weights_begin_with_nothing_added(name: str) -> None:
     assert (spec.window, spec.speech_encoder) == (config.window, config.speech_encoder)
     assert spec.unet.in_channels == (8 if name == "keyframe" else 9)
     assert all(parameter.dtype == torch.float32 and parameter.requires_grad for parameter in stage.parameters())
-    branches = [module.out_layers[-1] for module in stage.unet.modules() if isinstance(module, ResBlock)]
+    branches = [module.out_layers[-1] for module in stage.unet.modules() if isinstance(module, Residual)]
     branches += [module.proj_out for module in stage.unet.modules() if isinstance(module, VideoTransformer)]
     assert len(branches) == 2 * 8 + 4
     zero = {id(parameter) for layer in (*branches, stage.unet.out[-1]) for parameter in layer.parameters()}
@@ -61,12 +61,13 @@ def test_new_weights_denoise_to_what_preconditioning_skips() -> None:
     """The network adds nothing yet: the denoised latents are c_skip times the noisy ones, inside the mask."""
     stage = start(settings("keyframe"))
     shape = (1, 14, 4, *LATENT_SIZE)
-    condition = stage.condition(
+    windows = Windows(
         torch.randn(1, 14, 2, AUDIO_CHANNELS),
         torch.randn(1, 4, *LATENT_SIZE),
         torch.zeros(shape),
         torch.ones(1, 14, 1, 8, 8),
     )
+    condition = stage.condition(windows)
     x = torch.randn(shape)
     with torch.no_grad():
         assert torch.allclose(stage(x, torch.tensor([3.0]), condition), x / 10, atol=1e-6)
@@ -327,5 +328,5 @@ def test_the_reference_of_svd_is_ours() -> None:
     stage = start(settings("keyframe"))
     latents = torch.randn(1, 4, *LATENT_SIZE)
     known = torch.zeros(1, 14, 4, *LATENT_SIZE)
-    condition = stage.condition(torch.zeros(1, 14, 2, AUDIO_CHANNELS), latents, known, known[:, :, :1])
+    condition = stage.condition(Windows(torch.zeros(1, 14, 2, AUDIO_CHANNELS), latents, known, known[:, :, :1]))
     assert torch.allclose(condition.reference[:, 3], latents / SCALE_FACTOR)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from keysync.errors import KeySyncError, install_line
-from keysync.network.stage import Stage
+from keysync.network.stage import Stage, Windows
 from keysync.weights.checkpoint import load_stage
 from keysync.weights.identify import UNET
 from training.config.config import TrainConfig
@@ -53,7 +53,7 @@ def output(stage: Stage) -> Tensor:
     features = torch.randn(1, 14, 2, AUDIO_CHANNELS, generator=generator)
     shape = (1, 4, *LATENT_SIZE) if stage.learned_mask is None else (1, 2, 4, *LATENT_SIZE)
     reference, x = torch.randn(shape, generator=generator), torch.randn(frames, generator=generator)
-    condition = stage.condition(features, reference, torch.zeros(frames), torch.ones(1, 14, 1, *LATENT_SIZE))
+    condition = stage.condition(Windows(features, reference, torch.zeros(frames), torch.ones(1, 14, 1, *LATENT_SIZE)))
     out: Tensor = stage(x, torch.tensor([2.0]), condition)
     return out
 
