@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from .host.audio import AudioDict
 from .host.encoder import CoreSpeechEncoder
 from .host.models import core_models
 from .host.sockets import Faces, FaceTrackSocket, SpeechEncoderSocket
-from .host.video import open_occluder, open_video, write_sound
+from .host.video import open_occluder, open_sound, open_video
 from .sampling import guidance_inputs
 
 AS_TRAINED = "as trained"
@@ -141,18 +140,16 @@ def dub(
     temporary = Path(folder_paths.get_temp_directory())
     temporary.mkdir(parents=True, exist_ok=True)
     output = temporary / f"keysync-{secrets.token_hex(8)}.mp4"
-    with tempfile.TemporaryDirectory(prefix="keysync-", dir=temporary) as name:
-        folder = Path(name)
-        report = dub_file(
-            open_video(video, folder / "video.mkv"),
-            write_sound(audio, folder / "speech.wav"),
-            output,
-            models,
-            settings,
-            face,
-            progress,
-            occluder=open_occluder(occluder, folder / "occluder.mkv"),
-        )
+    report = dub_file(
+        open_video(video),
+        open_sound(audio),
+        output,
+        models,
+        settings,
+        face,
+        progress,
+        occluder=open_occluder(occluder),
+    )
     return InputImpl.VideoFromFile(str(output)), report
 
 
