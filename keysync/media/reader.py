@@ -122,7 +122,7 @@ class VideoReader:
                 yield held[index]
 
     def _picture(self, frame: VideoFrame, to_rgb: VideoReformatter) -> Frame:
-        width, height = self._stored_size  # a track whose size changes on the way keeps that of its first frame
+        width, height = self._stored_size  # a track whose size changes keeps that of its first frame
         message = f"{self.name} has colours that cannot become RGB ({{}}): convert it to an ordinary H.264 mp4"
         with libav_errors(message):
             rgb = to_rgb.reformat(frame, width=width, height=height, format="rgb24")
