@@ -1,6 +1,6 @@
-"""The whole path: video and speech in, dubbed frames out, one after another, with memory that no length makes grow.
+"""The whole path: video and speech in, dubbed frames out one by one, in memory that does not grow with the length.
 
-The video is decoded three times and never held: once to follow the face (`job.survey`), once for the crops that the
+The video is read three times and never held: once to follow the face (`job.survey`), once for the crops that the
 network sees, which run ahead by one batch of keyframes, and once for the frames that the results are pasted into.
 """
 
@@ -19,22 +19,20 @@ from torch import Tensor
 from .errors import KeySyncError
 from .face.crop import crop, crop_boxes, to_crop
 from .face.masks import MASKS, is_empty, subtract
-from .face.paste import paste
+from .face.paste import Place, paste
 from .face.track import FaceTrack
-from .media.reader import VideoReader
+from .media.source import Frame, FrameSource
 from .report import DUBBED, PASSED_THROUGH, Report
 from .systems.renderer import Renderer, Span
 from .timeline import NetworkTimeline, Timeline, network_times
 
-Frame = NDArray[np.uint8]
-# Where a renderer that looks at no mask is pasted.
+# Where the crops of a renderer without a mask are pasted.
 DEFAULT_MASK = "mouth"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a person chooses. `mask` None: the one that the system was made for; `sampling`: the system's own settings,
-    None for its defaults."""
+    """The user's choices. `mask` None: that of the system; `sampling`: the system's own settings, None for defaults."""
 
     sync_mode: str = "cut_off"
     mask: str | None = None
@@ -44,27 +42,26 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Occluder:
-    """A video of masks as long and as large as the source: white where something stands before the face."""
+    """Masks as many and as large as the source's frames: white where something covers the face."""
 
-    reader: VideoReader
+    source: FrameSource
     pts: NDArray[np.int64]
 
     @classmethod
-    def open(cls, reader: VideoReader, width: int, height: int, frames: int) -> Occluder:
-        """Raises `KeySyncError` unless the video has this size and so many frames."""
-        path = reader.path
-        if (reader.info.width, reader.info.height) != (width, height):
+    def open(cls, source: FrameSource, width: int, height: int, frames: int) -> Occluder:
+        """Raises `KeySyncError` unless the masks have this size and number."""
+        size = source.info.width, source.info.height
+        if size != (width, height):
             raise KeySyncError(
-                f"the occluder video {path} is {reader.info.width}x{reader.info.height} but the video is "
-                f"{width}x{height}: draw the masks at the video's size"
+                f"{source.name} is {size[0]}x{size[1]} but the video is {width}x{height}: "
+                "draw the masks at the video's size"
             )
-        pts = reader.timestamps()
+        pts = source.timestamps()
         if len(pts) != frames:
             raise KeySyncError(
-                f"the occluder video {path} has {len(pts)} frames but the video has {frames}: "
-                "give one mask for each frame"
+                f"{source.name} has {len(pts)} frames but the video has {frames}: give one mask for each frame"
             )
-        return cls(reader, pts)
+        return cls(source, pts)
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ class Clip:
 
 
 def find_clips(track: FaceTrack, timeline: Timeline) -> list[Clip]:
-    """The runs of the track as they appear in the result; a jump back (a loop that starts again) parts two clips."""
+    """The runs of the track as they appear in the result; a jump back (a loop that restarts) ends a clip."""
     run_of = np.full(len(track.found), -1)
     for number, (start, stop) in enumerate(track.runs()):
         run_of[start:stop] = number
@@ -95,13 +92,13 @@ def find_clips(track: FaceTrack, timeline: Timeline) -> list[Clip]:
 class Dub:
     """One video, one speech, one face: everything known before the first network evaluation, then the frames.
 
-    `evaluations` counts the network evaluations to come; `frames()` yields (pts, frame) for each frame of the result
-    and fills `report` as it goes. Raises `KeySyncError` for a mask that nobody knows.
+    `evaluations` counts the network evaluations to run; `frames()` yields (pts, frame) for each frame of the result and
+    fills `report` meanwhile. Raises `KeySyncError` for an unknown mask.
     """
 
     def __init__(
         self,
-        reader: VideoReader,
+        video: FrameSource,
         pts: NDArray[np.int64],
         track: FaceTrack,
         timeline: Timeline,
@@ -114,8 +111,8 @@ class Dub:
         needs = renderer.needs
         self.mask = settings.mask or needs.mask or DEFAULT_MASK
         if self.mask not in MASKS:
-            raise KeySyncError(f"no mask is called {self.mask!r}: choose one of {', '.join(MASKS)}")
-        self.reader, self.pts, self.track, self.timeline = reader, pts, track, timeline
+            raise KeySyncError(f"unknown mask {self.mask!r}: choose one of {', '.join(MASKS)}")
+        self.video, self.pts, self.track, self.timeline = video, pts, track, timeline
         self.renderer, self.settings, self.report, self.occluder = renderer, settings, report, occluder
         self.waveform = waveform
         self.size = needs.crop_size
@@ -130,7 +127,7 @@ class Dub:
         """Yields (pts, frame) for each frame of the result, in order; pts are in `timeline.time_base`."""
         sources = self.timeline.source.tolist()
         shown = self._generated(on_step)
-        originals = self.reader.pick(self.pts, sources)
+        originals = self.video.pick(self.pts, sources)
         occluders = self._occluders(sources)
         for output, (source, original, occluder) in enumerate(zip(sources, originals, occluders, strict=True)):
             picture = next(shown)
@@ -150,9 +147,9 @@ class Dub:
                     PASSED_THROUGH,
                     "nothing to generate: the mask is empty, or the occluder hides all of it",
                 )
-            frame = paste(original, picture, self.boxes[source], mask)
+            frame = paste(original, picture, Place.of(mask, self.boxes[source], self.track.size))
             if occluder is not None:
-                # The mask was drawn at the crop's resolution: what is finer than that is kept here.
+                # The mask has the crop's resolution: finer parts of the occluder are restored here.
                 frame = np.where(occluder.mean(-1, keepdims=True) > 127.5, original, frame)
         filled = bool(self.track.filled[source])
         return frame, DUBBED, "face position interpolated: the detector missed it" if filled else "face found"
@@ -172,7 +169,7 @@ class Dub:
                 while at < index:
                     at, picture = at + 1, next(drawn)
                 yield picture
-            deque(crops, maxlen=0)  # what the renderer did not look at
+            deque(crops, maxlen=0)  # those that the renderer did not take
             output = clip.stop
         yield from (None for _ in range(len(self.timeline.source) - output))
 
@@ -189,7 +186,7 @@ class Dub:
         """Crop (H, W, 3), 0..1, and mask (H, W) of every network frame of every clip, in order."""
         shown = self.timeline.source
         sources = [int(shown[clip.start + frame]) for clip in self.clips for frame in clip.network.source.tolist()]
-        frames = zip(sources, self.reader.pick(self.pts, sources), self._occluders(sources), strict=True)
+        frames = zip(sources, self.video.pick(self.pts, sources), self._occluders(sources), strict=True)
         for source, frame, occluder in frames:
             yield crop(frame, self.boxes[source], self.size), self._mask(source, occluder)
 
@@ -205,4 +202,4 @@ class Dub:
     def _occluders(self, sources: list[int]) -> Iterator[Frame | None]:
         if self.occluder is None:
             return repeat(None, len(sources))
-        return self.occluder.reader.pick(self.occluder.pts, sources)
+        return self.occluder.source.pick(self.occluder.pts, sources)

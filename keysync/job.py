@@ -1,4 +1,4 @@
-"""One job: a video file and a speech file in, a dubbed file and its report out."""
+"""One job: a video and a speech in, a dubbed file and its report out."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from .errors import KeySyncError
 from .face.detectors import make_detector, read_landmarks_file
 from .face.face import Frame
 from .face.track import FaceChoice, FaceTrack, Tracker, no_face
-from .media.audio import read_speech
-from .media.reader import VideoReader
+from .media.audio import open_sound, read_speech
+from .media.reader import open_video
+from .media.source import FrameSource, SoundSource
 from .media.writer import VideoWriter, check_output
 from .method import FRAME_BY_FRAME, SAMPLE_RATE
 from .report import Report
@@ -30,7 +31,7 @@ from .timeline import Timeline, fit
 
 
 class Progress(Protocol):
-    """Shows how far a job is."""
+    """Shows the progress of a job."""
 
     def begin(self, what: str, total: int | None) -> None: ...
 
@@ -54,9 +55,9 @@ class NoProgress:
 
 @dataclass(frozen=True)
 class FaceSource:
-    """Where the landmarks come from, and whose face it is: a `track` needs nothing else, `landmarks` no detector.
+    """Where the landmarks come from, and which face to dub: a `track` needs nothing else, `landmarks` no detector.
 
-    A detector runs on `device`, if it can run on one.
+    A detector that can runs on `device`.
     """
 
     choice: FaceChoice = field(default_factory=FaceChoice)
@@ -68,52 +69,54 @@ class FaceSource:
 
 
 def dub_file(
-    video: Path | VideoReader,
-    audio: Path,
+    video: str | Path | FrameSource,
+    audio: str | Path | SoundSource,
     output: Path,
     models: Renderer,
     settings: Settings,
     face: FaceSource,
     progress: Progress | None = None,
     *,
-    occluder: Path | VideoReader | None = None,
+    occluder: str | Path | FrameSource | None = None,
     lossless: bool = False,
 ) -> Report:
-    """Dubs `video` with `audio` into `output`; returns the report. A reader stands for its window of a file.
+    """Dubs `video` with `audio` into `output`; returns the report. Each input is a file or another source.
 
-    Raises `KeySyncError` for anything a user can put right; then no file is left under the final name.
+    Raises `KeySyncError` for anything a user can fix; then no file is left under the final name.
     """
     progress = progress or NoProgress()
-    check_output(output, [_path(file) for file in (video, audio, occluder) if file], lossless=lossless)
-    reader = _reader(video)
-    waveform, audio_seconds = read_speech(audio)
+    source, speech = open_video(video), open_sound(audio)
+    masks = None if occluder is None else open_video(occluder)
+    inputs = (source.path, speech.path, masks.path if masks else None)
+    check_output(output, [path for path in inputs if path], lossless=lossless)
+    waveform, audio_seconds = read_speech(speech)
     began = time.perf_counter()
-    progress.begin("following the face", reader.info.frame_count)
-    pts, track = survey(reader, face, progress)
+    progress.begin("following the face", source.info.frame_count)
+    pts, track = survey(source, face, progress)
     tracked = time.perf_counter() - began
     if not (track.found | track.turned).any():
-        raise KeySyncError(f"{no_face(track)} of {reader.path}: nothing to dub; try another detector")
-    timeline = fit(pts, reader.info.frame_duration, reader.info.time_base, audio_seconds, settings.sync_mode)
+        raise KeySyncError(f"{no_face(track)} of {source.name}: nothing to dub; try another detector")
+    timeline = fit(pts, source.info.frame_duration, source.info.time_base, audio_seconds, settings.sync_mode)
     report = Report(
-        video=str(reader.path),
-        speech=str(audio),
-        width=reader.info.width,
-        height=reader.info.height,
+        video=source.name,
+        speech=speech.name,
+        width=source.info.width,
+        height=source.info.height,
         frames=len(timeline.source),
         source_frames=len(pts),
-        frame_rate=str(reader.info.rate),
+        frame_rate=str(source.info.rate),
         seconds=timeline.seconds,
         sync_mode=settings.sync_mode,
         mask=settings.mask or models.needs.mask or DEFAULT_MASK,
         seed=settings.seed,
         network_evaluations=0,
         models=dict(models.origins),
-        notes=list(_notes(reader, audio_seconds, timeline, lossless, models, settings)),
+        notes=list(_notes(source, audio_seconds, timeline, lossless, models, settings)),
     )
     report.seconds_per_stage["face track"] = round(tracked, 4)
-    hidden = Occluder.open(_reader(occluder), reader.info.width, reader.info.height, len(pts)) if occluder else None
-    dub = Dub(reader, pts, track, timeline, _fitted(waveform, timeline.seconds), models, settings, report, hidden)
-    writer = VideoWriter(output, reader.info, lossless=lossless, audio=audio, seconds=timeline.seconds)
+    hidden = Occluder.open(masks, source.info.width, source.info.height, len(pts)) if masks else None
+    dub = Dub(source, pts, track, timeline, _fitted(waveform, timeline.seconds), models, settings, report, hidden)
+    writer = VideoWriter(output, source.info, lossless=lossless, audio=speech, seconds=timeline.seconds)
     progress.begin("network evaluations", dub.evaluations)
     with writer:
         for stamp, frame in dub.frames(progress.step):
@@ -123,23 +126,23 @@ def dub_file(
     return report
 
 
-def survey(reader: VideoReader, face: FaceSource, progress: Progress) -> tuple[NDArray[np.int64], FaceTrack]:
-    """Decodes the video once: the timestamp of every frame, and the track of the chosen face."""
+def survey(source: FrameSource, face: FaceSource, progress: Progress) -> tuple[NDArray[np.int64], FaceTrack]:
+    """Reads the video once: the timestamp of every frame, and the track of the chosen face."""
     if face.track is not None:
-        return _check_track(reader, face.track), face.track
+        return _check_track(source, face.track), face.track
     tracker = Tracker(exact=face.landmarks is not None)
     if face.landmarks is not None:
-        size = reader.info.height, reader.info.width
-        given = read_landmarks_file(face.landmarks, size=size, frames=len(reader.timestamps()))
-        return _survey(reader, tracker, lambda frame, number: tracker.add(frame, given.faces(number)), face, progress)
+        size = source.info.height, source.info.width
+        given = read_landmarks_file(face.landmarks, size=size, frames=len(source.timestamps()))
+        return _survey(source, tracker, lambda frame, number: tracker.add(frame, given.faces(number)), face, progress)
     with closing(make_detector(face.detector, face.weights, device=face.device)) as detector:
-        return _survey(reader, tracker, lambda frame, _: tracker.follow(frame, detector), face, progress)
+        return _survey(source, tracker, lambda frame, _: tracker.follow(frame, detector), face, progress)
 
 
-def _check_track(reader: VideoReader, track: FaceTrack) -> NDArray[np.int64]:
-    """The timestamp of every frame. Raises `KeySyncError` where the track is of another video."""
-    pts = reader.timestamps()
-    size = reader.info.height, reader.info.width
+def _check_track(source: FrameSource, track: FaceTrack) -> NDArray[np.int64]:
+    """The timestamp of every frame. Raises `KeySyncError` for the track of another video."""
+    pts = source.timestamps()
+    size = source.info.height, source.info.width
     if (len(pts), size) != (len(track.found), track.size):
         raise KeySyncError(
             f"the face track covers {len(track.found)} frames of {track.size[1]}x{track.size[0]} but the video has "
@@ -148,19 +151,11 @@ def _check_track(reader: VideoReader, track: FaceTrack) -> NDArray[np.int64]:
     return pts
 
 
-def _path(video: Path | VideoReader) -> Path:
-    return video.path if isinstance(video, VideoReader) else video
-
-
-def _reader(video: Path | VideoReader) -> VideoReader:
-    return video if isinstance(video, VideoReader) else VideoReader(video)
-
-
 def _survey(
-    reader: VideoReader, tracker: Tracker, add: Callable[[Frame, int], None], face: FaceSource, progress: Progress
+    source: FrameSource, tracker: Tracker, add: Callable[[Frame, int], None], face: FaceSource, progress: Progress
 ) -> tuple[NDArray[np.int64], FaceTrack]:
     pts: list[int] = []
-    for stamp, frame in reader.frames():
+    for stamp, frame in source.frames():
         add(frame, len(pts))
         pts.append(stamp)
         progress.step()
@@ -168,33 +163,33 @@ def _survey(
 
 
 def _fitted(waveform: Tensor, seconds: float) -> Tensor:
-    """The speech that the result holds: cut, or padded with silence, to the result's length."""
+    """The speech of the result: cut, or padded with silence, to the result's length."""
     samples = round(seconds * SAMPLE_RATE)
     return torch.nn.functional.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
 
 
 def _notes(
-    reader: VideoReader,
+    source: FrameSource,
     audio_seconds: float,
     timeline: Timeline,
     lossless: bool,
     renderer: Renderer,
     settings: Settings,
 ) -> Iterator[str]:
-    """What a person should know of this job, a line each."""
+    """Notes for the user on this job, a line each."""
     trained = renderer.needs.mask
     if trained is not None and settings.mask not in (None, trained):
-        yield f"the models were trained with the mask {trained} and work with the mask {settings.mask}"
-    video_seconds = reader.info.duration_seconds
+        yield f"the models were trained with the mask {trained}; this job uses the mask {settings.mask}"
+    video_seconds = source.info.duration_seconds
     if abs(audio_seconds - video_seconds) > 1 / 25:
         lengths = f"the video lasts {video_seconds:.2f} s, the speech {audio_seconds:.2f} s"
         yield f"{lengths}, the result {timeline.seconds:.2f} s"
     slowest, fastest = FRAME_BY_FRAME
     if not slowest <= round(float(timeline.rate), 2) <= fastest:
         yield f"{float(timeline.rate):.3g} frames a second: the network works at 25 and each frame takes the nearest"
-    if reader.info.hdr or reader.info.bits > 8:
-        yield f"the video has {reader.info.bits} bits a colour{' in HDR' if reader.info.hdr else ''}: the result has 8"
-    if reader.info.path.suffix.lower() != ".mkv" and lossless:
+    if source.info.hdr or source.info.bits > 8:
+        yield f"the video has {source.info.bits} bits a colour{' in HDR' if source.info.hdr else ''}: the result has 8"
+    if lossless and (source.path is None or source.path.suffix.lower() != ".mkv"):
         yield "the lossless result is Matroska, which keeps timestamps to the millisecond"
     if timeline.seconds * SAMPLE_RATE > ONE_PASS:
         yield (

@@ -1,10 +1,9 @@
-"""Dub Video: the whole method in one node, chunk by chunk, so that memory does not grow with the video's length."""
+"""Dub Video: the whole method in one node, chunk by chunk, in memory that does not grow with the video's length."""
 
 from __future__ import annotations
 
 import json
 import secrets
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from .host.audio import AudioDict
 from .host.encoder import CoreSpeechEncoder
 from .host.models import core_models
 from .host.sockets import Faces, FaceTrackSocket, SpeechEncoderSocket
-from .host.video import open_occluder, open_video, write_sound
+from .host.video import open_occluder, open_sound, open_video
 from .sampling import guidance_inputs
 
 AS_TRAINED = "as trained"
@@ -114,7 +113,7 @@ class DubVideo(io.ComfyNode):
             keyframe_model, interpolation_model, vae, keyframe_encoder, interpolation_encoder, progress.show
         )
         group = models.keyframe.spec.window - 1  # all windows of a batch of keyframes: the guider splits them to fit
-        # 0 is None: as the model wants it.
+        # 0 selects the model's default, which is None here.
         sampling = Sampling(steps, audio_guidance or None, identity_guidance or None, group=group)
         settings = Settings(sync_mode, None if mask == AS_TRAINED else mask, seed, sampling)
         face = FaceSource(
@@ -137,27 +136,25 @@ def dub(
     progress: NodeProgress,
     occluder: Tensor | Input.Video | None = None,
 ) -> tuple[Input.Video, Report]:
-    """The dubbed video, a file in ComfyUI's temporary folder, and the report; raises `KeySyncError` as `dub_file`."""
+    """The dubbed video, a file in ComfyUI's temporary folder, and the report; raises `KeySyncError` like `dub_file`."""
     temporary = Path(folder_paths.get_temp_directory())
     temporary.mkdir(parents=True, exist_ok=True)
     output = temporary / f"keysync-{secrets.token_hex(8)}.mp4"
-    with tempfile.TemporaryDirectory(prefix="keysync-", dir=temporary) as name:
-        folder = Path(name)
-        report = dub_file(
-            open_video(video, folder / "video.mkv"),
-            write_sound(audio, folder / "speech.wav"),
-            output,
-            models,
-            settings,
-            face,
-            progress,
-            occluder=open_occluder(occluder, folder / "occluder.mkv"),
-        )
+    report = dub_file(
+        open_video(video),
+        open_sound(audio),
+        output,
+        models,
+        settings,
+        face,
+        progress,
+        occluder=open_occluder(occluder),
+    )
     return InputImpl.VideoFromFile(str(output)), report
 
 
 class NodeProgress:
-    """The node's progress bar with the latent preview; stops the job where the user cancels."""
+    """The node's progress bar with the latent preview; stops the job when the user cancels."""
 
     def __init__(self, patcher: ModelPatcher) -> None:
         self._previewer = latent_preview.get_previewer(patcher.load_device, patcher.model.latent_format)
@@ -168,7 +165,7 @@ class NodeProgress:
         self._bar = comfy.utils.ProgressBar(max(1, total or 1))
 
     def show(self, denoised: Tensor) -> None:
-        """What the next step shows: latents (n, 4, h, w), of which the first is seen."""
+        """Sets the preview of the next step: the first of these latents (n, 4, h, w)."""
         self._denoised = denoised
 
     def step(self, count: int = 1) -> None:

@@ -23,11 +23,12 @@ from ..keysync.face.finder.points import MESH_TO_68
 from ..keysync.face.masks import MASKS
 from ..keysync.face.preview import draw_track
 from ..keysync.face.track import FaceChoice, FaceTrack, Tracker, no_face
+from ..keysync.media.source import as_bytes
 from ..keysync.method import PUBLISHED_CROP_SCALE
 from ..keysync.network.stage import STAGES, StageSpec
 from .detector import detector_device, detector_weights
 from .host.checks import spec_of
-from .host.frames import as_bytes, check_frames, each_frame, name_frames
+from .host.frames import check_frames, each_frame, name_frames
 from .host.sockets import Faces, FaceTrackSocket
 
 # Made by the core's node MediaPipeFaceLandmarker, which the oldest supported ComfyUI lacks; the socket is only a name.

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..keysync.errors import KeySyncError
-from ..keysync.face.crop import Box
-from ..keysync.face.paste import FEATHER, Sides, feathered, paste
+from ..keysync.face.paste import FEATHER, Place, paste
 from ..keysync.face.track import FaceTrack
 from .host.frames import as_masks, check_frames, each_frame, name_frames
 from .host.sockets import Faces, FaceTrackSocket
@@ -74,9 +73,9 @@ class Pasted(NamedTuple):
 
 
 def check(images: Tensor, crops: Tensor, masks: Tensor, faces: Faces) -> NDArray[np.int64]:
-    """The crops' boxes (n, 3). Raises `KeySyncError` unless there is one crop, one mask and one box for each image."""
+    """The crops' boxes (n, 3). Raises `KeySyncError` unless each image has one crop, one mask and one box."""
     if faces.boxes is None:
-        raise KeySyncError("the track comes from Track Face and knows no crops: link the track of Crop Face")
+        raise KeySyncError("the track is from Track Face and has no crops: connect the track of Crop Face")
     check_frames(images, faces.track)
     for what, batch in {"crops": crops, "masks": masks}.items():
         if len(batch) != len(images):
@@ -96,32 +95,18 @@ def paste_all(
     result = images.clone()
     full, mattes = (torch.zeros(images.shape[:3]) for _ in range(2))
     for index in each_frame(len(images)):
-        mask, box = masks[index].cpu(), boxes[index]
+        mask = masks[index]
         if not track.found[index] or not bool((mask > 0.5).any()):
             continue
-        result[index, ..., :3] = paste(images[index, ..., :3], crops[index, ..., :3], box, mask, feather)
-        x, y, side = (int(value) for value in box)
-        part = index, slice(y, y + side), slice(x, x + side)
-        full[part] = _at_box(mask, side)
-        mattes[part] = matte(mask, box, track.size, feather)
+        place = Place.of(mask, boxes[index], track.size, feather)
+        result[index, ..., :3] = paste(images[index, ..., :3], crops[index, ..., :3], place)
+        full[index][place.region] = place.mask
+        mattes[index][place.region] = place.matte
     return Pasted(result, full, mattes)
 
 
-def matte(mask: Tensor, box: Box, size: tuple[int, int], feather: float) -> Tensor:
-    """How much of each pixel of the box `paste` takes from the crop: (side, side); the frame has `size` (h, w)."""
-    x, y, side = (int(value) for value in box)
-    border = Sides(top=y == 0, bottom=y + side == size[0], left=x == 0, right=x + side == size[1])
-    return feathered(_at_box(mask, side), feather * side, border)
-
-
-def _at_box(mask: Tensor, side: int) -> Tensor:
-    """A mask (H, W) at its box's own size, 0 or 1."""
-    near: Tensor = torch.nn.functional.interpolate(mask[None, None].float(), (side, side), mode="nearest")[0, 0]
-    return (near > 0.5).float()
-
-
 def describe(track: FaceTrack, masks: Tensor) -> str:
-    """What happened to the frames, a line each, for a person to read; `masks` are those in the whole frame."""
+    """A readable account of the frames, a line each; `masks` are those in the whole frame."""
     shown = masks.flatten(1).any(1).tolist()
     groups = {
         "no face, left as they were": [i for i, seen in enumerate(track.found) if not seen],

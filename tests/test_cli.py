@@ -144,7 +144,7 @@ def test_what_was_passed_through_is_said_and_so_are_notes(
         "keysync: 99 network evaluations to come",
         f"keysync: {output}: 18 frames dubbed, 2 passed through unchanged",
         "  frames 0-1 unchanged: no face found",
-        "  the models were trained with the mask box and work with the mask jaw",
+        "  the models were trained with the mask box; this job uses the mask jaw",
         "  the video lasts 0.80 s, the speech 0.40 s, the result 0.80 s",
         "  the lossless result is Matroska, which keeps timestamps to the millisecond",
     ]
@@ -219,7 +219,7 @@ def cut_off(path: Path) -> None:
         ("audio", renamed_text, r"speech\.wav (cannot be read as video or sound|is text)"),
         ("video", empty, r"in\.mp4 is empty \(0 bytes\): copy or export it again"),
         ("audio", empty, r"speech\.wav is empty \(0 bytes\): copy or export it again"),
-        ("video", cut_off, r"in\.mp4 is cut off: \d+ bytes came, \d+ were to come"),
+        ("video", cut_off, r"in\.mp4 is cut off: it has \d+ of \d+ bytes"),
         ("landmarks", missing, r"cannot read the landmarks .*face\.json: No such file or directory"),
         ("landmarks", renamed_text, r"the landmarks .*face\.json are not JSON"),
     ],

@@ -208,7 +208,7 @@ def test_crops_are_as_close_as_the_models_were_trained_with(models: Models, tmp_
 
 
 def test_an_unknown_mask_is_an_error(models: Models, tmp_path: Path) -> None:
-    with pytest.raises(KeySyncError, match="no mask is called 'beard': choose one of box, "):
+    with pytest.raises(KeySyncError, match="unknown mask 'beard': choose one of box, "):
         scene(tmp_path, 3).dub(models, mask="beard")
     assert not (tmp_path / "out.mkv").exists()
 

@@ -17,12 +17,23 @@ from keysync.errors import KeySyncError
 from keysync.face.face import Face
 from keysync.face.track import FaceChoice
 from keysync.job import FaceSource, dub_file, survey
-from keysync.media.audio import read_speech
+from keysync.media.audio import AudioReader, read_speech
 from keysync.media.reader import VideoReader
+from keysync.media.source import FramesInMemory, SoundInMemory
 from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
 
-from .clips import HEIGHT, WIDTH, CheapStages, Quiet, picture, write_landmarks, write_speech, write_video
+from .clips import (
+    HEIGHT,
+    WIDTH,
+    CheapStages,
+    Quiet,
+    picture,
+    read_frames,
+    write_landmarks,
+    write_speech,
+    write_video,
+)
 from .synthetic_face import face, face_points
 
 SETTINGS = Settings(sampling=Sampling(evaluations=10))
@@ -213,3 +224,49 @@ def test_a_reader_stands_for_its_window_of_a_file(
     assert [part.state for part in report.ranges] == ["passed through"]
     with pytest.raises(KeySyncError, match="is an input too"):
         dub_file(VideoReader(files["video"]), files["audio"], files["video"], models, SETTINGS, FaceSource(), Quiet())
+
+
+@pytest.mark.usefixtures("detector")
+@pytest.mark.parametrize(
+    ("suffix", "rate", "mode"),
+    [
+        ("mkv", Fraction(25), "cut_off"),
+        ("mkv", Fraction(25), "bounce"),
+        ("mp4", Fraction(24), "cut_off"),
+        ("mp4", Fraction(30_000, 1001), "remap"),
+        ("mp4", Fraction(12), "loop"),
+        ("mp4", Fraction(50), "silence"),
+    ],
+)
+def test_frames_and_sound_in_memory_are_dubbed_like_files_of_them(
+    suffix: str, rate: Fraction, mode: str, models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A lossless file, and at rates that Matroska's milliseconds cannot count, the decoded frames of an mp4."""
+    CheapStages().install(monkeypatch)
+    hidden = np.zeros((10, HEIGHT, WIDTH, 3), np.uint8)
+    hidden[:, :, 30:40] = 255
+    video = write_video(tmp_path / f"in.{suffix}", map(picture, range(10)), rate=rate, lossless=suffix == "mkv")
+    speech = write_speech(tmp_path / "speech.wav", 0.7)
+    images = torch.from_numpy(np.stack(read_frames(video))).float() / 255
+    sound = AudioReader(speech)
+    inputs = {
+        "files": (video, speech, write_video(tmp_path / "hidden.mkv", hidden, lossless=True)),
+        "memory": (
+            FramesInMemory("the images", images, rate),
+            SoundInMemory("the audio", np.concatenate(list(sound.blocks()), 1), sound.rate),
+            FramesInMemory("the masks", hidden, rate),
+        ),
+    }
+    settings = Settings(sync_mode=mode, sampling=SETTINGS.sampling)
+    outputs, reports = [], []
+    for name, (source, said, occluder) in inputs.items():
+        outputs.append(tmp_path / f"{name}.mkv")
+        rest = models, settings, FaceSource(), Quiet()
+        reports.append(dub_file(source, said, outputs[-1], *rest, occluder=occluder, lossless=True))
+    assert np.array_equal(*[np.stack(read_frames(output)) for output in outputs])
+    assert np.array_equal(*[VideoReader(output).timestamps() for output in outputs])
+    assert np.array_equal(*[np.concatenate(list(AudioReader(output).blocks()), 1) for output in outputs])
+    assert (reports[1].video, reports[1].speech) == ("the images", "the audio")
+    assert reports[0].ranges == reports[1].ranges
+    assert reports[1].count("dubbed") == reports[1].frames
+    assert reports[0].seconds == pytest.approx(reports[1].seconds, abs=1e-9)

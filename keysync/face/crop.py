@@ -1,7 +1,7 @@
-"""The square around the face that the network sees: one box a frame, and the way there and back.
+"""The square around the face that the network sees: one box a frame, and how pixels and points go there.
 
-A box is (x, y, side) in whole source pixels. Points are continuous pixel coordinates (see `face`). The box is the 68
-points' own, made wider, square, and smoothed the more the less it moves, as the cropping tool of the KeySync reference
+A box is (x, y, side) in whole source pixels. Points are continuous pixel coordinates (see `face`). The box of the 68
+points is made wider, square and smooth, smoother the less it moves, as the cropping tool of the KeySync reference
 implementation does; that doubles it.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .face import Points
     from .track import FaceTrack
 
-# Exponential smoothing: the share of the new box for a face at rest and what motion adds, full at this many pixels.
+# Exponential smoothing: the share of the new box for a face at rest, what motion adds, and pixels of motion to add all.
 STILL, MOVING, FULL_MOTION = 0.2, 0.6, 100.0
 
 Picture = NDArray[Any] | Tensor
@@ -32,8 +32,8 @@ Box = Sequence[int] | NDArray[np.int64]
 def crop_boxes(track: FaceTrack, start: int, stop: int, scale: float = PUBLISHED_CROP_SCALE) -> NDArray[np.int64]:
     """Boxes (m, 3) of x, y, side for frames `start`..`stop` (exclusive), a run of the track.
 
-    At rest a box is `scale` times as wide as the points' own. Each lies inside the frame and holds the frame's 68
-    points as far as the frame does and a square can.
+    At rest a box is `scale` times as wide as that of the points. Each lies inside the frame and holds all of the
+    frame's 68 points that a square inside the frame can.
     """
     h, w = track.size
     low, high = track.landmarks[start:stop].min(axis=1), track.landmarks[start:stop].max(axis=1)
@@ -49,21 +49,26 @@ def crop_boxes(track: FaceTrack, start: int, stop: int, scale: float = PUBLISHED
 
 
 def _box(state: NDArray[np.float64], low: Points, high: Points, size: tuple[int, int]) -> NDArray[np.int64]:
-    """The whole-pixel box in the frame for a smoothed centre and side, moved or grown where points would stick out."""
+    """The box in whole pixels for a smoothed centre and side; it moves or grows where points would stick out."""
     h, w = size
     need = int(np.ceil(high - np.floor(low)).max())
     side = max(1, min(max(round(state[2]), need), h, w))
     corner = np.round(state[:2] - side / 2)
-    # First all of the face, then inside the frame: what the frame itself cuts off cannot be kept.
+    # First all of the face, then inside the frame: what the frame cuts off is lost.
     corner = np.minimum(np.maximum(corner, np.ceil(high) - side), np.floor(low))
     x, y = np.clip(corner, 0, (w - side, h - side)).astype(np.int64).tolist()
     return np.array([x, y, side], dtype=np.int64)
 
 
+def region(box: Box) -> tuple[slice, slice]:
+    """The rows and columns of a frame that a box covers."""
+    x, y, side = (int(value) for value in box)
+    return slice(y, y + side), slice(x, x + side)
+
+
 def crop(frame: Picture, box: Box, size: tuple[int, int]) -> Tensor:
     """The box of a frame (h, w, 3), uint8 or float 0..1, as float32 0..1 at `size` (H, W): bilinear, antialiased."""
-    x, y, side = (int(value) for value in box)
-    part = torch.as_tensor(np.ascontiguousarray(frame[y : y + side, x : x + side]))
+    part = torch.as_tensor(np.ascontiguousarray(frame[region(box)]))
     planes = part.permute(2, 0, 1)[None].float()  # h w c -> 1 c h w
     if part.dtype == torch.uint8:
         planes = planes / 255
@@ -84,10 +89,3 @@ def to_crop(landmarks: Picture, box: Box, size: tuple[int, int]) -> Tensor:
     points = torch.as_tensor(landmarks).double()
     points = (points - torch.tensor([x, y])) * torch.tensor([W / side, H / side], dtype=torch.float64)
     return torch.minimum(points.clamp_min(0), torch.tensor([W - 1, H - 1])).float()
-
-
-def affine(box: Box, size: tuple[int, int]) -> NDArray[np.float64]:
-    """The 2x3 matrix from points of the crop of `size` (H, W) to points of the source."""
-    x, y, side = (int(value) for value in box)
-    H, W = size
-    return np.array([[side / W, 0.0, x], [0.0, side / H, y]])

@@ -6,6 +6,7 @@ The feather lies inside the mask, so a pixel outside the mask keeps its bits.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .crop import Box, Picture, resize
+from .crop import Box, Picture, region, resize
 
 FEATHER = 0.04  # of the crop's side
 # Colours follow the frame around the mask up to this much (0..1): a larger difference is content, not a colour shift.
@@ -30,26 +31,51 @@ class Sides(NamedTuple):
     right: bool = False
 
 
-@overload
-def paste(
-    frame: NDArray[Any], generated: Picture, box: Box, mask: Picture, feather: float = FEATHER
-) -> NDArray[Any]: ...
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a crop goes in its frame.
+
+    `region` is the rows and columns that it covers; the others are of the region's size: `mask` (side, side), 0 or 1,
+    says where the crop replaces the frame, `matte` (side, side), 0..1, by how much. `feather` is the width of the
+    matte's soft edge in pixels.
+    """
+
+    region: tuple[slice, slice]
+    mask: Tensor
+    matte: Tensor
+    feather: float
+
+    @staticmethod
+    def of(mask: Picture, box: Box, frame_size: tuple[int, int], feather: float = FEATHER) -> Place:
+        """The place of a crop cut at `box` (x, y, side) in a frame of `frame_size` (h, w).
+
+        mask (H, W), above 0.5 where the crop is generated, at any size; `feather` is a share of the crop's side.
+        """
+        x, y, side = (int(value) for value in box)
+        h, w = frame_size
+        planes = torch.as_tensor(mask)[None, None].float().cpu()  # h w -> 1 1 h w
+        inside = F.interpolate(planes, (side, side), mode="nearest")[0, 0] > 0.5
+        border = Sides(top=y == 0, bottom=y + side == h, left=x == 0, right=x + side == w)
+        return Place(region(box), inside.float(), feathered(inside, feather * side, border), feather * side)
 
 
 @overload
-def paste(frame: Tensor, generated: Picture, box: Box, mask: Picture, feather: float = FEATHER) -> Tensor: ...
+def paste(frame: NDArray[Any], generated: Picture, place: Place) -> NDArray[Any]: ...
 
 
-def paste(frame: Picture, generated: Picture, box: Box, mask: Picture, feather: float = FEATHER) -> Picture:
+@overload
+def paste(frame: Tensor, generated: Picture, place: Place) -> Tensor: ...
+
+
+def paste(frame: Picture, generated: Picture, place: Place) -> Picture:
     """A new frame with the generated crop in its place.
 
-    frame (h, w, 3), uint8 or float 0..1, array or tensor: the result is of its kind. generated (H, W, 3), 0..1, and
-    mask (H, W), 0 or 1, at the crop's resolution; `box` (x, y, side) is where the crop came from. `feather` is the
-    width of the soft edge as a share of the crop's side. Every pixel outside the mask is bit-identical to the frame's.
+    frame (h, w, 3), uint8 or float 0..1, array or tensor: the result is of its kind. generated (H, W, 3), 0..1, at any
+    size. Every pixel outside the place's mask is bit-identical to the frame's.
     """
     if isinstance(frame, Tensor):
-        return torch.from_numpy(_paste(frame.cpu().numpy(), generated, box, mask, feather)).to(frame.device)
-    return _paste(frame, generated, box, mask, feather)
+        return torch.from_numpy(_paste(frame.cpu().numpy(), generated, place)).to(frame.device)
+    return _paste(frame, generated, place)
 
 
 def feathered(mask: Picture, width: float, frame_border: Sides | None = None) -> Tensor:
@@ -70,23 +96,19 @@ def feathered(mask: Picture, width: float, frame_border: Sides | None = None) ->
     return torch.from_numpy(rise * rise * (3 - 2 * rise)).float()
 
 
-def _paste(frame: NDArray[Any], generated: Picture, box: Box, mask: Picture, feather: float) -> NDArray[Any]:
-    x, y, side = (int(value) for value in box)
-    h, w = frame.shape[:2]
+def _paste(frame: NDArray[Any], generated: Picture, place: Place) -> NDArray[Any]:
     result = frame.copy()
-    inside = F.interpolate(torch.as_tensor(mask)[None, None].float().cpu(), (side, side), mode="nearest")[0, 0]
-    border = Sides(top=y == 0, bottom=y + side == h, left=x == 0, right=x + side == w)
-    alpha = feathered(inside, feather * side, border).numpy()[..., None]
-    region = result[y : y + side, x : x + side]
+    pixels = result[place.region]
+    alpha = place.matte.numpy()[..., None]
     levels = 255.0 if frame.dtype == np.uint8 else 1.0
-    source = region.astype(np.float32) / levels
+    source = pixels.astype(np.float32) / levels
     planes = torch.as_tensor(generated).detach().cpu().float().permute(2, 0, 1)[None]  # h w c -> 1 c h w
-    new = resize(planes, (side, side))[0].permute(1, 2, 0).numpy()
-    new = np.clip(new + _colour_shift(source, new, inside.numpy() > 0.5, feather * side), 0, 1)
+    new = resize(planes, alpha.shape[:2])[0].permute(1, 2, 0).numpy()
+    new = np.clip(new + _colour_shift(source, new, place.mask.numpy() > 0.5, place.feather), 0, 1)
     blended = (source + alpha * (new - source)) * levels
     if frame.dtype == np.uint8:
         blended = np.round(blended)
-    region[...] = np.where(alpha > 0, blended.astype(frame.dtype), region)
+    pixels[...] = np.where(alpha > 0, blended.astype(frame.dtype), pixels)
     return result
 
 
@@ -95,7 +117,7 @@ def _colour_shift(
 ) -> NDArray[np.float32]:
     """What to add to each channel of the new picture so that it agrees with the source in the ring around the mask.
 
-    There the network only re-draws what it was shown, so a difference is the model's and holds inside the mask as well.
+    There the network only redraws its input, so a difference is the model's own and holds inside the mask as well.
     """
     from scipy.ndimage import maximum_filter
 

@@ -1,4 +1,4 @@
-"""Sound files, and the sound of video files, in: as blocks (channels, n) float32, or whole as 16 kHz mono."""
+"""Sound in: files, and the sound of video files, as blocks (channels, n) float32; any sound whole as 16 kHz mono."""
 
 from __future__ import annotations
 
@@ -12,42 +12,46 @@ import torch
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import KeySyncError
 from ..method import SAMPLE_RATE
-from .container import describe_streams, libav_errors, open_input, video_tracks
+from .container import MediaFile, describe_streams, libav_errors, open_input, video_tracks
 from .resample import resample
+from .source import Block, SoundSource
 
-Block = NDArray[np.float32]
+
+def open_sound(sound: str | Path | SoundSource) -> SoundSource:
+    """The sound of a file; any other source is one already."""
+    return AudioReader(sound) if isinstance(sound, str | Path) else sound
 
 
 class AudioReader:
     """The sound of a file: `rate` in samples per second, `channels`, and `is_16_bit` for samples of at most 16 bits.
 
-    Time 0 is the first sample; in a video file it is the first picture, as a player would have it. Raises
-    `KeySyncError` at once for a file without sound.
+    Time 0 is the first sample; in a video file it is the first picture, as in a player. Raises `KeySyncError` at once
+    for a file without sound.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        with open_input(self.path) as container, closing(_decode(self.path, container)) as frames:
+    def __init__(self, file: str | Path | MediaFile) -> None:
+        self._file = MediaFile.of(file)
+        self.name, self.path = self._file.name, self._file.path
+        with open_input(self._file) as container, closing(_decode(self._file, container)) as frames:
             first = next(frames, None)
             if first is None:
-                raise KeySyncError(f"{path} has an audio track without a single sample: copy or export it again")
-            # The frame knows better than the header: HE-AAC says half its rate there.
+                raise KeySyncError(f"{self.name} has an audio track without a single sample: copy or export it again")
+            # From the frame, not the header: that of HE-AAC gives half the rate.
             self.rate = first.sample_rate
             self.channels = len(first.layout.channels)
             self.is_16_bit = first.format.bits <= 16
             self._lead = _lead(container, first)
 
     def blocks(self) -> Generator[Block, None, None]:
-        """Yields the samples in order, -1..1, in blocks of the size in which they are coded: (channels, n)."""
+        """Yields the samples in order, -1..1, in the blocks (channels, n) in which they are coded."""
         lead = round(self._lead * self.rate)
         if lead > 0:
             yield np.zeros((self.channels, lead), np.float32)
-        with open_input(self.path) as container, closing(_decode(self.path, container)) as frames:
+        with open_input(self._file) as container, closing(_decode(self._file, container)) as frames:
             for frame in frames:
                 block = self._samples(frame)
                 if lead < 0:
@@ -58,8 +62,8 @@ class AudioReader:
     def _samples(self, frame: AudioFrame) -> Block:
         if frame.sample_rate != self.rate or len(frame.layout.channels) != self.channels:
             raise KeySyncError(
-                f"{self.path} changes from {self.channels} channels at {self.rate} Hz to "
-                f"{len(frame.layout.channels)} at {frame.sample_rate} Hz on the way: convert it to an ordinary wav"
+                f"{self.name} changes from {self.channels} channels at {self.rate} Hz to "
+                f"{len(frame.layout.channels)} at {frame.sample_rate} Hz: convert it to an ordinary wav"
             )
         coded = frame.to_ndarray()
         if not frame.format.is_planar:
@@ -72,32 +76,32 @@ class AudioReader:
         return samples
 
 
-def read_speech(path: str | Path) -> tuple[Tensor, float]:
-    """Reads a sound file, or the sound of a video file, whatever its rate, channels and coding.
+def read_speech(speech: str | Path | SoundSource) -> tuple[Tensor, float]:
+    """Reads a sound file, the sound of a video file or any other sound, whatever its rate, channels and codec.
 
     Returns the mean of its channels at 16 kHz: (n,) float32, -1..1, and its length in seconds. Raises `KeySyncError`
-    for what holds no sound.
+    for a file without sound.
     """
-    reader = AudioReader(path)
-    mono = np.concatenate([block.mean(axis=0, dtype=np.float32) for block in reader.blocks()])
+    sound = open_sound(speech)
+    mono = np.concatenate([block.mean(axis=0, dtype=np.float32) for block in sound.blocks()])
     if not np.isfinite(mono).all():
-        raise KeySyncError(f"{path} contains samples that are not finite numbers: export it again")
-    seconds = len(mono) / reader.rate
-    return resample(torch.from_numpy(mono)[None], reader.rate, SAMPLE_RATE)[0], seconds
+        raise KeySyncError(f"{sound.name} contains samples that are not finite numbers: export it again")
+    seconds = len(mono) / sound.rate
+    return resample(torch.from_numpy(mono)[None], sound.rate, SAMPLE_RATE)[0], seconds
 
 
-def _decode(path: Path, container: InputContainer) -> Generator[AudioFrame, None, None]:
+def _decode(file: MediaFile, container: InputContainer) -> Generator[AudioFrame, None, None]:
     """Yields the frames of the first audio track.
 
-    What cannot be decoded at the beginning or the end is passed over: mp3 files carry tags there. In between it is an
-    error, for all that follows would come too early.
+    Packets at the beginning and the end that cannot be decoded are skipped: mp3 files carry tags there. In between
+    they are an error, for all later sound would be early.
     """
-    stream = _track(path, container)
+    stream = _track(file, container)
     heard = False
     damage: av.error.InvalidDataError | None = None
     packets = container.demux(stream)
     while True:
-        with libav_errors(f"{path} is damaged or cut off ({{}}): copy or export it again"):
+        with libav_errors(f"{file} is damaged or cut off ({{}}): copy or export it again"):
             packet = next(packets, None)
             if packet is None:
                 return
@@ -113,14 +117,14 @@ def _decode(path: Path, container: InputContainer) -> Generator[AudioFrame, None
             yield frame
 
 
-def _track(path: Path, container: InputContainer) -> AudioStream:
+def _track(file: MediaFile, container: InputContainer) -> AudioStream:
     tracks = container.streams.audio
     if not tracks:
         raise KeySyncError(
-            f"{path} has no audio track (it holds {describe_streams(container)}): give a file with speech here"
+            f"{file} has no audio track (it holds {describe_streams(container)}): give a file with speech here"
         )
     if tracks[0].codec_context is None:
-        raise KeySyncError(f"{path} holds sound coded in a way that PyAV cannot decode: convert it to wav")
+        raise KeySyncError(f"{file} uses an audio codec that PyAV cannot decode: convert it to wav")
     return tracks[0]
 
 

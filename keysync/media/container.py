@@ -1,11 +1,15 @@
-"""Opening media files; whatever libav has to say about them comes out as one line."""
+"""Opens media files, on the disk or in memory; an error of libav becomes one line."""
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 from av.container import InputContainer
@@ -27,6 +31,31 @@ def url(path: Path) -> str:
     return f"file:{path}"
 
 
+@dataclass(frozen=True, eq=False)
+class MediaFile:
+    """A media file: its path, or all of its bytes. Messages call it by `name`."""
+
+    content: Path | bytes = field(repr=False)
+    name: str
+
+    @staticmethod
+    def of(file: str | Path | MediaFile) -> MediaFile:
+        """The file at a path; a `MediaFile` is one already."""
+        return file if isinstance(file, MediaFile) else MediaFile(Path(file), str(file))
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def path(self) -> Path | None:
+        """Its path; None for one in memory."""
+        return self.content if isinstance(self.content, Path) else None
+
+    def open(self) -> BinaryIO:
+        """The bytes, from the first on; each call gives a file of its own."""
+        return self.content.open("rb") if isinstance(self.content, Path) else BytesIO(self.content)
+
+
 @contextmanager
 def libav_errors(message: str) -> Iterator[None]:
     """Turns what PyAV and the disk raise inside into `KeySyncError(message)`; `{}` in it becomes the reason."""
@@ -36,46 +65,53 @@ def libav_errors(message: str) -> Iterator[None]:
         raise KeySyncError(message.replace("{}", error.strerror or type(error).__name__)) from error
 
 
-def check_input(path: Path) -> None:
-    """Raises `KeySyncError` for what cannot be a media file whatever it holds: missing, empty, cut off."""
+def check_input(file: MediaFile) -> None:
+    """Raises `KeySyncError` for what cannot be a media file whatever its format: missing, empty, cut off."""
+    if file.path is not None:
+        _check_regular(file.path)
+    with libav_errors(f"cannot open {file} ({{}}): check the path"), file.open() as content:
+        if content.seek(0, os.SEEK_END) == 0:
+            raise KeySyncError(f"{file} is empty (0 bytes): copy or export it again")
+        check_complete(content, file.name)
+
+
+def _check_regular(path: Path) -> None:
     try:
-        status = path.stat()
+        mode = path.stat().st_mode
     except OSError as error:
         raise KeySyncError(f"cannot open {path} ({error.strerror}): check the path") from error
-    if stat.S_ISDIR(status.st_mode):
+    if stat.S_ISDIR(mode):
         raise KeySyncError(f"{path} is a folder: give the video or sound file itself")
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(mode):
         raise KeySyncError(f"{path} is not a regular file: save it as a video or sound file first")
-    if status.st_size == 0:
-        raise KeySyncError(f"{path} is empty (0 bytes): copy or export it again")
-    with libav_errors(f"cannot open {path} ({{}}): check the path"):
-        check_complete(path)
 
 
 @contextmanager
-def open_input(path: Path) -> Iterator[InputContainer]:
-    """An open media file, closed at the end. Raises `KeySyncError` for everything that is none."""
-    check_input(path)
+def open_input(file: str | Path | MediaFile) -> Iterator[InputContainer]:
+    """An open media file, closed at the end. Raises `KeySyncError` for everything else."""
+    file = MediaFile.of(file)
+    check_input(file)
     message = (
-        f"{path} cannot be read as video or sound ({{}}): it is damaged, cut off or not what its name says; "
+        f"{file} cannot be read as video or sound ({{}}): it is damaged, cut off or not what its name says; "
         "copy or export it again"
     )
+    place = file.open() if file.path is None else url(file.path)
     with libav_errors(message):
         # Titles in other encodings than UTF-8 are no reason to fail.
-        container = av.open(url(path), container_options=LOCAL_ONLY, metadata_errors="replace")
+        container = av.open(place, "r", container_options=LOCAL_ONLY, metadata_errors="replace")
     with container:
         if container.format.name in TEXT_SCREENS:
-            raise KeySyncError(f"{path} is text: give a video or sound file")
+            raise KeySyncError(f"{file} is text: give a video or sound file")
         yield container
 
 
 def describe_streams(container: InputContainer) -> str:
-    """What a file holds, for messages: `audio (aac)`."""
+    """The streams of a file, for messages: `audio (aac)`."""
     names = [(stream.type, stream.codec_context.name if stream.codec_context else "?") for stream in container.streams]
     return ", ".join(f"{kind} ({codec})" for kind, codec in names) or "nothing"
 
 
 def video_tracks(container: InputContainer) -> list[VideoStream]:
-    """The video tracks of a file; cover pictures and chapter thumbnails are none."""
+    """The video tracks of a file, without cover pictures and chapter thumbnails."""
     pictures = Disposition.attached_pic | Disposition.timed_thumbnails
     return [stream for stream in container.streams.video if not stream.disposition & pictures]

@@ -1,10 +1,9 @@
-"""What there is to know of a video before its frames are read: size, time, rotation, colours."""
+"""The facts of a video that are known before its frames are read: size, time, rotation, colours."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,14 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-# Codes of ITU-T H.273 (matrix, primaries, transfer; 2: not said); the range as libav counts it (0: not said).
+# Codes of ITU-T H.273 (matrix, primaries, transfer; 2: unspecified); the range as libav counts it (0: unspecified).
 LIMITED_RANGE, FULL_RANGE = 1, 2
 PQ, HLG = 16, 18
 
 
 @dataclass(frozen=True)
 class Colours:
-    """How the numbers of a picture are meant."""
+    """What the numbers of a picture mean."""
 
     matrix: int = 2
     range: int = 0
@@ -29,7 +28,7 @@ class Colours:
 
     @staticmethod
     def of(stream: VideoStream, frame: VideoFrame) -> Colours:
-        """The colours of a track's decoded frame; RGB has no matrix, so it is given that of BT.709 for the way back."""
+        """The colours of a track's decoded frame; RGB has no matrix and gets that of BT.709 for the way back."""
         matrix, range_ = int(frame.colorspace), int(frame.color_range)
         if frame.format.is_rgb:
             matrix, range_ = BT709.matrix, BT709.range
@@ -92,10 +91,9 @@ class VideoInfo(PictureFormat):
     """A video at a glance; its format is that of the picture after rotation.
 
     `rotation` is the counter-clockwise turn in degrees that the file asks for and the reader has applied.
-    `duration_seconds` and `frame_count` are what the file says of itself: good for progress, not for counting.
+    `duration_seconds` and `frame_count` come from the file's header: good for progress, not for counting.
     """
 
-    path: Path
     rotation: int
     bits: int
     duration_seconds: float
@@ -104,7 +102,7 @@ class VideoInfo(PictureFormat):
 
     @property
     def hdr(self) -> bool:
-        """Whether the picture is meant for HDR displays (PQ or HLG): it is passed on as it is, in 8 bits."""
+        """Whether the picture is made for HDR displays (PQ or HLG): its numbers are kept, in 8 bits."""
         return self.colours.transfer in (PQ, HLG)
 
     @property
@@ -113,7 +111,7 @@ class VideoInfo(PictureFormat):
         return max(1, round(1 / (self.rate * self.time_base)))
 
 
-def read_info(path: Path, container: InputContainer, stream: VideoStream, first: VideoFrame) -> VideoInfo:
+def read_info(container: InputContainer, stream: VideoStream, first: VideoFrame) -> VideoInfo:
     """Gathers the facts from the container, its video track and the first decoded frame."""
     time_base = stream.time_base or Fraction(1, 90_000)
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate or Fraction(25)
@@ -128,7 +126,6 @@ def read_info(path: Path, container: InputContainer, stream: VideoStream, first:
     else:
         seconds = float(stream.frames / rate)
     return VideoInfo(
-        path=path,
         width=width,
         height=height,
         time_base=time_base,

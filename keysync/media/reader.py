@@ -25,39 +25,47 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from ..errors import KeySyncError
-from .container import describe_streams, libav_errors, open_input, video_tracks
+from .container import MediaFile, describe_streams, libav_errors, open_input, video_tracks
 from .info import Orientation, read_info
+from .source import Frame, FrameSource
 
-Frame = NDArray[np.uint8]
 Decoded = Generator[VideoFrame, None, None]
 Stamped = Generator[tuple[int, VideoFrame], None, None]
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 256 * 2**20
-# How many seconds before a wanted frame to look for a keyframe: more where a file's index points too late.
+# How many seconds before the target to look for a keyframe: more where a file's index points too late.
 SEEK_BACK = (0, 2, 20)
+
+
+def open_video(video: str | Path | FrameSource) -> FrameSource:
+    """The video of a file; any other source is one already."""
+    return VideoReader(video) if isinstance(video, str | Path) else video
 
 
 class VideoReader:
     """A video file, or the window of it that begins `start` seconds after its first frame and lasts `duration` seconds.
 
     Every pass opens the file anew, so passes may run side by side. Raises `KeySyncError` at once for a file that holds
-    no video, and when a pass comes to the place where a file is damaged.
+    no video, and when a pass reaches a damaged place.
     """
 
-    def __init__(self, path: str | Path, start: float = 0, duration: float | None = None) -> None:
-        self.path = Path(path)
+    def __init__(self, file: str | Path | MediaFile, start: float = 0, duration: float | None = None) -> None:
+        self._file = MediaFile.of(file)
+        self.name, self.path = self._file.name, self._file.path
         if start < 0 or (duration is not None and duration <= 0):
             raise KeySyncError(
-                f"{path} cannot be trimmed to {duration} s from {start} s on: choose a start >= 0 and a duration > 0"
+                f"{self.name} cannot be trimmed to {duration} s from {start} s on: "
+                "choose a start >= 0 and a duration > 0"
             )
-        with _open_pass(self.path) as (container, stream, frames):
+        with _open_pass(self._file) as (container, stream, frames):
             first = next(frames, None)
             if first is None:
-                raise KeySyncError(f"{path} has a video track without a single frame: copy or export it again")
-            info = read_info(self.path, container, stream, first)
+                raise KeySyncError(f"{self.name} has a video track without a single frame: copy or export it again")
+            info = read_info(container, stream, first)
         if info.bits > 8:
-            log.warning("%s has %d bits a colour%s: the result has 8", path, info.bits, " (HDR)" if info.hdr else "")
+            hdr = " (HDR)" if info.hdr else ""
+            log.warning("%s has %d bits a colour%s: the result has 8", self.name, info.bits, hdr)
         self._orientation = Orientation.of(first)
         self._stored_size = first.width, first.height
         self._first = first.pts or 0
@@ -70,7 +78,7 @@ class VideoReader:
     def frames(self) -> Iterator[tuple[int, Frame]]:
         """Yields (pts, frame) in display order; pts are in `info.time_base` and rise from frame to frame.
 
-        Where the file gives a frame no timestamp, or that of the frame before, one is made up from the frame rate.
+        A frame without a timestamp, or with that of the frame before, gets one from the frame rate.
         """
         to_rgb = VideoReformatter()
         with closing(self._window()) as window:
@@ -108,14 +116,14 @@ class VideoReader:
                 while index not in held:
                     position, frame = next(source, (index, None))
                     if frame is None:
-                        raise KeySyncError(f"{self.path} has lost its frame {index}: do not change it during a run")
+                        raise KeySyncError(f"{self.name} has lost its frame {index}: do not change it during a run")
                     if position >= first:
                         held[position] = self._picture(frame, to_rgb)
                 yield held[index]
 
     def _picture(self, frame: VideoFrame, to_rgb: VideoReformatter) -> Frame:
-        width, height = self._stored_size  # a track whose size changes on the way keeps that of its first frame
-        message = f"{self.path} has colours that cannot become RGB ({{}}): convert it to an ordinary H.264 mp4"
+        width, height = self._stored_size  # a track whose size changes keeps that of its first frame
+        message = f"{self.name} has colours that cannot become RGB ({{}}): convert it to an ordinary H.264 mp4"
         with libav_errors(message):
             rgb = to_rgb.reformat(frame, width=width, height=height, format="rgb24")
         return self._orientation.apply(cast("Frame", rgb.to_ndarray()))
@@ -130,7 +138,7 @@ class VideoReader:
                     count += 1
                     yield pts, frame
         if count == 0:
-            raise KeySyncError(f"{self.path} has no frame in the chosen window of time: choose an earlier start")
+            raise KeySyncError(f"{self.name} has no frame in the chosen window of time: choose an earlier start")
 
     def _indexed(self, stamps: list[int], first: int) -> Stamped:
         """Yields (index, frame) from `first` or an earlier frame on; its index is that of its pts, never counted."""
@@ -157,7 +165,7 @@ class VideoReader:
     def _from(self, target: int) -> Stamped:
         """Yields (pts, frame) from a keyframe at or before the pts `target` on, or from the start of the file."""
         for back in SEEK_BACK if target > self._first else ():
-            with _open_pass(self.path) as (container, stream, frames):
+            with _open_pass(self._file) as (container, stream, frames):
                 try:
                     container.seek(target - round(back / self.info.time_base), stream=stream)
                 except av.FFmpegError:
@@ -167,7 +175,7 @@ class VideoReader:
                 if landed is not None and landed.pts is not None and landed.pts <= target:
                     yield from self._stamp(chain((landed,), frames))
                     return
-        with _open_pass(self.path) as (_, _, frames):
+        with _open_pass(self._file) as (_, _, frames):
             yield from self._stamp(frames)
 
     def _stamp(self, frames: Iterable[VideoFrame]) -> Stamped:
@@ -193,36 +201,36 @@ def _with_next(indices: Iterable[int]) -> Iterator[tuple[int, float]]:
 
 
 @contextmanager
-def _open_pass(path: Path) -> Iterator[tuple[InputContainer, VideoStream, Decoded]]:
+def _open_pass(file: MediaFile) -> Iterator[tuple[InputContainer, VideoStream, Decoded]]:
     """An open file, its best video track and that track's frames; all closed at the end."""
-    with open_input(path) as container:
-        stream = _best_track(path, container)
+    with open_input(file) as container:
+        stream = _best_track(file, container)
         stream.codec_context.thread_type = "AUTO"
-        with closing(_decode(path, container, stream)) as frames:
+        with closing(_decode(file, container, stream)) as frames:
             yield container, stream, frames
 
 
-def _best_track(path: Path, container: InputContainer) -> VideoStream:
-    """The default video track, of several the largest; cover pictures are no video."""
+def _best_track(file: MediaFile, container: InputContainer) -> VideoStream:
+    """The default video track, the largest of several; cover pictures are not video."""
     tracks = video_tracks(container)
     if not tracks:
-        raise KeySyncError(f"{path} has no video track (it holds {describe_streams(container)}): give a video here")
+        raise KeySyncError(f"{file} has no video track (it holds {describe_streams(container)}): give a video here")
     known = [stream for stream in tracks if stream.codec_context is not None]
     if not known:
-        raise KeySyncError(f"{path} is coded in a way that PyAV cannot decode: convert it to an H.264 mp4")
+        raise KeySyncError(f"{file} uses a codec that PyAV cannot decode: convert it to an H.264 mp4")
     return max(known, key=lambda track: (bool(track.disposition & Disposition.default), track.width * track.height))
 
 
-def _decode(path: Path, container: InputContainer, stream: VideoStream) -> Decoded:
-    """Yields the frames from where the container stands.
+def _decode(file: MediaFile, container: InputContainer, stream: VideoStream) -> Decoded:
+    """Yields the frames from the container's current position on.
 
-    What cannot be decoded before the first frame is passed over: recordings often begin in the middle of a group of
-    pictures. What cannot be decoded later is an error.
+    Packets before the first frame that cannot be decoded are skipped: recordings often begin in the middle of a group
+    of pictures. Later ones are an error.
     """
     seconds: float | None = None
     packets = container.demux(stream)
     while True:
-        with libav_errors(f"{path} is damaged or cut off after {seconds or 0:.2f} s ({{}}): copy or export it again"):
+        with libav_errors(f"{file} is damaged or cut off after {seconds or 0:.2f} s ({{}}): copy or export it again"):
             packet = next(packets, None)
             if packet is None:
                 return

@@ -24,11 +24,11 @@ BLOCK = 1 << 15
 def resample(waveform: Tensor, source_rate: int, target_rate: int) -> Tensor:
     """A waveform (channels, n) float32 at `target_rate`: (channels, ceil(n * target_rate / source_rate)).
 
-    Computed in blocks: beside input and output, memory does not grow with the length.
+    Computed in blocks: apart from input and output, memory does not grow with the length.
     Raises `KeySyncError` for a rate below 1.
     """
     if min(source_rate, target_rate) < 1:
-        raise KeySyncError(f"a sample rate of {source_rate} to {target_rate} Hz: both must be at least 1")
+        raise KeySyncError(f"cannot resample from {source_rate} to {target_rate} Hz: both rates must be at least 1")
     if source_rate == target_rate:
         return waveform
     common = math.gcd(source_rate, target_rate)

@@ -1,12 +1,11 @@
-"""Whether a media file is all there: its outermost boxes say so, and libav plays a cut one without a word.
+"""Whether a media file is complete: its outermost boxes give its length, and libav plays a cut file without an error.
 
-Known for mp4 and mov (ISO 14496-12 §4.2), mkv and webm (RFC 8794) and avi. Other formats do not say how long they are.
+Checks mp4 and mov (ISO 14496-12 §4.2), mkv and webm (RFC 8794) and avi. Other formats do not give their length.
 """
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import KeySyncError
@@ -16,26 +15,26 @@ MP4_CONTENT = {b"moov", b"moof", b"mdat"}
 EBML, SEGMENT = bytes.fromhex("1a45dfa3"), bytes.fromhex("18538067")
 
 
-def check_complete(path: Path) -> None:
-    """Raises `KeySyncError` for a file that ends before its content does."""
-    with path.open("rb") as file:
-        head = file.read(12)
-        file.seek(0)
-        if head[4:8] in MP4_BOXES:
-            end = _mp4_end(file)
-        elif head[:4] == EBML:
-            end = _matroska_end(file)
-        elif head[:4] == b"RIFF" and head[8:] == b"AVI ":
-            end = 8 + int.from_bytes(head[4:8], "little")
-        else:
-            return
-        size = os.fstat(file.fileno()).st_size
+def check_complete(file: BinaryIO, name: str) -> None:
+    """Raises `KeySyncError` for a file that ends before its content does; `name` is for the message."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(12)
+    file.seek(0)
+    if head[4:8] in MP4_BOXES:
+        end = _mp4_end(file)
+    elif head[:4] == EBML:
+        end = _matroska_end(file)
+    elif head[:4] == b"RIFF" and head[8:] == b"AVI ":
+        end = 8 + int.from_bytes(head[4:8], "little")
+    else:
+        return
     if end > size:
-        raise KeySyncError(f"{path} is cut off: {size} bytes came, {end} were to come; copy or export it again")
+        raise KeySyncError(f"{name} is cut off: it has {size} of {end} bytes; copy or export it again")
 
 
 def _mp4_end(file: BinaryIO) -> int:
-    """Where the content ends, by the sizes of the boxes."""
+    """Where the content ends, from the sizes of the boxes."""
     position = end = 0
     while len(head := file.read(8)) == 8:
         size, kind = int.from_bytes(head[:4], "big"), head[4:]
@@ -51,7 +50,7 @@ def _mp4_end(file: BinaryIO) -> int:
 
 
 def _matroska_end(file: BinaryIO) -> int:
-    """Where the segment ends; 0 where it does not say."""
+    """Where the segment ends; 0 if its size is unknown."""
     file.read(4)
     file.seek(_ebml_size(file) or 0, os.SEEK_CUR)
     if file.read(4) != SEGMENT:
@@ -61,7 +60,7 @@ def _matroska_end(file: BinaryIO) -> int:
 
 
 def _ebml_size(file: BinaryIO) -> int | None:
-    """A number of variable length: as many bytes more as its first one has leading zeros; all ones: not known."""
+    """A number of variable length: as many more bytes as its first one has leading zeros; all ones: unknown."""
     first = file.read(1)
     if not first or not first[0]:
         return None

@@ -1,7 +1,7 @@
 """Video files out: frames (h, w, 3) uint8 RGB with their timestamps, and the new speech, into one file, streamed.
 
-H.264 in mp4, mov or mkv; lossless: FFV1 in mkv, which keeps every bit of the RGB. Timestamps are kept exactly, but in
-mkv, which counts in milliseconds.
+H.264 in mp4, mov or mkv; lossless: FFV1 in mkv, which keeps every bit of the RGB. Timestamps are exact, except in mkv,
+which rounds them to milliseconds.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from ..errors import KeySyncError
 from ..whole import whole_file
+from .audio import open_sound
 from .container import libav_errors, url
 from .info import BT709, FULL_RANGE, LIMITED_RANGE, PictureFormat
 from .soundtrack import Soundtrack
+from .source import Frame, SoundSource
 
-Frame = NDArray[np.uint8]
 log = logging.getLogger(__name__)
 
 # By suffix, what libav calls the format.
@@ -38,15 +38,15 @@ FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 H264 = {"crf": "15", "preset": "faster", "x264-params": "chroma-qp-offset=-6"}
 # Ticks a second that put sound to a fraction of a millisecond.
 FINE = 90_000
-# From the matrices of H.273 that swscale converts with to its own numbers; what is not said is decoded as BT.601.
+# From the matrices of H.273 that swscale converts with to its own numbers; unspecified ones are decoded as BT.601.
 SWS_MATRIX = {1: 1, 2: 5, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
-# Chroma averaged over the pixels that share it: undoes the decoder's repeating of it exactly.
-# SWS_AREA, SWS_ACCURATE_RND and SWS_FULL_CHR_H_INP as numbers, for PyAV before 18 knows no names for the last two.
+# Chroma averaged over the pixels that share it: undoes exactly how the decoder repeats it.
+# SWS_AREA, SWS_ACCURATE_RND and SWS_FULL_CHR_H_INP as numbers: PyAV before 18 has no names for the last two.
 AVERAGED = 0x20 | 0x40000 | 0x4000
 
 
 def check_output(path: str | Path, inputs: Iterable[str | Path] = (), *, lossless: bool = False) -> Path:
-    """Raises `KeySyncError` unless a result can go there: a known suffix, an existing folder, none of the inputs."""
+    """Raises `KeySyncError` unless a result can go there: a known suffix, an existing folder, not an input."""
     path = Path(path)
     suffixes = (".mkv",) if lossless else tuple(FORMATS)
     if path.suffix.lower() not in suffixes:
@@ -65,9 +65,9 @@ def check_output(path: str | Path, inputs: Iterable[str | Path] = (), *, lossles
 class VideoWriter:
     """Writes one video file; a context manager. The file appears under its name when all of it is written.
 
-    `like` gives size, timing and colours; a `VideoInfo` will do. `audio` names the file whose sound goes along, cut or
-    padded with silence to `seconds` (its own length where that is None). Raises `KeySyncError` where nothing can be
-    written, as on a full disk; then, and at any other exception, no file is left and an older one stays.
+    `like` gives size, timing and colours; a `VideoInfo` does. `audio`, a file or another source, is cut or padded with
+    silence to `seconds` (its own length where that is None). Raises `KeySyncError` where nothing can be written, as on
+    a full disk; then, and at any other exception, no file is left and an older one stays.
     """
 
     def __init__(
@@ -76,11 +76,12 @@ class VideoWriter:
         like: PictureFormat,
         *,
         lossless: bool = False,
-        audio: str | Path | None = None,
+        audio: str | Path | SoundSource | None = None,
         seconds: float | None = None,
     ) -> None:
-        self.path = check_output(path, [audio] if audio else [], lossless=lossless)
-        self._like, self._lossless, self._audio, self._seconds = like, lossless, audio, seconds
+        sound = None if audio is None else open_sound(audio)
+        self.path = check_output(path, [sound.path] if sound and sound.path else [], lossless=lossless)
+        self._like, self._lossless, self._audio, self._seconds = like, lossless, sound, seconds
         self._first: int | None = None
         self._shift = 0
         self._to_yuv = VideoReformatter()
@@ -128,7 +129,7 @@ class VideoWriter:
             return
         with self._disk(), self._undo:
             if self._first is None:
-                raise KeySyncError(f"{self.path} is not written: there is no frame for it")
+                raise KeySyncError(f"{self.path} is not written: it has no frame")
             self._mux(self._stream.encode(None))
             if self._sound is not None:
                 for packet in self._sound.finish():
@@ -136,7 +137,7 @@ class VideoWriter:
             self._container.close()
 
     def _movie_timescale(self) -> int:
-        """The unit in which the start of each track is written: as fine as the video's, and fine enough for sound."""
+        """Ticks a second of the start of each track: a multiple of the video's, fine enough for sound."""
         ticks = self._like.time_base.denominator
         return ticks * math.ceil(FINE / ticks)
 
@@ -163,8 +164,8 @@ class VideoWriter:
     def _converted(self, frame: Frame) -> VideoFrame:
         """RGB to YUV, such that PyAV's decoder gives the RGB back.
 
-        That decoder rounds down: what it returns is a level too dark. So what one trip there and back loses is added
-        beforehand, and a source's untouched pixels get the YUV back that they came from.
+        That decoder rounds down: its result is a level too dark. So the loss of one trip there and back is added
+        beforehand, and a source's untouched pixels get their original YUV back.
         """
         yuv = self._to_yuv_once(frame)
         again = self._to_yuv_once(cast("Frame", yuv.to_ndarray(format="rgb24")))

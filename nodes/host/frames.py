@@ -7,8 +7,6 @@ from itertools import groupby
 
 import comfy.model_management
 import comfy.utils
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ...keysync.errors import KeySyncError
@@ -16,7 +14,7 @@ from ...keysync.face.track import FaceTrack
 
 
 def each_frame(count: int) -> Iterator[int]:
-    """The numbers 0..count-1 while the node's progress bar moves; stops where the user cancels."""
+    """Yields 0..count-1 and moves the node's progress bar; stops when the user cancels."""
     progress = comfy.utils.ProgressBar(count)
     for index in range(count):
         comfy.model_management.throw_exception_if_processing_interrupted()
@@ -24,19 +22,13 @@ def each_frame(count: int) -> Iterator[int]:
         progress.update(1)
 
 
-def as_bytes(image: Tensor) -> NDArray[np.uint8]:
-    """One frame (h, w, c) of an IMAGE as an RGB picture (h, w, 3) of whole levels."""
-    levels: NDArray[np.float32] = image[..., :3].detach().cpu().float().mul(255).round().clamp(0, 255).numpy()
-    return levels.astype(np.uint8)
-
-
 def as_masks(mask: Tensor) -> Tensor:
-    """A MASK as (n, h, w), also where another node gives (h, w) or (n, 1, h, w)."""
+    """A MASK as (n, h, w), also one of shape (h, w) or (n, 1, h, w)."""
     return mask.reshape(-1, *mask.shape[-2:])
 
 
 def check_frames(images: Tensor, track: FaceTrack) -> None:
-    """Raises `KeySyncError` unless the images are as many and as large as those that the face was followed in."""
+    """Raises `KeySyncError` unless the images have the number and size of those that the face was tracked in."""
     if len(images) != len(track.found):
         raise KeySyncError(
             f"there are {len(images)} images but the face track covers {len(track.found)} frames: "
@@ -45,13 +37,13 @@ def check_frames(images: Tensor, track: FaceTrack) -> None:
     h, w = images.shape[1:3]
     if (h, w) != track.size:
         raise KeySyncError(
-            f"the images are {w}x{h} but the face was followed in frames of {track.size[1]}x{track.size[0]}: "
+            f"the images are {w}x{h} but the face was tracked in frames of {track.size[1]}x{track.size[0]}: "
             "give the images that went into Track Face, at their size"
         )
 
 
 def name_frames(numbers: Iterable[int]) -> str:
-    """Rising frame numbers for a person to read: `3-5, 9`."""
+    """Rising frame numbers in a short form: `3-5, 9`."""
     runs = []
     for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
         frames = [frame for _, frame in run]

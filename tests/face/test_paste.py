@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from keysync.face.crop import crop
 from keysync.face.masks import MASKS, to_latent
-from keysync.face.paste import Sides, feathered, paste
+from keysync.face.paste import Place, Sides, feathered, paste
 
 from ..synthetic_face import face_points
 
@@ -24,6 +26,10 @@ def square_mask(size: tuple[int, int] = (64, 64)) -> torch.Tensor:
     return mask
 
 
+def paste_at(frame: Any, generated: Any, box: tuple[int, int, int], mask: torch.Tensor) -> Any:
+    return paste(frame, generated, Place.of(mask, box, frame.shape[:2]))
+
+
 def in_frame(mask: torch.Tensor, box: tuple[int, int, int] = BOX) -> np.ndarray:
     x, y, side = box
     inside = np.zeros(FRAME.shape[:2], dtype=bool)
@@ -36,7 +42,7 @@ def in_frame(mask: torch.Tensor, box: tuple[int, int, int] = BOX) -> np.ndarray:
 def test_pixels_outside_the_mask_keep_their_bits(name: str, size: tuple[int, int]) -> None:
     mask = MASKS[name](torch.from_numpy(face_points((size[1] / 2, 30), 30)), size)
     before = FRAME.copy()
-    result = paste(FRAME, RANDOM.random((*size, 3), dtype=np.float32), BOX, mask)
+    result = paste_at(FRAME, RANDOM.random((*size, 3), dtype=np.float32), BOX, mask)
     inside = in_frame(mask)
     assert np.array_equal(FRAME, before)
     assert result.dtype == np.uint8
@@ -47,7 +53,7 @@ def test_pixels_outside_the_mask_keep_their_bits(name: str, size: tuple[int, int
 def test_float_frames_and_tensors_keep_their_kind_and_bits() -> None:
     frame = RANDOM.random((120, 160, 3), dtype=np.float32)
     mask, generated = square_mask(), torch.rand(64, 64, 3)
-    as_array, as_tensor = paste(frame, generated, BOX, mask), paste(torch.from_numpy(frame), generated, BOX, mask)
+    as_array, as_tensor = paste_at(frame, generated, BOX, mask), paste_at(torch.from_numpy(frame), generated, BOX, mask)
     assert as_array.dtype == np.float32
     assert isinstance(as_tensor, torch.Tensor)
     assert np.array_equal(as_array, as_tensor.numpy())
@@ -55,18 +61,18 @@ def test_float_frames_and_tensors_keep_their_kind_and_bits() -> None:
 
 
 def test_the_frame_s_own_crop_changes_nothing() -> None:
-    result = paste(SMOOTH, crop(SMOOTH, BOX, (80, 80)), BOX, square_mask((80, 80)))
+    result = paste_at(SMOOTH, crop(SMOOTH, BOX, (80, 80)), BOX, square_mask((80, 80)))
     assert np.abs(result.astype(int) - SMOOTH).max() <= 1
 
 
 def test_a_colour_shift_of_the_model_is_taken_out() -> None:
     shifted = crop(SMOOTH, BOX, (64, 64)) + torch.tensor([0.06, -0.04, 0.02])
-    result = paste(SMOOTH, shifted, BOX, square_mask())
+    result = paste_at(SMOOTH, shifted, BOX, square_mask())
     assert np.abs(result.astype(int) - SMOOTH).max() <= 3
 
 
 def test_another_content_is_not_taken_for_a_colour_shift() -> None:
-    result = paste(np.zeros_like(FRAME), torch.ones(64, 64, 3), BOX, square_mask())
+    result = paste_at(np.zeros_like(FRAME), torch.ones(64, 64, 3), BOX, square_mask())
     assert result.max() == round(255 * 0.9)
 
 
@@ -94,7 +100,7 @@ def test_the_matte_falls_at_the_crop_s_border_but_not_at_the_frame_s() -> None:
 
 def test_a_crop_at_the_frame_s_border_is_pasted_up_to_it() -> None:
     mask = torch.ones(64, 64)
-    result = paste(np.zeros_like(FRAME), torch.ones(64, 64, 3), (0, 40, 80), mask)
+    result = paste_at(np.zeros_like(FRAME), torch.ones(64, 64, 3), (0, 40, 80), mask)
     assert (result[-1, :70] > 200).all()
     assert (result[60:, 0] > 200).all()
     assert (result[-1, 79] < 60).all()
@@ -103,10 +109,36 @@ def test_a_crop_at_the_frame_s_border_is_pasted_up_to_it() -> None:
 def test_an_occluder_cut_out_of_the_mask_stays_as_it_is() -> None:
     mask = square_mask((80, 80))
     mask[35:45, 30:60] = 0
-    result = paste(FRAME, torch.zeros(80, 80, 3), BOX, mask)
+    result = paste_at(FRAME, torch.zeros(80, 80, 3), BOX, mask)
     hand = FRAME[55:65, 60:90]
     assert np.array_equal(result[55:65, 60:90], hand)
 
 
 def test_an_empty_mask_gives_the_frame_back() -> None:
-    assert np.array_equal(paste(FRAME, torch.rand(64, 64, 3), BOX, torch.zeros(64, 64)), FRAME)
+    assert np.array_equal(paste_at(FRAME, torch.rand(64, 64, 3), BOX, torch.zeros(64, 64)), FRAME)
+
+
+def test_the_place_of_a_crop() -> None:
+    place = Place.of(square_mask() * 0.6, BOX, FRAME.shape[:2], 0.1)
+    assert place.region == (slice(20, 100), slice(30, 110))
+    assert place.feather == pytest.approx(8)
+    whole = torch.zeros(FRAME.shape[:2])
+    whole[place.region] = place.mask
+    assert np.array_equal(whole.numpy() > 0, in_frame(square_mask()))
+    assert torch.equal(place.matte > 0, place.mask > 0)
+    assert place.matte[20, 40] < 0.1
+    assert place.matte[40, 40] == 1
+
+
+def test_the_matte_is_how_much_of_a_pixel_the_paste_takes_from_the_crop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keysync.face.paste.LARGEST_SHIFT", 0.0)
+    place = Place.of(square_mask(), BOX, (120, 160), 0.1)
+    pasted = paste(torch.zeros(120, 160, 3), torch.ones(64, 64, 3), place)
+    torch.testing.assert_close(pasted[place.region][..., 0], place.matte)
+
+
+def test_a_mask_at_the_frame_s_border_is_not_feathered_there() -> None:
+    mask = torch.zeros(48, 48)
+    mask[10:, 10:30] = 1
+    assert Place.of(mask, (0, 16, 48), (64, 64), 0.1).matte[-1, 20] == 1
+    assert Place.of(mask, (0, 10, 48), (64, 64), 0.1).matte[-1, 20] < 1

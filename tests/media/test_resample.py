@@ -64,5 +64,5 @@ def test_equal_rates_change_nothing() -> None:
 
 
 def test_rate_of_nothing() -> None:
-    with pytest.raises(KeySyncError, match="a sample rate of 0 to 16000 Hz: both must be at least 1"):
+    with pytest.raises(KeySyncError, match="cannot resample from 0 to 16000 Hz: both rates must be at least 1"):
         resample(noise(10), 0, 16000)

@@ -24,6 +24,11 @@ def write_clip(path: Path, codec: str = "mpeg4", **options: str) -> Path:
     return path
 
 
+def check(path: Path) -> None:
+    with path.open("rb") as file:
+        check_complete(file, str(path))
+
+
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.97])
 @pytest.mark.parametrize(
     ("name", "options"),
@@ -31,12 +36,10 @@ def write_clip(path: Path, codec: str = "mpeg4", **options: str) -> Path:
 )
 def test_cut_file(name: str, options: dict[str, str], share: float, tmp_path: Path) -> None:
     path = write_clip(tmp_path / name, **options)
-    check_complete(path)
+    check(path)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(
-        KeySyncError, match=r"a\.\w+ is cut off: \d+ bytes came, \d+ were to come; copy or export it again"
-    ):
+    with pytest.raises(KeySyncError, match=r"a\.\w+ is cut off: it has \d+ of \d+ bytes; copy or export it again"):
         VideoReader(path)
 
 
@@ -52,17 +55,17 @@ def test_large_box_and_rest_of_file(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     start = (16).to_bytes(4, "big") + b"ftypisom" + bytes(4)
     path.write_bytes(start + (1).to_bytes(4, "big") + b"mdat" + (2**33).to_bytes(8, "big") + bytes(99))
-    with pytest.raises(KeySyncError, match=f"131 bytes came, {2**33 + 16} were to come"):
-        check_complete(path)
+    with pytest.raises(KeySyncError, match=f"it has 131 of {2**33 + 16} bytes"):
+        check(path)
     path.write_bytes(start + bytes(4) + b"mdat" + bytes(99))
-    check_complete(path)
+    check(path)
 
 
 def test_recording_that_does_not_say_its_length(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "live.mkv", live="1")
-    check_complete(path)
+    check(path)
     path.write_bytes(path.read_bytes()[:-1000])
-    check_complete(path)
+    check(path)
 
 
 @pytest.mark.parametrize(
@@ -71,4 +74,4 @@ def test_recording_that_does_not_say_its_length(tmp_path: Path) -> None:
 def test_anything_else_is_left_to_libav(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
-    check_complete(path)
+    check(path)

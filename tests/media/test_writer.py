@@ -283,7 +283,7 @@ def test_an_exception_leaves_the_older_file(raised: type[BaseException], written
 
 
 def test_no_frames_no_file(tmp_path: Path) -> None:
-    with pytest.raises(KeySyncError, match=r"out\.mp4 is not written: there is no frame for it"):
+    with pytest.raises(KeySyncError, match=r"out\.mp4 is not written: it has no frame"):
         write(tmp_path / "out.mp4", [])
     assert list(tmp_path.iterdir()) == []
 

@@ -302,11 +302,8 @@ def test_occluders_as_mask_and_as_video(
     video = InputImpl.VideoFromFile(str(clip))
     half = white.clone()
     half[:, :, : SIZE // 2] = 0
-    as_video = InputImpl.VideoFromComponents(
-        Types.VideoComponents(images=half[..., None].expand(-1, -1, -1, 3), audio=None, frame_rate=Fraction(25))
-    )
     results = []
-    for occluder in (half, as_video):
+    for occluder in (half, of_images(half[..., None].expand(-1, -1, -1, 3))):
         written.frames = []
         dub(node, loaded, video, speech, track=track, occluder=occluder)
         results.append(np.stack(written.frames))
@@ -314,9 +311,13 @@ def test_occluders_as_mask_and_as_video(
     changed = (results[0] != source).any(axis=(0, 3))
     assert changed[:, : SIZE // 2].any()
     assert not changed[:, SIZE // 2 :].any()
-    with pytest.raises(error, match=f"has {FRAMES - 1} frames but the video has {FRAMES}: give one mask for each"):
+    with pytest.raises(
+        error, match=f"the occluder has {FRAMES - 1} frames but the video has {FRAMES}: give one mask for each"
+    ):
         dub(node, loaded, video, speech, track=track, occluder=white[1:])
-    with pytest.raises(error, match=f"is {SIZE}x{SIZE - 8} but the video is {SIZE}x{SIZE}: draw the masks"):
+    with pytest.raises(
+        error, match=f"the occluder is {SIZE}x{SIZE - 8} but the video is {SIZE}x{SIZE}: draw the masks"
+    ):
         dub(node, loaded, video, speech, track=track, occluder=white[:, 8:])
 
 
@@ -340,7 +341,7 @@ def test_the_trim_window(
 ) -> None:
     whole = frames_of(part("keysync.media.reader").VideoReader(clip))
     video = trimmed(clip, start, duration)
-    frames = frames_of(part("nodes.host.video").open_video(video, tmp_path / "unused"))
+    frames = frames_of(part("nodes.host.video").open_video(video))
     assert np.array_equal(frames, whole[first : first + count])
     if hasattr(video, "get_active_trim_window"):
         assert len(video.get_components().images) == count
@@ -357,21 +358,44 @@ def test_a_trimmed_dub(
     assert np.array_equal(np.stack(written.frames)[:, :8], corner)
 
 
-def test_videos_that_are_in_memory(extension: ModuleType, clip: Path, tmp_path: Path, error: type[Exception]) -> None:
+def of_images(images: Tensor, rate: Fraction = Fraction(25)) -> Any:
+    return InputImpl.VideoFromComponents(Types.VideoComponents(images=images, audio=None, frame_rate=rate))
+
+
+def test_videos_that_are_in_memory(extension: ModuleType, clip: Path, error: type[Exception]) -> None:
     open_video = part("nodes.host.video").open_video
     whole = frames_of(part("keysync.media.reader").VideoReader(clip))
-    in_memory = InputImpl.VideoFromFile(io.BytesIO(clip.read_bytes()))
-    assert np.array_equal(frames_of(open_video(in_memory, tmp_path / "bytes.mkv")), whole)
-
-    def of_images(images: Tensor) -> Any:
-        components = Types.VideoComponents(images=images, audio=None, frame_rate=Fraction(30_000, 1001))
-        return InputImpl.VideoFromComponents(components)
-
-    reader = open_video(of_images(torch.from_numpy(whole).float() / 255), tmp_path / "images.mkv")
-    assert np.array_equal(frames_of(reader), whole)
-    assert abs(float(reader.info.rate) - 29.97) < 0.01
+    in_memory = open_video(InputImpl.VideoFromFile(io.BytesIO(clip.read_bytes())))
+    assert np.array_equal(frames_of(in_memory), whole)
+    assert (in_memory.name, in_memory.path) == ("the video", None)
+    images = torch.from_numpy(whole).float() / 255
+    source = open_video(of_images(images, Fraction(30_000, 1001)))
+    assert np.array_equal(frames_of(source), whole)
+    assert source.info.rate == Fraction(30_000, 1001)
+    assert open_video(of_images(images, Fraction(29.97))).info.rate == Fraction(2997, 100)  # as Create Video has it
     with pytest.raises(error, match="the video holds no frames"):
-        open_video(of_images(torch.zeros(0, 8, 8, 3)), tmp_path / "none.mkv")
+        open_video(of_images(torch.zeros(0, 8, 8, 3)))
+
+
+def test_videos_in_memory_are_dubbed_like_the_file_and_written_nowhere(
+    node: Any, loaded: dict[str, Any], clip: Path, speech: Any, track: Any, written: Written, temporary: Path
+) -> None:
+    """The frames as images and the file as bytes, with a track: no detector, so nothing else differs."""
+    whole = frames_of(part("keysync.media.reader").VideoReader(clip))
+    results = []
+    for video in (
+        InputImpl.VideoFromFile(str(clip)),
+        InputImpl.VideoFromFile(io.BytesIO(clip.read_bytes())),
+        of_images(torch.from_numpy(whole).float() / 255),
+    ):
+        written.frames = []
+        result, report = dub(node, loaded, video, speech, track=track, occluder=torch.zeros(FRAMES, SIZE, SIZE))
+        results.append(np.stack(written.frames))
+        names = report["video"], report["speech"]
+        assert names == (str(clip) if len(results) == 1 else "the video", "the audio")
+        assert [str(path) for path in temporary.iterdir()] == [result.get_stream_source()]
+        Path(result.get_stream_source()).unlink()
+    assert all(np.array_equal(results[0], other) for other in results[1:])
 
 
 def test_what_does_not_fit_is_refused_before_any_work(
@@ -387,16 +411,15 @@ def test_what_does_not_fit_is_refused_before_any_work(
     ):
         with pytest.raises(error, match=message):
             dub(node, loaded | wrong, video, speech)
-    with pytest.raises(error, match="no audio came"):
+    with pytest.raises(error, match="no audio: connect the new speech"):
         dub(node, loaded, video, None)
     with pytest.raises(error, match="the audio holds no samples"):
         dub(node, loaded, video, {"waveform": torch.zeros(1, 1, 0), "sample_rate": 16_000})
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6, 10])
-def test_sound_is_written_as_it_is(extension: ModuleType, tmp_path: Path, channels: int) -> None:
+def test_sound_is_read_as_it_is(extension: ModuleType, channels: int) -> None:
     waveform = torch.rand(1, channels, 44_107, generator=torch.Generator().manual_seed(0)) - 0.5
-    path = part("nodes.host.video").write_sound({"waveform": waveform, "sample_rate": 44_100}, tmp_path / "speech.wav")
-    reader = part("keysync.media.audio").AudioReader(path)
-    assert reader.rate == 44_100
-    assert np.array_equal(np.concatenate(list(reader.blocks()), axis=1), waveform[0].numpy())
+    sound = part("nodes.host.video").open_sound({"waveform": waveform, "sample_rate": 44_100})
+    assert (sound.rate, sound.channels, sound.is_16_bit) == (44_100, channels, False)
+    assert np.array_equal(np.concatenate(list(sound.blocks()), axis=1), waveform[0].numpy())

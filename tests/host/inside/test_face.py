@@ -363,7 +363,7 @@ def test_what_crop_face_refuses(
     faces = follow(node, images, recorded)[0]
     with pytest.raises(Error, match="there are 3 images but the face track covers 4 frames: give the images"):
         node.CropFace.execute(images[:3], faces, model)
-    with pytest.raises(Error, match="the images are 384x200 but the face was followed in frames of 384x384: give"):
+    with pytest.raises(Error, match="the images are 384x200 but the face was tracked in frames of 384x384: give"):
         node.CropFace.execute(images[:, :200], faces, model)
     with pytest.raises(Error, match="the model is SimpleNamespace, not KeySync's: load one with Load KeySync Model"):
         node.CropFace.execute(images, faces, SimpleNamespace(model=SimpleNamespace()))

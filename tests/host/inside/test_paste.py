@@ -80,7 +80,8 @@ def test_frames_are_pasted_as_the_command_pastes_them(
     noise = torch.rand(crops.shape, generator=torch.Generator().manual_seed(0))
     pasted = node.PasteFace.execute(images, noise, faces, masks, 0.1).args[0]
     for frame in range(3):
-        expected = library.paste.paste(images[frame], noise[frame], faces.boxes[frame], masks[frame], 0.1)
+        place = library.paste.Place.of(masks[frame], faces.boxes[frame], SIZE, 0.1)
+        expected = library.paste.paste(images[frame], noise[frame], place)
         assert torch.equal(pasted[frame], expected)
     assert not torch.equal(pasted[0], images[0])
 
@@ -97,15 +98,6 @@ def test_the_matte_says_how_much_of_a_pixel_is_generated(
     assert torch.equal(full > 0, mattes > 0)
     assert ((mattes > 0) & (mattes < 1)).any()
     assert (mattes == 1).any()
-
-
-def test_a_mask_that_reaches_the_frames_border_is_not_feathered_there(
-    node: ModuleType, nodes: SimpleNamespace, cropped: tuple[Tensor, Any, Tensor]
-) -> None:
-    mask = torch.zeros(48, 48)
-    mask[10:, 10:30] = 1
-    assert node.matte(mask, (0, 16, 48), (64, 64), 0.1)[-1, 20] == 1
-    assert node.matte(mask, (0, 10, 48), (64, 64), 0.1)[-1, 20] < 1
 
 
 def test_crops_of_another_size_are_brought_to_the_frames(
@@ -153,11 +145,11 @@ def test_what_paste_face_refuses(
 ) -> None:
     Error, paste = library.errors.KeySyncError, node.PasteFace.execute
     crops, faces, masks = cropped
-    with pytest.raises(Error, match="the track comes from Track Face and knows no crops: link the track of Crop Face"):
+    with pytest.raises(Error, match="the track is from Track Face and has no crops: connect the track of Crop Face"):
         paste(images, crops, nodes.sockets.Faces(faces.track), masks, 0.04)
     with pytest.raises(Error, match="there are 2 images but the face track covers 4 frames"):
         paste(images[:2], crops, faces, masks, 0.04)
-    with pytest.raises(Error, match="the images are 384x300 but the face was followed in frames of 384x384"):
+    with pytest.raises(Error, match="the images are 384x300 but the face was tracked in frames of 384x384"):
         paste(images[:, :300], crops, faces, masks, 0.04)
     with pytest.raises(Error, match="there are 3 crops but 4 images: give one for each image, in order"):
         paste(images, crops[:3], faces, masks, 0.04)

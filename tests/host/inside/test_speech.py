@@ -147,9 +147,9 @@ def test_frame_rates_that_the_method_does_not_work_at(node: Any, tiny: Path, err
 def test_audio_that_is_not_one_sound(node: Any, tiny: Path, error: type[Exception]) -> None:
     encoder = part("nodes.host.encoder").load(tiny / "hubert")
     two = {"waveform": torch.zeros(2, 1, 16_000), "sample_rate": 16_000}
-    with pytest.raises(error, match=r"audio of shape \[2, 1, 16000\] came but one sound"):
+    with pytest.raises(error, match=r"audio of shape \[2, 1, 16000\] is not one sound"):
         node.EncodeSpeech.execute(encoder, two, 25.0)
-    with pytest.raises(error, match="no audio came"):
+    with pytest.raises(error, match="no audio: connect the new speech"):
         node.EncodeSpeech.execute(encoder, None, 25.0)
 
 
