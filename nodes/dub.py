@@ -32,6 +32,7 @@ from .detector import detector_device, detector_weights
 from .host.audio import AudioDict
 from .host.encoder import CoreSpeechEncoder
 from .host.models import core_models
+from .host.remedies import remedies
 from .host.sockets import Faces, FaceTrackSocket, SpeechEncoderSocket
 from .host.video import open_occluder, open_video, write_sound
 from .sampling import guidance_inputs
@@ -89,6 +90,7 @@ class DubVideo(io.ComfyNode):
         )
 
     @classmethod
+    @remedies()
     def execute(
         cls,
         video: Input.Video,
@@ -114,7 +116,7 @@ class DubVideo(io.ComfyNode):
             keyframe_model, interpolation_model, vae, keyframe_encoder, interpolation_encoder, progress.show
         )
         group = models.keyframe.spec.window - 1  # all windows of a batch of keyframes: the guider splits them to fit
-        # 0 is None: as the model wants it.
+        # 0 selects the model's own guidance.
         sampling = Sampling(steps, audio_guidance or None, identity_guidance or None, group=group)
         settings = Settings(sync_mode, None if mask == AS_TRAINED else mask, seed, sampling)
         face = FaceSource(
