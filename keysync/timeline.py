@@ -124,14 +124,14 @@ def fit(pts: Integers, last_duration: int, time_base: Fraction, audio_seconds: f
     if sync_mode not in SYNC_MODES:
         raise KeySyncError(f"unknown sync mode {sync_mode!r}: choose one of {', '.join(SYNC_MODES)}")
     if len(pts) == 0:
-        raise KeySyncError("the video has no frames: expected at least one; choose another video")
+        raise KeySyncError("the video holds no frames: use a video with at least one")
     if not audio_seconds > 0:
-        raise KeySyncError("the speech is empty: expected at least one sample; choose another audio file")
+        raise KeySyncError("the speech holds no samples: use an audio file with at least one")
     durations = np.diff(pts, append=pts[-1] + last_duration).astype(np.int64)
     if (durations < 1).any():
         frame = int(np.argmax(durations < 1))
         raise KeySyncError(
-            f"frame {frame} of the video has no duration: expected increasing timestamps; encode the video again"
+            f"frame {frame} of the video has no duration: its timestamps must increase; encode the video again"
         )
     # The exact length is a fraction with a small denominator; the rounding error of its float must not add a frame.
     speech = Fraction(audio_seconds).limit_denominator(1_000_000) / time_base

@@ -116,7 +116,7 @@ class DubVideo(io.ComfyNode):
             keyframe_model, interpolation_model, vae, keyframe_encoder, interpolation_encoder, progress.show
         )
         group = models.keyframe.spec.window - 1  # all windows of a batch of keyframes: the guider splits them to fit
-        # 0 selects the model's own guidance.
+        # 0 is None: as the model wants it.
         sampling = Sampling(steps, audio_guidance or None, identity_guidance or None, group=group)
         settings = Settings(sync_mode, None if mask == AS_TRAINED else mask, seed, sampling)
         face = FaceSource(

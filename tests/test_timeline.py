@@ -97,11 +97,11 @@ def test_rate_of_one_frame() -> None:
             ([0, 40], 1.0, "stretch"),
             "unknown sync mode 'stretch': choose one of bounce, loop, remap, cut_off, silence",
         ),
-        (([], 1.0, "loop"), "the video has no frames: expected at least one; choose another video"),
-        (([0, 40], 0.0, "loop"), "the speech is empty: expected at least one sample; choose another audio file"),
+        (([], 1.0, "loop"), "the video holds no frames: use a video with at least one"),
+        (([0, 40], 0.0, "loop"), "the speech holds no samples: use an audio file with at least one"),
         (
             ([0, 40, 40], 1.0, "loop"),
-            "frame 1 of the video has no duration: expected increasing timestamps; encode the video again",
+            "frame 1 of the video has no duration: its timestamps must increase; encode the video again",
         ),
     ],
 )

@@ -74,7 +74,7 @@ def subtract(mask: Tensor, occluder: Tensor) -> Tensor:
     if mask.shape[-2:] != occluder.shape[-2:]:
         raise KeySyncError(
             f"the occluder mask has {occluder.shape[-1]}x{occluder.shape[-2]} pixels but the mask has "
-            f"{mask.shape[-1]}x{mask.shape[-2]}: use the same size for both"
+            f"{mask.shape[-1]}x{mask.shape[-2]}: draw both at the same size"
         )
     return mask * (occluder <= 0.5)
 

@@ -195,7 +195,7 @@ def test_a_fractional_rate_and_no_copy(fit_audio: Any) -> None:
 
 def test_fit_audio_refuses_nothing_to_fit(fit_audio: Any, error: type[Exception]) -> None:
     empty = {"waveform": torch.zeros(1, 1, 0), "sample_rate": 16_000}
-    with pytest.raises(error, match="the speech is empty"):
+    with pytest.raises(error, match="the speech holds no samples"):
         fit_audio.execute(torch.zeros(4, 2, 2, 3), empty, 25.0, "cut_off")
-    with pytest.raises(error, match="the video has no frames"):
+    with pytest.raises(error, match="the video holds no frames"):
         fit_audio.execute(torch.zeros(0, 2, 2, 3), sound(1), 25.0, "cut_off")
