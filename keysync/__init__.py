@@ -1,6 +1,6 @@
-"""KeySync: dub a video with new speech; lips follow the speech, everything else stays as it is.
+"""KeySync dubs a video with new speech: the lips follow the speech, everything else stays unchanged.
 
-The names below are the library; everything else may change from one version to the next.
+The names below are the public API; everything else may change between versions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["FaceSource", "KeySyncError", "Models", "Report", "Settings", "dub_file", "load_models"]
 __version__ = "0.1.0"
 
-# Where each lies: imported when it is asked for, since torch takes seconds to load.
+# The module of each name, imported on first use because torch takes seconds to load.
 _HOMES = {
     "FaceSource": ".job",
     "Models": ".systems.keysync.models",

@@ -1,6 +1,6 @@
-"""The command `keysync`: dub a video, run the demo, say what a checkpoint is, convert one.
+"""The command `keysync`: dub a video, run the demo, describe a checkpoint, convert a checkpoint.
 
-Exit codes: 0 done, 1 an error said in one line, 130 stopped by Ctrl-C; a file under the final name is always whole.
+Exit codes: 0 success, 1 an error (printed on one line), 130 stopped by Ctrl-C; output files are always complete.
 """
 
 from __future__ import annotations
@@ -27,12 +27,23 @@ from .media.container import open_input
 from .media.writer import check_output
 from .report import DUBBED, PASSED_THROUGH, Report, check_report
 from .systems.keysync.small import BUILT_IN
+from .systems.renderer import Option
 from .systems.table import SYSTEMS
 from .timeline import SYNC_MODES
 from .weights.checkpoint import DTYPES, convert
 from .weights.describe import describe
 
-WITHOUT_MODELS = "Models that are not given are those of KeySync small, which is built in and has no WavLM."
+WITHOUT_MODELS = "Models default to KeySync small, which is built in and has no WavLM."
+
+# The option that fixes an error, by `KeySyncError.about`; those of the systems are added by `remedies`.
+OWN_REMEDIES = {
+    "stages": "--keyframe-model, --interpolation-model",
+    "detector_weights": "--detector-weights",
+    "face": "--face",
+    "head_dim": "keysync convert --head-dim",
+    "latent_size": "--latent-size",
+    "report": "--report",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,65 +53,80 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
     except KeySyncError as error:
-        print(f"keysync: error: {error}", file=sys.stderr)
+        remedy = remedies().get(error.about or "")
+        print(f"keysync: error: {error}{f' ({remedy})' if remedy else ''}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("keysync: stopped; no half-written file was left", file=sys.stderr)
+        print("keysync: stopped; no incomplete file is left", file=sys.stderr)
         return 130
     return 0
 
 
+def remedies() -> dict[str, str]:
+    """The option that fixes an error, by `KeySyncError.about`: a system's option `--vae` is the remedy for "vae"."""
+    return {name.removesuffix("_model"): option.flag for name, option in _system_options().items()} | OWN_REMEDIES
+
+
+def _system_options() -> dict[str, Option]:
+    """The options of all systems by name; systems may share an option."""
+    return {option.name: option for system in SYSTEMS.values() for option in (*system.files, *system.options)}
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="keysync", description="Dub a video: new speech in, lips that follow it out.")
-    parser.add_argument("-v", "--verbose", action="store_true", help="say what happens on the way")
+    parser = argparse.ArgumentParser(prog="keysync", description="Dub a video with new speech; the lips follow it.")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print details while running")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     dub = commands.add_parser("dub", help="dub a video with new speech", epilog=WITHOUT_MODELS)
     dub.add_argument("video", type=Path, metavar="VIDEO")
-    dub.add_argument("audio", type=Path, metavar="AUDIO", help="the new speech: an audio file, or a video's own sound")
-    dub.add_argument("--occluder", type=Path, metavar="MASK_VIDEO", help="white where something hides the face")
-    dub.add_argument("--landmarks", type=Path, metavar="JSON", help="68 points a frame instead of a detector")
-    dub.add_argument("--detector", choices=sorted(DETECTORS), default="mediapipe")
-    dub.add_argument("--detector-weights", type=Path, metavar="FOLDER", help="for detectors that need files")
-    dub.add_argument("--face", type=int, default=0, metavar="N", help="0 the largest (default), 1 the next ...")
+    dub.add_argument("audio", type=Path, metavar="AUDIO", help="the new speech: an audio file, or a video with sound")
+    dub.add_argument("--occluder", type=Path, metavar="MASK_VIDEO", help="video, white where the face is hidden")
+    dub.add_argument("--landmarks", type=Path, metavar="JSON", help="68 points per frame, instead of a detector")
+    dub.add_argument("--detector", choices=sorted(DETECTORS), default="mediapipe", help="default: %(default)s")
+    dub.add_argument("--detector-weights", type=Path, metavar="FOLDER", help="weight files of the detector")
+    dub.add_argument(
+        "--face", type=int, default=0, metavar="N", help="0 for the largest face (default), 1 for the next"
+    )
     _add_run_options(dub)
     dub.set_defaults(run=_dub)
 
-    demo = commands.add_parser("demo", help="dub a rendered person that comes with KeySync", epilog=WITHOUT_MODELS)
+    demo = commands.add_parser("demo", help="dub the built-in video of a rendered person", epilog=WITHOUT_MODELS)
     _add_run_options(demo)
     demo.set_defaults(run=_demo)
 
-    inspect = commands.add_parser("inspect", help="say what a checkpoint is")
+    inspect = commands.add_parser("inspect", help="describe a weight file")
     inspect.add_argument("file", type=Path, metavar="FILE")
     inspect.add_argument("--json", action="store_true", help="print JSON")
     inspect.set_defaults(run=_inspect)
 
-    change = commands.add_parser("convert", help="write a checkpoint as safetensors with metadata")
+    change = commands.add_parser("convert", help="convert a checkpoint to safetensors with metadata")
     change.add_argument("source", type=Path, metavar="IN")
     change.add_argument("target", type=Path, metavar="OUT")
-    change.add_argument("--head-dim", type=int, metavar="N", help="channels of one attention head; no shape tells it")
-    change.add_argument("--latent-size", type=_size, metavar="HxW", help="height x width, 64x64 if published")
-    change.add_argument("--audio-guidance", type=float, metavar="X", help="to sample with, 5 if published")
-    change.add_argument("--identity-guidance", type=float, metavar="X", help="to sample with, 2 if published")
-    change.add_argument("--dtype", choices=sorted(DTYPES), help="precision to store")
+    change.add_argument("--head-dim", type=int, metavar="N", help="channels per attention head (64 if published)")
+    change.add_argument("--latent-size", type=_size, metavar="HxW", help="height x width (64x64 if published)")
+    change.add_argument("--audio-guidance", type=float, metavar="X", help="default guidance (5 if published)")
+    change.add_argument("--identity-guidance", type=float, metavar="X", help="default guidance (2 if published)")
+    change.add_argument("--dtype", choices=sorted(DTYPES), help="precision of the stored weights")
     change.set_defaults(run=_convert)
     return parser
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=".mp4, .mov or .mkv")
-    parser.add_argument("--system", choices=list(SYSTEMS), default="keysync", help="what draws the mouth")
-    # By flag: two systems may share an option.
-    options = {option.flag: option for system in SYSTEMS.values() for option in (*system.files, *system.options)}
-    for option in options.values():
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT", help="dubbed video: .mp4, .mov or .mkv"
+    )
+    parser.add_argument("--system", choices=list(SYSTEMS), default="keysync", help="default: %(default)s")
+    for option in _system_options().values():
         option.add(parser)
-    parser.add_argument("--sync-mode", choices=sorted(SYNC_MODES), default="cut_off", help="for unequal lengths")
-    parser.add_argument("--mask", choices=sorted(MASKS), help="what is generated anew (as trained)")
-    parser.add_argument("--seed", type=int, default=0)
+    lengths = "what to do when video and audio have different lengths (default: cut_off)"
+    parser.add_argument("--sync-mode", choices=sorted(SYNC_MODES), default="cut_off", help=lengths)
+    region = "the region to generate (default: the mask that the models were trained with)"
+    parser.add_argument("--mask", choices=sorted(MASKS), help=region)
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the noise (default: %(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, mps ...")
-    parser.add_argument("--dtype", choices=sorted(DTYPES), help="precision of the networks; fp16 on a GPU, else fp32")
-    parser.add_argument("--lossless", action="store_true", help="FFV1 in .mkv: every pixel as it was computed")
-    parser.add_argument("--report", type=Path, metavar="JSON", help="write what happened to which frames")
+    parser.add_argument("--dtype", choices=sorted(DTYPES), help="of the networks (default: fp16 on a GPU, else fp32)")
+    parser.add_argument("--lossless", action="store_true", help="write FFV1 in .mkv, which keeps every pixel exactly")
+    parser.add_argument("--report", type=Path, metavar="JSON", help="write what happened to each frame")
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -119,7 +145,7 @@ def _device(name: str) -> torch.device:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).splitlines()[0]
-        raise KeySyncError(f"the device {name!r} cannot be used here ({reason}): try --device cpu") from error
+        raise KeySyncError(f"the device {name!r} is not available ({reason}): try --device cpu") from error
     return device
 
 
@@ -134,7 +160,7 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
-    # All that can be refused is refused before anything large is loaded.
+    # Everything is checked before anything large is loaded.
     inputs = [path for path in (video, audio, options.occluder) if path]
     for path in inputs:
         with open_input(path):
@@ -159,7 +185,8 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
     built_in = ", ".join(name for name, origin in models.origins.items() if origin == BUILT_IN)
     if built_in:
         print(
-            f"keysync: {BUILT_IN}: {built_in}; it saw rendered faces, real ones want the published weights", flush=True
+            f"keysync: {BUILT_IN}: {built_in}; trained on rendered faces, real faces need the published weights",
+            flush=True,
         )
     with closing(Bars()) as bars:
         report = dub_file(
@@ -175,29 +202,29 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
         )
     if options.report:
         report.write(options.report)
-    _say(report, options.output)
+    _print(report, options.output)
 
 
 class Bars:
-    """Progress bars for the two long parts: following the face, and the network."""
+    """The progress bars of the two long phases: face tracking, and the network."""
 
     def __init__(self) -> None:
         self._bar: tqdm[None] | None = None
 
     def begin(self, what: str, total: int | None) -> None:
-        """Starts the bar of one part; `total` in its steps, None where unknown."""
+        """Starts the bar of a phase of `total` steps, None if unknown."""
         self.end()
         if what == "network evaluations":
-            print(f"keysync: {total} network evaluations to come", flush=True)
+            print(f"keysync: {total} network evaluations to run", flush=True)
         self._bar = tqdm(total=total, desc=what, unit="", dynamic_ncols=True, file=sys.stderr)
 
     def step(self, count: int = 1) -> None:
-        """Moves the bar on."""
+        """Advances the bar."""
         if self._bar is not None:
             self._bar.update(count)
 
     def close(self) -> None:
-        """Closes the bar that an error or Ctrl-C left open."""
+        """Closes the bar after an error or Ctrl-C."""
         self.end()
 
     def end(self) -> None:
@@ -207,7 +234,7 @@ class Bars:
             self._bar = None
 
 
-def _say(report: Report, output: Path) -> None:
+def _print(report: Report, output: Path) -> None:
     dubbed, passed = report.count(DUBBED), report.count(PASSED_THROUGH)
     print(f"keysync: {output}: {dubbed} frames dubbed, {passed} passed through unchanged")
     for part in report.ranges:

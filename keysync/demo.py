@@ -1,6 +1,6 @@
-"""What the demo dubs: a rendered person who was seen in no training, and what the person is to say instead.
+"""The demo's input: a video of a rendered person who is not in the training data, and new speech.
 
-Both are made by `training.synthetic.demo`; the sentences are spoken by eSpeak NG.
+Both are made by `training.synthetic.demo`; the speech is synthesised by eSpeak NG.
 """
 
 from __future__ import annotations

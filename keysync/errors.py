@@ -1,4 +1,4 @@
-"""The one exception of the library, and how its messages name what installs a missing package."""
+"""The library's one exception, and the command that installs a missing package."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ import sys
 
 
 class KeySyncError(Exception):
-    """Something the user can put right; the message is one line: what came, what was needed, what to do."""
+    """An error that the user can fix. Its message is one line: what is wrong: what was expected; what to do.
+
+    `about` is a key for the input at fault, such as "vae" or "report". The message names no option and no node: by this
+    key the command line and the nodes append how to set that input there.
+    """
+
+    def __init__(self, message: str, *, about: str | None = None) -> None:
+        super().__init__(message)
+        self.about = about
 
 
 def install_line(*words: str) -> str:
-    """The command that installs packages into the Python that runs: `/usr/bin/python3 -m pip install peft`.
+    """The command that installs packages into the running Python: `/usr/bin/python3 -m pip install peft`.
 
-    `words` are pip's: packages by their names on the public index, and options. What a shell would take for more than a
-    word stands in quotes.
+    `words` are pip's arguments: packages and options. Those with characters that are special to a shell are quoted.
     """
     line = (sys.executable or "python", "-m", "pip", "install", *words)
     return " ".join(f'"{word}"' if set(word) & set(" <>[]()&;") else word for word in line)

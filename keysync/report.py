@@ -1,4 +1,4 @@
-"""What a dub did: for every range of frames what happened and why, and where the time went."""
+"""The report of a dub: what happened to each range of frames and why, and the time spent on each stage."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ PASSED_THROUGH = "passed through"
 
 
 def check_report(path: Path, others: Iterable[Path]) -> None:
-    """Raises `KeySyncError` unless a report can be written there; `others` are the files of the job, to be kept."""
+    """Raises `KeySyncError` unless a report can be written to `path`; `others` are the job's other files."""
+    problem = None
     if path.is_dir():
-        raise KeySyncError(f"cannot write the report {path}: it is a folder; choose another --report")
-    if not path.parent.is_dir():
-        raise KeySyncError(f"cannot write the report {path}: there is no folder {path.parent}; make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise KeySyncError(f"cannot write the report {path}: {path.parent} is read-only; choose another --report")
-    if path.resolve() in {other.resolve() for other in others}:
-        raise KeySyncError(f"cannot write the report {path}: it is another file of this job; choose another --report")
+        problem = "it is a folder; choose another file"
+    elif not path.parent.is_dir():
+        problem = f"the folder {path.parent} does not exist; create it first"
+    elif not os.access(path.parent, os.W_OK):
+        problem = f"{path.parent} is read-only; choose another file"
+    elif path.resolve() in {other.resolve() for other in others}:
+        problem = "it is another file of this job; choose another file"
+    if problem:
+        raise KeySyncError(f"cannot write the report {path}: {problem}", about="report")
 
 
 @dataclass(frozen=True)
 class FrameRange:
-    """Output frames `first`..`last` (inclusive) that share one fate; `source_*` are the source frames they show."""
+    """Output frames `first`..`last` (inclusive) with the same outcome; `source_*` are the source frames they show."""
 
     first: int
     last: int
@@ -64,7 +67,7 @@ class Report:
     seconds_per_stage: dict[str, float] = field(default_factory=dict)
 
     def add(self, frame: int, source: int, state: str, reason: str) -> None:
-        """Says what happened to one output frame; neighbours of one fate become a range."""
+        """Records the outcome of the next output frame; consecutive frames with the same outcome form one range."""
         tail = self.ranges[-1] if self.ranges else None
         if tail and (tail.state, tail.reason) == (state, reason):
             self.ranges[-1] = FrameRange(tail.first, frame, tail.source_first, source, state, reason)
@@ -72,12 +75,12 @@ class Report:
             self.ranges.append(FrameRange(frame, frame, source, source, state, reason))
 
     def count(self, state: str) -> int:
-        """How many output frames met this fate."""
+        """The number of output frames in this state."""
         return sum(part.last - part.first + 1 for part in self.ranges if part.state == state)
 
     @contextmanager
     def clock(self, stage: str) -> Iterator[None]:
-        """Adds the seconds that its block takes to a stage."""
+        """Adds the duration of the block to a stage."""
         began = time.perf_counter()
         try:
             yield
@@ -89,10 +92,11 @@ class Report:
         return asdict(self)
 
     def write(self, path: str | Path) -> None:
-        """Writes the JSON file whole or not at all."""
+        """Writes the JSON file atomically. Raises `KeySyncError` if it cannot be written."""
         path = Path(path)
         try:
             with whole_file(path) as temporary:
                 temporary.write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as error:
-            raise KeySyncError(f"cannot write the report {path}: {error.strerror}; choose another --report") from error
+            message = f"cannot write the report {path}: {error.strerror}; choose another file"
+            raise KeySyncError(message, about="report") from error

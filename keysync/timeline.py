@@ -1,7 +1,7 @@
-"""Time: which source frame each frame of the result shows and when, and the times at which the network works.
+"""Timelines: which source frame each output frame shows and when, and the times of the network's frames.
 
-Timestamps are whole numbers (pts) of a rational time base, so frame durations of any kind stay exact. The speech starts
-with the first frame: seconds count from there, whatever timestamp a file begins with.
+Timestamps (pts) are integers in a rational time base, so frame durations stay exact. The speech starts with the first
+frame: seconds count from there, independent of the file's first timestamp.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Seconds = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """The frames of the result: `source` (n,) says which source frame each shows, `pts` (n,) when, in `time_base`.
+    """The frames of the result: frame i shows source frame `source[i]` at `pts[i]`, in `time_base`; both are (n,).
 
-    `seconds` is how long the result lasts; the audio is padded with silence or cut to it.
+    `seconds` is the duration of the result; the audio is padded with silence or cut to it.
     """
 
     source: Integers
@@ -35,13 +35,13 @@ class Timeline:
 
     @property
     def times(self) -> Seconds:
-        """When each frame is shown, in seconds since the first: (n,)."""
+        """The display time of each frame in seconds since the first: (n,)."""
         ticks: Integers = self.pts - self.pts[0]
         return ticks * self.time_base.numerator / self.time_base.denominator
 
     @property
     def rate(self) -> Fraction:
-        """Average frames a second; of a single frame, the network's."""
+        """Average frames per second; the network's rate for a single frame."""
         if len(self.pts) == 1:
             return Fraction(NETWORK_RATE)
         return (len(self.pts) - 1) / (int(self.pts[-1] - self.pts[0]) * self.time_base)
@@ -49,7 +49,7 @@ class Timeline:
 
 @dataclass(frozen=True)
 class _Clock:
-    """In ticks: when each source frame is shown, since the first, and for how long; and how long the speech lasts."""
+    """In ticks: start (since the first frame) and duration of each source frame, and duration of the speech."""
 
     starts: Integers
     durations: Integers
@@ -60,11 +60,11 @@ class _Clock:
         return int(self.durations.sum())
 
     def before_speech_ends(self, starts: Integers) -> int:
-        """How many of these frames are shown before the speech ends; at least one."""
+        """The number of these frames that start before the speech ends; at least one."""
         return max(1, int(np.searchsorted(starts, math.ceil(self.speech))))
 
 
-# Which source frame each output frame shows, when (ticks since the first), and the length of the result in ticks.
+# The source frame of each output frame, its start (ticks since the first), and the duration of the result in ticks.
 _Fit = tuple[Integers, Integers, Fraction]
 
 
@@ -84,7 +84,7 @@ def remap(clock: _Clock) -> _Fit:
     n, video = len(clock.starts), clock.video
     count = max(1, math.ceil(clock.speech * n / video))
     starts = _integers((2 * j * video + n) // (2 * n) for j in range(count))
-    # j * above / below is twice the stretched time of frame j: compared with twice the middles between source frames.
+    # j * above / below is twice the stretched time of frame j, compared with twice the midpoints of source frames.
     above, below = 2 * video * video * clock.speech.denominator, n * clock.speech.numerator
     middles = (clock.starts[1:] + clock.starts[:-1]).tolist()
     source, shown = [], 0
@@ -116,23 +116,24 @@ SYNC_MODES: dict[str, Callable[[_Clock], _Fit]] = {
 
 
 def fit(pts: Integers, last_duration: int, time_base: Fraction, audio_seconds: float, sync_mode: str) -> Timeline:
-    """Brings a video of timestamps `pts` (n,), its last frame shown for `last_duration` ticks, and a speech together.
+    """Fits a video with timestamps `pts` (n,), whose last frame lasts `last_duration` ticks, to speech.
 
-    Raises `KeySyncError` for an unknown mode, a video without frames or whose timestamps do not rise, an empty speech.
+    Raises `KeySyncError` for an unknown mode, a video without frames or with timestamps that do not increase, and empty
+    speech.
     """
     if sync_mode not in SYNC_MODES:
-        raise KeySyncError(f"no sync mode is called {sync_mode!r}: choose one of {', '.join(SYNC_MODES)}")
+        raise KeySyncError(f"unknown sync mode {sync_mode!r}: choose one of {', '.join(SYNC_MODES)}")
     if len(pts) == 0:
-        raise KeySyncError("the video holds no frames: give a video with at least one")
+        raise KeySyncError("the video holds no frames: use a video with at least one")
     if not audio_seconds > 0:
-        raise KeySyncError("the speech holds no samples: give a sound file with at least one")
+        raise KeySyncError("the speech holds no samples: use an audio file with at least one")
     durations = np.diff(pts, append=pts[-1] + last_duration).astype(np.int64)
     if (durations < 1).any():
         frame = int(np.argmax(durations < 1))
         raise KeySyncError(
-            f"frame {frame} of the video is shown for no time: its timestamps must rise; encode it again"
+            f"frame {frame} of the video has no duration: its timestamps must increase; encode the video again"
         )
-    # A length in samples is a fraction of a small denominator, and its float must not reach into one frame more.
+    # The exact length is a fraction with a small denominator; the rounding error of its float must not add a frame.
     speech = Fraction(audio_seconds).limit_denominator(1_000_000) / time_base
     starts: Integers = pts.astype(np.int64) - int(pts[0])
     source, shown, length = SYNC_MODES[sync_mode](_Clock(starts, durations, speech))
@@ -141,10 +142,10 @@ def fit(pts: Integers, last_duration: int, time_base: Fraction, audio_seconds: f
 
 @dataclass(frozen=True, eq=False)
 class NetworkTimeline:
-    """The frames that the network generates for a clip, and how the clip's own frames take them.
+    """The frames that the network generates for a clip, and the one that each frame of the clip shows.
 
-    `times` (m,) seconds; `source` (m,) the clip's frame that gives network frame j its crop; `shown` (n,) the network
-    frame that frame i of the clip shows.
+    `times` (m,) in seconds; `source` (m,): the frame of the clip that network frame j is cropped from; `shown` (n,):
+    the network frame that frame i of the clip shows.
     """
 
     times: Seconds
@@ -153,16 +154,16 @@ class NetworkTimeline:
 
 
 def network_times(times: Seconds, rate: Fraction) -> NetworkTimeline:
-    """Where the network works for a clip whose frames are shown at `times` (n,) seconds, `rate` a second on average.
+    """The network's frames for a clip whose frames are shown at `times` (n,) seconds, `rate` per second on average.
 
-    From 20 to 33 frames a second it generates the clip's own frames; else 25 a second from the first, each frame taking
-    the nearest.
+    At 20 to 33 frames per second the network generates every frame of the clip. At other rates it generates 25 frames
+    per second from the first one on, and each frame of the clip shows the nearest.
     """
     slowest, fastest = FRAME_BY_FRAME
-    if slowest <= round(float(rate), 2) <= fastest:  # rounded: timestamps in milliseconds make 33 a bit more
+    if slowest <= round(float(rate), 2) <= fastest:  # rounded: with timestamps in milliseconds, 33 is slightly more
         own = np.arange(len(times))
         return NetworkTimeline(times, own, own)
-    # Rounded: float noise must not decide a tie one way here and the other there.
+    # Rounded: rounding errors must not break ties inconsistently.
     shown = np.floor(np.round((times - times[0]) * NETWORK_RATE, 6) + 0.5).astype(np.int64)
     grid = times[0] + np.arange(shown[-1] + 1) / NETWORK_RATE
     middles = np.round((times[1:] + times[:-1]) / 2, 9)
@@ -171,7 +172,7 @@ def network_times(times: Seconds, rate: Fraction) -> NetworkTimeline:
 
 
 def _repeat(clock: _Clock, period: Integers) -> _Fit:
-    """Plays the frames of a period over and over, each for its own duration, until the speech ends."""
+    """Repeats the frames of a period, each with its own duration, until the speech ends."""
     times = math.ceil(clock.speech / int(clock.durations[period].sum()))
     source = np.tile(period, times)
     starts = np.concatenate(([0], np.cumsum(clock.durations[source])[:-1]))

@@ -1,4 +1,4 @@
-"""Files that appear under their name once all of them is written, or not at all."""
+"""Atomic writes: a file appears under its name complete, or not at all."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yields an empty new file beside `path` to write to; it becomes `path` at the end of the block.
+    """Yields a new, empty file next to `path`; it is renamed to `path` at the end of the block.
 
-    At an exception it is removed, and an older file at `path` stays. Its name is random, begins with `.keysync-` and
-    ends in `.part`, so that nothing takes it for a finished file; it has the permissions of any new file. Raises
-    `OSError` where `path` cannot be written.
+    On an exception it is removed and an existing file at `path` is kept. Its name is random, starts with `.keysync-`
+    and ends in `.part`, so it cannot be mistaken for a finished file; it has the default permissions. Raises `OSError`
+    if `path` cannot be written.
     """
     temporary = path.with_name(f".keysync-{secrets.token_hex(8)}.part")
-    temporary.touch(exist_ok=False)  # exclusive: neither an existing file nor a link is ever written through
+    temporary.touch(exist_ok=False)  # exclusive: never writes to an existing file or through a link
     try:
         yield temporary
         temporary.replace(path)

@@ -31,6 +31,7 @@ from .detector import detector_device, detector_weights
 from .host.audio import AudioDict
 from .host.encoder import CoreSpeechEncoder
 from .host.models import core_models
+from .host.remedies import remedies
 from .host.sockets import Faces, FaceTrackSocket, SpeechEncoderSocket
 from .host.video import open_occluder, open_sound, open_video
 from .sampling import guidance_inputs
@@ -88,6 +89,7 @@ class DubVideo(io.ComfyNode):
         )
 
     @classmethod
+    @remedies()
     def execute(
         cls,
         video: Input.Video,

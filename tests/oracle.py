@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from keysync.face.face import Face, Frame
-from keysync.face.finder.finder import CLOSER, without_doubles
+from keysync.face.finder.finder import CLOSE_UPS, without_doubles
 from keysync.face.finder.points import MESH_TO_68
 
 from .portrait import PORTRAIT, portrait_frames
@@ -54,7 +54,7 @@ class MediaPipe:
         return without_doubles(faces)
 
     def _points(self, frame: Frame, x: float, y: float, side: float) -> NDArray[np.float64] | None:
-        for factor in CLOSER:
+        for factor in CLOSE_UPS:
             left, top, width = round(x - factor * side / 2), round(y - factor * side / 2), max(round(factor * side), 8)
             found = self._mesh.process(square(frame, left, top, width)).multi_face_landmarks
             if found:

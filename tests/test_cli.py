@@ -110,9 +110,9 @@ def test_a_dub_with_the_network(
     said = capsys.readouterr()
     report = json.loads((tmp_path / "report.json").read_text())
     assert said.out.splitlines() == [
-        f"keysync: {BUILT_IN}: keyframe, interpolation, vae, hubert; it saw rendered faces, real ones want the "
+        f"keysync: {BUILT_IN}: keyframe, interpolation, vae, hubert; trained on rendered faces, real faces need the "
         "published weights",
-        "keysync: 60 network evaluations to come",
+        "keysync: 60 network evaluations to run",
         f"keysync: {files['output']}: 20 frames dubbed, 0 passed through unchanged",
     ]
     assert report["network_evaluations"] == 60  # a batch and two windows, twice a step
@@ -141,7 +141,7 @@ def test_what_was_passed_through_is_said_and_so_are_notes(
     output = tmp_path / "out.mkv"
     assert dub("--lossless", "--sync-mode", "silence", "--mask", "jaw", "--seed", 2**64 - 1, output=output) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "keysync: 99 network evaluations to come",
+        "keysync: 99 network evaluations to run",
         f"keysync: {output}: 18 frames dubbed, 2 passed through unchanged",
         "  frames 0-1 unchanged: no face found",
         "  the models were trained with the mask box; this job uses the mask jaw",
@@ -247,9 +247,9 @@ def test_a_face_that_is_not_there(
     write_landmarks(files["landmarks"], [None] * 20)
     check(fails(), r"no face was found in the 20 frames of .*in\.mp4: nothing to dub; try another detector")
     write_landmarks(files["landmarks"], [face_points()] * 20, size=(80, 96))
-    check(fails(), "are for 80x96 pixels but the video has 96x80: give the landmarks of this video")
+    check(fails(), "are for 80x96 pixels but the video has 96x80: use the landmarks of this video")
     write_landmarks(files["landmarks"], [face_points()] * 19)
-    check(fails(), "cover 19 frames but the video has 20: write null for frames without a face")
+    check(fails(), "cover 19 frames but the video has 20: add null for frames without a face")
 
 
 class OneFace:
@@ -267,8 +267,8 @@ def test_a_face_that_nobody_has(
     monkeypatch.setattr(keysync.job, "make_detector", lambda *_, **__: OneFace())
     line = ["dub", str(files["video"]), str(files["audio"]), "-o", str(files["output"]), "--face"]
     for number, message in (
-        ("1", "face 1 was chosen but no shot shows more than 1: choose 0 to 0"),
-        ("-1", "face -1"),
+        ("1", r"face 1 was chosen but no shot shows more than 1: choose 0 \(--face\)$"),
+        ("-1", r"face -1 does not exist: .* \(--face\)$"),
     ):
         assert main([*line, number]) == 1
         check(error_line(capsys.readouterr().err), message)
@@ -309,12 +309,12 @@ def test_options_that_cannot_be_are_refused_before_any_work(
     check(fails("--lossless"), r"out\.mp4 ends in '\.mp4': name a lossless result with \.mkv")
     check(fails(output=nowhere / "out.mp4"), "cannot be written: there is no folder .*nowhere; make it first")
     check(fails(output=files["video"]), r"in\.mp4 is an input too: choose another name for the result")
-    check(fails("--steps", 5), "5 steps are too few: the schedule needs 10 or more, 11 is the method's")
-    check(fails("--device", "nonsense"), r"the device 'nonsense' cannot be used here \(.*\): try --device cpu")
-    check(fails("--device", "meta"), r"the device 'meta' cannot be used here \(.*\): try --device cpu")
+    check(fails("--steps", 5), r"5 steps are too few: expected at least 10; the published number is 11 \(--steps\)$")
+    check(fails("--device", "nonsense"), r"the device 'nonsense' is not available \(.*\): try --device cpu")
+    check(fails("--device", "meta"), r"the device 'meta' is not available \(.*\): try --device cpu")
     if not torch.cuda.is_available():
-        check(fails("--device", "cuda"), r"the device 'cuda' cannot be used here \(.*\): try --device cpu")
-    check(fails("--face", -1), "face -1 cannot be chosen")
+        check(fails("--device", "cuda"), r"the device 'cuda' is not available \(.*\): try --device cpu")
+    check(fails("--face", -1), "face -1 does not exist")
     check(fails("--occluder", nowhere), r"cannot open .*nowhere \(No such file or directory\): check the path")
 
 
@@ -322,15 +322,17 @@ def test_a_report_that_cannot_be_written_is_refused_before_any_work(
     files: dict[str, Path], fails: Fails, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("keysync.systems.keysync.models.load_models", refuse)
-    check(fails("--report", tmp_path / "no" / "report.json"), r"cannot write the report .*: there is no folder .*no;")
-    check(fails("--report", tmp_path), r"cannot write the report .*: it is a folder; choose another --report")
+    check(
+        fails("--report", tmp_path / "no" / "report.json"), r"cannot write the report .*: the folder .*no does not ex"
+    )
+    check(fails("--report", tmp_path), r"cannot write the report .*: it is a folder; choose another file \(--report\)$")
     for name in ("video", "audio", "landmarks", "output"):
-        check(fails("--report", files[name]), "it is another file of this job; choose another --report")
+        check(fails("--report", files[name]), r"it is another file of this job; choose another file \(--report\)$")
     check(fails("--report", tmp_path / "." / "in.mp4"), "it is another file of this job")
     if os.getuid():
         locked = tmp_path / "locked"
         locked.mkdir(mode=0o500)
-        check(fails("--report", locked / "report.json"), "locked is read-only; choose another --report")
+        check(fails("--report", locked / "report.json"), r"locked is read-only; choose another file \(--report\)$")
 
 
 # Checkpoints that are none
@@ -349,10 +351,10 @@ def test_checkpoints_of_another_kind(
     keyframe = [*models, "--keyframe-model"]
     check(
         fails(*keyframe, tiny_files["interpolation"]),
-        r"is a KeySync interpolation stage \(.*\): a KeySync keyframe stage was wanted",
+        r"is a KeySync interpolation stage \(.*\): expected a KeySync keyframe stage \(--keyframe-model\)$",
     )
-    check(fails(*keyframe, tmp_path / "no.pt"), r"no\.pt does not exist: a weight file was wanted")
-    check(fails(*keyframe, tmp_path / "speech.wav"), r"speech\.wav ends in '\.wav': a weight file ends in one of ")
+    check(fails(*keyframe, tmp_path / "no.pt"), r"no\.pt: no such file: expected model weights")
+    check(fails(*keyframe, tmp_path / "speech.wav"), r"speech\.wav has an unsupported file extension: expected one of ")
 
     tensors, _ = read_tensors(tiny_files["keyframe"])
     plain = {name: tensor for name, tensor in tensors.items() if not name.startswith("conditioner.")}
@@ -360,8 +362,8 @@ def test_checkpoints_of_another_kind(
     save_file(plain, tmp_path / "svd.safetensors")
     check(
         fails(*keyframe, tmp_path / "svd.safetensors"),
-        r"svd\.safetensors is a plain Stable Video Diffusion model \(its label_emb takes 768 and it has no "
-        r"conditioner\.embedders\.2\.linear\): a KeySync keyframe stage was wanted",
+        r"svd\.safetensors is a plain Stable Video Diffusion model \(label_emb has 768 input channels and there is no "
+        r"conditioner\.embedders\.2\.linear\): expected a KeySync keyframe stage",
     )
 
     content = tiny_files["keyframe"].read_bytes()
@@ -371,18 +373,20 @@ def test_checkpoints_of_another_kind(
     torch.save({"module": tensors, "extra": Evil()}, tmp_path / "evil.pt")
     check(
         fails(*keyframe, tmp_path / "evil.pt"),
-        r"evil\.pt is refused: its pickle wants \w+\.mkdir, and code in a weight file is never run",
+        r"evil\.pt is refused: its pickle imports \w+\.mkdir, and code from a weight file is never run",
     )
     assert not (tmp_path / "ran").exists()
 
     save_file(tensors, tmp_path / "bare.safetensors", {"keysync.head_dim": "48"})
     check(
         fails(*keyframe, tmp_path / "bare.safetensors"),
-        r"head dim 48 does not divide the width 64: .*keysync convert --head-dim N --latent-size HxW",
+        r"head dim 48 does not divide the width 64: .* \(keysync convert --head-dim\)$",
     )
     lacking = {name: tensor for name, tensor in tensors.items() if not name.endswith("out.2.bias")}
     save_file(lacking, tmp_path / "lacking.safetensors")
-    check(fails(*keyframe, tmp_path / "lacking.safetensors"), r"not a whole keyframe stage: .*out\.2\.bias is missing")
+    check(
+        fails(*keyframe, tmp_path / "lacking.safetensors"), r"not a complete keyframe stage: .*out\.2\.bias is missing"
+    )
 
 
 def test_models_that_do_not_fit_together(tiny_files: dict[str, Path], fails: Fails, tmp_path: Path) -> None:
@@ -391,14 +395,14 @@ def test_models_that_do_not_fit_together(tiny_files: dict[str, Path], fails: Fai
     check(
         fails("--keyframe-model", wide),
         "the keyframe model works on 256x128 pixels, 1.4 times the face, in windows of 14 but the interpolation model "
-        "on 128x128",
+        r"works on 128x128 .*: use two models .* \(--keyframe-model, --interpolation-model\)$",
     )
-    check(fails("--vae", SMALL["keyframe"]), "a Stable Video Diffusion VAE was wanted|holds no VAE")
+    check(fails("--vae", SMALL["keyframe"]), r"contains no VAE: expected a Stable Video Diffusion VAE \(--vae\)$")
     check(fails("--hubert", SMALL["vae"]), "vae")
     stages = [part for name in ("keyframe", "interpolation") for part in (_option(name), tiny_files[name])]
-    check(fails(*stages), r"wants 32 speech channels but the built-in hubert gives 128: give the hubert .*\(--hubert\)")
+    check(fails(*stages), r"expects 32 speech channels but the built-in hubert provides 128: use .* \(--hubert\)$")
     stages += ["--hubert", tiny_files["hubert"]]
-    check(fails(*stages), r"wants the speech encoder wavlm, which nobody gave: give it \(--wavlm\)")
+    check(fails(*stages), r"needs the wavlm speech encoder, which is missing: load wavlm \(--wavlm\)$")
     stages += ["--wavlm", tiny_files["wavlm"]]
     check(fails(*stages), r"64x64 pixels.* but the built-in VAE was trained with models of 128x128.*\(--vae\)")
 
@@ -440,9 +444,9 @@ def test_inspect_and_convert_say_what_is_wrong(
     vae = str(tiny_files["vae"] / "diffusion_pytorch_model.safetensors")
     target = tmp_path / "out.safetensors"
     for line, message in (
-        (["inspect", str(tmp_path / "no.pt")], "does not exist"),
-        (["convert", str(tmp_path / "no.pt"), str(target)], "does not exist"),
-        (["convert", vae, str(target)], "is a VAE .*: a KeySync keyframe or interpolation stage was wanted"),
+        (["inspect", str(tmp_path / "no.pt")], "no such file"),
+        (["convert", str(tmp_path / "no.pt"), str(target)], "no such file"),
+        (["convert", vae, str(target)], "is a VAE .*: expected a KeySync keyframe or interpolation stage"),
         (["convert", str(tiny_files["keyframe"]), str(target), "--head-dim", "48"], "head dim 48 does not divide"),
         (["convert", str(tiny_files["keyframe"]), str(tmp_path / "out.pt")], r"weights are written as \.safetensors"),
         (["convert", str(tiny_files["keyframe"]), str(tiny_files["keyframe"])], "is both source and target"),
@@ -511,7 +515,7 @@ def test_ctrl_c_in_the_network_leaves_the_older_file(files: dict[str, Path], tmp
         assert process.stdout is not None
         assert process.stderr is not None
         said = [process.stdout.readline(), process.stdout.readline()]
-        assert said[1] == "keysync: 6000 network evaluations to come\n"
+        assert said[1] == "keysync: 6000 network evaluations to run\n"
         # Each state of a bar is a line of its own here: "\r" is read as the end of a line.
         while not re.search(r"network evaluations: .* [1-9]\d*/6000", bar := process.stderr.readline()):
             assert bar
@@ -520,6 +524,6 @@ def test_ctrl_c_in_the_network_leaves_the_older_file(files: dict[str, Path], tmp
         _, rest = process.communicate()
         guard.cancel()
     assert process.returncode == 130
-    assert rest.rstrip("\n").split("\n")[-1] == "keysync: stopped; no half-written file was left"
+    assert rest.rstrip("\n").split("\n")[-1] == "keysync: stopped; no incomplete file is left"
     assert "Traceback" not in rest
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

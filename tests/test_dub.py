@@ -352,7 +352,7 @@ def test_another_face_than_the_chosen_one_is_said(models: Models, tmp_path: Path
     frames = [frame for _, frame in dub.frames()]
     assert [(part.first, part.last, part.reason) for part in dub.report.ranges] == [
         (0, 3, "face found"),
-        (4, 5, "another face than the chosen one"),
+        (4, 5, "the chosen face is not visible"),
     ]
     assert np.array_equal(frames[5], clip.source()[5])
 
@@ -431,7 +431,7 @@ def test_an_occluder_of_another_video_is_an_error(
 
 
 def test_a_face_is_chosen_from_0_on() -> None:
-    with pytest.raises(KeySyncError, match="face -1 cannot be chosen: 0 is the largest"):
+    with pytest.raises(KeySyncError, match="face -1 does not exist: expected 0 for the largest"):
         FaceChoice(-1)
 
 

@@ -96,7 +96,7 @@ def test_the_second_face_is_another_one_where_it_is_not(
     CheapStages().install(monkeypatch)
     report = dub_file(**files, models=models, settings=SETTINGS, face=FaceSource(FaceChoice(1)), progress=Quiet())
     assert [(part.first, part.last, part.reason) for part in report.ranges] == [
-        (0, 2, "another face than the chosen one"),
+        (0, 2, "the chosen face is not visible"),
         (3, 9, "face found"),
     ]
 

@@ -1,4 +1,4 @@
-"""The files that come with KeySync: the small model, the face finder's weights, what the demo dubs."""
+"""The files that ship with KeySync: the small model, the face finder's weights and the demo's input."""
 
 from pathlib import Path
 

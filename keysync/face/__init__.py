@@ -1,1 +1,1 @@
-"""Faces: found, followed, cropped, masked, and pasted back."""
+"""Faces: detection, tracking, cropping, masking and pasting."""

@@ -1,4 +1,4 @@
-"""Tells the people of one shot apart: which face of a frame continues which face of the frames before."""
+"""Associates the faces of one shot with people: which face of a frame continues which earlier face."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from .face import Box, Face, overlap
 
 @dataclass(eq=False)
 class Person:
-    """One person in one shot: the faces by frame number, oldest first, in a shot of `length` frames."""
+    """One person in a shot of `length` frames: faces by frame number, in order."""
 
     length: int
     faces: dict[int, Face] = field(default_factory=dict)
 
     @property
     def prominence(self) -> float:
-        """Median face area in square pixels, weighed by the share of the shot's frames that show it."""
+        """Median face area in square pixels, weighted by the share of the shot's frames that show the face."""
         areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (face.box for face in self.faces.values())]
         return float(np.median(areas)) * len(areas) / self.length
 
 
-def tell_apart(frames: Sequence[int], faces: Sequence[list[Face]]) -> list[Person]:
-    """The people of a shot, given its frame numbers and the faces of each of these frames."""
+def associate(frames: Sequence[int], faces: Sequence[list[Face]]) -> list[Person]:
+    """The people in a shot, given its frame numbers and the faces in each of these frames."""
     people: list[Person] = []
     for frame, seen in zip(frames, faces, strict=True):
         pairs = [
@@ -46,7 +46,7 @@ def tell_apart(frames: Sequence[int], faces: Sequence[list[Face]]) -> list[Perso
 
 
 def _cost(person: Person, frame: int, face: Face) -> float | None:
-    """How badly a face continues a person: centre distance in face sizes less the overlap; None where it cannot."""
+    """The cost of a face continuing a person: centre distance in face sizes minus overlap; None if it cannot."""
     seen = next(reversed(person.faces))
     if frame == seen:
         return None
@@ -54,7 +54,7 @@ def _cost(person: Person, frame: int, face: Face) -> float | None:
     size, other = _side(last), _side(face.box)
     (x, y), (was_x, was_y) = _centre(face.box), _centre(last)
     distance = float(np.hypot(x - was_x, y - was_y))
-    # The longer a face was not seen the further it may have gone, but never across the picture.
+    # The longer a face was not seen, the further it may have moved, but never across the frame.
     reach = min(0.5 + 0.1 * (frame - seen), 1.5) * max(size, other)
     if distance > reach or not 0.5 < size / other < 2:
         return None

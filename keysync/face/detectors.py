@@ -1,4 +1,4 @@
-"""Where the 68 points of each frame come from: a detector by name, or a file (see `face` for the points themselves).
+"""The detectors by name, and landmarks files: both provide the 68 points of each frame (see `face`).
 
 mediapipe is built in; face-alignment is the method's own detector and needs its package and weights.
 """
@@ -38,5 +38,5 @@ DETECTORS: dict[str, DetectorFactory] = {"mediapipe": FaceFinder, "face-alignmen
 def make_detector(name: str, weights: str | Path | None = None, *, device: str = "cpu") -> Detector:
     """The detector of that name. Raises `KeySyncError` for an unknown name, a missing package or missing weights."""
     if name not in DETECTORS:
-        raise KeySyncError(f"no detector is called {name!r}: choose one of {', '.join(DETECTORS)}")
+        raise KeySyncError(f"unknown detector {name!r}: choose one of {', '.join(DETECTORS)}")
     return DETECTORS[name](device=device, weights=weights)

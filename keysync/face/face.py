@@ -1,8 +1,8 @@
-"""A face in a frame: 68 points in iBUG's order, and what finds such faces.
+"""A face in a frame: 68 points in iBUG's order, and the interface of the detectors.
 
-Points are (x, y) in pixels of the frame, continuous: (0, 0) is the upper left corner of the first pixel and (w, h) the
-lower right corner of the last. iBUG counts from the viewer's left: jaw 0–16, brows 17–26, nose 27–35, eyes 36–47, outer
-lips 48–59, inner lips 60–67.
+Points are continuous pixel coordinates (x, y): (0, 0) is the upper left corner of the first pixel and (w, h) the lower
+right corner of the last. iBUG counts from the viewer's left: jaw 0–16, brows 17–26, nose 27–35, eyes 36–47, outer lips
+48–59, inner lips 60–67.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One face: landmarks (68, 2) in pixels, confidence 0..1, box (x0, y0, x1, y1) around the landmarks.
+    """One face: landmarks (68, 2) in pixels, confidence 0..1, bounding box (x0, y0, x1, y1) of the landmarks.
 
-    `place`: where a detector that follows faces looks for it in the next frame.
+    `place` is where a detector that follows faces searches for it in the next frame.
     """
 
     landmarks: Points
@@ -36,7 +36,7 @@ class Face:
 
     @classmethod
     def of(cls, landmarks: NDArray[np.floating[Any]], confidence: float) -> Face:
-        """A face whose box is that of its landmarks."""
+        """A face with the bounding box of its landmarks."""
         points = np.asarray(landmarks, dtype=np.float32)
         (x0, y0), (x1, y1) = points.min(0).tolist(), points.max(0).tolist()
         return cls(points, float(confidence), (x0, y0, x1, y1))
@@ -46,13 +46,13 @@ class Detector(Protocol):
     """Finds the faces of single frames."""
 
     def detect(self, frame: Frame, before: Sequence[Face] = ()) -> list[Face]:
-        """The faces of an RGB frame (h, w, 3), in no particular order; an empty list where there are none.
+        """The faces in an RGB frame (h, w, 3), in no particular order.
 
-        `before`: the faces of the frame just before it in the same shot, where a detector may look first.
+        `before` are the faces in the previous frame of the same shot, where a detector may search first.
         """
 
     def close(self) -> None:
-        """Releases what the detector holds; it is not used afterwards."""
+        """Releases the detector's resources; it must not be used afterwards."""
 
 
 def overlap(first: Box, second: Box) -> float:

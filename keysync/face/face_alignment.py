@@ -1,4 +1,4 @@
-"""The detector face-alignment: the method's own landmarks (S3FD and FAN), weights from a local folder."""
+"""The detector face-alignment: the method's own landmarks (S3FD and FAN), with weights from a local folder."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import torch
 from ..errors import KeySyncError, install_line
 from .face import Face, Frame
 
-# What torch.load and load_state_dict raise for a file that is not the one it should be.
+# Raised by torch.load and load_state_dict for a file of another kind.
 WRONG_FILE = (OSError, EOFError, RuntimeError, AttributeError, KeyError, TypeError, pickle.UnpicklingError)
 
 
 class FaceAlignmentDetector:
     """The face-alignment package: S3FD finds the faces, FAN their 68 points. Weights are never downloaded.
 
-    `weights` is the folder that holds `FAN` and `S3FD`; without it torch's own, $TORCH_HOME/hub/checkpoints.
+    `weights` is the folder that contains `FAN` and `S3FD`; it defaults to torch's, $TORCH_HOME/hub/checkpoints.
     """
 
     FAN = "2DFAN4-11f355bf06.pth.tar"
@@ -33,19 +33,20 @@ class FaceAlignmentDetector:
         missing = [name for name in (self.FAN, self.S3FD) if not (folder / name).is_file()]
         if missing:
             raise KeySyncError(
-                f"face-alignment needs {' and '.join(missing)} in {folder}: put them there from "
-                "https://www.adrianbulat.com/downloads/python-fan/, name another folder, or choose another detector"
+                f"{folder} lacks {' and '.join(missing)}, which face-alignment needs: download them from "
+                "https://www.adrianbulat.com/downloads/python-fan/, choose another folder, or choose another detector",
+                about="detector_weights",
             )
         self._alignment = _load_face_alignment(package, folder / self.FAN, folder / self.S3FD, device)
 
     def detect(self, frame: Frame, before: Sequence[Face] = ()) -> list[Face]:
-        with _cudnn_left_alone(), warnings.catch_warnings():
+        with _cudnn_benchmark_kept(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="No faces were detected")
             found = self._alignment.get_landmarks_from_image(frame, return_bboxes=True)
         if found is None or found[0] is None:
             return []
         landmarks, _, boxes = found
-        # Half a pixel: FAN counts from the centre of the first pixel.
+        # Half a pixel: FAN's origin is the centre of the first pixel.
         return [Face.of(points + 0.5, min(float(box[4]), 1.0)) for points, box in zip(landmarks, boxes, strict=True)]
 
     def close(self) -> None:
@@ -65,7 +66,7 @@ def _import_face_alignment() -> Any:
 
 
 def _load_face_alignment(package: Any, fan: Path, s3fd: Path, device: str) -> Any:
-    """A `FaceAlignment` whose network comes from a file: the package itself knows only torch's download folder."""
+    """A `FaceAlignment` that loads its network from a file: the package itself uses only torch's download folder."""
 
     class LocalFaceAlignment(package.FaceAlignment):  # type: ignore[misc]
         def _load_native(self, network_name: str, network_size: int, device: str, dtype: torch.dtype) -> Any:
@@ -74,7 +75,7 @@ def _load_face_alignment(package: Any, fan: Path, s3fd: Path, device: str) -> An
             return network.to(device, dtype=dtype).eval()
 
     try:
-        with _cudnn_left_alone():
+        with _cudnn_benchmark_kept():
             return LocalFaceAlignment(
                 package.LandmarksType.TWO_D,
                 device=str(device),
@@ -86,13 +87,13 @@ def _load_face_alignment(package: Any, fan: Path, s3fd: Path, device: str) -> An
         raise
     except WRONG_FILE as error:
         raise KeySyncError(
-            f"{fan} or {s3fd} is not a file of face-alignment 1.5.0's: fetch it again ({error})"
+            f"{fan} or {s3fd} is not a weight file of face-alignment 1.5.0 ({error}): download it again"
         ) from error
 
 
 @contextmanager
-def _cudnn_left_alone() -> Iterator[None]:
-    """On a GPU the package has cuDNN try out its algorithms from then on, for everybody: results would vary by run."""
+def _cudnn_benchmark_kept() -> Iterator[None]:
+    """Undoes the package's change of a global setting: with cuDNN benchmarking, results on a GPU vary between runs."""
     kept = torch.backends.cudnn.benchmark
     try:
         yield

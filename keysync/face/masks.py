@@ -1,8 +1,8 @@
-"""Masks that say where the mouth is generated anew: 1 = generate, 0 = keep (paper §3.3).
+"""Masks of the region to generate: 1 = generate, 0 = keep (paper §3.3).
 
-A mask is drawn from 68 points (x, y) in pixels at image size (h, w), points truncated to whole pixels, as the KeySync
-reference implementation draws them with OpenCV's filled contours and Pillow's polygons; then brought to the latent size
-by taking the nearest pixel. Points outside the image may leave a mask empty: callers ask `is_empty` and say so.
+A mask is drawn from 68 points (x, y) in pixels at image size (h, w), with points truncated to whole pixels, like the
+filled contours (OpenCV) and polygons (Pillow) of the KeySync reference implementation; it is resized to the latent size
+by nearest neighbour. A mask may be empty if points are outside the image: callers check `is_empty`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import KeySyncError
 
-NOSE = 28  # the second point of the nose bridge: everything below it is the mouth's
+NOSE = 28  # the second point of the nose bridge: the region to generate is below it
 MOUTH_MARGIN = 0.01  # of the image's width
 FACE_MARGIN = 0.05  # of the image's height
 
@@ -49,7 +49,7 @@ def face(landmarks: Tensor, size: tuple[int, int]) -> Tensor:
     """The polygon of the jaw's points 2 to 14, each pushed away from their centre."""
     jaw = _whole_pixels(landmarks)[2:15].astype(np.float64)
     away = jaw - jaw.mean(0)
-    # Points that all fall into one pixel have no direction to be pushed in.
+    # Avoids a division by zero if all points are in the same pixel.
     away /= np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-9)
     return _polygon(jaw + away * int(FACE_MARGIN * size[0]), size)
 
@@ -64,23 +64,23 @@ MASKS: dict[str, Mask] = {"box": box, "full": full, "mouth": mouth, "face": face
 
 
 def to_latent(mask: Tensor, latent_size: tuple[int, int]) -> Tensor:
-    """A mask (..., H, W) at the latent size (h, w): the pixel at the upper left of each cell decides, as published."""
+    """A mask (..., H, W) at the latent size (h, w): the upper left pixel of each cell, as published."""
     flat = mask.reshape(-1, 1, *mask.shape[-2:]).float()
     return F.interpolate(flat, latent_size, mode="nearest").reshape(*mask.shape[:-2], *latent_size)
 
 
 def subtract(mask: Tensor, occluder: Tensor) -> Tensor:
-    """The mask (..., H, W) without the pixels where an occluder (H, W) or (..., H, W) is above 0.5."""
+    """The mask (..., H, W) without the pixels where an occluder (H, W) or (..., H, W) exceeds 0.5."""
     if mask.shape[-2:] != occluder.shape[-2:]:
         raise KeySyncError(
-            f"the occluder mask has {occluder.shape[-1]}x{occluder.shape[-2]} pixels but the mask {mask.shape[-1]}x"
-            f"{mask.shape[-2]}: draw both at one size"
+            f"the occluder mask has {occluder.shape[-1]}x{occluder.shape[-2]} pixels but the mask has "
+            f"{mask.shape[-1]}x{mask.shape[-2]}: draw both at the same size"
         )
     return mask * (occluder <= 0.5)
 
 
 def is_empty(mask: Tensor) -> bool:
-    """Whether nothing would be generated: the face is outside the image, or an occluder hides all of the mask."""
+    """Whether nothing would be generated, because the face is outside the image or an occluder covers the mask."""
     return not bool((mask > 0).any())
 
 
@@ -88,14 +88,14 @@ def _whole_pixels(landmarks: Tensor) -> NDArray[np.int64]:
     points = landmarks.detach().cpu().double().numpy()
     if points.shape != (68, 2) or not np.isfinite(points).all():
         raise KeySyncError(
-            f"a mask needs 68 points (x, y) and got {'x'.join(map(str, points.shape))}"
-            f"{'' if np.isfinite(points).all() else ' with NaN'}: draw masks only for frames that show a face"
+            f"a mask cannot be drawn from {'x'.join(map(str, points.shape))} points"
+            f"{'' if np.isfinite(points).all() else ' with NaN'}: expected 68x2; draw masks only for frames with a face"
         )
     return points.astype(np.int64)
 
 
 def _rectangle(left: int, top: int, right: int, bottom: int, size: tuple[int, int]) -> Tensor:
-    """Filled, both ends included and in either order, as OpenCV fills a contour."""
+    """A filled rectangle; both ends are inclusive and in either order, like OpenCV's filled contours."""
     mask = torch.zeros(size)
     rows, columns = sorted((int(top), int(bottom))), sorted((int(left), int(right)))
     mask[max(rows[0], 0) : max(rows[1] + 1, 0), max(columns[0], 0) : max(columns[1] + 1, 0)] = 1

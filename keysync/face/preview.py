@@ -1,4 +1,4 @@
-"""Draws what was found in a frame, for a person to check: points, crop and mask."""
+"""Draws the points, the crop and the mask of a frame, for visual inspection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POINT, CROP, MASK = (0, 255, 0), (255, 220, 0), np.array([255, 0, 80], dtype=np.
 def draw_track(
     frame: Frame, landmarks: NDArray[Any] | None = None, box: Box | None = None, mask: Picture | None = None
 ) -> Frame:
-    """A copy of the frame (h, w, 3) with the 68 points, the crop's outline and the mask (of any size) as a tint."""
+    """A copy of the frame (h, w, 3) with the 68 points, the outline of the crop and a tint for the mask (any size)."""
     picture = frame.copy()
     if box is not None and mask is not None:
         x, y, side = (int(value) for value in box)

@@ -1,7 +1,7 @@
-"""Tracking what hides a face: a prompt on one frame in, a mask of every frame out, by SAM 2 through transformers.
+"""Tracks an occluder with transformers' SAM 2: from a prompt on one frame to a mask for every frame.
 
-The clip is tracked forwards from the prompt's frame, then backwards from it. A session keeps of the past only what the
-model looks back on, so memory is flat in the clip's length. Frames are (h, w, 3) in 0..1, masks (h, w).
+The clip is tracked forwards from the prompt's frame, then backwards. A session keeps only the frames that the model
+attends to, so memory is independent of the clip's length. Frames are (h, w, 3) in 0..1, masks (h, w).
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from .sam2_weights import import_transformers, load_sam2
 
 __all__ = ["Frames", "Prompt", "load_sam2", "track_occluder"]
 
-# Colours of ImageNet, which the backbone was trained on.
+# Mean and standard deviation of ImageNet's colours, which the backbone was trained on.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-# What SAM 2 calls its points: off the object, on it, and the corners of a box.
+# SAM 2's labels of points: off the object, on it, and the corners of a box.
 OFF, ON, TOP_LEFT, BOTTOM_RIGHT = 0, 1, 2, 3
 OBJECT = 1
 
 
 class Frames(Protocol):
-    """A clip's frames (h, w, 3) by their number: an IMAGE batch (n, h, w, 3), or anything that reads one at a time."""
+    """The frames (h, w, 3) of a clip by number: an IMAGE batch (n, h, w, 3), or a reader of single frames."""
 
     def __len__(self) -> int: ...
 
@@ -37,7 +37,7 @@ class Frames(Protocol):
 
 @dataclass(frozen=True)
 class Prompt:
-    """Where the object is on one frame, in pixels: points on it (label 1) or off it (0), a box (x0, y0, x1, y1)."""
+    """The object's position in one frame, in pixels: points on it (label 1) or off it (0), a box (x0, y0, x1, y1)."""
 
     frame: int
     points: tuple[tuple[float, float], ...] = ()
@@ -46,13 +46,15 @@ class Prompt:
 
     @classmethod
     def read(cls, frame: int, points: str = "", box: str = "") -> Prompt:
-        """A prompt of what somebody typed: a point "x,y" on each line, "-x,y" for one off the object; "x0,y0,x1,y1".
+        """Parses a prompt: one point "x,y" per line, "-x,y" for a point off the object, and a box "x0,y0,x1,y1".
 
-        Raises `KeySyncError` for a line that is none.
+        Raises `KeySyncError` for a line in another format.
         """
         lines = [line.strip() for line in points.splitlines() if line.strip()]
-        places = [_numbers(line.removeprefix("-"), 2, f'point {line!r}: "x,y" was wanted, or "-x,y"') for line in lines]
-        corners = _numbers(box, 4, f'box {box.strip()!r}: "x0,y0,x1,y1" was wanted') if box.strip() else None
+        places = [
+            _numbers(line.removeprefix("-"), 2, f'invalid point {line!r}: expected "x,y" or "-x,y"') for line in lines
+        ]
+        corners = _numbers(box, 4, f'invalid box {box.strip()!r}: expected "x0,y0,x1,y1"') if box.strip() else None
         return cls(
             frame,
             tuple((x, y) for x, y in places),
@@ -62,10 +64,10 @@ class Prompt:
 
 
 def track_occluder(model: Any, frames: Frames, prompt: Prompt) -> Iterator[tuple[int, Tensor]]:
-    """Number and mask (h, w) bool of every frame of a clip: from the prompt's to the last, then back to the first.
+    """Yields number and mask (h, w) bool of every frame: from the prompt's frame to the last, then back to the first.
 
-    `model` is what `load_sam2` gives; it works on its own device. Masks are on the CPU.
-    Raises `KeySyncError` before the first frame for a prompt that is empty or lies outside the clip or the picture.
+    `model` is the result of `load_sam2`, on any device. Masks are on the CPU.
+    Raises `KeySyncError` before the first frame for a prompt that is empty or outside the clip or the frame.
     """
     _check(frames, prompt)
     return _both_ways(model, frames, prompt)
@@ -83,7 +85,7 @@ def _both_ways(model: Any, frames: Frames, prompt: Prompt) -> Iterator[tuple[int
 
 
 def _track(model: Any, frames: Iterable[Tensor], prompt: Prompt) -> Iterator[Tensor]:
-    """The masks of frames in the order of tracking; the prompt is on the first."""
+    """Yields the masks of frames in the order of tracking; the prompt applies to the first."""
     session = _session(model)
     place = session.obj_id_to_idx(OBJECT)
     for step, frame in enumerate(frames):
@@ -108,7 +110,7 @@ def _session(model: Any) -> Any:
 
 
 def _forget(session: Any, place: int, step: int, config: Any) -> None:
-    """Drops the pixels of this step, and the step that the next one does not look back on any more."""
+    """Drops the pixels of this step, and the oldest step that the next one no longer attends to."""
     session.processed_frames.pop(step)
     past = step + 1 - max(config.num_maskmem, config.max_object_pointers_in_encoder)
     session.output_dict_per_obj[place]["non_cond_frame_outputs"].pop(past, None)
@@ -116,14 +118,14 @@ def _forget(session: Any, place: int, step: int, config: Any) -> None:
 
 
 def _pixels(frame: Tensor, size: int) -> Tensor:
-    """A frame as the model sees it: stretched to a square, (1, 3, size, size)."""
+    """A frame as the model's input: stretched to a square and normalised, (1, 3, size, size)."""
     image = frame[..., :3].permute(2, 0, 1)[None].float()  # HWC -> BCHW
     image = F.interpolate(image, (size, size), mode="bilinear", antialias=True)
     return (image - image.new_tensor(MEAN)[:, None, None]) / image.new_tensor(STD)[:, None, None]
 
 
 def _points(prompt: Prompt, frame: Tensor, size: int) -> dict[str, Tensor]:
-    """The prompt in the square's pixels, as transformers takes it: points (1, 1, p, 2) and labels (1, 1, p)."""
+    """The prompt in pixels of the square, in transformers' format: points (1, 1, p, 2) and labels (1, 1, p)."""
     corners = (prompt.box[:2], prompt.box[2:]) if prompt.box else ()
     labels = [TOP_LEFT, BOTTOM_RIGHT] * bool(prompt.box) + list(prompt.labels)
     height, width = frame.shape[:2]
@@ -137,23 +139,25 @@ def _points(prompt: Prompt, frame: Tensor, size: int) -> dict[str, Tensor]:
 def _check(frames: Frames, prompt: Prompt) -> None:
     count = len(frames)
     if not 0 <= prompt.frame < count:
-        raise KeySyncError(f"the prompt is on frame {prompt.frame} but the clip has {count}: choose 0 to {count - 1}")
+        raise KeySyncError(
+            f"the prompt is on frame {prompt.frame} but the clip has {count} frames: choose 0 to {count - 1}"
+        )
     if len(prompt.points) != len(prompt.labels) or not set(prompt.labels) <= {OFF, ON}:
-        raise KeySyncError(f"{len(prompt.points)} points have labels {prompt.labels}: one 0 or 1 each was wanted")
+        raise KeySyncError(f"{len(prompt.points)} points have labels {prompt.labels}: expected one 0 or 1 per point")
     if ON not in prompt.labels and not prompt.box:
-        raise KeySyncError("the prompt shows no object: give a point on it or a box around it")
+        raise KeySyncError("the prompt selects no object: add a point on the object or a box around it")
     height, width = frames[prompt.frame].shape[:2]
     for x, y in prompt.points:
         if not (0 <= x < width and 0 <= y < height):
             raise KeySyncError(
-                f"point {x:g},{y:g} is outside the picture of {width}x{height}: give one inside, in pixels"
+                f"point {x:g},{y:g} is outside the frame of {width}x{height} pixels: choose a point inside"
             )
     if prompt.box:
         x0, y0, x1, y1 = prompt.box
         if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
             raise KeySyncError(
-                f"box {x0:g},{y0:g},{x1:g},{y1:g} does not lie in the picture of {width}x{height}: "
-                "left, top, right and bottom in pixels were wanted"
+                f"box {x0:g},{y0:g},{x1:g},{y1:g} is not inside the frame of {width}x{height} pixels: "
+                "expected left, top, right and bottom in pixels"
             )
 
 

@@ -1,7 +1,7 @@
-"""Weights of SAM 2: files of its authors or of transformers in, transformers' `Sam2VideoModel` out.
+"""Loads SAM 2: files in its authors' or transformers' layout into transformers' `Sam2VideoModel`.
 
-Both layouts hold the same tensors one to one, but for four point embeddings (1, c) that are one (4, c) in transformers,
-and one positional matrix (2, c / 2) that transformers holds twice. Names are compared one by one.
+Both layouts hold the same tensors, except that four point embeddings (1, c) are one (4, c) in transformers, and that
+transformers has the positional matrix (2, c / 2) twice. Names are compared one by one.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from ..weights.files import read_tensors, shapes_of
 from ..weights.identify import KINDS, recognise
 from ..weights.settings import without_code
 
-# Where the layouts put the backbone's position embedding (1, width, side, side).
+# Prefixes of the backbone's position embedding (1, width, side, side) in the two layouts.
 OFFICIAL = "image_encoder.trunk."
 TRANSFORMERS = "vision_encoder.backbone."
 
 POINTS = "prompt_encoder.point_embed.weight"
-# What SAM 2.1 has and SAM 2 has not, in both layouts.
+# Tensors that SAM 2.1 has and SAM 2 lacks, in both layouts.
 NEWER = {"no_obj_embed_spatial", "occlusion_spatial_embedding_parameter"}
-# The positional matrix, under its two names in transformers; a file may lack one.
+# The two names of the positional matrix in transformers; a file may lack one.
 TWINS = ("shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding")
 
-# transformers' names to those of SAM 2's authors, in the order they are applied.
+# transformers' names to those of SAM 2's authors, applied in order.
 RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (rf"^({'|'.join(map(re.escape, TWINS))})$", "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
     (r"^prompt_encoder\.", "sam_prompt_encoder."),
@@ -78,7 +78,7 @@ RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
 
 @dataclass(frozen=True)
 class Size:
-    """What the shapes of a published backbone do not tell; windows and background in tokens."""
+    """What cannot be derived from the shapes of a published backbone; windows and background in tokens."""
 
     heads: int
     blocks: tuple[int, int, int, int]
@@ -87,7 +87,7 @@ class Size:
     background: int = 7
 
 
-# The published sizes by their width and number of blocks: tiny, small, base+ and large, of SAM 2 and 2.1 alike.
+# The published sizes of SAM 2 and 2.1 by width and number of blocks: tiny, small, base+ and large.
 SIZES = {
     (96, 12): Size(1, (1, 2, 7, 2), (5, 7, 9)),
     (96, 16): Size(1, (1, 2, 11, 2), (7, 10, 13)),
@@ -97,10 +97,10 @@ SIZES = {
 
 
 def load_sam2(path: str | Path) -> Any:
-    """SAM 2 of a file in either layout: a `Sam2VideoModel` on the CPU in float32, in evaluation mode.
+    """Loads SAM 2 from a file in either layout: a `Sam2VideoModel` on the CPU in float32, in evaluation mode.
 
-    A model of another than the published sizes needs its config.json beside it, or in the file's metadata.
-    Raises `KeySyncError` for another kind of file, missing or misshapen tensors, and a transformers that is too old.
+    A model of an unpublished size needs its config.json next to it, or in the file's metadata.
+    Raises `KeySyncError` for another kind of file, missing or misshapen tensors, and if transformers is too old.
     """
     path = Path(path)
     tensors, metadata = read_tensors(path)
@@ -110,19 +110,19 @@ def load_sam2(path: str | Path) -> Any:
     sources = {name: _sources(name, tensors) for name in needed}
     _compare_names(path, sources, tensors)
     for name, tensor in needed.items():
-        # Copied: a mapped tensor would change or vanish with its file.
+        # Copied: a memory-mapped tensor would change with its file.
         weights[name] = torch.cat([tensors[source] for source in sources[name]]).float()
         if weights[name].shape != tensor.shape:
             raise KeySyncError(
-                f"{path}: {sources[name][0]} makes {tuple(weights[name].shape)}, {tuple(tensor.shape)} was wanted: "
-                "put the config.json it came with beside it"
+                f"{path}: {sources[name][0]} has shape {tuple(weights[name].shape)}: expected {tuple(tensor.shape)}; "
+                "put the config.json that belongs to it next to it"
             )
     model.load_state_dict(weights, assign=True)
     return model.requires_grad_(False).eval()
 
 
 def official_names(name: str) -> list[str]:
-    """What SAM 2's authors call a tensor of transformers: one name, or four for the point embeddings."""
+    """The authors' names of a tensor of transformers: one, or four for the point embeddings."""
     if name == POINTS:
         return [f"sam_prompt_encoder.point_embeddings.{point}.weight" for point in range(4)]
     for pattern, replacement in RULES:
@@ -131,19 +131,21 @@ def official_names(name: str) -> list[str]:
 
 
 def import_transformers() -> Any:
-    """transformers, if it can track frame by frame; raises `KeySyncError` with what installs it."""
+    """The module transformers. Raises `KeySyncError` if it is missing, or too old to track frame by frame."""
     install = install_line("transformers>=4.57")
     try:
         import transformers
     except ImportError as error:
-        raise KeySyncError(f"SAM 2 needs transformers: {install}") from error
+        raise KeySyncError(f"SAM 2 needs transformers, which is not installed: {install}") from error
     if tuple(int(part) for part in transformers.__version__.split(".")[:2]) < (4, 57):
-        raise KeySyncError(f"SAM 2 needs transformers 4.57 and {transformers.__version__} is installed: {install}")
+        raise KeySyncError(
+            f"transformers {transformers.__version__} is too old for SAM 2: expected 4.57 or newer; {install}"
+        )
     return transformers
 
 
 def published_settings(width: int, depth: int, *, newer: bool = True) -> dict[str, Any]:
-    """The settings, in transformers' words, of a published size; `newer` is SAM 2.1."""
+    """transformers' settings of a published size; `newer` selects SAM 2.1."""
     size = SIZES[width, depth]
     widths = [width * 2**stage for stage in range(4)]
     backbone = {
@@ -175,7 +177,7 @@ def _settings(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, 
     shape = shapes.get(f"{prefix}pos_embed", ())
     if len(shape) != 4:
         kind, sign = recognise(shapes)
-        raise KeySyncError(f"{path} is {KINDS[kind]} ({sign}): a SAM 2 model was wanted")
+        raise KeySyncError(f"{path} is {KINDS[kind]} ({sign}): expected a SAM 2 model")
     blocks = {match[1] for name in tensors if (match := re.match(rf"{re.escape(prefix)}blocks\.(\d+)\.", name))}
     width, depth = shape[1], len(blocks)
     if (width, depth) in SIZES:
@@ -183,8 +185,8 @@ def _settings(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, 
     beside = path.with_name("config.json")
     if "config" not in metadata and not beside.is_file():
         raise KeySyncError(
-            f"{path} is {width} wide with {depth} blocks, none of SAM 2's published sizes: "
-            "put the config.json it came with beside it"
+            f"{path} is {width} channels wide with {depth} blocks, which is not a published size of SAM 2: "
+            "put the config.json that belongs to it next to it"
         )
     text = metadata.get("config") or beside.read_text(encoding="utf-8", errors="replace")
     try:
@@ -192,7 +194,7 @@ def _settings(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, 
     except json.JSONDecodeError as error:
         raise KeySyncError(f"the config.json of {path} is not JSON ({error}): copy or download it again") from error
     if not isinstance(settings, dict):
-        raise KeySyncError(f"the config.json of {path} holds no settings: a JSON object was wanted")
+        raise KeySyncError(f"the config.json of {path} contains no settings: expected a JSON object")
     return settings
 
 
@@ -203,18 +205,18 @@ def _build(path: Path, settings: dict[str, Any]) -> Any:
         config = transformers.Sam2VideoConfig.from_dict(without_code(settings))
         with torch.device("meta"):
             model = transformers.Sam2VideoModel(config)
-        # It computes a table of positions that no file holds.
+        # Rebuilt off the meta device: it computes a table of positions that files do not contain.
         model.memory_attention = type(model.memory_attention)(config)
-    except Exception as error:  # transformers answers a wrong setting in many ways
+    except Exception as error:  # transformers raises many kinds of errors for invalid settings
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise KeySyncError(
-            f"the settings of {path} make no model ({reason}): put the config.json it came with beside it"
+            f"the settings of {path} are invalid ({reason}): put the config.json that belongs to it next to it"
         ) from error
     return model
 
 
 def _sources(name: str, tensors: Mapping[str, Tensor]) -> list[str]:
-    """The tensors of the file that make one of transformers'."""
+    """The names of the file's tensors that form one tensor of transformers."""
     if f"{OFFICIAL}pos_embed" in tensors:
         return official_names(name)
     if name in TWINS and name not in tensors:
@@ -223,13 +225,13 @@ def _sources(name: str, tensors: Mapping[str, Tensor]) -> list[str]:
 
 
 def _compare_names(path: Path, sources: Mapping[str, list[str]], tensors: Mapping[str, Tensor]) -> None:
-    wanted = {source for names in sources.values() for source in names}
-    missing = sorted(wanted - tensors.keys())
+    needed = {source for names in sources.values() for source in names}
+    missing = sorted(needed - tensors.keys())
     if missing:
-        raise KeySyncError(f"{path} lacks {_first(missing)}: the whole model was wanted, with its memory")
-    unknown = sorted(tensors.keys() - wanted)
+        raise KeySyncError(f"{path} lacks {_first(missing)}: expected a complete SAM 2 model, including its memory")
+    unknown = sorted(tensors.keys() - needed)
     if unknown:
-        raise KeySyncError(f"{path} also holds {_first(unknown)}: a SAM 2 model alone was wanted")
+        raise KeySyncError(f"{path} also contains {_first(unknown)}: expected only a SAM 2 model")
 
 
 def _first(names: list[str]) -> str:

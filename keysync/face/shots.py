@@ -1,4 +1,4 @@
-"""Where a video cuts from one shot to the next, found on small pictures as the frames come by."""
+"""Detects the cuts of a video on thumbnails, frame by frame."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from .face import Frame
 
 THUMBNAIL = (36, 64)
-# Change of a frame against the one before: mean colour difference plus half the histogram distance, both 0..1. Hard
-# cuts measure 0.18 and more, hands and heads in motion up to 0.09.
+# Change of a frame from the previous one: mean colour difference plus half the histogram distance, both 0..1. Hard cuts
+# measure 0.18 and more, hands and heads in motion up to 0.09.
 LEAST_CHANGE = 0.12
-# A cut also stands out from the motion before it: of the last frames (median), and of the very last. A fast pan changes
-# every frame about as much as the one before; the end of a camera's flash as much as its start.
+# A cut must also exceed these multiples of the previous changes: of their median and of the last one. In a fast pan all
+# changes are about equal, and the end of a camera flash changes as much as its start.
 TIMES_RECENT, TIMES_LAST = 3.0, 2.0
 RECENT = 8
 
 
 class ShotCounter:
-    """Numbers shots from 0. Holds one thumbnail, whatever the length of the video."""
+    """Numbers shots from 0. Keeps only one thumbnail in memory."""
 
     def __init__(self) -> None:
         self._shot = 0
@@ -32,7 +32,7 @@ class ShotCounter:
         self._recent: deque[float] = deque(maxlen=RECENT)
 
     def add(self, frame: Frame) -> int:
-        """The number of the shot that this frame (h, w, 3), the next of the video, belongs to."""
+        """The shot number of the next frame (h, w, 3) of the video."""
         picture = _thumbnail(frame)
         histogram = _histogram(picture)
         if self._last is not None:
@@ -47,7 +47,7 @@ class ShotCounter:
 
 
 def _thumbnail(frame: Frame) -> NDArray[np.float32]:
-    """(36, 64, 3), 0..1, whatever the frame's size; large frames are thinned first, for speed."""
+    """The frame at (36, 64, 3), 0..1; large frames are subsampled first, for speed."""
     h, w = frame.shape[:2]
     thinned = frame[:: max(1, h // 144), :: max(1, w // 256)]
     planes = torch.from_numpy(np.ascontiguousarray(thinned)).permute(2, 0, 1)[None].float()
@@ -57,7 +57,7 @@ def _thumbnail(frame: Frame) -> NDArray[np.float32]:
 
 
 def _histogram(picture: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Shares of 8 x 8 x 8 colours."""
+    """The shares of 8 x 8 x 8 colours, (512,)."""
     levels = np.minimum((picture * 8).astype(np.int64), 7)
     colours = levels @ np.array([64, 8, 1])
     shares: NDArray[np.float64] = np.bincount(colours.ravel(), minlength=512) / colours.size

@@ -1,7 +1,7 @@
-"""One chosen face through a whole video: per frame 68 points or none, in shots that no smoothing crosses.
+"""Tracks one chosen face through a video: 68 points or none per frame, smoothed within each shot.
 
-`Tracker` takes frames one by one and keeps only the points; `finish` tells the people of each shot apart, follows the
-chosen one, bridges short misses of the detector and takes its jitter out.
+`Tracker` takes frames one by one and keeps only the points; `finish` associates the faces of each shot with people,
+follows the chosen one, bridges short misses of the detector and removes its jitter.
 """
 
 from __future__ import annotations
@@ -15,34 +15,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KeySyncError
-from .association import Person, tell_apart
+from .association import Person, associate
 from .face import POINTS, Detector, Face, Frame, Points
 from .shots import ShotCounter
 
-# Misses of the detector up to this many frames are bridged.
+# Misses of the detector of up to this many frames are bridged.
 LONGEST_MISS = 5
-# Mean deviation from the neighbours' average, as a share of the face's size, that counts half as jitter.
+# Mean deviation from the neighbours' average, relative to the face's size, that is half removed as jitter.
 JITTER = 0.01
-# A head on its side or upside down is not dubbed: the masks reach down from the nose, and no model has seen such heads.
+# Heads that are turned further are not dubbed: masks extend downwards from the nose, and no model was trained on them.
 FURTHEST_ROLL = 50.0  # degrees
 RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)  # the person's own
-# A window that is its own mirror image follows steady motion without lag.
+# A symmetric kernel follows steady motion without lag.
 KERNEL = np.array([1.0, 2.0, 3.0, 2.0, 1.0])
 
 
 @dataclass(frozen=True)
 class FaceChoice:
-    """Whose face it is: the `index`-th largest of each shot (0 = largest), or the one at `point` (x, y) in pixels."""
+    """The face to track: the `index`-th largest of each shot (0 = largest), or the one at `point` (x, y) in pixels."""
 
     index: int = 0
     point: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.index < 0:
-            raise KeySyncError(f"face {self.index} cannot be chosen: 0 is the largest, 1 the second largest, and so on")
+            raise KeySyncError(
+                f"face {self.index} does not exist: expected 0 for the largest face, 1 for the next, and so on",
+                about="face",
+            )
 
     def of(self, people: Sequence[Person]) -> Person | None:
-        """The chosen one of a shot's people, or None where the shot has not that many."""
+        """The chosen person of a shot, or None if the shot shows too few people."""
         if self.point is not None:
             return _nearest(people, self.point)
         ranked = sorted(people, key=lambda person: -person.prominence)
@@ -53,9 +56,9 @@ class FaceChoice:
 class FaceTrack:
     """The chosen face in each of n frames.
 
-    landmarks (n, 68, 2) in source pixels, NaN where it is not seen; confidence (n,), 0 where not detected; person (n,),
-    -1 where none; shot (n,); size (h, w) of a frame; filled (n,): bridged, not detected; faces (n,): how many faces of
-    anybody the frame shows; turned (n,): shows the chosen face, but too far on its side to be dubbed.
+    landmarks (n, 68, 2) in source pixels, NaN if not visible; confidence (n,), 0 if not detected; person (n,), -1 for
+    none; shot (n,); size (h, w) of a frame; filled (n,): bridged, not detected; faces (n,): the number of all detected
+    faces; turned (n,): the chosen face is visible, but turned too far to be dubbed.
     """
 
     landmarks: Points
@@ -69,24 +72,24 @@ class FaceTrack:
 
     @property
     def found(self) -> NDArray[np.bool_]:
-        """(n,) whether the frame shows the chosen face."""
+        """Whether each frame shows the chosen face: (n,)."""
         return self.person >= 0
 
     def runs(self) -> list[tuple[int, int]]:
-        """Longest ranges [start, stop) of frames in a row that show the chosen face within one shot."""
+        """The maximal ranges [start, stop) of consecutive frames of one shot that show the chosen face."""
         return _runs(self.found, self.shot)
 
     def why_not(self, frame: int) -> str:
-        """Why a frame does not show the chosen face."""
+        """The reason why a frame is not dubbed."""
         if self.turned[frame]:
             return f"the head is turned by more than {FURTHEST_ROLL:.0f} degrees"
-        return "another face than the chosen one" if self.faces[frame] else "no face found"
+        return "the chosen face is not visible" if self.faces[frame] else "no face found"
 
 
 class Tracker:
-    """Gathers the faces of a video frame by frame. Memory: a few hundred bytes for each face, no pictures.
+    """Collects the faces of a video frame by frame. Memory: a few hundred bytes per face, no images.
 
-    `exact`: the faces come from a person's file, one a frame, so they are neither chosen from, smoothed nor bridged.
+    `exact`: the faces are final, at most one per frame: they are neither selected, smoothed nor bridged.
     """
 
     def __init__(self, *, exact: bool = False) -> None:
@@ -97,11 +100,11 @@ class Tracker:
         self._faces: list[list[Face]] = []
 
     def add(self, frame: Frame, faces: list[Face]) -> None:
-        """The next frame (h, w, 3) and the faces that somebody has for it."""
+        """Adds the next frame (h, w, 3) with its known faces."""
         self._append(frame, self._counter.add(frame), faces)
 
     def follow(self, frame: Frame, detector: Detector) -> None:
-        """The next frame (h, w, 3), with the faces that a detector finds in it, given those of the frame before."""
+        """Adds the next frame (h, w, 3) with the faces that a detector finds in it."""
         shot = self._counter.add(frame)
         before = self._faces[-1] if self._shots and self._shots[-1] == shot else ()
         self._append(frame, shot, detector.detect(frame, before))
@@ -114,10 +117,10 @@ class Tracker:
     def finish(self, choice: FaceChoice | None = None) -> FaceTrack:
         """The track of the chosen face, by default the largest of each shot.
 
-        Raises `KeySyncError` where no frame came, or where faces are shown but never as many as the choice needs.
+        Raises `KeySyncError` if there are no frames, or if no shot shows enough people for the choice.
         """
         if self._size is None:
-            raise KeySyncError("the video has no frames to look for a face in: give another video")
+            raise KeySyncError("the video has no frames: expected at least one; choose another video")
         if self.exact:
             return from_landmarks(
                 [faces[0].landmarks if faces else None for faces in self._faces], self._size, self._shots
@@ -128,22 +131,23 @@ class Tracker:
         most, number = 0, 0
         for index in range(int(shot[-1]) + 1):
             frames = np.flatnonzero(shot == index).tolist()
-            people = tell_apart(frames, [self._faces[frame] for frame in frames])
+            people = associate(frames, [self._faces[frame] for frame in frames])
             person = choice.of(people)
             most = max(most, len(people))
             if person is not None:
                 chosen |= {frame: (number, face) for frame, face in person.faces.items()}
             number += len(people)
         if most and not chosen:
+            choices = "0" if most == 1 else f"0 to {most - 1}"
             raise KeySyncError(
-                f"face {choice.index} was chosen but no shot shows more than {most}: choose 0 to {most - 1}"
+                f"face {choice.index} was chosen but no shot shows more than {most}: choose {choices}", about="face"
             )
         faces = np.array([len(faces) for faces in self._faces], dtype=np.int64)
         return _upright(_smooth(_bridge(_track(chosen, shot, self._size, faces))))
 
 
 def no_face(track: FaceTrack) -> str:
-    """What a track that shows the chosen face nowhere says about its frames."""
+    """The error of a track without the chosen face, as the beginning of a message."""
     turned = int(track.turned.sum())
     also = f" ({turned} show a head turned by more than {FURTHEST_ROLL:.0f} degrees)" if turned else ""
     return f"no face was found in the {len(track.found)} frames{also}"
@@ -154,7 +158,7 @@ def from_landmarks(
     size: tuple[int, int],
     shots: Sequence[int] | None = None,
 ) -> FaceTrack:
-    """A track of given points (68, 2) or None for each frame, just as they stand; all one shot unless `shots` tells."""
+    """A track with these points (68, 2) or None for each frame, unchanged; without `shots`, all in one shot."""
     shot = np.zeros(len(landmarks), dtype=np.int64) if shots is None else np.asarray(shots, dtype=np.int64)
     chosen = {frame: (0, Face.of(points, 1.0)) for frame, points in enumerate(landmarks) if points is not None}
     faces = np.array([points is not None for points in landmarks], dtype=np.int64)
@@ -175,7 +179,7 @@ def _track(
 
 
 def _nearest(people: Sequence[Person], point: tuple[float, float]) -> Person | None:
-    """The person who is at the point, or nearest to it, in most frames."""
+    """The person at the point, or nearest to it, in most frames."""
     votes = [0] * len(people)
     for frame in sorted({frame for person in people for frame in person.faces}):
         there = [number for number, person in enumerate(people) if frame in person.faces]
@@ -184,7 +188,7 @@ def _nearest(people: Sequence[Person], point: tuple[float, float]) -> Person | N
 
 
 def _distance(face: Face, point: tuple[float, float]) -> tuple[float, float]:
-    """How far outside the face's box the point is, and how far from its middle."""
+    """The distances of the point from the face's box and from its centre."""
     (x, y), (x0, y0, x1, y1) = point, face.box
     outside = float(np.hypot(max(x0 - x, 0.0, x - x1), max(y0 - y, 0.0, y - y1)))
     return outside, float(np.hypot((x0 + x1) / 2 - x, (y0 + y1) / 2 - y))
@@ -201,7 +205,7 @@ def _runs(found: NDArray[np.bool_], shot: NDArray[np.int64]) -> list[tuple[int, 
 
 
 def _bridge(track: FaceTrack) -> FaceTrack:
-    """Short misses between two sights of the same person in one shot, filled in a straight line."""
+    """Interpolates linearly across short misses of the same person in one shot."""
     landmarks, person, filled = track.landmarks.copy(), track.person.copy(), track.filled.copy()
     runs = track.runs()
     for (_, stop), (start, _) in pairwise(runs):
@@ -223,7 +227,7 @@ def _smooth(track: FaceTrack) -> FaceTrack:
 
 
 def _upright(track: FaceTrack) -> FaceTrack:
-    """The track without the frames in which the head is turned too far on its side."""
+    """The track without the frames in which the head is turned too far."""
     eyes = track.landmarks[:, LEFT_EYE].mean(1) - track.landmarks[:, RIGHT_EYE].mean(1)
     roll = np.degrees(np.abs(np.arctan2(eyes[:, 1], eyes[:, 0])))
     turned = track.found & (roll > FURTHEST_ROLL)
@@ -238,7 +242,7 @@ def _upright(track: FaceTrack) -> FaceTrack:
 
 
 def _without_jitter(points: Points) -> Points:
-    """Points (m, 68, 2) of one run, each frame drawn to its neighbours' average unless it leaves it in earnest."""
+    """Points (m, 68, 2) of one run, each moved to its neighbours' average unless the deviation exceeds jitter."""
     smoothed = points.copy()
     for frame in range(len(points)):
         reach = min(frame, len(points) - 1 - frame, len(KERNEL) // 2)

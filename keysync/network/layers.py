@@ -18,12 +18,12 @@ ATTENTION_ROWS = 2**15
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """x in float32, or as it is in float64: for what half precision is too coarse for."""
+    """x in float32, or unchanged in float64, for computations that need more than half precision."""
     return x if x.dtype == torch.float64 else x.float()
 
 
 def sinusoids(positions: Tensor, channels: int) -> Tensor:
-    """Positions (n,) as cosines and sines (n, channels) of geometrically falling frequencies, at least in float32."""
+    """Cosines and sines (n, channels) of positions (n,) at geometrically decreasing frequencies, at least float32."""
     positions, half = at_least_float32(positions), channels // 2
     frequencies = torch.exp(
         -math.log(10000.0) * torch.arange(half, dtype=positions.dtype, device=positions.device) / half
@@ -33,7 +33,7 @@ def sinusoids(positions: Tensor, channels: int) -> Tensor:
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group norm that computes at least in float32, whatever the weights are stored as."""
+    """Group norm computed in at least float32."""
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = at_least_float32(self.weight), at_least_float32(self.bias)
@@ -41,10 +41,10 @@ class GroupNorm(nn.GroupNorm):
 
 
 class SideInputs(NamedTuple):
-    """What every layer gets beside the frames (b*t, c, h, w).
+    """The inputs of every layer besides the frames (b*t, c, h, w).
 
-    The embedding of time and speech (b*t, e), the audio tokens (b, t, context_dim), and the frames (b, t) that belong
-    to no clip: Stable Video Diffusion's `image_only_indicator`.
+    The embedding of time and speech (b*t, e), the audio tokens (b, t, context_dim), and a mark (b, t) for frames that
+    do not belong to a clip: Stable Video Diffusion's `image_only_indicator`.
     """
 
     embedding: Tensor
@@ -53,21 +53,21 @@ class SideInputs(NamedTuple):
 
 
 class Mixer(nn.Module):
-    """Blends the outputs of a layer over space and one over time by a learned share."""
+    """Blends the outputs of a spatial and a temporal layer with a learned weight."""
 
     def __init__(self) -> None:
         super().__init__()
         self.mix_factor = nn.Parameter(torch.tensor([0.5]))
 
     def forward(self, spatial: Tensor, temporal: Tensor, single: Tensor) -> Tensor:
-        """`single` (b, t) frames take the spatial part alone; the others begin with (b, t) as well."""
+        """Frames marked in `single` (b, t) take only the spatial part; the other inputs are (b, t, ...)."""
         marked = single.bool().reshape(*single.shape, *[1] * (spatial.ndim - 2))
         alpha = torch.where(marked, 1.0, self.mix_factor.sigmoid().to(spatial.dtype))
         return (alpha * spatial + (1.0 - alpha) * temporal).to(spatial.dtype)
 
 
 class TimeConv(nn.Conv3d):
-    """A convolution over time, kernel 3x1x1: of two dimensions inside, which takes a CPU half as long."""
+    """A convolution over time, kernel 3x1x1, computed as a 2-d convolution, which takes a CPU half the time."""
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__(channels, out_channels, (3, 1, 1), padding=(1, 0, 0))
@@ -80,7 +80,7 @@ class TimeConv(nn.Conv3d):
 
 
 class Residual(nn.Module):
-    """The layers of a residual block over space (2-d) or time (3-d, kernel 3x1x1); each frame's embedding is added."""
+    """A residual block over space (2-d) or time (3-d, kernel 3x1x1) to which each frame's embedding is added."""
 
     def __init__(self, channels: int, out_channels: int, embedding: int, over_time: bool) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ class SpatialBlock(nn.Module):
 
 
 class TemporalBlock(SpatialBlock):
-    """The same where the tokens are the frames of a pixel, behind one more feed-forward."""
+    """A `SpatialBlock` whose tokens are the frames of a pixel, preceded by another feed-forward."""
 
     def __init__(self, channels: int, context_dim: int, head_dim: int) -> None:
         super().__init__(channels, context_dim, head_dim)

@@ -1,6 +1,6 @@
-"""The noise that sampling starts from: a stream for each stage, drawn on the CPU in the order of the video.
+"""The noise that sampling starts from: one stream per stage, generated on the CPU in the order of the video.
 
-A seed gives the same noise on every device. Streams differ wherever the seed or the stage does.
+A seed gives the same noise on every device. Streams of different seeds or stages are independent.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Noise:
-    """The two streams of a seed: one draw for each batch of keyframes, one for each window between keyframes."""
+    """The two streams of a seed: one draw per batch of keyframes, and one per window between keyframes."""
 
     keyframes: np.random.Generator
     windows: np.random.Generator
 
     @staticmethod
     def from_seed(seed: int) -> Noise:
-        """The streams of any whole number, at their beginning."""
+        """New streams for a seed, which may be any integer."""
         return Noise(*(_stream(f"{stage} {seed}") for stage in ("keyframe", "interpolation")))
 
 
@@ -32,8 +32,8 @@ def draw(stream: np.random.Generator, shape: tuple[int, ...] | torch.Size) -> Te
 
 
 def _stream(label: str) -> np.random.Generator:
-    """A stream of its own for each label: the key of a counter-based generator is 128 bits of the label's hash.
+    """The stream of a label: a counter-based generator whose key is 128 bits of the label's hash.
 
-    torch's CPU generator cannot tell so many apart: it looks at 32 bits of its seed.
+    torch's CPU generator uses only 32 bits of its seed.
     """
     return np.random.Generator(np.random.Philox(key=int.from_bytes(sha256(label.encode()).digest()[:16], "little")))

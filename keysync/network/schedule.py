@@ -13,17 +13,18 @@ AYS = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.0
 
 
 def ays_sigmas(evaluations: int = len(AYS)) -> Tensor:
-    """Noise levels of so many network evaluations, float64 (evaluations + 1,), the last one 0.
+    """The noise levels for this many network evaluations: float64 (evaluations + 1,), ending in 0.
 
-    11 is the whole table, as the method samples; 10 leaves out its last value, as ComfyUI's node does; more are
+    11 evaluations use the whole table, as published; 10 omit its last value, as ComfyUI's node does; more are
     interpolated log-linearly. Raises `KeySyncError` for fewer than 10.
     """
     if evaluations < len(AYS) - 1:
         raise KeySyncError(
-            f"{evaluations} steps are too few: the schedule needs {len(AYS) - 1} or more, 11 is the method's"
+            f"{evaluations} steps are too few: expected at least {len(AYS) - 1}; the published number is {len(AYS)}",
+            about="steps",
         )
     sigmas = np.array(AYS[:evaluations])
     if evaluations > len(AYS):
-        places, wanted = np.linspace(0, 1, len(AYS)), np.linspace(0, 1, evaluations)
-        sigmas = np.exp(np.interp(wanted, places, np.log(AYS)))
+        known, positions = np.linspace(0, 1, len(AYS)), np.linspace(0, 1, evaluations)
+        sigmas = np.exp(np.interp(positions, known, np.log(AYS)))
     return torch.from_numpy(np.append(sigmas, 0.0))

@@ -1,1 +1,1 @@
-"""Speech: a waveform in, feature rows out; an encoder is a file and a row of `encoders.ENCODERS`."""
+"""Speech: waveforms to feature rows; each encoder is one file and one row of `encoders.ENCODERS`."""

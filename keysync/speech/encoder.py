@@ -1,7 +1,7 @@
-"""What every speech encoder is: a model of transformers, run in one pass or, for long speech, in overlapping windows.
+"""The base of all speech encoders: a transformers model, run in one pass or, for long speech, in overlapping windows.
 
-Attention and group norm see the whole signal, so up to a minute is encoded in one pass; longer speech in windows, so
-that memory stays flat.
+Attention and group norm see the whole signal, so up to a minute is encoded in one pass; longer speech is encoded in
+windows, so that memory stays constant.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from .features import FRAME, ROW, SpeechFeatures
 
 logger = logging.getLogger(__name__)
 
-# The longest speech encoded in one pass; beyond it, windows of which only the middle is kept.
+# The longest speech encoded in one pass; longer speech is encoded in windows, of which only the middle is kept.
 ONE_PASS = 60 * SAMPLE_RATE
 WINDOW = 30 * SAMPLE_RATE
 CONTEXT = 5 * SAMPLE_RATE
 
 
 class SpeechEncoder(ABC):
-    """A speech model of transformers, and how its features are framed."""
+    """A speech model of transformers, and how its rows align with frames."""
 
     name: ClassVar[str]
     files: ClassVar[str]  # what it is loaded from, for people
@@ -37,7 +37,7 @@ class SpeechEncoder(ABC):
     @classmethod
     @abstractmethod
     def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> SpeechEncoder:
-        """The encoder of a local folder or file. Raises `KeySyncError` for another kind of file."""
+        """The encoder in a local folder or file. Raises `KeySyncError` for another kind of file."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -49,13 +49,13 @@ class SpeechEncoder(ABC):
 
     @torch.no_grad()
     def encode(self, waveform: Tensor, *, one_pass: int = ONE_PASS) -> SpeechFeatures:
-        """Features of a waveform (n,) float32, 16 kHz mono; speech of more than `one_pass` samples goes in windows.
+        """Features of a waveform (n,) float32, 16 kHz mono; more than `one_pass` samples are encoded in windows.
 
         Raises `KeySyncError` for speech without samples.
         """
         if waveform.ndim != 1 or len(waveform) == 0:
             raise KeySyncError(
-                f"speech of shape {tuple(waveform.shape)}: one channel with at least one sample is needed"
+                f"the speech has shape {tuple(waveform.shape)}: expected one channel with at least one sample"
             )
         return SpeechFeatures(self._encode(F.pad(waveform, (0, -len(waveform) % FRAME)), one_pass), self.name)
 
@@ -64,7 +64,7 @@ class SpeechEncoder(ABC):
         """Rows (2 f, c) of a waveform of f whole frames."""
 
     def _rows(self, waveform: Tensor, one_pass: int, prepare: Callable[[Tensor], Tensor] = lambda part: part) -> Tensor:
-        """The model's own rows (2 f - 1, c) of a waveform of f frames; row r hears the samples from 320 r on."""
+        """The model's own rows (2 f - 1, c) of a waveform of f frames; row r starts at sample 320 r."""
         length = len(waveform)
         if length <= max(one_pass, WINDOW):
             return self._run(prepare(waveform))

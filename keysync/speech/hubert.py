@@ -1,4 +1,4 @@
-"""HuBERT, which the published keyframe stage hears."""
+"""HuBERT, the speech encoder of the published keyframe stage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .weights import load_model
 
 
 class Hubert(SpeechEncoder):
-    """HuBERT base: the whole signal normalised, the missing last half-frame a row of zeros."""
+    """HuBERT base: normalises the whole signal and appends a row of zeros for the missing last half-frame."""
 
     name = "hubert"
     files = "HuBERT: transformers folder or file"

@@ -1,4 +1,4 @@
-"""WavLM, which the published interpolation stage hears."""
+"""WavLM, the speech encoder of the published interpolation stage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .weights import load_model
 
 
 class WavLM(SpeechEncoder):
-    """WavLM base: the signal as it is, an even number of frames, rows stretched by nearest neighbour to two a frame."""
+    """WavLM base: takes the signal as it is, padded to an even number of frames; stretches rows to two per frame."""
 
     name = "wavlm"
     files = "WavLM: transformers folder, file or WavLM-Base+.pt"
@@ -24,7 +24,7 @@ class WavLM(SpeechEncoder):
     @classmethod
     def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> WavLM:
         model = load_model("wavlm", "WavLM", path, device, dtype)
-        attention = model.encoder.layers[0].attention  # the only layer with an embedding of distances
+        attention = model.encoder.layers[0].attention  # the only layer with a distance embedding
         attention.compute_bias = partial(_bias_of_distances, attention)
         return cls(model)
 
@@ -35,8 +35,11 @@ class WavLM(SpeechEncoder):
 
 
 def _bias_of_distances(attention: Any, queries: int, keys: int) -> Tensor:
-    """Position bias (heads, queries, keys), bit for bit transformers' own: it depends on the distance alone, so it is
-    looked up once a distance. Theirs fills six matrices of queries x keys on the way, most of what a minute needs."""
+    """The position bias (heads, queries, keys), bit-identical to transformers' own.
+
+    It depends only on the distance, so each distance is looked up once. transformers fills six matrices of queries x
+    keys instead: most of the memory that a minute of speech takes.
+    """
     distances = torch.arange(1 - queries, keys, device=attention.rel_attn_embed.weight.device)
     biases = attention.rel_attn_embed(attention._relative_positions_bucket(distances))
     bias: Tensor = biases.T.unfold(1, keys, 1).flip(1)

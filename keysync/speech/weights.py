@@ -1,6 +1,6 @@
-"""Weights of the speech encoders: files of transformers or of Microsoft in, a model of transformers out.
+"""Loads speech encoders: files in transformers' or Microsoft's layout into transformers' models.
 
-Names are compared one by one: transformers itself only reports missing tensors and goes on with random ones.
+Names are compared one by one, because transformers only reports missing tensors and continues with random ones.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ..weights.settings import without_code
 
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 BODY = ("feature_extractor.", "feature_projection.", "encoder.")
-# Only training reads it.
+# Used by training only.
 TRAINING = "masked_spec_embed"
-# Channels of an attention head of every published base model; no HuBERT tensor tells it.
+# Channels per attention head of all published base models; it cannot be derived from HuBERT's tensors.
 HEAD_DIM = 64
-# Samples from one feature row to the next.
+# Samples per feature row.
 STRIDE = SAMPLE_RATE // ROWS_PER_SECOND
 
-# Microsoft's names to transformers', in the order they are tried.
+# Microsoft's names to transformers', applied in order.
 MICROSOFT = (
     (r"^mask_emb$", "masked_spec_embed"),
     (r"^layer_norm\.", "feature_projection.layer_norm."),
@@ -46,7 +46,7 @@ MICROSOFT = (
     (r"\.fc1\.", ".feed_forward.intermediate_dense."),
     (r"\.fc2\.", ".feed_forward.output_dense."),
 )
-# Older files name the two halves of a weight-normalised convolution otherwise.
+# Names of the two halves of a weight-normalised convolution in older files.
 WEIGHT_NORM = (
     (r"\.weight_g$", ".parametrizations.weight.original0"),
     (r"\.weight_v$", ".parametrizations.weight.original1"),
@@ -54,16 +54,17 @@ WEIGHT_NORM = (
 
 
 def load_model(name: str, architecture: str, path: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    """The model of a folder or file, in evaluation mode.
+    """The model in a folder or file, in evaluation mode.
 
-    `name` is its kind of file (a key of `KINDS`) and transformers' prefix of its tensors, `architecture` the beginning
-    of transformers' names of its classes. Raises `KeySyncError`.
+    `name` is its kind of file (a key of `KINDS`) and the prefix of its tensors in transformers; `architecture` is the
+    prefix of its classes in transformers. Raises `KeySyncError` for another kind of file, invalid settings, and missing
+    or misshapen tensors.
     """
     file = _weight_file(path) if path.is_dir() else path
     tensors, metadata = read_tensors(file)
     kind, sign = recognise(shapes_of(tensors))
     if kind != name:
-        raise KeySyncError(f"{file} is {KINDS[kind]} ({sign}): {KINDS[name]} was wanted")
+        raise KeySyncError(f"{file} is {KINDS[kind]} ({sign}): expected {KINDS[name]}", about=name)
     stated = _stated_settings(path, file, metadata)
     if "post_extract_proj.weight" in tensors:
         tensors = _renamed(tensors, MICROSOFT)
@@ -71,7 +72,7 @@ def load_model(name: str, architecture: str, path: Path, device: torch.device, d
     tensors = _renamed(_without_prefix(name, tensors), WEIGHT_NORM)
     model = _build(architecture, file, {**_settings_of(file, tensors, stated), **stated})
     _compare(file, model.state_dict(), tensors)
-    # Copied: a mapped tensor would change or vanish with its file.
+    # Copied: a memory-mapped tensor would change with its file.
     weights = {
         key: tensors[key].to(device=device, dtype=dtype, copy=True)
         if key in tensors
@@ -86,11 +87,11 @@ def _weight_file(folder: Path) -> Path:
     for name in FOLDER_FILES:
         if (folder / name).is_file():
             return folder / name
-    raise KeySyncError(f"{folder} holds no weights: {' or '.join(FOLDER_FILES)} was wanted")
+    raise KeySyncError(f"{folder} contains no weights: expected {' or '.join(FOLDER_FILES)}")
 
 
 def _stated_settings(path: Path, file: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """What the folder's config.json or the file's own metadata says of the model, in transformers' words."""
+    """The settings of the model in the folder's config.json or the file's metadata, by transformers' names."""
     beside = path / "config.json"
     if path.is_dir() and beside.is_file():
         place, text = str(beside), beside.read_text(encoding="utf-8", errors="replace")
@@ -101,19 +102,19 @@ def _stated_settings(path: Path, file: Path, metadata: Mapping[str, str]) -> dic
     except json.JSONDecodeError as error:
         raise KeySyncError(f"{place} is not JSON ({error}): copy or download it again") from error
     if not isinstance(settings, dict):
-        raise KeySyncError(f"{place} holds no settings: a JSON object was wanted")
+        raise KeySyncError(f"{place} contains no settings: expected a JSON object")
     return settings
 
 
 def _microsoft_settings(file: Path) -> dict[str, Any]:
-    """What Microsoft's file says beside the weights and no shape tells."""
+    """The settings in Microsoft's file that cannot be derived from shapes."""
     if file.suffix == SAFETENSORS:
         return {}
     content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     cfg = content.get("cfg", {})
     if cfg.get("normalize", False):
         raise KeySyncError(
-            f"{file} is a WavLM that wants normalised speech: WavLM-Base+ was wanted, which hears it as it is"
+            f"{file} is a WavLM for normalised speech: expected WavLM-Base+, which takes speech as it is"
         )
     return {"max_bucket_distance": cfg["max_distance"]} if "max_distance" in cfg else {}
 
@@ -128,14 +129,14 @@ def _renamed(tensors: Mapping[str, Tensor], rules: Iterable[tuple[str, str]]) ->
 
 
 def _without_prefix(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The encoder inside a model with a head: its names without the prefix, the head left out."""
+    """The encoder of a model with a head: its tensors, with their prefix removed, without the head."""
     prefix = f"{name}."
     inner = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
     return inner or dict(tensors)
 
 
 def _settings_of(file: Path, tensors: Mapping[str, Tensor], stated: Mapping[str, Any]) -> dict[str, Any]:
-    """What the shapes say of the model, in transformers' words."""
+    """The settings that can be derived from shapes, by transformers' names."""
     shapes = shapes_of(tensors)
     try:
         convs = [
@@ -152,16 +153,15 @@ def _settings_of(file: Path, tensors: Mapping[str, Tensor], stated: Mapping[str,
             "num_conv_pos_embedding_groups": hidden // per_group,
         }
     except (KeyError, IndexError, ValueError) as error:
-        raise KeySyncError(
-            f"{file} lacks what every speech encoder has ({error}): copy or download it again"
-        ) from error
+        raise KeySyncError(f"{file} is not a complete speech encoder ({error}): copy or download it again") from error
     gate = shapes.get("encoder.layers.0.attention.gru_rel_pos_const")
     buckets = shapes.get("encoder.layers.0.attention.rel_attn_embed.weight")
     if gate and buckets:
         return {**settings, "num_attention_heads": gate[1], "num_buckets": buckets[0]}
     if hidden % HEAD_DIM and "num_attention_heads" not in stated:
         raise KeySyncError(
-            f"{file} is {hidden} wide, which heads of {HEAD_DIM} do not divide: give a folder with its config.json"
+            f"{file} is {hidden} channels wide, not a multiple of the head dim {HEAD_DIM}: load a folder that contains "
+            "its config.json"
         )
     return {**settings, "num_attention_heads": hidden // HEAD_DIM}
 
@@ -170,34 +170,35 @@ def _build(architecture: str, file: Path, settings: Mapping[str, Any]) -> Any:
     try:
         import transformers
     except ImportError as error:
-        raise KeySyncError(f"speech encoders need transformers: {install_line('transformers')}") from error
+        line = install_line("transformers")
+        raise KeySyncError(f"speech encoders need transformers, which is not installed: {line}") from error
     try:
         config = getattr(transformers, f"{architecture}Config").from_dict(without_code(settings))
         with torch.device("meta"):
             model = getattr(transformers, f"{architecture}Model")(config)
-    except Exception as error:  # transformers answers a wrong setting in many ways
+    except Exception as error:  # transformers raises many kinds of errors for invalid settings
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise KeySyncError(
-            f"the settings of {file} make no model ({reason}): give the config.json it came with"
+            f"the settings of {file} are invalid ({reason}): use the config.json that belongs to it"
         ) from error
     stride = torch.Size(config.conv_stride).numel()
     if stride != STRIDE:
-        raise KeySyncError(f"{file} makes a feature row of {stride} samples: {STRIDE} was wanted")
+        raise KeySyncError(f"{file} has {stride} samples per feature row: expected {STRIDE}")
     return model
 
 
 def _compare(file: Path, needed: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
     missing = sorted(needed.keys() - given.keys() - {TRAINING})
     if missing:
-        raise KeySyncError(f"{file} lacks {_first(missing)}: the whole encoder was wanted")
+        raise KeySyncError(f"{file} lacks {_first(missing)}: expected a complete encoder")
     unknown = sorted(name for name in given.keys() - needed.keys() if name.startswith(BODY))
     if unknown:
-        raise KeySyncError(f"{file} also holds {_first(unknown)}: give a folder with the config.json it came with")
+        raise KeySyncError(f"{file} also contains {_first(unknown)}: load a folder that contains its config.json")
     for name, tensor in needed.items():
         if name in given and given[name].shape != tensor.shape:
             raise KeySyncError(
-                f"{file}: {name} is {tuple(given[name].shape)}, {tuple(tensor.shape)} was wanted: "
-                "give the config.json it came with"
+                f"{file}: {name} has shape {tuple(given[name].shape)}: expected {tuple(tensor.shape)}; "
+                "use the config.json that belongs to it"
             )
 
 
@@ -206,6 +207,6 @@ def _first(names: list[str]) -> str:
 
 
 def _count(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> int:
-    """Layers whose names start with `prefix`."""
+    """The number of layers whose names start with `prefix`."""
     numbers = (re.match(rf"{re.escape(prefix)}\w*layers\.(\d+)\.", name) for name in shapes)
     return 1 + max((int(number[1]) for number in numbers if number), default=-1)

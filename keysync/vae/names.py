@@ -1,7 +1,7 @@
-"""Names of the Stable Video Diffusion VAE: sgm's to diffusers', and the widths that the shapes tell.
+"""Tensor names of the Stable Video Diffusion VAE: sgm's to diffusers', and the widths derived from shapes.
 
-The two layouts hold the same numbers. sgm counts the decoder's levels from the image up, diffusers from the latent
-down; sgm's attention is 1 x 1 convolutions, diffusers' linear layers.
+Both layouts hold the same weights. sgm numbers the decoder's levels from the image, diffusers from the latent; sgm's
+attention consists of 1 x 1 convolutions, diffusers' of linear layers.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _TEMPORAL = {"in_layers.0": "norm1", "in_layers.2": "conv1", "out_layers.0": "no
 
 @dataclass(frozen=True)
 class Widths:
-    """Channels of each level, from the image to the latent, and residual blocks of a level in the encoder."""
+    """Channels of each level, from the image to the latent, and residual blocks per level of the encoder."""
 
     channels: tuple[int, ...]
     blocks: int
 
 
 def part_of(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """One part ("encoder", "decoder", "quant_conv") of a file in either layout, in diffusers' names without the part's.
+    """One part ("encoder", "decoder", "quant_conv") of a file in either layout, by diffusers' names without its prefix.
 
-    Empty where the file does not hold it.
+    Empty if the file does not contain the part.
     """
     bare = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
     own = {name: tensor for name, tensor in bare.items() if name.startswith(f"{part}.")}
@@ -49,7 +49,7 @@ def part_of(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
 
 
 def widths_of(shapes: Shapes) -> Widths:
-    """Widths of an encoder or decoder in diffusers' names."""
+    """The widths of an encoder or decoder with diffusers' names."""
     encoder = any(name.startswith("down_blocks.") for name in shapes)
     level = r"down_blocks\.(\d+)\." if encoder else r"up_blocks\.(\d+)\."
     block = r"\w+\.\d+\.resnets\.(\d+)\."
@@ -62,7 +62,7 @@ def widths_of(shapes: Shapes) -> Widths:
 
 
 def diffusers_names(names: Iterable[str]) -> dict[str, str]:
-    """sgm's names of a whole encoder, decoder or both, without prefix, each with diffusers' name."""
+    """sgm's name -> diffusers' name, for all tensors of an encoder, a decoder or both; names have no prefix."""
     names = list(names)
     top = _last(names, r"decoder\.up\.(\d+)\.")
     return {name: _diffusers_name(name, top) for name in names}
@@ -90,7 +90,7 @@ def _diffusers_name(name: str, top: int) -> str:
 
 
 def _block_name(name: str) -> str:
-    """Inside a residual block of the decoder: a spatial half, a temporal half, and what mixes them."""
+    """Renames inside a residual block of the decoder: its spatial half, its temporal half and their mixer."""
     block = re.fullmatch(r"(.*\.resnets\.\d+\.)(.+)", name)
     if not block:
         return name

@@ -1,7 +1,7 @@
-"""The VAE of Stable Video Diffusion: pictures (n, h, w, 3) in 0..1 to scaled latents (n, 4, h/8, w/8) and back.
+"""The VAE of Stable Video Diffusion: images (n, h, w, 3) in 0..1 to scaled latents (n, 4, h/8, w/8) and back.
 
-Every frame is decoded as a clip of one, so frames do not depend on each other (KeySync reference implementation). The
-network is diffusers' `AutoencoderKLTemporalDecoder`; encoder and decoder may come from different files.
+Every frame is decoded as a clip of one frame, so frames do not depend on each other (KeySync reference implementation).
+The network is diffusers' `AutoencoderKLTemporalDecoder`; encoder and decoder may come from different files.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ..weights.identify import KINDS, Shapes, recognise
 from .names import Widths, part_of, widths_of
 
 LATENT_CHANNELS = 4
-# Group norm's groups, which must divide every width.
+# Groups of the group norms; they must divide every width.
 NORM_GROUPS = 32
 GPU_BATCH = 4  # frames
-# What a folder in diffusers' layout holds, best first.
+# Weight files of a folder in diffusers' layout, in order of preference.
 FOLDER_FILES = tuple(
     f"diffusion_pytorch_model{variant}{suffix}" for suffix in (".safetensors", ".bin") for variant in ("", ".fp16")
 )
@@ -44,15 +44,15 @@ class VAE(nn.Module):
 
     @property
     def batch(self) -> int:
-        """How many frames are worked on at once: on a CPU one, which its caches hold better than several."""
+        """Frames per forward pass; one on a CPU, since a single frame makes better use of its caches."""
         return 1 if next(self.decoder.parameters()).device.type == "cpu" else GPU_BATCH
 
     @torch.no_grad()
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Latents (n, 4, h/8, w/8), scaled by 0.18215, of pictures (n, h, w, 3) in 0..1, on the pictures' device.
+        """Latents (n, 4, h/8, w/8), scaled by 0.18215, of images (n, h, w, 3) in 0..1, on the images' device.
 
-        The posterior's mode, or with a CPU `generator` a sample of it, drawn frame by frame.
-        Raises `KeySyncError` where the file held only a decoder, and for sides that 8 does not divide.
+        The mode of the posterior or, with a CPU `generator`, a sample of it, with noise drawn frame by frame.
+        Raises `KeySyncError` for a VAE without an encoder, and for sides that are not multiples of 8.
         """
         mean, std = self.posterior(images)
         if generator is not None:
@@ -62,15 +62,16 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation, both (n, 4, h/8, w/8) and unscaled, of pictures (n, h, w, 3) in 0..1."""
+        """Mean and standard deviation, both (n, 4, h/8, w/8) and unscaled, of images (n, h, w, 3) in 0..1."""
         if self.encoder is None:
             raise KeySyncError(
-                f"{self.source} holds only the VAE's decoder: give a whole Stable Video Diffusion VAE (--vae)"
+                f"{self.source} contains only the decoder of a VAE: expected a complete Stable Video Diffusion VAE",
+                about="vae",
             )
         height, width = images.shape[1:3]
         if height % self.downscale or width % self.downscale:
             raise KeySyncError(
-                f"pictures of {width}x{height} cannot be encoded: {self.downscale} must divide both sides"
+                f"images of {width}x{height} pixels cannot be encoded: expected sides divisible by {self.downscale}"
             )
         moments = [
             self.encoder(self._placed(part.movedim(-1, 1) * 2 - 1)) for part in torch.split(images, self.batch)
@@ -80,7 +81,7 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Pictures (n, 8h, 8w, 3), float32 at least, in 0..1, of scaled latents (n, 4, h, w), where those lie."""
+        """Images (n, 8h, 8w, 3), at least float32, in 0..1, of scaled latents (n, 4, h, w), on the latents' device."""
         return torch.cat([self._decoded(part) for part in torch.split(latents, self.batch)])
 
     def _decoded(self, latents: Tensor) -> Tensor:
@@ -101,10 +102,11 @@ def load_vae(
     *,
     decoder_from: str | Path | None = None,
 ) -> VAE:
-    """The VAE in a folder (diffusers), a file in diffusers' or sgm's names, or a KeySync checkpoint (decoder only).
+    """Loads a VAE from a folder (diffusers), a file with diffusers' or sgm's names, or a KeySync checkpoint (decoder
+    only).
 
     `decoder_from` takes the decoder from another file, such as a KeySync checkpoint. The original runs in float32.
-    Raises `KeySyncError` for a file that holds no such VAE, and for missing or misshapen tensors.
+    Raises `KeySyncError` for a file without such a VAE, and for missing or misshapen tensors.
     """
     weights = read_vae(path, decoder_from=decoder_from)
     decoder = _filled(weights.decoder_file, "decoder", _network(weights.widths).decoder, weights.decoder)
@@ -126,7 +128,7 @@ class OneFrame(nn.Conv3d):
 
 
 class Spatial(nn.Module):
-    """A block of the decoder whose part over time adds nothing."""
+    """A block of the decoder whose temporal part adds nothing."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
@@ -150,10 +152,10 @@ def _for_one_frame(decoder: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class VAEWeights:
-    """What a VAE is filled with: tensors of each part by diffusers' names, and the widths that the decoder tells.
+    """The weights of a VAE: tensors of each part by diffusers' names, and the widths of the decoder.
 
-    `encoder` and `quant_conv`, what makes moments of its output, are empty where the file does not hold them: Stable
-    Video Diffusion's own file has folded the latter into the encoder.
+    `encoder` and `quant_conv`, which turns its output into moments, are empty if the file does not contain them: in
+    Stable Video Diffusion's own file the latter is folded into the encoder.
     """
 
     file: Path
@@ -165,7 +167,7 @@ class VAEWeights:
 
 
 def read_vae(path: str | Path, *, decoder_from: str | Path | None = None) -> VAEWeights:
-    """Reads what `load_vae` makes a VAE of. Raises `KeySyncError` for a file that holds none."""
+    """Reads the weights of a VAE as `load_vae` does. Raises `KeySyncError` for a file without one."""
     file = weight_file(Path(path))
     tensors, _ = read_tensors(file)
     encoder = part_of(tensors, "encoder")
@@ -173,7 +175,7 @@ def read_vae(path: str | Path, *, decoder_from: str | Path | None = None) -> VAE
     if not encoder and not decoder:
         kind, sign = recognise(shapes_of(tensors))
         raise KeySyncError(
-            f"{file} is {KINDS[kind]} ({sign}) and holds no VAE: a Stable Video Diffusion VAE was wanted"
+            f"{file} is {KINDS[kind]} ({sign}) and contains no VAE: expected a Stable Video Diffusion VAE", about="vae"
         )
     decoder_file = file
     if decoder_from is not None:
@@ -181,24 +183,26 @@ def read_vae(path: str | Path, *, decoder_from: str | Path | None = None) -> VAE
         decoder = part_of(read_tensors(decoder_file)[0], "decoder")
     if not any("temporal_res_block" in name for name in decoder):
         what = "a VAE for single images" if decoder else "no VAE decoder"
-        raise KeySyncError(f"{decoder_file} holds {what}: the temporal decoder of Stable Video Diffusion was wanted")
+        raise KeySyncError(
+            f"{decoder_file} contains {what}: expected the temporal decoder of Stable Video Diffusion", about="vae"
+        )
     widths = _checked_widths(decoder_file, decoder)
     if encoder and len(_checked_widths(file, encoder).channels) != len(widths.channels):
         raise KeySyncError(
-            f"{file}: its encoder has {len(widths_of(shapes_of(encoder)).channels)} levels but the decoder "
-            f"{len(widths.channels)}: give two that belong together"
+            f"{file}: the encoder has {len(widths_of(shapes_of(encoder)).channels)} levels but the decoder has "
+            f"{len(widths.channels)}: use an encoder and a decoder that belong together"
         )
     return VAEWeights(file, encoder, part_of(tensors, "quant_conv"), decoder_file, decoder, widths)
 
 
 def weight_file(path: Path) -> Path:
-    """The file to read: itself, or the one in a folder of diffusers' layout."""
+    """The file to read: `path` itself, or the weight file in a folder in diffusers' layout."""
     if not path.is_dir():
         return path
     found = next((path / name for name in FOLDER_FILES if (path / name).is_file()), None)
     if found is None:
         raise KeySyncError(
-            f"{path} is a folder without {' or '.join(FOLDER_FILES[::2])}: a VAE in diffusers' layout was wanted"
+            f"{path} is a folder without {' or '.join(FOLDER_FILES[::2])}: expected a VAE in diffusers' layout"
         )
     return found
 
@@ -207,8 +211,8 @@ def _checked_widths(path: Path, tensors: Mapping[str, Tensor]) -> Widths:
     widths = widths_of(shapes_of(tensors))
     if not widths.channels or widths.blocks < 1 or any(width < 1 or width % NORM_GROUPS for width in widths.channels):
         raise KeySyncError(
-            f"{path}: its VAE is {widths.channels} channels wide in {widths.blocks} blocks a level: "
-            f"multiples of {NORM_GROUPS} and at least one block were wanted"
+            f"{path}: the VAE has {widths.channels} channels and {widths.blocks} blocks per level: "
+            f"expected multiples of {NORM_GROUPS} and at least one block"
         )
     return widths
 
@@ -222,7 +226,7 @@ def _encoder(weights: VAEWeights) -> nn.Module:
 
 
 def _network(widths: Widths) -> Any:
-    """diffusers' network of these widths, without weights."""
+    """diffusers' network with these widths, without weights."""
     try:
         from diffusers import AutoencoderKLTemporalDecoder
     except ImportError as error:
@@ -237,7 +241,7 @@ def _network(widths: Widths) -> Any:
 
 
 def check_part(path: Path, part: str, needed: Shapes, held: Shapes) -> None:
-    """Raises `KeySyncError` unless a file holds exactly what the network's part ("encoder" ...) needs."""
+    """Raises `KeySyncError` unless a file contains exactly the tensors of a part ("encoder" ...) of the network."""
     for problem, names in {
         "missing": [name for name in needed if name not in held],
         "misshapen": [name for name in needed if name in held and held[name] != needed[name]],
@@ -245,14 +249,14 @@ def check_part(path: Path, part: str, needed: Shapes, held: Shapes) -> None:
     }.items():
         if names:
             raise KeySyncError(
-                f"{path} does not hold a whole VAE {part}: {len(names)} {problem}, first {part}.{names[0]}"
+                f"{path} does not contain a complete VAE {part}: {len(names)} {problem}, first {part}.{names[0]}"
             )
 
 
 def _filled(path: Path, part: str, network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """The network with these weights, which must be exactly its own."""
+    """The network with these weights. Raises `KeySyncError` unless they match it exactly."""
     check_part(path, part, shapes_of(network.state_dict()), shapes_of(tensors))
-    # Copied: a mapped tensor would change or vanish with its file.
+    # Copied: a memory-mapped tensor would change with its file.
     network.load_state_dict(
         {name: tensor.to(torch.float32, copy=True) for name, tensor in tensors.items()}, assign=True
     )

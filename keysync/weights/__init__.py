@@ -1,1 +1,1 @@
-"""Weight files: read, written, identified, described; stages in and out."""
+"""Weight files: reading, writing, identifying and describing them; the checkpoints of stages."""

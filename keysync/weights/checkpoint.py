@@ -1,6 +1,6 @@
-"""Checkpoints of a stage: open, load, save, convert.
+"""Opens, loads, saves and converts the checkpoints of stages.
 
-A file holds the U-Net, the audio projection, the learned mask (interpolation) and often the VAE's decoder.
+A file contains the U-Net, the audio projection, the learned mask (interpolation) and often the VAE's decoder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True, eq=False)
 class StageFile:
-    """A stage file that is whole: `tensors` by their names in the file, on the CPU, mapped where the format allows."""
+    """A complete stage file: `tensors` by name in the file, on the CPU, memory-mapped where the format allows."""
 
     path: Path
     spec: StageSpec
@@ -31,7 +31,7 @@ class StageFile:
     metadata: Mapping[str, str]
 
     def own(self) -> dict[str, Tensor]:
-        """The tensors that the stage needs, by their names in the file."""
+        """The tensors that the stage needs, by name in the file."""
         needed = needed_shapes(self.spec)
         return {name: tensor for name, tensor in self.tensors.items() if name in needed}
 
@@ -43,12 +43,12 @@ def open_stage(
     head_dim: int | None = None,
     latent_size: tuple[int, int] | None = None,
 ) -> StageFile:
-    """Opens and checks a stage file; every way to load one begins here.
+    """Opens and checks a stage file; all loaders start here.
 
-    `expect` ("keyframe", "interpolation") makes the other stage an error; `head_dim` and `latent_size` (height, width)
-    override the file's metadata.
-    Raises `KeySyncError` for what `read_tensors` refuses, another kind of file, missing or misshapen tensors and
-    weights that are not floating-point numbers.
+    `expect` ("keyframe" or "interpolation") makes the other stage an error; `head_dim` and `latent_size` (height,
+    width) override the file's metadata.
+    Raises `KeySyncError` like `read_tensors`, and for another kind of file, missing or misshapen tensors, and weights
+    that are not floating-point numbers.
     """
     tensors, metadata = read_tensors(path)
     metadata = with_embedded(path, tensors, metadata)
@@ -59,7 +59,7 @@ def open_stage(
     for name, tensor in opened.own().items():
         if not tensor.is_floating_point():
             raise KeySyncError(
-                f"{path}: {name} holds {tensor.dtype} numbers: expected floating-point weights; choose another file"
+                f"{path}: {name} has dtype {tensor.dtype}: expected floating-point weights; choose another file"
             )
     return opened
 
@@ -73,13 +73,13 @@ def load_stage(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
 ) -> Stage:
-    """The stage that a checkpoint holds, in evaluation mode, its weights as stored or as `dtype`.
+    """The stage in a checkpoint, in evaluation mode, with its weights as stored or as `dtype`.
 
-    Takes the arguments of `open_stage` and raises what it raises.
+    The other arguments and the errors are those of `open_stage`.
     """
     opened = open_stage(path, expect=expect, head_dim=head_dim, latent_size=latent_size)
     stage = on_meta(opened.spec)
-    # Copied: a mapped tensor would change or vanish with its file.
+    # Copied: a memory-mapped tensor would change with its file.
     weights = {
         ours: opened.tensors[theirs].to(device=device, dtype=dtype or opened.tensors[theirs].dtype, copy=True)
         for theirs, ours in published_names(stage).items()
@@ -91,7 +91,7 @@ def load_stage(
 def save_stage(
     stage: Stage, path: str | Path, dtype: torch.dtype | None = None, extra_metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Writes a stage as safetensors under the published names, with everything in the metadata that no shape tells."""
+    """Writes a stage as safetensors with the published names and the metadata of `metadata_of`."""
     state = stage.state_dict()
     tensors = {theirs: state[ours].detach().cpu() for theirs, ours in published_names(stage).items()}
     metadata = {**metadata_of(stage.spec), **(extra_metadata or {})}
@@ -108,14 +108,14 @@ def convert(
     identity_guidance: float | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Writes a checkpoint of any format as safetensors with metadata; keeps the VAE decoder if the source has it.
+    """Converts a checkpoint of any format to safetensors with metadata; keeps the VAE decoder if there is one.
 
-    What is None stays as the source says, or as published.
+    Arguments that are None keep the source's values, or the published ones.
 
-    Raises `KeySyncError` where `load_stage` would, and where the target cannot be written.
+    Raises `KeySyncError` like `open_stage`, and if the target cannot be written.
     """
     if Path(source).resolve() == Path(target).resolve():
-        raise KeySyncError(f"{target} is both source and target: give the target another name")
+        raise KeySyncError(f"{target} is both source and target: choose another target")
     opened = open_stage(source, head_dim=head_dim, latent_size=latent_size)
     spec = replace(
         opened.spec,

@@ -1,4 +1,4 @@
-"""What a weight file is, in words and numbers: for people who wonder, and for `keysync inspect`."""
+"""Describes weight files, for `keysync inspect`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from .stage_format import check, needed_shapes, spec_of, unexpected, with_embedd
 
 @dataclass(frozen=True)
 class Description:
-    """What a weight file is; `str()` is for people, `to_dict()` for JSON.
+    """The description of a weight file: `str()` for people, `to_dict()` for JSON.
 
-    `kind` is a key of `KINDS`, `stage` the stage's sizes by name where the file is one, `problem` why it cannot be
-    loaded, `untrained` whether it says that nobody trained it, `unexpected` the tensors that no stage needs.
+    `kind` is a key of `KINDS`; `stage` holds the stage's sizes by name if the file is one; `untrained` is whether the
+    metadata marks the weights as untrained; `unexpected` lists tensors that no stage needs; `problem` is why the file
+    cannot be loaded.
     """
 
     path: str
@@ -39,7 +40,7 @@ class Description:
     metadata: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values that JSON holds."""
+        """As values that JSON can represent."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -58,9 +59,9 @@ class Description:
 
 
 def describe(path: str | Path) -> Description:
-    """Says what a weight file is: a KeySync stage, a part of what KeySync works with, or unknown.
+    """Describes a weight file: a KeySync stage, another model that KeySync uses, or an unknown file.
 
-    Raises `KeySyncError` only where the file cannot be read at all; `Description.problem` says why a stage cannot load.
+    Raises `KeySyncError` only if the file cannot be read; `Description.problem` is why a stage cannot be loaded.
     """
     tensors, metadata = read_tensors(path)
     shapes = shapes_of(tensors)

@@ -1,6 +1,6 @@
-"""Weight files: names and tensors in and out, whatever the format, never running what a file brings along.
+"""Reads and writes weight files without running code from them.
 
-Reads safetensors and PyTorch's pickles (`.pt`, `.pth`, `.ckpt`, `.bin`), writes safetensors.
+Reads safetensors and PyTorch pickles (`.pt`, `.pth`, `.ckpt`, `.bin`); writes safetensors.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from ..whole import whole_file
 
 SAFETENSORS = ".safetensors"
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")
-# Where training frameworks put the weights: DeepSpeed (the published files), Lightning, fairseq (Microsoft's WavLM).
+# Keys of the weights in files of DeepSpeed (the published files), Lightning and fairseq (Microsoft's WavLM).
 CONTAINERS = ("module", "state_dict", "model")
-# What DeepSpeed puts between the names of a wrapped module.
+# DeepSpeed inserts this into the tensor names of a wrapped module.
 WRAPPER = "_forward_module."
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a weight file, on the CPU and mapped from the disk where the format allows, and its metadata.
+    """The tensors of a weight file, on the CPU and memory-mapped where the format allows, and its metadata.
 
-    Pickles are read with `weights_only=True`, their container (`module`, `state_dict`, `model`) opened, entries that
-    are no tensors left out, and `_forward_module.` taken out of the names; they carry no metadata.
-    Raises `KeySyncError` for a file that is missing, empty, truncated, of another format, or wants to run code.
+    Pickles are read with `weights_only=True`; their container (`module`, `state_dict`, `model`) is opened, entries that
+    are not tensors are dropped, and `_forward_module.` is removed from the names. They have no metadata.
+    Raises `KeySyncError` for a file that is missing, empty, truncated, in another format, or would run code.
     """
     path = Path(path)
     if path.is_dir():
-        raise KeySyncError(f"{path} is a directory: a weight file was wanted")
+        raise KeySyncError(f"{path} is a folder: expected a weight file")
     if not path.is_file():
-        raise KeySyncError(f"{path} does not exist: a weight file was wanted")
+        raise KeySyncError(f"{path}: no such file: expected model weights")
     if path.suffix.lower() not in (SAFETENSORS, *PICKLES):
         known = ", ".join((SAFETENSORS, *PICKLES))
-        raise KeySyncError(f"{path} ends in {path.suffix or 'nothing'!r}: a weight file ends in one of {known}")
+        raise KeySyncError(f"{path} has an unsupported file extension: expected one of {known}")
     try:
         if path.stat().st_size == 0:
             raise KeySyncError(f"{path} is empty: copy or download it again")
@@ -51,7 +51,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except OSError as error:
         raise KeySyncError(f"{path} cannot be read: {error.strerror or _first_line(error)}") from error
     if not tensors:
-        raise KeySyncError(f"{path} holds no tensors: a weight file was wanted")
+        raise KeySyncError(f"{path} contains no tensors: expected model weights")
     return {name.replace(WRAPPER, ""): tensor for name, tensor in tensors.items()}, metadata
 
 
@@ -61,21 +61,21 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str]) -> None:
-    """Writes a safetensors file: whole under its name, or not at all.
+    """Writes a safetensors file atomically.
 
-    Raises `KeySyncError` for another extension or a place that cannot be written.
+    Raises `KeySyncError` for another extension and for a path that cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() != SAFETENSORS:
-        raise KeySyncError(f"{path} ends in {path.suffix or 'nothing'!r}: weights are written as {SAFETENSORS}")
+        raise KeySyncError(f"{path} has an unsupported file extension: weights are written as {SAFETENSORS}")
     if path.is_dir() or not path.parent.is_dir():
-        problem = "is a directory" if path.is_dir() else "lies in a folder that does not exist"
-        raise KeySyncError(f"{path} {problem}: name a file in an existing folder")
+        problem = "is a folder" if path.is_dir() else "is in a folder that does not exist"
+        raise KeySyncError(f"{path} {problem}: choose a file in an existing folder")
     try:
         with whole_file(path) as temporary:
             mode = temporary.stat().st_mode
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, dict(metadata))
-            temporary.chmod(mode)  # safetensors leaves a file that only its owner may read
+            temporary.chmod(mode)  # safetensors makes the file readable by its owner only
     except (OSError, SafetensorError) as error:
         raise KeySyncError(f"{path} cannot be written: {_first_line(error)}") from error
 
@@ -97,12 +97,12 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except Exception as error:  # any byte is a command to the unpickler, so garbage fails in any way
-        wanted = _wanted_global(path, str(error), zipped)
-        if wanted:
+    except Exception as error:  # every byte is an opcode to the unpickler, so garbage can raise anything
+        imported = _imported_name(path, str(error), zipped)
+        if imported:
             raise KeySyncError(
-                f"{path} is refused: its pickle wants {wanted}, and code in a weight file is never run; "
-                f"a {SAFETENSORS} file or a pickle of tensors alone was wanted"
+                f"{path} is refused: its pickle imports {imported}, and code from a weight file is never run: "
+                f"expected a {SAFETENSORS} file or a pickle that contains only tensors"
             ) from error
         raise KeySyncError(f"{path} is truncated or not a PyTorch weight file: copy or download it again") from error
     return _tensors_of(content)
@@ -118,8 +118,8 @@ def _tensors_of(content: Any) -> dict[str, Tensor]:
     return {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
 
 
-def _wanted_global(path: Path, message: str, zipped: bool) -> str | None:
-    """The function or class that a refused pickle asks for; reads the pickle's commands without obeying them."""
+def _imported_name(path: Path, message: str, zipped: bool) -> str | None:
+    """The function or class that a refused pickle imports; parses the pickle's opcodes without executing them."""
     named = re.search(r"GLOBAL ([\w.]+)", message)
     if named:
         return named[1]
@@ -136,11 +136,11 @@ def _wanted_global(path: Path, message: str, zipped: bool) -> str | None:
 
 
 def _stack_global(file: IO[bytes]) -> str | None:
-    """The first global that pickle protocol 4 puts on the stack and torch does not know: its message lacks the name."""
+    """The first import of a protocol 4 pickle that torch does not allow; torch's message does not name it."""
     strings: list[str] = []
     memo: list[str] = []
     try:
-        for _ in range(4):  # torch's older format puts three short pickles before the content
+        for _ in range(4):  # torch's older format has three short pickles before the content
             for opcode, argument, _ in pickletools.genops(file):
                 if "UNICODE" in opcode.name:
                     strings.append(str(argument))
@@ -160,10 +160,7 @@ def _first_line(error: Exception) -> str:
 
 
 def lay_out(network: nn.Module) -> None:
-    """Lays a network's weights out as a CPU convolves fastest, channels last: it saves a fifth to a third of the time.
-
-    What lies on other devices stays as it is.
-    """
+    """Stores convolution weights on the CPU in channels-last order, which saves a fifth to a third of the time."""
     for parameter in network.parameters():
         if parameter.ndim == 4 and parameter.device.type == "cpu":
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

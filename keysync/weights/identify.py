@@ -1,4 +1,4 @@
-"""What a weight file is, told by the names and shapes of its tensors alone: the first signature that fits."""
+"""Identifies weight files by the names and shapes of their tensors: the first matching signature decides."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LEARNED_MASK = "model.learned_mask"
 AUDIO_PROJECTION = "conditioner.embedders.2.linear."
 DECODER = "first_stage_model.decoder."
 
-# The kinds, in the words of an error message.
+# The kinds of files, as error messages name them.
 KINDS = {
     "keyframe": "a KeySync keyframe stage",
     "interpolation": "a KeySync interpolation stage",
@@ -24,26 +24,26 @@ KINDS = {
     "vae": "a VAE",
     "hubert": "a HuBERT speech encoder",
     "wavlm": "a WavLM speech encoder",
-    "unknown": "none of the files KeySync knows",
+    "unknown": "an unknown kind of file",
 }
 
 
 @dataclass(frozen=True)
 class Signature:
-    """A kind of file, a key of `KINDS`: `sign` gives in a few words what shows it, or None for another file."""
+    """A kind of file, a key of `KINDS`; `sign` returns a short description of the evidence, or None for other files."""
 
     kind: str
     sign: Callable[[Shapes], str | None]
 
 
 def recognise(shapes: Shapes) -> tuple[str, str]:
-    """The kind of a file, a key of `KINDS`, and in a few words what shows it: the layout, or the telling tensors."""
+    """The kind of a file, a key of `KINDS`, and a short description of the evidence: its layout or certain tensors."""
     found = ((row.kind, sign) for row in SIGNATURES if (sign := row.sign(shapes)) is not None)
     return next(found, ("unknown", f"first tensor {min(shapes, default='none')}"))
 
 
 def width(shapes: Shapes, dimension: int, absent: int, *names: str) -> int:
-    """One dimension of these tensors, as most of them have it."""
+    """The most frequent size of one dimension of these tensors, or `absent` if none has it."""
     found = Counter(shapes[name][dimension] for name in names if len(shapes.get(name, ())) > dimension)
     return found.most_common(1)[0][0] if found else absent
 
@@ -53,13 +53,13 @@ def _has(shapes: Shapes, text: str) -> bool:
 
 
 def _projection(shapes: Shapes) -> int | None:
-    """Which of the conditioner's embedders projects the audio; each system counts its inputs otherwise."""
+    """The index of the conditioner's embedder that projects the audio; it differs between systems."""
     found = (re.match(r"conditioner\.embedders\.(\d+)\.linear\.", name) for name in shapes)
     return next((int(match[1]) for match in found if match), None)
 
 
 def _unet_widths(shapes: Shapes) -> tuple[int, int]:
-    """Numbers a frame that the U-Net is told beside the noise level, and channels of its context."""
+    """Channels of the U-Net's conditioning per frame (label_emb), and of its context."""
     label = width(shapes, 1, 0, f"{UNET}label_emb.0.0.weight")
     return label, width(shapes, 1, label, *(name for name in shapes if name.endswith("attn2.to_k.weight")))
 
@@ -68,7 +68,7 @@ def _keyface_keyframe(shapes: Shapes) -> str | None:
     if not _has(shapes, UNET) or _projection(shapes) != 3:
         return None
     label, context = _unet_widths(shapes)
-    return f"audio projection in embedders.3, {label - context} numbers of emotion"
+    return f"audio projection in embedders.3, {label - context} emotion channels"
 
 
 def _keyface_interpolation(shapes: Shapes) -> str | None:
@@ -77,9 +77,9 @@ def _keyface_interpolation(shapes: Shapes) -> str | None:
 
 def _svd(shapes: Shapes) -> str | None:
     label, context = _unet_widths(shapes)
-    # Stable Video Diffusion's frame rate, motion and noise level: 3 x 256 numbers, where KeySync puts an audio token.
+    # Frame rate, motion and noise level of Stable Video Diffusion: 3 x 256 channels, where KeySync has an audio token.
     if _has(shapes, UNET) and _projection(shapes) is None and (label == 768 or label != context):
-        return f"its label_emb takes {label} and it has no {AUDIO_PROJECTION[:-1]}"
+        return f"label_emb has {label} input channels and there is no {AUDIO_PROJECTION[:-1]}"
     return None
 
 
@@ -124,7 +124,7 @@ def _hubert(shapes: Shapes) -> str | None:
     return "fairseq layout" if _has(shapes, ".self_attn.") else "transformers layout"
 
 
-# In this order: what a row does not tell apart, the rows above it have.
+# The order matters: a signature may also match the kinds above it.
 SIGNATURES = (
     Signature("keyface_keyframe", _keyface_keyframe),
     Signature("keyface_interpolation", _keyface_interpolation),

@@ -1,7 +1,7 @@
-"""How a stage lies in a file: the published names, the widths that shapes tell, the metadata that says the rest.
+"""The file format of a stage: published tensor names, widths derived from shapes, and metadata for everything else.
 
-Head dim, latent size (keyframe), window and speech encoder are in no shape: safetensors metadata tells them, and where
-it is silent the published values hold (KeySync reference implementation).
+Head dim, latent size (keyframe), window and speech encoder cannot be derived from shapes: they are read from
+safetensors metadata, and default to the published values (KeySync reference implementation).
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from .identify import KINDS, LEARNED_MASK, UNET, Shapes, recognise, width
 
 logger = logging.getLogger(__name__)
 
-# What published and training files also hold and a stage does not need.
+# Prefixes of tensors in published and training files that a stage does not need.
 IGNORED = ("first_stage_model.", "conditioner.embedders.0.", "loss_fn.", "model_ema.", "optimizer", "lr_scheduler")
-# ComfyUI's model save writes no metadata but its own: ours travels as JSON in the bytes of this tensor.
+# ComfyUI saves models with its own metadata only, so ours is stored as JSON in the bytes of this tensor.
 EMBEDDED = "keysync.metadata"
-# That tensor, and the noise levels that ComfyUI writes beside the weights.
+# That tensor, and the noise levels that ComfyUI saves with the weights.
 SAVED_BY_COMFYUI = (EMBEDDED, "edm_vpred.")
 
 FORMAT_VERSION = 1
 MOST_CROP_SCALE = 9
 IMPLEMENTATION = "https://github.com/keysync-comfyui/keysync"
-# Group norm's groups, which must divide every width.
+# Groups of the group norms; they must divide every width.
 NORM_GROUPS = 32
 
 
 def published_names(stage: Stage) -> dict[str, str]:
-    """Published name to our name, for every tensor of a stage."""
+    """Published name -> our name, for every tensor of a stage."""
     names, keys = {}, stage.spec.row.keys
     for name in stage.state_dict():
         prefix = next(ours for ours in keys if name.startswith(ours))
@@ -47,14 +47,14 @@ def published_names(stage: Stage) -> dict[str, str]:
 
 
 def on_meta(spec: StageSpec) -> Stage:
-    """A stage without weights: names and shapes alone."""
+    """A stage on the meta device: names and shapes without weights."""
     with torch.device("meta"):
         return Stage(spec)
 
 
 def needed_shapes(spec: StageSpec) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor a stage needs, by its published name."""
-    # One head as wide as the model fits every width; the head dim is in no shape.
+    """The shape of every tensor that a stage needs, by published name."""
+    # No shape depends on the head dim; a single head of the model's width divides every width.
     stage = on_meta(replace(spec, unet=replace(spec.unet, head_dim=spec.unet.model_channels)))
     state = stage.state_dict()
     return {theirs: tuple(state[ours].shape) for theirs, ours in published_names(stage).items()}
@@ -69,16 +69,17 @@ def spec_of(
     head_dim: int | None = None,
     latent_size: tuple[int, int] | None = None,
 ) -> StageSpec:
-    """The stage that tensors of these shapes are of, as far as they tell; `check` says whether they are all there.
+    """The spec of the stage in a file, from its shapes and metadata; whether all tensors are there is up to `check`.
 
-    Raises `KeySyncError` that names `path` for another kind of file and for metadata that makes no sense.
+    `expect` is the required stage; `head_dim` and `latent_size` (height, width) override the metadata. Raises
+    `KeySyncError` naming `path` for another kind of file and for invalid metadata.
     """
     kind, sign = recognise(shapes)
     if kind not in STAGES or expect not in (None, kind):
-        wanted = KINDS[expect] if expect else "a KeySync keyframe or interpolation stage"
-        raise KeySyncError(f"{path} is {KINDS[kind]} ({sign}): {wanted} was wanted")
+        expected = KINDS[expect] if expect else "a KeySync keyframe or interpolation stage"
+        raise KeySyncError(f"{path} is {KINDS[kind]} ({sign}): expected {expected}", about=expect)
     if _number(path, metadata, "format", FORMAT_VERSION) > FORMAT_VERSION:
-        raise KeySyncError(f"{path} is of a newer format than this KeySync reads: update KeySync")
+        raise KeySyncError(f"{path} has a newer format than this version of KeySync supports: update KeySync")
     published = STAGES[kind]
     unet = _unet_config(path, shapes, published.unet)
     return replace(
@@ -96,13 +97,13 @@ def spec_of(
 
 
 def check(path: str | Path, spec: StageSpec, shapes: Shapes) -> None:
-    """Raises `KeySyncError` that names `path` for missing or misshapen tensors, another network, a wrong head dim."""
+    """Raises `KeySyncError` naming `path` for missing, misshapen or unknown tensors and a wrong head dim."""
     _check_tensors(path, spec, shapes)
     _check_head_dim(path, spec.unet)
 
 
 def metadata_of(spec: StageSpec) -> dict[str, str]:
-    """Everything that no shape tells, and what ModelSpec 1.0.1 asks of a model file."""
+    """Everything that cannot be derived from shapes, and the fields required by ModelSpec 1.0.1."""
     height, width = spec.image_size
     return {
         "keysync.format": str(FORMAT_VERSION),
@@ -124,15 +125,15 @@ def metadata_of(spec: StageSpec) -> dict[str, str]:
 
 
 def embed(spec: StageSpec) -> Tensor:
-    """What `metadata_of` says of KeySync, as the tensor that goes under the name `EMBEDDED`."""
+    """The `keysync.*` fields of `metadata_of` as the tensor to store under the name `EMBEDDED`."""
     ours = {key: value for key, value in metadata_of(spec).items() if key.startswith("keysync.")}
     return torch.tensor(list(json.dumps(ours).encode()), dtype=torch.uint8)
 
 
 def with_embedded(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
-    """A file's metadata and what `embed` put among its tensors; the file's own goes first.
+    """A file's metadata and what `embed` stored among its tensors; the file's metadata takes precedence.
 
-    Raises `KeySyncError` that names `path` for an embedded tensor that `embed` did not write.
+    Raises `KeySyncError` naming `path` for an embedded tensor that `embed` did not write.
     """
     if EMBEDDED not in tensors:
         return dict(metadata)
@@ -142,22 +143,22 @@ def with_embedded(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
     except ValueError:  # not JSON, or not text at all
         embedded = None
     if not isinstance(embedded, dict) or not all(isinstance(value, str) for value in embedded.values()):
-        raise KeySyncError(f"{path}: its tensor {EMBEDDED} is not KeySync's metadata: save the model again")
+        raise KeySyncError(f"{path}: the tensor {EMBEDDED} is not KeySync's metadata: save the model again")
     return {**embedded, **metadata}
 
 
 def unexpected(needed: Iterable[str], names: Iterable[str]) -> list[str]:
-    """The names that a stage neither needs nor knows to ignore."""
+    """The names that a stage neither needs nor ignores."""
     known = set(needed)
     return [name for name in names if name not in known and not name.startswith((*IGNORED, *SAVED_BY_COMFYUI))]
 
 
 def _unet_config(path: str | Path, shapes: Shapes, published: UNetConfig) -> UNetConfig:
-    """Widths as most of the tensors that tell them agree, so that a missing or misshapen one can be named."""
+    """The widths that most tensors agree on, so that a missing or misshapen one can be named."""
     ends = ("input_blocks.0.0.weight", "input_blocks.0.0.bias", "out.0.weight", "out.0.bias")
     model = width(shapes, 0, published.model_channels, *(UNET + end for end in ends))
     if model < 1 or model % NORM_GROUPS:
-        raise KeySyncError(f"{path} is {model} channels wide: a multiple of {NORM_GROUPS} was wanted")
+        raise KeySyncError(f"{path} is {model} channels wide: expected a multiple of {NORM_GROUPS}")
     widths, attention, blocks = [model], [False], [0]
     for number in range(1, 1 + _last(shapes, rf"{re.escape(UNET)}input_blocks\.(\d+)\.")):
         block = f"{UNET}input_blocks.{number}."
@@ -181,24 +182,24 @@ def _unet_config(path: str | Path, shapes: Shapes, published: UNetConfig) -> UNe
 
 
 def _check_tensors(path: str | Path, spec: StageSpec, shapes: Shapes) -> None:
-    """Raises where a tensor that the stage needs is missing or misshapen, or the U-Net has more than we would run."""
+    """Raises if a tensor of the stage is missing or misshapen, or if the U-Net has unknown tensors."""
     needed = needed_shapes(spec)
     missing = [name for name in needed if name not in shapes]
     if missing:
-        raise KeySyncError(f"{path} is not a whole {spec.name} stage: {_first(missing)} missing")
+        raise KeySyncError(f"{path} is not a complete {spec.name} stage: {_first(missing)} missing")
     misshapen = [name for name, shape in needed.items() if shapes[name] != shape]
     if misshapen:
         name = misshapen[0]
         raise KeySyncError(
             f"{path} does not fit a {spec.name} stage: {_first(misshapen)} misshapen "
-            f"({list(shapes[name])} instead of {list(needed[name])})"
+            f"({list(shapes[name])}, expected {list(needed[name])})"
         )
     unknown = unexpected(needed, shapes)
     foreign = [name for name in unknown if name.startswith(UNET)]
     if foreign:
-        raise KeySyncError(f"{path} is another network than a {spec.name} stage: {_first(foreign)} unknown")
+        raise KeySyncError(f"{path} does not fit a {spec.name} stage: {_first(foreign)} unknown")
     if unknown:
-        logger.warning("%s: %s ignored, no stage needs it", path, _first(unknown))
+        logger.warning("%s: %s unknown and ignored", path, _first(unknown))
 
 
 def _check_head_dim(path: str | Path, unet: UNetConfig) -> None:
@@ -207,7 +208,8 @@ def _check_head_dim(path: str | Path, unet: UNetConfig) -> None:
         if unet.head_dim < 1 or channels % unet.head_dim:
             raise KeySyncError(
                 f"{path}: head dim {unet.head_dim} does not divide the width {channels}: "
-                "write the right one into the file with keysync convert --head-dim N --latent-size HxW"
+                "convert the file with the head dim that it was trained with",
+                about="head_dim",
             )
 
 
@@ -215,37 +217,39 @@ def _latent_size(
     path: str | Path,
     shapes: Shapes,
     metadata: Mapping[str, str],
-    asked: tuple[int, int] | None,
+    requested: tuple[int, int] | None,
     absent: tuple[int, int],
 ) -> tuple[int, int]:
-    """Height and width: the learned mask's where there is one, else as asked, else the metadata's."""
+    """Height and width: the learned mask's if there is one, else the requested ones, else the metadata's."""
     mask = shapes.get(LEARNED_MASK, ())
     if len(mask) == 3:
-        if asked not in (None, mask[1:]):
+        if requested not in (None, mask[1:]):
             raise KeySyncError(
-                f"{path}: its learned mask is {_hxw(mask[1:])}, so its latent size cannot be {_hxw(asked)}"
+                f"{path}: its latent size cannot be {_hxw(requested)}: expected {_hxw(mask[1:])}, the size of its "
+                "learned mask",
+                about="latent_size",
             )
         return mask[1], mask[2]
-    if asked is not None:
-        return asked
+    if requested is not None:
+        return requested
     text = metadata.get("keysync.latent_size", _hxw(absent))
     size = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
     if size is None:
-        raise KeySyncError(f"{path}: its metadata says keysync.latent_size is {text!r}: HxW, such as 64x64, was wanted")
+        raise KeySyncError(f"{path}: its metadata keysync.latent_size is {text!r}: expected HxW, such as 64x64")
     return int(size[1]), int(size[2])
 
 
 def _number(path: str | Path, metadata: Mapping[str, str], key: str, absent: int) -> int:
     text = metadata.get(f"keysync.{key}", str(absent))
     if not re.fullmatch(r"[1-9]\d{0,5}", text):
-        raise KeySyncError(f"{path}: its metadata says keysync.{key} is {text!r}: a positive number was wanted")
+        raise KeySyncError(f"{path}: its metadata keysync.{key} is {text!r}: expected a positive integer")
     return int(text)
 
 
 def _decimal(path: str | Path, metadata: Mapping[str, str], key: str, absent: float, most: int) -> float:
     text = metadata.get(f"keysync.{key}", str(absent))
     if not re.fullmatch(r"[1-9]\d?(\.\d+)?", text) or float(text) > most:
-        raise KeySyncError(f"{path}: its metadata says keysync.{key} is {text!r}: a number from 1 to {most} was wanted")
+        raise KeySyncError(f"{path}: its metadata keysync.{key} is {text!r}: expected a number from 1 to {most}")
     return float(text)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keysync.face.association import Person, tell_apart
+from keysync.face.association import Person, associate
 from keysync.face.face import Face
 
 
@@ -17,7 +17,7 @@ def at(x: float, y: float = 100.0, side: float = 40.0) -> Face:
 
 def people(*faces: list[Face], frames: list[int] | None = None) -> list[list[int]]:
     """The frames of each person, in the order in which they are first seen."""
-    return [list(person.faces) for person in tell_apart(frames or list(range(len(faces))), faces)]
+    return [list(person.faces) for person in associate(frames or list(range(len(faces))), faces)]
 
 
 SAME, ANOTHER = [[0, 1]], [[0], [1]]
@@ -61,7 +61,7 @@ def test_a_face_may_have_gone_further_the_longer_it_was_not_seen(frame: int, mov
 def test_each_face_continues_the_person_that_it_fits_best() -> None:
     left, right = at(100), at(120)
     for seen in ([at(104), at(124)], [at(124), at(104)]):
-        first, second = tell_apart([0, 1], [[left, right], seen])
+        first, second = associate([0, 1], [[left, right], seen])
         assert (first.faces[0], second.faces[0]) == (left, right)
         assert first.faces[1].box[0] == pytest.approx(84)
         assert second.faces[1].box[0] == pytest.approx(104)
@@ -71,7 +71,7 @@ def test_a_face_that_covers_more_of_the_person_fits_better() -> None:
     """Though the other one is nearer, measured in its own size."""
     covering, nearer = at(80), at(128, side=60)
     for seen in ([covering, nearer], [nearer, covering]):
-        first, second = tell_apart([0, 1], [[at(100)], seen])
+        first, second = associate([0, 1], [[at(100)], seen])
         assert (first.faces[1], second.faces[1]) == (covering, nearer)
 
 
@@ -82,6 +82,6 @@ def test_two_faces_of_a_frame_are_two_people() -> None:
 
 def test_prominence_is_the_median_area_and_the_share_of_frames() -> None:
     assert Person(4, {0: at(0, side=10), 1: at(0, side=20), 2: at(0, side=100)}).prominence == 400 * 3 / 4
-    (person,) = tell_apart([3, 4, 5, 6], [[at(100)], [], [], [at(100)]])
+    (person,) = associate([3, 4, 5, 6], [[at(100)], [], [], [at(100)]])
     assert person.length == 4
     assert person.prominence == 1600 * 2 / 4

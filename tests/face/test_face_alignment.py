@@ -82,7 +82,7 @@ def test_cudnn_is_left_as_it_was(setting: bool, weights: Path) -> None:
 )
 def test_a_wrong_file_is_said_to_be_one(error: Exception, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Package, "raised", error)
-    with pytest.raises(KeySyncError, match="is not a file of face-alignment"):
+    with pytest.raises(KeySyncError, match="is not a weight file of face-alignment"):
         FaceAlignmentDetector(weights=weights)
 
 

@@ -58,12 +58,14 @@ def test_an_occluder_is_cut_out_and_may_leave_nothing() -> None:
 
 
 def test_an_occluder_of_another_size_is_an_error() -> None:
-    with pytest.raises(KeySyncError, match="occluder mask has 32x32 pixels but the mask 64x64"):
+    with pytest.raises(KeySyncError, match="occluder mask has 32x32 pixels but the mask has 64x64: draw both"):
         subtract(torch.ones(64, 64), torch.ones(32, 32))
 
 
 def test_frames_without_a_face_have_no_mask() -> None:
-    with pytest.raises(KeySyncError, match=r"68 points .* with NaN: draw masks only for frames that show a face"):
+    with pytest.raises(
+        KeySyncError, match=r"68x2 points with NaN: expected 68x2; draw masks only for frames with a face"
+    ):
         MASKS["box"](torch.full((68, 2), torch.nan), (64, 64))
-    with pytest.raises(KeySyncError, match="got 478x2"):
+    with pytest.raises(KeySyncError, match="cannot be drawn from 478x2 points: expected 68x2"):
         MASKS["face"](torch.zeros(478, 2), (64, 64))

@@ -190,13 +190,13 @@ def test_published_size_needs_no_config(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tensors: tensors.pop("no_memory_embedding"), "lacks no_memory_embedding: the whole model was wanted"),
-        (lambda tensors: tensors.update(more=torch.zeros(1)), "also holds more: a SAM 2 model alone was wanted"),
+        (lambda tensors: tensors.pop("no_memory_embedding"), "lacks no_memory_embedding: expected a complete SAM 2"),
+        (lambda tensors: tensors.update(more=torch.zeros(1)), "also contains more: expected only a SAM 2 model"),
         (
             lambda tensors: tensors.update(no_object_pointer=torch.zeros(1, 7)),
-            r"no_object_pointer makes \(1, 7\), \(1, 128\) was wanted: put the config.json",
+            r"no_object_pointer has shape \(1, 7\): expected \(1, 128\); put the config.json",
         ),
-        (lambda tensors: tensors.pop("vision_encoder.backbone.pos_embed"), "a SAM 2 model was wanted"),
+        (lambda tensors: tensors.pop("vision_encoder.backbone.pos_embed"), "expected a SAM 2 model"),
     ],
 )
 def test_wrong_tensors(tmp_path: Path, tiny_file: Path, model: Any, change: Any, message: str) -> None:
@@ -210,10 +210,10 @@ def test_wrong_tensors(tmp_path: Path, tiny_file: Path, model: Any, change: Any,
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (None, "is 8 wide with 5 blocks, none of SAM 2's published sizes: put the config.json it came with beside it"),
+        (None, "is 8 channels wide with 5 blocks, which is not a published size of SAM 2: put the config.json"),
         ("{", "is not JSON"),
-        ("[]", "holds no settings: a JSON object was wanted"),
-        ('{"vision_config": {"backbone_config": {"model_type": "none"}}}', "make no model .*: put the config.json"),
+        ("[]", "contains no settings: expected a JSON object"),
+        ('{"vision_config": {"backbone_config": {"model_type": "none"}}}', "are invalid .*: put the config.json"),
     ],
 )
 def test_wrong_config(tmp_path: Path, tiny_file: Path, config: str | None, message: str) -> None:
@@ -225,7 +225,7 @@ def test_wrong_config(tmp_path: Path, tiny_file: Path, config: str | None, messa
 
 
 def test_another_kind_of_file(tiny_files: dict[str, Path]) -> None:
-    with pytest.raises(KeySyncError, match=r"is a KeySync keyframe stage .*: a SAM 2 model was wanted"):
+    with pytest.raises(KeySyncError, match=r"is a KeySync keyframe stage .*: expected a SAM 2 model"):
         load_sam2(tiny_files["keyframe"])
 
 
@@ -238,7 +238,9 @@ def test_without_transformers(tiny_file: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_old_transformers(tiny_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Its lazy import may have put another module object in the place of the one above.
     monkeypatch.setattr(sys.modules["transformers"], "__version__", "4.56.2")
-    with pytest.raises(KeySyncError, match=r"needs transformers 4\.57 and 4\.56\.2 is installed: .* -m pip install"):
+    with pytest.raises(
+        KeySyncError, match=r"transformers 4\.56\.2 is too old .*: expected 4\.57 or newer; .* -m pip install"
+    ):
         load_sam2(tiny_file)
 
 
@@ -332,16 +334,16 @@ def test_pixels_are_normalised() -> None:
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        (Prompt(0), "shows no object: give a point on it or a box around it"),
-        (Prompt(0, ((1.0, 1.0),), (0,)), "shows no object"),
-        (Prompt(36, ((1.0, 1.0),), (1,)), "is on frame 36 but the clip has 36: choose 0 to 35"),
+        (Prompt(0), "selects no object: add a point on the object or a box around it"),
+        (Prompt(0, ((1.0, 1.0),), (0,)), "selects no object"),
+        (Prompt(36, ((1.0, 1.0),), (1,)), "is on frame 36 but the clip has 36 frames: choose 0 to 35"),
         (Prompt(-1, ((1.0, 1.0),), (1,)), "is on frame -1"),
-        (Prompt(0, ((50.0, 1.0),), (1,)), "point 50,1 is outside the picture of 50x40: give one inside, in pixels"),
+        (Prompt(0, ((50.0, 1.0),), (1,)), "point 50,1 is outside the frame of 50x40 pixels: choose a point inside"),
         (Prompt(0, ((1.0, float("nan")),), (1,)), "point 1,nan is outside"),
-        (Prompt(0, ((1.0, 1.0),), ()), r"1 points have labels \(\): one 0 or 1 each was wanted"),
+        (Prompt(0, ((1.0, 1.0),), ()), r"1 points have labels \(\): expected one 0 or 1 per point"),
         (Prompt(0, ((1.0, 1.0),), (2,)), r"labels \(2,\)"),
-        (Prompt(0, box=(5, 5, 51, 9)), "box 5,5,51,9 does not lie in the picture of 50x40"),
-        (Prompt(0, box=(5, 5, 5, 9)), "left, top, right and bottom in pixels were wanted"),
+        (Prompt(0, box=(5, 5, 51, 9)), "box 5,5,51,9 is not inside the frame of 50x40 pixels"),
+        (Prompt(0, box=(5, 5, 5, 9)), "expected left, top, right and bottom in pixels"),
     ],
 )
 def test_wrong_prompt(model: Any, clip: Tensor, prompt: Prompt, message: str) -> None:
@@ -358,10 +360,10 @@ def test_typed_prompt() -> None:
 @pytest.mark.parametrize(
     ("points", "box", "message"),
     [
-        ("12", "", """point '12': "x,y" was wanted, or "-x,y\""""),
+        ("12", "", """point '12': expected "x,y" or "-x,y\""""),
         ("12,a", "", "point '12,a'"),
         ("1,2,3", "", "point '1,2,3'"),
-        ("", "1,2,3", """box '1,2,3': "x0,y0,x1,y1" was wanted"""),
+        ("", "1,2,3", """box '1,2,3': expected "x0,y0,x1,y1\""""),
     ],
 )
 def test_wrongly_typed_prompt(points: str, box: str, message: str) -> None:

@@ -88,7 +88,7 @@ def test_the_second_largest_is_missing_where_a_shot_shows_one() -> None:
 def test_a_choice_that_no_shot_has_is_an_error() -> None:
     with pytest.raises(KeySyncError, match="face 2 was chosen but no shot shows more than 2: choose 0 to 1"):
         track([two_people(0)] * 3, FaceChoice(2))
-    with pytest.raises(KeySyncError, match="face -1 cannot be chosen"):
+    with pytest.raises(KeySyncError, match="face -1 does not exist: expected 0 for the largest face"):
         FaceChoice(-1)
     with pytest.raises(KeySyncError, match="the video has no frames"):
         Tracker().finish()

@@ -47,7 +47,7 @@ def test_more_evaluations_go_log_linearly(evaluations: int) -> None:
 def test_too_few_evaluations(evaluations: int) -> None:
     with pytest.raises(KeySyncError) as caught:
         ays_sigmas(evaluations)
-    assert str(caught.value) == (f"{evaluations} steps are too few: the schedule needs 10 or more, 11 is the method's")
+    assert str(caught.value) == f"{evaluations} steps are too few: expected at least 10; the published number is 11"
 
 
 # Euler's method

@@ -97,7 +97,7 @@ def test_wavlm_starts_with_its_first_row_twice_and_hears_loudness(encoders: dict
 
 @pytest.mark.parametrize("shape", [(0,), (2, 640)])
 def test_no_speech(encoders: dict[str, SpeechEncoder], shape: tuple[int, ...]) -> None:
-    with pytest.raises(KeySyncError, match="one channel with at least one sample is needed"):
+    with pytest.raises(KeySyncError, match="expected one channel with at least one sample"):
         encoders["hubert"].encode(torch.zeros(shape))
 
 
@@ -227,25 +227,25 @@ def test_half_precision(folders: dict[str, Path], encoders: dict[str, SpeechEnco
 
 
 def test_unknown_encoder(tmp_path: Path) -> None:
-    with pytest.raises(KeySyncError, match="no speech encoder is called 'whisper': choose one of hubert, wavlm"):
+    with pytest.raises(KeySyncError, match="unknown speech encoder 'whisper': choose one of hubert, wavlm"):
         load_encoder("whisper", tmp_path)
 
 
 def test_folder_without_weights(tmp_path: Path) -> None:
-    with pytest.raises(KeySyncError, match=r"holds no weights: model\.safetensors or pytorch_model\.bin was wanted"):
+    with pytest.raises(KeySyncError, match=r"contains no weights: expected model\.safetensors or pytorch_model\.bin"):
         load_encoder("hubert", tmp_path)
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(KeySyncError, match="does not exist"):
+    with pytest.raises(KeySyncError, match="no such file"):
         load_encoder("hubert", tmp_path / "hubert.safetensors")
 
 
 @pytest.mark.parametrize(
     ("name", "other", "message"),
     [
-        ("hubert", "wavlm", "is a WavLM speech encoder .*: a HuBERT speech encoder was wanted"),
-        ("wavlm", "hubert", "is a HuBERT speech encoder .*: a WavLM speech encoder was wanted"),
+        ("hubert", "wavlm", "is a WavLM speech encoder .*: expected a HuBERT speech encoder"),
+        ("wavlm", "hubert", "is a HuBERT speech encoder .*: expected a WavLM speech encoder"),
     ],
 )
 def test_the_other_encoder(folders: dict[str, Path], name: str, other: str, message: str) -> None:
@@ -255,7 +255,7 @@ def test_the_other_encoder(folders: dict[str, Path], name: str, other: str, mess
 
 def test_another_kind_of_file(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(KeySyncError, match="a HuBERT speech encoder was wanted"):
+    with pytest.raises(KeySyncError, match="expected a HuBERT speech encoder"):
         load_encoder("hubert", tmp_path / "other.safetensors")
 
 
@@ -272,15 +272,15 @@ def without(name: str) -> Callable[[dict[str, Tensor]], None]:
         (without("encoder.layers.1.attention.k_proj.weight"), "lacks encoder.layers.1.attention.k_proj.weight"),
         (
             lambda tensors: {f"model.{name}": tensor for name, tensor in tensors.items()},
-            "lacks what every speech encoder has",
+            "is not a complete speech encoder",
         ),
         (
             lambda tensors: tensors.update({"encoder.adapter.weight": torch.zeros(2)}),
-            "also holds encoder.adapter.weight: give a folder with the config.json it came with",
+            "also contains encoder.adapter.weight: load a folder that contains its config.json",
         ),
         (
             lambda tensors: tensors.update({"encoder.layer_norm.bias": torch.zeros(2)}),
-            r"encoder.layer_norm.bias is \(2,\), \(64,\) was wanted: give the config.json it came with",
+            r"encoder.layer_norm.bias has shape \(2,\): expected \(64,\); use the config.json that belongs to it",
         ),
     ],
 )
@@ -321,7 +321,7 @@ def test_heads_that_nothing_tells(folders: dict[str, Path], tmp_path: Path) -> N
     transformers.HubertModel(config).save_pretrained(tmp_path)
     load_encoder("hubert", tmp_path)
     with pytest.raises(
-        KeySyncError, match="is 32 wide, which heads of 64 do not divide: give a folder with its config"
+        KeySyncError, match="is 32 channels wide, not a multiple of the head dim 64: load a folder that contains its"
     ):
         load_encoder("hubert", tmp_path / "model.safetensors")
 
@@ -330,9 +330,9 @@ def test_heads_that_nothing_tells(folders: dict[str, Path], tmp_path: Path) -> N
     ("settings", "message"),
     [
         ("{", "config.json is not JSON"),
-        ("[]", "config.json holds no settings: a JSON object was wanted"),
-        ('{"num_attention_heads": 7}', "make no model .*: give the config.json it came with"),
-        ('{"conv_stride": [5, 2, 2, 2, 2, 2, 1]}', "makes a feature row of 160 samples: 320 was wanted"),
+        ("[]", "config.json contains no settings: expected a JSON object"),
+        ('{"num_attention_heads": 7}', "are invalid .*: use the config.json that belongs to it"),
+        ('{"conv_stride": [5, 2, 2, 2, 2, 2, 1]}', "has 160 samples per feature row: expected 320"),
         ('{"num_hidden_layers": 3}', "lacks encoder.layers.2"),
     ],
 )
@@ -347,7 +347,7 @@ def test_microsoft_model_that_wants_normalised_speech(folders: dict[str, Path], 
     tensors = load_file(folders["wavlm"] / "model.safetensors")
     model = {**tensors, "post_extract_proj.weight": torch.zeros(1)}
     torch.save({"cfg": {"normalize": True}, "model": model}, tmp_path / "WavLM.pt")
-    with pytest.raises(KeySyncError, match=r"wants normalised speech: WavLM-Base\+ was wanted"):
+    with pytest.raises(KeySyncError, match=r"is a WavLM for normalised speech: expected WavLM-Base\+"):
         load_encoder("wavlm", tmp_path / "WavLM.pt")
 
 

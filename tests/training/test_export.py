@@ -225,7 +225,7 @@ def test_what_is_not_there(make: Any, tmp_path: Path) -> None:
     run.checkpoint(3)
     run.checkpoint(20)
     refused("run has no checkpoint of step 4: it has 3, 20", run.folder, out, step=4)
-    refused(r"gone.safetensors lies in a folder that does not exist", run.folder, tmp_path / "no" / "gone.safetensors")
+    refused(r"gone.safetensors is in a folder that does not exist", run.folder, tmp_path / "no" / "gone.safetensors")
     refused(r"out.ckpt ends in '.ckpt': weights are written as .safetensors or .pt", run.folder, tmp_path / "out.ckpt")
     refused("--merge is for runs that train adapters, but trainable is all here", run.folder, out, merge=True)
     (run.folder / "checkpoints" / "step-000020" / "stage.safetensors").write_bytes(b"broken")

@@ -137,7 +137,7 @@ def test_a_decoder_alone_decodes_and_says_why_it_cannot_encode(
     decoder = load_vae(path)
     latents = vae.encode(pictures())
     torch.testing.assert_close(decoder.decode(latents), vae.decode(latents))
-    with pytest.raises(KeySyncError, match=r"decoder\.safetensors holds only the VAE's decoder: .*--vae"):
+    with pytest.raises(KeySyncError, match=r"decoder\.safetensors contains only the decoder of a VAE: expected a comp"):
         decoder.encode(pictures())
 
 
@@ -149,41 +149,41 @@ def test_the_decoder_of_another_file(tmp_path: Path, vae: VAE, weights: dict[str
     latents = vae.encode(pictures())
     torch.testing.assert_close(mixed.encode(pictures()), latents)
     assert not torch.allclose(mixed.decode(latents), vae.decode(latents))
-    assert "encoder.safetensors holds no VAE decoder: the temporal decoder" in error_of(encoder)
+    assert "encoder.safetensors contains no VAE decoder: expected the temporal decoder" in error_of(encoder)
 
 
 def test_sides_that_the_network_cannot_halve(vae: VAE) -> None:
-    with pytest.raises(KeySyncError, match="pictures of 12x15 cannot be encoded: 2 must divide both sides"):
+    with pytest.raises(KeySyncError, match="images of 12x15 pixels cannot be encoded: expected sides divisible by 2"):
         vae.encode(torch.zeros(1, 15, 12, 3))
 
 
 def test_files_that_are_no_vae(tmp_path: Path, weights: dict[str, Tensor]) -> None:
     other = tmp_path / "other.safetensors"
     save_file({"something": torch.zeros(1)}, other)
-    assert "other.safetensors is none of the files KeySync knows" in error_of(other)
-    assert "a Stable Video Diffusion VAE was wanted" in error_of(other)
+    assert "other.safetensors is an unknown kind of file" in error_of(other)
+    assert "expected a Stable Video Diffusion VAE" in error_of(other)
     assert "is a folder without diffusion_pytorch_model.safetensors" in error_of(tmp_path)
-    assert "nowhere.safetensors does not exist" in error_of(tmp_path / "nowhere.safetensors")
+    assert "nowhere.safetensors: no such file" in error_of(tmp_path / "nowhere.safetensors")
     still = tmp_path / "still.safetensors"
     names = {name: name.replace("spatial_res_block.", "") for name in weights if "temporal" not in name}
     save_file({names[name]: weights[name] for name in names}, still)
-    assert "still.safetensors holds a VAE for single images: the temporal decoder" in error_of(still)
+    assert "still.safetensors contains a VAE for single images: expected the temporal decoder" in error_of(still)
 
 
 def test_missing_misshapen_and_unknown_tensors(tmp_path: Path, weights: dict[str, Tensor]) -> None:
     path = tmp_path / "vae.safetensors"
     name = "encoder.down_blocks.0.resnets.0.conv2.weight"
     save_file({key: tensor for key, tensor in weights.items() if key != name}, path)
-    assert f"does not hold a whole VAE encoder: 1 missing, first {name}" in error_of(path)
+    assert f"does not contain a complete VAE encoder: 1 missing, first {name}" in error_of(path)
     save_file({**weights, name: torch.zeros(1)}, path)
-    assert f"does not hold a whole VAE encoder: 1 misshapen, first {name}" in error_of(path)
+    assert f"does not contain a complete VAE encoder: 1 misshapen, first {name}" in error_of(path)
     save_file({**weights, "decoder.extra": torch.zeros(1)}, path)
-    assert "does not hold a whole VAE decoder: 1 unknown, first decoder.extra" in error_of(path)
+    assert "does not contain a complete VAE decoder: 1 unknown, first decoder.extra" in error_of(path)
     save_file({**weights, "encoder.down_blocks.0.resnets.0.conv1.weight": torch.zeros(40, 3, 3, 3)}, path)
     assert "multiples of 32" in error_of(path)
     fewer = {key: tensor for key, tensor in weights.items() if ".1." not in key or key.startswith("decoder.")}
     save_file(fewer, path)
-    assert "its encoder has 1 levels but the decoder 2" in error_of(path)
+    assert "the encoder has 1 levels but the decoder has 2" in error_of(path)
 
 
 @pytest.mark.parametrize("idle", [False, True])

@@ -213,7 +213,7 @@ def test_the_learned_mask_tells_the_latent_size(interpolation: Stage, tmp_path: 
     assert loaded.spec.latent_size == (8, 16)
     assert loaded.spec.speech_encoder == "wavlm"
     message = error_of(load_stage, path, head_dim=16, latent_size=(8, 8))
-    assert message.endswith("its learned mask is 8x16, so its latent size cannot be 8x8")
+    assert message.endswith("its latent size cannot be 8x8: expected 8x16, the size of its learned mask")
 
 
 def test_the_weights_outlive_their_file(keyframe: Stage, tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_convert(keyframe: Stage, weights: dict[str, Tensor], tmp_path: Path) ->
         "the identity guidance of the keyframe model is 0.5: a number from 1 to 20 was wanted"
     )
     assert "is both source and target" in error_of(convert, target, target)
-    assert "keysync convert --head-dim N --latent-size HxW" in error_of(convert, source, tmp_path / "wrong.safetensors")
+    assert "head dim 64 does not divide the width 32" in error_of(convert, source, tmp_path / "wrong.safetensors")
     assert not (tmp_path / "wrong.safetensors").exists()
 
 
@@ -266,13 +266,13 @@ def test_nothing_half_written_stays(keyframe: Stage, tmp_path: Path, monkeypatch
 
 
 def test_places_that_cannot_be_written(keyframe: Stage, tmp_path: Path) -> None:
-    assert "stage.pt ends in '.pt': weights are written as .safetensors" in error_of(
+    assert "stage.pt has an unsupported file extension: weights are written as .safetensors" in error_of(
         save_stage, keyframe, tmp_path / "stage.pt"
     )
     nowhere = tmp_path / "nowhere" / "stage.safetensors"
-    assert "lies in a folder that does not exist" in error_of(save_stage, keyframe, nowhere)
+    assert "is in a folder that does not exist" in error_of(save_stage, keyframe, nowhere)
     (tmp_path / "folder.safetensors").mkdir()
-    assert "is a directory" in error_of(save_stage, keyframe, tmp_path / "folder.safetensors")
+    assert "is a folder" in error_of(save_stage, keyframe, tmp_path / "folder.safetensors")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions of another kind on Windows")
@@ -293,8 +293,12 @@ def test_a_written_file_is_as_readable_as_any_other(keyframe: Stage, tmp_path: P
         ("text.safetensors", b"no weights at all", "is truncated or not a safetensors file"),
         ("text.pt", b"no weights at all", "is truncated or not a PyTorch weight file"),
         ("text.ckpt", b"PK\x03\x04 no archive", "is truncated or not a PyTorch weight file"),
-        ("weights.gguf", b"GGUF", "ends in '.gguf': a weight file ends in one of .safetensors, .pt, .pth, .ckpt, .bin"),
-        ("weights", b"GGUF", "ends in 'nothing'"),
+        (
+            "weights.gguf",
+            b"GGUF",
+            "has an unsupported file extension: expected one of .safetensors, .pt, .pth, .ckpt, .bin",
+        ),
+        ("weights", b"GGUF", "has an unsupported file extension"),
     ],
 )
 def test_files_that_hold_no_weights(name: str, content: bytes, message: str, tmp_path: Path) -> None:
@@ -305,11 +309,11 @@ def test_files_that_hold_no_weights(name: str, content: bytes, message: str, tmp
 
 def test_nothing_there(tmp_path: Path) -> None:
     path = tmp_path / "stage.pt"
-    assert error_of(load_stage, path) == f"{path} does not exist: a weight file was wanted"
-    assert error_of(load_stage, tmp_path) == f"{tmp_path} is a directory: a weight file was wanted"
+    assert error_of(load_stage, path) == f"{path}: no such file: expected model weights"
+    assert error_of(load_stage, tmp_path) == f"{tmp_path} is a folder: expected a weight file"
     for content in ([1, 2], {"module": {"step": 3}}, {}):
         torch.save(content, path)
-        assert error_of(load_stage, path) == f"{path} holds no tensors: a weight file was wanted"
+        assert error_of(load_stage, path) == f"{path} contains no tensors: expected model weights"
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.999])
@@ -336,7 +340,7 @@ def test_a_pickle_that_wants_code(
     zipped: bool, protocol: int, weights: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for content, wanted in (
+    for content, imported in (
         (Evil(), f"{os.mkdir.__module__}.mkdir"),
         ({"module": weights, "args": argparse.Namespace(lr=1)}, "argparse.Namespace"),
     ):
@@ -344,7 +348,7 @@ def test_a_pickle_that_wants_code(
         torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
         message = error_of(load_stage, path)
         assert message.startswith(
-            f"{path} is refused: its pickle wants {wanted}, and code in a weight file is never run"
+            f"{path} is refused: its pickle imports {imported}, and code from a weight file is never run"
         )
     assert not (tmp_path / "ran").exists()
 
@@ -357,19 +361,19 @@ def test_the_other_stage(keyframe: Stage, interpolation: Stage, tmp_path: Path) 
     save_stage(keyframe, one)
     save_stage(interpolation, two)
     assert error_of(load_stage, one, expect="interpolation") == (
-        f"{one} is a KeySync keyframe stage (8 input channels): a KeySync interpolation stage was wanted"
+        f"{one} is a KeySync keyframe stage (8 input channels): expected a KeySync interpolation stage"
     )
     assert error_of(load_stage, two, expect="keyframe") == (
         f"{two} is a KeySync interpolation stage (9 input channels and a learned mask): "
-        "a KeySync keyframe stage was wanted"
+        "expected a KeySync keyframe stage"
     )
 
 
 def assert_no_stage(path: Path, words: str) -> None:
     message = error_of(load_stage, path, expect="keyframe")
     assert message.startswith(f"{path} is {words}")
-    assert message.endswith(": a KeySync keyframe stage was wanted")
-    assert error_of(load_stage, path).endswith(": a KeySync keyframe or interpolation stage was wanted")
+    assert message.endswith(": expected a KeySync keyframe stage")
+    assert error_of(load_stage, path).endswith(": expected a KeySync keyframe or interpolation stage")
     assert words in str(describe(path))
 
 
@@ -377,7 +381,7 @@ def test_plain_svd(weights: dict[str, Tensor], tmp_path: Path) -> None:
     path = tmp_path / "svd.safetensors"
     plain = {name: tensor for name, tensor in weights.items() if not name.startswith(PROJECTION)}
     save_file({**plain, f"{UNET}label_emb.0.0.weight": torch.zeros(128, 768)}, path)
-    sign = "its label_emb takes 768 and it has no conditioner.embedders.2.linear"
+    sign = "label_emb has 768 input channels and there is no conditioner.embedders.2.linear"
     assert_no_stage(path, f"a plain Stable Video Diffusion model ({sign})")
 
 
@@ -413,8 +417,8 @@ def test_plain_svd(weights: dict[str, Tensor], tmp_path: Path) -> None:
             ("feature_extractor.conv_layers.0.0.weight", "encoder.layers.0.self_attn.grep_linear.bias"),
             "a WavLM speech encoder (Microsoft's layout)",
         ),
-        (("wav2vec2.feature_extractor.conv_layers.0.conv.weight",), "none of the files KeySync knows"),
-        (("b.weight", "a.weight"), "none of the files KeySync knows (first tensor a.weight)"),
+        (("wav2vec2.feature_extractor.conv_layers.0.conv.weight",), "an unknown kind of file"),
+        (("b.weight", "a.weight"), "an unknown kind of file (first tensor a.weight)"),
     ],
 )
 def test_other_kinds_of_file(names: tuple[str, ...], words: str, tmp_path: Path) -> None:
@@ -443,10 +447,10 @@ def test_other_kinds_of_file(names: tuple[str, ...], words: str, tmp_path: Path)
 def test_one_missing_or_misshapen_tensor_is_named(name: str, weights: dict[str, Tensor], tmp_path: Path) -> None:
     path = tmp_path / "stage.safetensors"
     save_file({key: tensor for key, tensor in weights.items() if key != name}, path)
-    assert error_of(load_stage, path) == f"{path} is not a whole keyframe stage: {name} is missing"
+    assert error_of(load_stage, path) == f"{path} is not a complete keyframe stage: {name} is missing"
     save_file({**weights, name: torch.zeros(77)}, path)
     assert error_of(load_stage, path).startswith(
-        f"{path} does not fit a keyframe stage: {name} is misshapen ([77] instead of ["
+        f"{path} does not fit a keyframe stage: {name} is misshapen ([77], expected ["
     )
 
 
@@ -455,7 +459,7 @@ def test_many_missing_tensors_are_counted(weights: dict[str, Tensor], tmp_path: 
     save_file({name: tensor for name, tensor in weights.items() if "middle_block" not in name}, path)
     count = sum("middle_block" in name for name in weights)
     found = re.fullmatch(
-        rf"(.*) is not a whole keyframe stage: {UNET}middle_block\S+ and (\d+) more tensors are missing",
+        rf"(.*) is not a complete keyframe stage: {UNET}middle_block\S+ and (\d+) more tensors are missing",
         error_of(load_stage, path),
     )
     assert found
@@ -465,53 +469,50 @@ def test_many_missing_tensors_are_counted(weights: dict[str, Tensor], tmp_path: 
 def test_no_projection_or_no_mask(weights: dict[str, Tensor], interpolation: Stage, tmp_path: Path) -> None:
     path = tmp_path / "stage.safetensors"
     save_file({name: tensor for name, tensor in weights.items() if not name.startswith(PROJECTION)}, path)
-    assert f"is not a whole keyframe stage: {PROJECTION}" in error_of(load_stage, path)
+    assert f"is not a complete keyframe stage: {PROJECTION}" in error_of(load_stage, path)
     save_stage(interpolation, path)
     tensors = load_file(path)
     del tensors["model.learned_mask"]
     save_file(tensors, path)
-    assert "is not a whole interpolation stage: model.learned_mask is missing" in error_of(load_stage, path)
+    assert "is not a complete interpolation stage: model.learned_mask is missing" in error_of(load_stage, path)
 
 
 def test_another_network(weights: dict[str, Tensor], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "stage.safetensors"
     save_file({**weights, f"{UNET}adapter.weight": torch.zeros(1)}, path)
-    assert error_of(load_stage, path) == (
-        f"{path} is another network than a keyframe stage: {UNET}adapter.weight is unknown"
-    )
+    assert error_of(load_stage, path) == (f"{path} does not fit a keyframe stage: {UNET}adapter.weight is unknown")
     save_file({**weights, "stray": torch.zeros(1)}, path)
     load_stage(path, head_dim=16)
-    assert "stray is ignored, no stage needs it" in caplog.text
+    assert "stray is unknown and ignored" in caplog.text
     narrow = {**weights, f"{UNET}input_blocks.0.0.weight": torch.zeros(40, 8, 3, 3)}
     for name in (f"{UNET}input_blocks.0.0.bias", f"{UNET}out.0.weight", f"{UNET}out.0.bias"):
         narrow[name] = torch.zeros(40)
     save_file(narrow, path)
-    assert "is 40 channels wide: a multiple of 32 was wanted" in error_of(load_stage, path)
+    assert "is 40 channels wide: expected a multiple of 32" in error_of(load_stage, path)
     save_file({name: tensor.int() for name, tensor in weights.items()}, path)
-    assert "torch.int32 numbers: expected floating-point weights" in error_of(load_stage, path, head_dim=16)
+    assert "has dtype torch.int32: expected floating-point weights" in error_of(load_stage, path, head_dim=16)
 
 
 def test_a_head_dim_that_does_not_fit(weights: dict[str, Tensor], tmp_path: Path) -> None:
     path = tmp_path / "stage.pt"
     torch.save({"module": weights}, path)
     assert error_of(load_stage, path) == (
-        f"{path}: head dim 64 does not divide the width 32: write the right one into the file with "
-        "keysync convert --head-dim N --latent-size HxW"
+        f"{path}: head dim 64 does not divide the width 32: convert the file with the head dim that it was trained with"
     )
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("latent_size", "big", "its metadata says keysync.latent_size is 'big': HxW, such as 64x64, was wanted"),
-        ("head_dim", "-1", "its metadata says keysync.head_dim is '-1': a positive number was wanted"),
-        ("window", "", "its metadata says keysync.window is '': a positive number was wanted"),
-        ("crop_scale", "wide", "its metadata says keysync.crop_scale is 'wide': a number from 1 to 9 was wanted"),
-        ("crop_scale", "0.5", "its metadata says keysync.crop_scale is '0.5': a number from 1 to 9 was wanted"),
-        ("crop_scale", "10", "its metadata says keysync.crop_scale is '10': a number from 1 to 9 was wanted"),
-        ("audio_guidance", "21", "its metadata says keysync.audio_guidance is '21': a number from 1 to 20 was wanted"),
-        ("identity_guidance", "", "says keysync.identity_guidance is '': a number from 1 to 20 was wanted"),
-        ("format", "2", "is of a newer format than this KeySync reads: update KeySync"),
+        ("latent_size", "big", "its metadata keysync.latent_size is 'big': expected HxW, such as 64x64"),
+        ("head_dim", "-1", "its metadata keysync.head_dim is '-1': expected a positive integer"),
+        ("window", "", "its metadata keysync.window is '': expected a positive integer"),
+        ("crop_scale", "wide", "its metadata keysync.crop_scale is 'wide': expected a number from 1 to 9"),
+        ("crop_scale", "0.5", "its metadata keysync.crop_scale is '0.5': expected a number from 1 to 9"),
+        ("crop_scale", "10", "its metadata keysync.crop_scale is '10': expected a number from 1 to 9"),
+        ("audio_guidance", "21", "its metadata keysync.audio_guidance is '21': expected a number from 1 to 20"),
+        ("identity_guidance", "", "its metadata keysync.identity_guidance is '': expected a number from 1 to 20"),
+        ("format", "2", "has a newer format than this version of KeySync supports: update KeySync"),
     ],
 )
 def test_bad_metadata(key: str, value: str, message: str, keyframe: Stage, tmp_path: Path) -> None:
@@ -547,7 +548,7 @@ def test_metadata_among_the_tensors(keyframe: Stage, weights: dict[str, Tensor])
     ],
 )
 def test_a_tensor_that_is_no_metadata(tensor: Tensor) -> None:
-    with pytest.raises(KeySyncError, match=r"^saved: its tensor keysync\.metadata is not KeySync's metadata: save the"):
+    with pytest.raises(KeySyncError, match=r"^saved: the tensor keysync\.metadata is not KeySync's metadata: save the"):
         with_embedded("saved", {EMBEDDED: tensor}, {})
 
 
@@ -572,7 +573,7 @@ def test_describe_what_cannot_be_loaded(weights: dict[str, Tensor], tmp_path: Pa
     torch.save({"module": {**weights, "stray": torch.zeros(1)}}, path)
     found = describe(path)
     assert found.kind == "keyframe"
-    assert "keysync convert --head-dim" in str(found.problem)
+    assert "convert the file with the head dim" in str(found.problem)
     assert "problem: " in str(found)
     assert found.stage["channel_mult"] == (1, 2)
     target = tmp_path / "stage.safetensors"

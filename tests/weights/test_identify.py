@@ -44,7 +44,7 @@ def test_the_first_signature_that_fits_says_what_a_file_is(shapes: Shapes, kind:
 def test_a_stage_of_keyface_is_named_with_its_system() -> None:
     kind, sign = recognise(unet(64 + 512, 64, embedder=3))
     assert "KeyFace" in KINDS[kind]
-    assert sign == "audio projection in embedders.3, 512 numbers of emotion"
+    assert sign == "audio projection in embedders.3, 512 emotion channels"
 
 
 def test_every_signature_is_of_a_kind_that_has_words() -> None:

@@ -1,4 +1,4 @@
-"""From a detector's raw outputs to faces: boxes, key points and scores, the overlapping ones merged."""
+"""Decodes a detector's raw outputs into faces: boxes, key points and scores, with overlapping faces merged."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Key points of a detection, in the order in which the networks give them; right and left are the person's own.
+# Indices of a detection's key points, in the networks' order; right and left are the person's own.
 RIGHT_EYE, LEFT_EYE = 0, 1
 KEY_POINTS = 6
-# Of detections that overlap by more than this, intersection over union, the sure ones outweigh the others.
+# Detections that overlap by more than this (intersection over union) are averaged, weighted by their scores.
 OVERLAP = 0.3
-# Logits beyond this change nothing: a float32 sigmoid is 0 or 1 there.
+# Logits are clipped here, where a float32 sigmoid is 0 or 1.
 LARGEST_LOGIT = 100.0
 
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """One face in a picture, 0..1 along its sides: box (x0, y0, x1, y1), key points (6, 2), score 0..1."""
+    """One face, in coordinates 0..1 of the picture: box (x0, y0, x1, y1), key points (6, 2), score 0..1."""
 
     box: NDArray[np.float64]
     points: NDArray[np.float64]
@@ -40,14 +40,14 @@ class Detection:
 
     @property
     def roll(self) -> float:
-        """By how much the eyes' line is turned clockwise, in radians."""
+        """The clockwise rotation of the line between the eyes, in radians."""
         x, y = self.points[LEFT_EYE] - self.points[RIGHT_EYE]
         return math.atan2(y, x)
 
 
 @lru_cache
 def anchors(grids: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
-    """The centres (n, 2), 0..1, of anchors on grids of (cells a side, anchors a cell), row by row."""
+    """The centres (n, 2), 0..1, of anchors on grids of (cells per side, anchors per cell), row by row."""
     centres = []
     for cells, each in grids:
         y, x = np.mgrid[:cells, :cells].reshape(2, -1) + 0.5
@@ -62,9 +62,9 @@ def read_detections(
     size: int,
     least: float,
 ) -> list[Detection]:
-    """The faces of one picture of `size` pixels, surest first, given its boxes (n, 16), logits (n,) and anchors (n, 2).
+    """The faces in a picture of `size` pixels, best first, from boxes (n, 16), logits (n,) and anchors (n, 2).
 
-    What scores less than `least` is no face; what overlaps is averaged by its scores.
+    Detections with a score below `least` are dropped; overlapping ones are averaged, weighted by their scores.
     """
     scores = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -LARGEST_LOGIT, LARGEST_LOGIT)))
     sure = np.flatnonzero(scores >= least)
@@ -76,7 +76,7 @@ def read_detections(
 
 
 def _merged(values: NDArray[np.float64], scores: NDArray[np.float64]) -> list[Detection]:
-    """Rows of box and key points, as detections; each gathers the less sure ones that overlap it."""
+    """Merges rows of box and key points into detections: each absorbs those with lower scores that overlap it."""
     found = []
     left = np.argsort(-scores, kind="stable")
     while len(left):

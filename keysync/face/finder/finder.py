@@ -1,7 +1,7 @@
-"""The detector mediapipe: MediaPipe's face networks, built in, on any device that torch knows.
+"""The detector mediapipe: MediaPipe's face networks, built in, on any torch device.
 
-The full-range detector finds the faces of a frame, the short-range one looks at each again, closely and upright, and
-the mesh gives its points. Where a face was seen in the frame before, the mesh looks there at once.
+The full-range detector finds the faces in a frame, the short-range one refines each in an upright close-up, and the
+mesh locates its points. For faces of the previous frame, the mesh is applied directly to their last position.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from .squares import Square, batch, cut, cut_whole
 
 WEIGHTS = ASSETS / "face_finder" / "face_finder.safetensors"
 
-# Least scores, 0..1: of a face in a frame, of the same face looked at closely, of a mesh that lies on a face.
+# Minimum scores, 0..1: of a face in a frame, of the same face in a close-up, of a mesh on a face.
 FULL_RANGE, SHORT_RANGE, PRESENCE = 0.6, 0.1, 0.5
-# The same of a face on its side or upside down, where nobody stands upright: upright again it scores so much at least.
+# The minimum score of a face on its side or upside down, after turning it upright; searched if no face is upright.
 TURNED = 0.7
-# How much larger than the full-range detection the closer look is: the first that shows a face is taken.
-CLOSER = (1.6, 2.2, 1.2, 3.0)
-# A closer look that scores less may see a face that is turned further: another quarter of a turn is taken that scores
-# more, and at least so much, and has the eyes elsewhere. Faces within 45 degrees of upright score 0.81 and more, those
-# on their side or head 0.82 and less.
+# Sizes of close-ups relative to the full-range detection, tried in order until one shows a face.
+CLOSE_UPS = (1.6, 2.2, 1.2, 3.0)
+# A close-up with a score below MAYBE_TURNED may show a face that is turned further: another quarter turn replaces it if
+# it scores higher, at least UPRIGHT, and has the eyes elsewhere. Faces within 45 degrees of upright score 0.81 and
+# more, those on their side or upside down 0.82 and less.
 MAYBE_TURNED, UPRIGHT = 0.87, 0.8
-# How much larger the mesh's square is than the short-range detection, or than the mesh of the frame before.
+# Size of the mesh's square relative to the short-range detection, or to the mesh of the previous frame.
 MESH_SCALE = 1.5
-# A face is followed from frame to frame while its mesh is as sure as this. Whoever comes in is seen within so many
-# frames, when the whole frame is searched again.
+# A face is followed from frame to frame while the confidence of its mesh is at least SURE. The whole frame is searched
+# for new faces every SEARCH_EVERY frames.
 SURE, SEARCH_EVERY = 0.9, 3
-# Faces that overlap by more, intersection over union, are one.
+# Faces that overlap by more (intersection over union) are the same.
 SAME = 0.5
 QUARTER = math.pi / 2
-# A face turned further than this is looked at once more: the detectors' eyes are less exact there than the mesh's.
+# The mesh is applied twice to faces turned further than this: the detectors' eyes are less exact than the mesh's.
 FAR = math.radians(70)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What may be a face: the number of its frame, its square there, its confidence 0..1."""
+    """A possible face: the number of its frame, its square in the frame, its confidence 0..1."""
 
     frame: int
     place: Square
@@ -59,18 +59,18 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """A face in a picture: the mesh's points (468, 2) in its pixels, and the confidence 0..1 that it is one."""
+    """A face in a picture: the mesh's points (468, 2) in pixels, and its confidence 0..1."""
 
     points: NDArray[np.float64]
     confidence: float
 
     def outside(self, square: Square) -> Mesh:
-        """The same in the picture that this one was cut from, pixel by pixel."""
+        """The mesh in the coordinates of the picture that `square` was cut from, at the same scale."""
         return replace(self, points=square.to_picture(self.points / square.side))
 
     @property
     def place(self) -> Square:
-        """The upright square that shows the same face in the next frame."""
+        """The square around the face, with the face upright, where the next frame is searched."""
         low, high = self.points.min(0), self.points.max(0)
         (x, y), (right, down) = (low + high) / 2, self.points[EYE_CORNERS[1]] - self.points[EYE_CORNERS[0]]
         return Square(float(x), float(y), MESH_SCALE * float((high - low).max()), math.atan2(down, right))
@@ -80,9 +80,9 @@ class Mesh:
 
 
 class FaceFinder:
-    """Finds faces of any size and roll; the networks and their weights come with KeySync.
+    """Finds faces of any size and roll; the weights of its networks are built in.
 
-    `weights` is ignored: it is for detectors that need files of their own.
+    `weights` is ignored: it is for detectors that need their own files.
     """
 
     def __init__(self, *, device: str = "cpu", weights: str | Path | None = None) -> None:
@@ -100,7 +100,7 @@ class FaceFinder:
         self._followed = 0
 
     def detect(self, frame: Frame, before: Sequence[Face] = ()) -> list[Face]:
-        """The faces of a frame; those that were seen in the frame before are looked for there first."""
+        """The faces in a frame; those of the previous frame (`before`) are searched at their last position first."""
         picture = self._picture(frame)
         meshes = self._meshes([(picture, face.place) for face in before if face.place is not None])
         followed = [mesh.face() for mesh in meshes if mesh is not None and mesh.confidence >= SURE]
@@ -111,35 +111,35 @@ class FaceFinder:
         return without_doubles([*followed, *self._search([picture], [followed])[0]])
 
     def detect_all(self, frames: Sequence[Frame]) -> list[list[Face]]:
-        """The faces of each frame by itself; all frames go through the networks together."""
+        """The faces in each of several independent frames, processed as one batch."""
         return self._search([self._picture(frame) for frame in frames], [[] for _ in frames])
 
     def close(self) -> None:
         del self._full_range, self._short_range, self._mesh
 
     def _picture(self, frame: Frame) -> Tensor:
-        # A picture that nobody may write to is copied: torch knows no such tensors.
+        # Read-only arrays are copied: torch does not support them.
         return torch.from_numpy(np.require(frame, requirements=["C", "W"])).to(self._device)
 
     def _search(self, pictures: Sequence[Tensor], known: Sequence[Sequence[Face]]) -> list[list[Face]]:
-        """The faces of each picture but for those that are known; turned ones only where no face stands upright."""
-        faces = self._look_around(pictures, known, (0,), FULL_RANGE, CLOSER)
+        """The unknown faces in each picture; turned ones only if no face is upright."""
+        faces = self._find_unknown(pictures, known, (0,), FULL_RANGE, CLOSE_UPS)
         empty = [number for number, found in enumerate(faces) if not found and not known[number]]
-        nobody: list[list[Face]] = [[] for _ in empty]
-        turned = self._look_around([pictures[number] for number in empty], nobody, (1, 2, 3), TURNED, CLOSER[:1])
+        none: list[list[Face]] = [[] for _ in empty]
+        turned = self._find_unknown([pictures[number] for number in empty], none, (1, 2, 3), TURNED, CLOSE_UPS[:1])
         for number, found in zip(empty, turned, strict=True):
             faces[number] = found
         return faces
 
-    def _look_around(
+    def _find_unknown(
         self,
         pictures: Sequence[Tensor],
         known: Sequence[Sequence[Face]],
         quarters: Sequence[int],
         least: float,
-        closer: Sequence[float],
+        factors: Sequence[float],
     ) -> list[list[Face]]:
-        """The faces of each picture, turned by so many quarters of a turn, that are not known."""
+        """The unknown faces in each picture, searched in each of these rotations in quarter turns."""
         wholes = [(number, _whole(picture, turn)) for number, picture in enumerate(pictures) for turn in quarters]
         seen = self._detections(self._full_range, [(pictures[number], whole) for number, whole in wholes], least)
         pending = [
@@ -149,24 +149,22 @@ class FaceFinder:
             if not _is_known(place := _place(detection, whole), known[number])
         ]
         faces: list[list[Face]] = [[] for _ in pictures]
-        for factor in closer:
-            looked = self._look_closely(pictures, pending, factor)
-            for candidate, face in zip(pending, looked, strict=True):
+        for factor in factors:
+            refined = self._refine(pictures, pending, factor)
+            for candidate, face in zip(pending, refined, strict=True):
                 if face is not None:
                     faces[candidate.frame].append(face)
-            pending = [candidate for candidate, face in zip(pending, looked, strict=True) if face is None]
+            pending = [candidate for candidate, face in zip(pending, refined, strict=True) if face is None]
         return [without_doubles(found) for found in faces]
 
-    def _look_closely(
-        self, pictures: Sequence[Tensor], candidates: Sequence[Candidate], factor: float
-    ) -> list[Face | None]:
-        """The face of each candidate, or None where a square `factor` as large shows none or another one."""
-        looks = self._upright(pictures, candidates, factor)
-        places = [(part, _place(detection, _whole(part))) for part, _, detection in looks.values()]
+    def _refine(self, pictures: Sequence[Tensor], candidates: Sequence[Candidate], factor: float) -> list[Face | None]:
+        """The face of each candidate, or None if a square `factor` times as large shows none or another one."""
+        close_ups = self._upright(pictures, candidates, factor)
+        places = [(part, _place(detection, _whole(part))) for part, _, detection in close_ups.values()]
         meshes = self._meshes([(part, replace(place, side=MESH_SCALE * place.side)) for part, place in places])
         faces: list[Face | None] = [None] * len(candidates)
-        for number, mesh in zip(looks, meshes, strict=True):
-            candidate, (part, outer, _) = candidates[number], looks[number]
+        for number, mesh in zip(close_ups, meshes, strict=True):
+            candidate, (part, outer, _) = candidates[number], close_ups[number]
             if mesh is not None and math.cos(outer.angle + mesh.place.angle) < math.cos(FAR):
                 (mesh,) = self._meshes([(part, mesh.place)])
             if mesh is not None:
@@ -177,24 +175,26 @@ class FaceFinder:
     def _upright(
         self, pictures: Sequence[Tensor], candidates: Sequence[Candidate], factor: float
     ) -> dict[int, tuple[Tensor, Square, Detection]]:
-        """Each candidate's surroundings with its face upright, their square, and the face in them if there is one."""
-        looks = dict(self._looks(pictures, candidates, factor, [(number, 0) for number in range(len(candidates))]))
-        unsure = [number for number, (*_, detection) in looks.items() if detection.score < MAYBE_TURNED]
-        # Later factors are for faces that hide: those that are only turned are seen at the first one.
-        others = [(number, turn) for number in unsure for turn in (1, 2, 3)] if factor == CLOSER[0] else []
-        for number, look in self._looks(pictures, candidates, factor, others):
-            if _overrules(look, looks[number]):
-                looks[number] = look
-        return looks
+        """The close-up of each candidate that shows a face, turned upright: the picture, its square and the face."""
+        close_ups = dict(
+            self._close_ups(pictures, candidates, factor, [(number, 0) for number in range(len(candidates))])
+        )
+        unsure = [number for number, (*_, detection) in close_ups.items() if detection.score < MAYBE_TURNED]
+        # Later factors are for hidden faces: faces that are only turned are found with the first one.
+        others = [(number, turn) for number in unsure for turn in (1, 2, 3)] if factor == CLOSE_UPS[0] else []
+        for number, close_up in self._close_ups(pictures, candidates, factor, others):
+            if _overrules(close_up, close_ups[number]):
+                close_ups[number] = close_up
+        return close_ups
 
-    def _looks(
+    def _close_ups(
         self,
         pictures: Sequence[Tensor],
         candidates: Sequence[Candidate],
         factor: float,
         turns: Sequence[tuple[int, int]],
     ) -> Iterator[tuple[int, tuple[Tensor, Square, Detection]]]:
-        """What is seen of candidates, by their numbers, each turned by so many quarters more than it seems to be."""
+        """Yields the close-ups that show a face, by candidate; `turns` adds quarter turns to each candidate's roll."""
         parts = []
         for number, turn in turns:
             place = candidates[number].place
@@ -210,7 +210,7 @@ class FaceFinder:
     def _detections(
         self, network: FullRange | ShortRange, places: Sequence[tuple[Tensor, Square]], least: float
     ) -> list[list[Detection]]:
-        """What a detector sees in each square of a picture, surest first."""
+        """A detector's faces in each square of a picture, best first."""
         if not places:
             return []
         size = network.size
@@ -221,7 +221,7 @@ class FaceFinder:
 
     @torch.inference_mode()
     def _meshes(self, places: Sequence[tuple[Tensor, Square]]) -> list[Mesh | None]:
-        """The mesh in each square of a picture, or None where it lies on no face."""
+        """The mesh in each square of a picture, or None if there is no face."""
         if not places:
             return []
         size = FaceMesh.size
@@ -235,25 +235,25 @@ class FaceFinder:
 
 
 def _overrules(other: tuple[Tensor, Square, Detection], first: tuple[Tensor, Square, Detection]) -> bool:
-    """Whether a look in another quarter of a turn shows that the first one took a turned face for an upright one."""
+    """Whether a close-up in another quarter turn shows that the first one mistook a turned face for an upright one."""
     (_, square, detection), (_, first_square, first_detection) = other, first
     turn = square.angle + detection.roll - first_square.angle - first_detection.roll
     return detection.score > max(first_detection.score, UPRIGHT) and math.cos(turn) < math.cos(QUARTER / 2)
 
 
 def _whole(picture: Tensor, quarters: int = 0) -> Square:
-    """The square around a whole picture, turned by so many quarters."""
+    """The square around a whole picture, rotated by this many quarter turns."""
     return replace(Square.around(*picture.shape[:2]), angle=quarters * QUARTER)
 
 
 def _place(detection: Detection, square: Square) -> Square:
-    """Where a detection in a square lies in the square's picture."""
+    """The square of a detection, in the coordinates of the picture that `square` belongs to."""
     x, y = square.to_picture(detection.centre).tolist()
     return Square(x, y, detection.side * square.side, square.angle + detection.roll)
 
 
 def _is_at(face: Face, place: Square) -> bool:
-    """Whether a face is the one that was detected there, and not another one nearby."""
+    """Whether a face is the one detected at `place`, and not another one nearby."""
     x0, y0, x1, y1 = face.box
     distance = math.hypot((x0 + x1) / 2 - place.x, (y0 + y1) / 2 - place.y)
     return distance < place.side / 2 and 0.5 < max(x1 - x0, y1 - y0) / place.side < 2
@@ -264,7 +264,7 @@ def _is_known(place: Square, faces: Sequence[Face]) -> bool:
 
 
 def without_doubles(faces: Sequence[Face]) -> list[Face]:
-    """Of faces that cover each other by half, only the most confident."""
+    """The faces without those that overlap a more confident face by more than `SAME`."""
     kept: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.confidence):
         if all(overlap(face.box, other.box) < SAME for other in kept):

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from .points import CORNERS, PARTS
 
-# What a detector says of each anchor: centre and size of the box, then six key points, x before y.
+# Values per anchor: centre and size of the box, then six key points, x before y.
 COORDINATES = 16
 
 
 class ConvSame(nn.Conv2d):
-    """A convolution padded as TensorFlow pads "SAME": the odd pixel goes to the right and the bottom."""
+    """A convolution with TensorFlow's "SAME" padding: the odd pixel is on the right and at the bottom."""
 
     def forward(self, x: Tensor) -> Tensor:
         missing = max(self.kernel_size[0] - self.stride[0], 0)
@@ -32,7 +32,7 @@ class ConvSame(nn.Conv2d):
 
 
 class Pointwise(nn.Conv2d):
-    """A convolution of single pixels; as a product of matrices it takes half the time on a CPU."""
+    """A 1x1 convolution, computed as a matrix product, which takes a CPU half the time."""
 
     def __init__(self, inner: int, outer: int) -> None:
         super().__init__(inner, outer, 1)
@@ -43,7 +43,7 @@ class Pointwise(nn.Conv2d):
 
 
 class Residual(nn.Module):
-    """Depthwise and pointwise convolution beside a skip that is pooled and zero-padded to the same shape."""
+    """Depthwise and pointwise convolution with a skip that is pooled and zero-padded to the same shape."""
 
     def __init__(self, inner: int, outer: int, stride: int, activation: Callable[[int], nn.Module]) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class ShortRange(nn.Module):
     """
 
     size = 128
-    # Side of the grid and anchors a cell.
+    # Cells per side and anchors per cell of each grid.
     anchors = ((16, 2), (8, 6))
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class ShortRange(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Two depthwise-pointwise pairs, narrow between them, beside a skip where the size stays."""
+    """Two depthwise-pointwise pairs, narrow between them, with a skip if the size is unchanged."""
 
     def __init__(self, inner: int, narrow: int, outer: int, stride: int = 1) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class Bottleneck(nn.Module):
 class FullRange(nn.Module):
     """The full-range detector: pictures (n, 3, 192, 192), -1..1, to boxes (n, 2304, 16) and score logits (n, 2304).
 
-    A pyramid of features at 48, 24, 12 and 6 cells a side, read at the finest.
+    A feature pyramid of 48, 24, 12 and 6 cells per side; the outputs are computed at the finest level.
     """
 
     size = 192
@@ -175,14 +175,14 @@ def _by_anchor(x: Tensor, values: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Looks again at one part of the face: early features (n, 32, h, w) and coarse points (n, 468, 2) to finer ones.
+    """Refines one part of the face: early features (n, 32, h, w) and coarse points (n, 468, 2) to finer points.
 
-    The points of the part are (n, part, 2), in pixels of the picture of `side` pixels that the features cover.
+    The part's points are (n, part, 2), in pixels of the picture of `side` pixels that the features cover.
     """
 
-    # The crop is this many times as large as the coarse points' own box, and has so many cells a side.
+    # Size of the crop relative to the bounding box of the coarse points, and its cells per side.
     scale, cells = 1.5, 16
-    # The network counts the crop's side as 64: four pixels of the mesh's input a cell.
+    # The crop's side in the network's units: four pixels of the mesh's input per cell.
     unit = 64.0
 
     indices: Tensor
@@ -210,7 +210,7 @@ class Attention(nn.Module):
         return placed
 
     def _frame(self, coarse: Tensor) -> tuple[Tensor, Tensor]:
-        """Where to look: half axes (n, 2, 2) in columns, the first along the part's corners, and centre (n, 2)."""
+        """The crop: half axes (n, 2, 2) in columns, the first along the part's corners, and centre (n, 2)."""
         along = coarse[:, self.corners[1]] - coarse[:, self.corners[0]]
         along = along / along.norm(dim=-1, keepdim=True).clamp_min(1e-6)
         turn = torch.stack([along, torch.stack([-along[:, 1], along[:, 0]], -1)], -1)
@@ -223,8 +223,8 @@ class Attention(nn.Module):
 class FaceMesh(nn.Module):
     """The face mesh: pictures (n, 3, 192, 192), 0..1, of upright faces to points (n, 468, 3) and logits (n,).
 
-    Points are x, y and depth in pixels of the picture; the logit says whether there is a face. Lips, eyes and brows
-    are looked at again where the coarse points have them, and replaced.
+    Points are x, y and depth in pixels of the picture; the logit is that of a face being present. The coarse points of
+    lips, eyes and brows are replaced by refined ones.
     """
 
     size = 192

@@ -1,11 +1,11 @@
-"""Which points of MediaPipe's face mesh stand for the 68 points of iBUG's scheme.
+"""The points of MediaPipe's face mesh that correspond to the 68 points of iBUG's scheme.
 
 The mesh has 468 points (478 with irises) in the canonical face model that MediaPipe publishes
 (`mediapipe/modules/face_geometry/data/canonical_face_model.obj` and the contours FACEMESH_FACE_OVAL, _LIPS, _LEFT_EYE,
 _RIGHT_EYE, _LEFT_EYEBROW, _RIGHT_EYEBROW of its Python package). iBUG counts from the viewer's left, which is the
 person's right: jaw 0–16, brows 17–26, nose 27–35, eyes 36–47, outer lips 48–59, inner lips 60–67
-(https://ibug.doc.ic.ac.uk/resources/facial-point-annotations/). Of each contour those points are taken that divide it
-as iBUG's annotators do; checked by eye on faces in front view, in profile and behind a hand.
+(https://ibug.doc.ic.ac.uk/resources/facial-point-annotations/). The points chosen divide each contour as iBUG's
+annotators do; checked by eye on faces in front view, in profile and behind a hand.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ INNER_LIPS = (78, 81, 13, 311, 308, 402, 14, 178)
 
 MESH_TO_68: tuple[int, ...] = JAW + BROWS + NOSE + EYES + OUTER_LIPS + INNER_LIPS
 
-# The points of each part that the mesh looks at twice, in the order in which that part's network gives them, and the
-# corners whose line turns the part upright. Right and left are the person's own.
+# The points of each part that the mesh refines, in the order of that part's network, and the corners whose line defines
+# the part's rotation. Right and left are the person's own.
 # fmt: off
 PARTS: dict[str, tuple[int, ...]] = {
     "lips": (

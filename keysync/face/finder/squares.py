@@ -1,6 +1,6 @@
-"""Turned squares of a picture: where a network looks, and the pictures that it gets to see.
+"""Rotated squares of a picture, and their sampling as input of the networks.
 
-Pictures are (h, w, 3) uint8 tensors; points are continuous pixels as in `keysync.face.face`.
+Pictures are (h, w, 3) uint8 tensors; points are continuous pixel coordinates as in `keysync.face.face`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-# MediaPipe's pictures are sampled at this many places a pixel and rounded to whole levels.
+# MediaPipe samples at this many positions per pixel and rounds to whole levels.
 PLACES = 32
-# OpenCV walks along rows in blocks of this many pixels.
+# OpenCV processes rows in blocks of this many pixels.
 BLOCK = 64
 
 
 @dataclass(frozen=True)
 class Square:
-    """A square of a picture: its centre and side in pixels, turned clockwise by `angle` radians."""
+    """A square of a picture: centre and side in pixels, rotated clockwise by `angle` radians."""
 
     x: float
     y: float
@@ -33,12 +33,12 @@ class Square:
 
     @classmethod
     def around(cls, h: int, w: int) -> Square:
-        """The smallest upright square that holds a whole picture."""
+        """The smallest upright square that contains a whole picture."""
         return cls(w / 2, h / 2, float(max(h, w)))
 
     @property
     def matrix(self) -> NDArray[np.float64]:
-        """(2, 3): from points of the square, 0..1 along each side, to pixels of the picture."""
+        """(2, 3): maps points of the square, 0..1 along each side, to pixels of the picture."""
         c, s = math.cos(self.angle) * self.side, math.sin(self.angle) * self.side
         return np.array([[c, -s, self.x - (c - s) / 2], [s, c, self.y - (s + c) / 2]])
 
@@ -49,15 +49,15 @@ class Square:
         return moved
 
     def outside(self, inner: Square) -> Square:
-        """A square of the picture that this square was cut to, pixel by pixel, as a square of this one's picture."""
+        """`inner`, a square of the picture cut from this square at the same scale, in this square's picture."""
         x, y = self.to_picture(np.array([inner.x, inner.y]) / self.side).tolist()
         return Square(x, y, inner.side, self.angle + inner.angle)
 
 
 def cut_whole(picture: Tensor, square: Square, quarters: int) -> tuple[Tensor, Square]:
-    """About that square in whole pixels, black outside the picture, and the square that it is.
+    """Approximately that square in whole pixels, black outside the picture, and its exact square.
 
-    `quarters`: how many quarters of a turn, clockwise, what is to stand upright is turned.
+    `quarters` is the content's clockwise rotation in quarter turns, which is undone.
     """
     side = max(round(square.side), 8)
     left, top = round(square.x - square.side / 2), round(square.y - square.side / 2)
@@ -71,8 +71,8 @@ def cut_whole(picture: Tensor, square: Square, quarters: int) -> tuple[Tensor, S
 def cut(picture: Tensor, square: Square, size: int, *, black_outside: bool) -> Tensor:
     """A square as a picture (1, 3, size, size), float32 0..255, whole levels.
 
-    Bilinear, without smoothing what shrinks, and pixel 0 shows the very edge of the square: so MediaPipe cuts, and on
-    such pictures its networks were trained. Outside the picture it is black, or as at the picture's nearest edge.
+    Like in MediaPipe, it is sampled bilinearly without antialiasing, and pixel 0 is on the edge of the square: the
+    networks were trained on such pictures. Outside the picture it is black, or repeats the nearest edge.
     """
     h, w = picture.shape[:2]
     x, y = (places.to(picture.device) for places in _places(square, size))
@@ -91,10 +91,10 @@ def cut(picture: Tensor, square: Square, size: int, *, black_outside: bool) -> T
 
 
 def _places(square: Square, size: int) -> tuple[Tensor, Tensor]:
-    """Where each pixel (size, size) of a cut looks, in 1/32 pixels of the picture: x and y, int32.
+    """The sampling position of each pixel (size, size), in 1/32 pixels of the picture: x and y, int32.
 
-    The arithmetic is that of OpenCV's warpPerspective, step by step: a square's pixels often fall on the very middle
-    between two places, and then rounding noise chooses. Another choice moves the mesh by up to 3 % of a face.
+    The arithmetic repeats OpenCV's warpPerspective step by step: positions are often exactly between two steps, where
+    rounding errors decide. Other rounding moves the mesh by up to 3 % of a face.
     """
     number = torch.arange(size)
     start, step = (number // BLOCK * BLOCK).double(), (number % BLOCK).double()
@@ -105,7 +105,7 @@ def _places(square: Square, size: int) -> tuple[Tensor, Tensor]:
 
 
 def _matrix(square: Square, size: int) -> list[list[float]]:
-    """(3, 3): from pixels of the cut to pixels of the picture, as OpenCV solves for it from the four corners."""
+    """(3, 3): maps pixels of the cut to pixels of the picture, solved from the four corners like in OpenCV."""
     corners = ((0, size), (0, 0), (size, 0), (size, size))
     rows = []
     for number, (x, y) in enumerate(_corners(square)):
@@ -126,7 +126,7 @@ def _threes(values: list[float]) -> list[list[float]]:
 
 
 def _corners(square: Square) -> list[tuple[float, float]]:
-    """Lower left, upper left, upper right, lower right corner in single precision, as OpenCV's RotatedRect."""
+    """Lower left, upper left, upper right, lower right corner in single precision, like OpenCV's RotatedRect."""
     x, y, side = np.float32(square.x), np.float32(square.y), np.float32(square.side)
     c, s = np.float32(math.cos(square.angle)) * np.float32(0.5), np.float32(math.sin(square.angle)) * np.float32(0.5)
     lower = x - s * side - c * side, y + c * side - s * side
@@ -136,7 +136,7 @@ def _corners(square: Square) -> list[tuple[float, float]]:
 
 
 def _solved(rows: list[list[float]]) -> list[float]:
-    """The solution of linear equations, given as rows of coefficients and the right side: LU with partial pivoting."""
+    """Solves linear equations, rows of coefficients and right-hand side, by LU decomposition with partial pivoting."""
     rows, n = [list(map(float, row)) for row in rows], len(rows)
     for column in range(n):
         pivot = max(range(column, n), key=lambda row: abs(rows[row][column]))
@@ -157,5 +157,5 @@ def _solved(rows: list[list[float]]) -> list[float]:
 
 
 def batch(cuts: Sequence[Tensor]) -> Tensor:
-    """Pictures (1, 3, h, w) as one batch, in the memory layout that convolutions are fastest with."""
+    """Pictures (1, 3, h, w) as one batch in channels-last order, the fastest for convolutions."""
     return torch.cat(list(cuts)).contiguous(memory_format=torch.channels_last)

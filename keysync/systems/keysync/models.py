@@ -79,16 +79,19 @@ class Models:
                 raise KeySyncError(f"the {spec.name} model takes the place of the {name} model: swap the two models")
         if any(getattr(first, name) != getattr(second, name) for name in ("latent_size", "window", "crop_scale")):
             raise KeySyncError(
-                f"the keyframe model works on {_working_size(first)} but the interpolation model on "
-                f"{_working_size(second)}: give two models that were trained together (--keyframe-model, "
-                "--interpolation-model)"
+                f"the keyframe model works on {_working_size(first)} but the interpolation model works on "
+                f"{_working_size(second)}: use two models that were trained together",
+                about="stages",
             )
         if self.vae.encoder is None:
-            raise KeySyncError(f"{self.vae.source} holds only the VAE's decoder: give a whole one (--vae)")
+            raise KeySyncError(
+                f"{self.vae.source} contains only the decoder of a VAE: expected a complete VAE", about="vae"
+            )
         if self.vae.downscale != PIXELS_PER_LATENT:
             raise KeySyncError(
-                f"{self.vae.source} is a VAE of {self.vae.downscale} pixels a latent but the models want "
-                f"{PIXELS_PER_LATENT}: give the VAE of Stable Video Diffusion (--vae)"
+                f"{self.vae.source} is a VAE with {self.vae.downscale} pixels per latent but the models expect "
+                f"{PIXELS_PER_LATENT}: use the VAE of Stable Video Diffusion",
+                about="vae",
             )
         for spec in (first, second):
             self._check_encoder(spec)
@@ -96,8 +99,9 @@ class Models:
         if self.origins.get("vae") == BUILT_IN and (first.image_size, first.crop_scale) != SMALL_CROPS:
             raise KeySyncError(
                 f"the models work on {_working_size(first)} but the built-in VAE was trained with models of "
-                f"{RESOLUTION}x{RESOLUTION} pixels, {CROP_SCALE:g} times the face: give the VAE that they were trained "
-                "with (--vae)"
+                f"{RESOLUTION}x{RESOLUTION} pixels, {CROP_SCALE:g} times the face: use the VAE that the models were "
+                "trained with",
+                about="vae",
             )
 
     @property
@@ -123,18 +127,19 @@ class Models:
         encoder = self.encoders.get(name)
         if name not in ENCODERS:
             raise KeySyncError(
-                f"the {spec.name} model wants the speech encoder {name} but this KeySync knows {', '.join(ENCODERS)}: "
-                "update KeySync"
+                f"the {spec.name} model needs the {name} speech encoder but this version of KeySync supports "
+                f"{', '.join(ENCODERS)}: update KeySync"
             )
         if encoder is None:
             raise KeySyncError(
-                f"the {spec.name} model wants the speech encoder {name}, which nobody gave: give it (--{name})"
+                f"the {spec.name} model needs the {name} speech encoder, which is missing: load {name}", about=name
             )
         if encoder.channels != spec.audio_channels:
             given = f"the built-in {name}" if self.origins.get(name) == BUILT_IN else name
             raise KeySyncError(
-                f"the {spec.name} model wants {spec.audio_channels} speech channels but {given} gives "
-                f"{encoder.channels}: give the {name} it was trained with (--{name})"
+                f"the {spec.name} model expects {spec.audio_channels} speech channels but {given} provides "
+                f"{encoder.channels}: use the {name} that the model was trained with",
+                about=name,
             )
 
 
@@ -163,7 +168,7 @@ def load_models(
     dtype = dtype or (torch.float16 if torch.device(device).type == "cuda" else torch.float32)
     unknown = sorted(encoders.keys() - ENCODERS.keys())
     if unknown:
-        raise KeySyncError(f"no speech encoder is called {unknown[0]!r}: choose one of {', '.join(ENCODERS)}")
+        raise KeySyncError(f"unknown speech encoder {unknown[0]!r}: choose one of {', '.join(ENCODERS)}")
     given = {"keyframe": keyframe, "interpolation": interpolation, "vae": vae, "hubert": hubert, "wavlm": wavlm}
     given |= encoders
     paths = {name: Path(path or SMALL[name]) for name, path in given.items() if path or name in SMALL}

@@ -417,6 +417,40 @@ def test_what_does_not_fit_is_refused_before_any_work(
         dub(node, loaded, video, {"waveform": torch.zeros(1, 1, 0), "sample_rate": 16_000})
 
 
+def test_an_error_of_the_library_names_the_node_to_connect(
+    node: Any, loaded: dict[str, Any], clip: Path, speech: dict[str, Any], error: type[Exception]
+) -> None:
+    small = part("keysync.systems.keysync.small").SMALL
+    other = {
+        "interpolation_model": part("nodes.host.model").load_model(small["interpolation"]),
+        "interpolation_encoder": part("nodes.host.encoder").load(small["hubert"]),
+    }
+    with pytest.raises(error) as caught:
+        dub(node, loaded | other, InputImpl.VideoFromFile(str(clip)), speech)
+    message = str(caught.value)
+    assert message.startswith("the keyframe model works on 64x64 pixels, 2 times the face, in windows of 14 but the in")
+    assert message.endswith(
+        ": use two models that were trained together "
+        "(connect Load KeySync Model to keyframe_model and interpolation_model)"
+    )
+    assert caught.value.__cause__.about == "stages"  # type: ignore[union-attr]
+
+
+def test_only_errors_with_a_remedy_are_changed(extension: ModuleType, error: Any) -> None:
+    remedies = part("nodes.host.remedies").remedies
+    for about, message in (
+        ("vae", "no VAE: expected one (connect Load KeySync VAE)"),
+        ("hubert", "no VAE: expected one (connect Load Speech Encoder)"),
+        ("report", "no VAE: expected one"),
+        (None, "no VAE: expected one"),
+    ):
+        with pytest.raises(error) as caught, remedies():
+            raise error("no VAE: expected one", about=about)
+        assert str(caught.value) == message
+    with pytest.raises(ValueError, match="other"), remedies():
+        raise ValueError("other")
+
+
 @pytest.mark.parametrize("channels", [1, 2, 6, 10])
 def test_sound_is_read_as_it_is(extension: ModuleType, channels: int) -> None:
     waveform = torch.rand(1, channels, 44_107, generator=torch.Generator().manual_seed(0)) - 0.5

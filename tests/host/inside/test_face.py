@@ -189,7 +189,7 @@ def test_where_the_detectors_files_are_missing_comfyuis_folder_is_named(
 ) -> None:  # fmt: skip
     monkeypatch.setitem(sys.modules, "face_alignment", ModuleType("face_alignment"))
     names = " and ".join(detector.FACE_ALIGNMENT_FILES)
-    with pytest.raises(library.errors.KeySyncError, match=re.escape(f"needs {names} in {folders[0]}: put them there")):
+    with pytest.raises(library.errors.KeySyncError, match=re.escape(f"{folders[0]} lacks {names}, which face-")):
         follow(node, images, detector="face-alignment")
 
 

@@ -124,9 +124,9 @@ def test_a_changed_file_runs_again(node: ModuleType, file: Path) -> None:
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({"points": ""}, "the prompt shows no object"),
+        ({"points": ""}, "the prompt selects no object"),
         ({"points": "here"}, "point 'here'"),
-        ({"points": "50,1"}, "point 50,1 is outside the picture of 50x40"),
+        ({"points": "50,1"}, "point 50,1 is outside the frame of 50x40"),
         ({"frame": 6}, "is on frame 6 but the clip has 6"),
     ],
 )

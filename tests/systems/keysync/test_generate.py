@@ -168,5 +168,5 @@ def test_a_stage_of_a_host_samples_by_itself(stages: dict[str, Stage]) -> None:
 
 
 def test_too_few_steps_are_refused_before_any_work() -> None:
-    with pytest.raises(KeySyncError, match=r"^9 steps are too few: the schedule needs 10 or more, 11 is the method's$"):
+    with pytest.raises(KeySyncError, match=r"^9 steps are too few: expected at least 10; the published number is 11$"):
         Sampling(evaluations=9)

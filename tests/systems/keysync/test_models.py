@@ -86,25 +86,25 @@ def test_published_stages_say_which_models_to_give_with_them(tmp_path: Path) -> 
 
     hubert, wavlm = tmp_path / "hubert", tmp_path / "wavlm"
     assert fails() == (
-        "the keyframe model wants 768 speech channels but the built-in hubert gives 128: give the hubert it was "
-        "trained with (--hubert)"
+        "the keyframe model expects 768 speech channels but the built-in hubert provides 128: use the hubert that the "
+        "model was trained with"
     )
     assert fails(hubert=hubert) == (
-        "the interpolation model wants the speech encoder wavlm, which nobody gave: give it (--wavlm)"
+        "the interpolation model needs the wavlm speech encoder, which is missing: load wavlm"
     )
     assert fails(hubert=hubert, wavlm=wavlm) == (
         "the models work on 512x512 pixels, 2 times the face, in windows of 14 but the built-in VAE was trained with "
-        "models of 128x128 pixels, 1.4 times the face: give the VAE that they were trained with (--vae)"
+        "models of 128x128 pixels, 1.4 times the face: use the VAE that the models were trained with"
     )
     assert load_models(**stages, vae=SMALL["vae"], hubert=hubert, wavlm=wavlm).origins["vae"] == str(SMALL["vae"])
-    with pytest.raises(KeySyncError, match=r"works on 512x512 pixels.* but the interpolation model on 128x128 pixels"):
+    with pytest.raises(KeySyncError, match=r"works on 512x512 pixels.* but the interpolation model works on 128x128"):
         load_models(stages["keyframe"])
 
 
 def test_a_stage_in_the_other_s_place(tiny_files: dict[str, Path]) -> None:
-    with pytest.raises(KeySyncError, match=r"is a KeySync interpolation stage .*: a KeySync keyframe stage was wanted"):
+    with pytest.raises(KeySyncError, match=r"is a KeySync interpolation stage .*: expected a KeySync keyframe stage"):
         load_models(tiny_files["interpolation"])
-    with pytest.raises(KeySyncError, match=r"is a KeySync keyframe stage .*: a KeySync interpolation stage was wanted"):
+    with pytest.raises(KeySyncError, match=r"is a KeySync keyframe stage .*: expected a KeySync interpolation stage"):
         load_models(interpolation=tiny_files["keyframe"])
 
 
@@ -117,17 +117,18 @@ def test_a_stage_in_the_other_s_place(tiny_files: dict[str, Path]) -> None:
         ),
         (
             {"window": 7},
-            "on 64x64 pixels, 2 times the face, in windows of 7 but the interpolation model on 64x64 pixels, "
+            "on 64x64 pixels, 2 times the face, in windows of 7 but the interpolation model works on 64x64 pixels, "
             "2 times the face, in windows of 14",
         ),
         (
             {"speech_encoder": "whisper"},
-            "the keyframe model wants the speech encoder whisper but this KeySync knows hubert, wavlm: update KeySync",
+            "the keyframe model needs the whisper speech encoder but this version of KeySync supports hubert, wavlm: "
+            "update KeySync",
         ),
         (
             {"audio_channels": 768},
-            "the keyframe model wants 768 speech channels but hubert gives 32: "
-            r"give the hubert it was trained with \(--hubert\)",
+            "the keyframe model expects 768 speech channels but hubert provides 32: "
+            "use the hubert that the model was trained with$",
         ),
     ],
 )
@@ -148,9 +149,9 @@ def test_a_vae_that_is_only_a_decoder_or_of_another_size(
     tensors, _ = read_tensors(tiny_files["vae"] / "diffusion_pytorch_model.safetensors")
     decoder = {name: tensor for name, tensor in tensors.items() if name.startswith("decoder.")}
     save_file(decoder, tmp_path / "decoder.safetensors")
-    with pytest.raises(KeySyncError, match=r"decoder\.safetensors holds only the VAE's decoder: give a whole one"):
+    with pytest.raises(KeySyncError, match=r"decoder\.safetensors contains only the decoder of a VAE: expected a"):
         load_models(**{**tiny_files, "vae": tmp_path / "decoder.safetensors"})
     vae = load_vae(tiny_files["vae"])
     vae.downscale = 4
-    with pytest.raises(KeySyncError, match="is a VAE of 4 pixels a latent but the models want 8"):
+    with pytest.raises(KeySyncError, match="is a VAE with 4 pixels per latent but the models expect 8"):
         replace(models, vae=vae)

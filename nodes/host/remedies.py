@@ -1,0 +1,31 @@
+"""How to fix the library's errors in ComfyUI: which node to connect, or which input to change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ...keysync.errors import KeySyncError
+from ...keysync.speech.encoders import ENCODERS
+
+# By `KeySyncError.about`.
+REMEDIES = {
+    "keyframe": "connect Load KeySync Model to keyframe_model",
+    "interpolation": "connect Load KeySync Model to interpolation_model",
+    "stages": "connect Load KeySync Model to keyframe_model and interpolation_model",
+    "vae": "connect Load KeySync VAE",
+    **dict.fromkeys(ENCODERS, "connect Load Speech Encoder"),
+    "face": "set face_index",
+    "detector_weights": "the folder models/face_alignment",
+}
+
+
+@contextmanager
+def remedies() -> Iterator[None]:
+    """Adds the remedy to a `KeySyncError` of the library that is raised inside."""
+    try:
+        yield
+    except KeySyncError as error:
+        if error.about not in REMEDIES:
+            raise
+        raise KeySyncError(f"{error} ({REMEDIES[error.about]})") from error
