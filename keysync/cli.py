@@ -9,13 +9,15 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from .choice import Choice, lines
 from .demo import SPEECH, TALK
 from .dub import Settings
 from .errors import KeySyncError
@@ -60,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     dub.add_argument("audio", type=Path, metavar="AUDIO", help="the new speech: an audio file, or a video's own sound")
     dub.add_argument("--occluder", type=Path, metavar="MASK_VIDEO", help="white where something hides the face")
     dub.add_argument("--landmarks", type=Path, metavar="JSON", help="68 points a frame instead of a detector")
-    dub.add_argument("--detector", choices=sorted(DETECTORS), default="mediapipe")
+    dub.add_argument("--detector", choices=sorted(DETECTORS), default="mediapipe", help=_help(DETECTORS))
     dub.add_argument("--detector-weights", type=Path, metavar="FOLDER", help="for detectors that need files")
     dub.add_argument("--face", type=int, default=0, metavar="N", help="0 the largest (default), 1 the next ...")
     _add_run_options(dub)
@@ -94,13 +96,21 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     options = {option.flag: option for system in SYSTEMS.values() for option in (*system.files, *system.options)}
     for option in options.values():
         option.add(parser)
-    parser.add_argument("--sync-mode", choices=sorted(SYNC_MODES), default="cut_off", help="for unequal lengths")
-    parser.add_argument("--mask", choices=sorted(MASKS), help="what is generated anew (as trained)")
+    lengths = "what to do when video and audio have different lengths (default: cut_off)"
+    parser.add_argument(
+        "--sync-mode", choices=sorted(SYNC_MODES), default="cut_off", help=f"{lengths}; {_help(SYNC_MODES)}"
+    )
+    region = "the region to generate (default: the mask that the models were trained with)"
+    parser.add_argument("--mask", choices=sorted(MASKS), help=f"{region}; {_help(MASKS)}")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, mps ...")
     parser.add_argument("--dtype", choices=sorted(DTYPES), help="precision of the networks; fp16 on a GPU, else fp32")
     parser.add_argument("--lossless", action="store_true", help="FFV1 in .mkv: every pixel as it was computed")
     parser.add_argument("--report", type=Path, metavar="JSON", help="write what happened to which frames")
+
+
+def _help(choices: Mapping[str, Choice[..., Any]]) -> str:
+    return "; ".join(lines(choices))
 
 
 def _size(text: str) -> tuple[int, int]:

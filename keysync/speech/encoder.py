@@ -32,7 +32,9 @@ class SpeechEncoder(ABC):
     """A speech model of transformers, and how its features are framed."""
 
     name: ClassVar[str]
-    files: ClassVar[str]  # what it is loaded from, for people
+    # What it is loaded from, for people: a line in English, and the same in Chinese.
+    files: ClassVar[str]
+    files_zh: ClassVar[str] = ""
 
     @classmethod
     @abstractmethod
@@ -55,7 +57,7 @@ class SpeechEncoder(ABC):
         """
         if waveform.ndim != 1 or len(waveform) == 0:
             raise KeySyncError(
-                f"speech of shape {tuple(waveform.shape)}: one channel with at least one sample is needed"
+                f"the speech has shape {tuple(waveform.shape)}: expected one channel with at least one sample"
             )
         return SpeechFeatures(self._encode(F.pad(waveform, (0, -len(waveform) % FRAME)), one_pass), self.name)
 

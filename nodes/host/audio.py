@@ -15,11 +15,10 @@ AudioDict = dict[str, Any]
 def channels_of(audio: AudioDict | None) -> tuple[Tensor, int]:
     """Samples (channels, n) and sample rate of an AUDIO. Raises `KeySyncError` unless it is one sound."""
     if audio is None:
-        raise KeySyncError("no audio came: give the new speech, from Load Audio")
+        raise KeySyncError("no audio: connect the new speech, from Load Audio")
     waveform, rate = audio["waveform"], int(audio["sample_rate"])
     if waveform.ndim != 3 or len(waveform) != 1:
         raise KeySyncError(
-            f"audio of shape {list(waveform.shape)} came but one sound [1, channels, samples] was wanted: "
-            "give the sounds one at a time"
+            f"the audio has shape {list(waveform.shape)}, not [1, channels, samples]: use one sound at a time"
         )
     return waveform[0].float().cpu(), rate

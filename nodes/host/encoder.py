@@ -51,7 +51,7 @@ def load(path: Path) -> CoreSpeechEncoder:
     kind, sign = recognise(shapes_of(read_tensors(file)[0]))
     if kind not in ENCODERS:
         wanted = " or ".join(FILE_KINDS[name] for name in ENCODERS)
-        raise KeySyncError(f"{file} is {FILE_KINDS[kind]} ({sign}): {wanted} was wanted")
+        raise KeySyncError(f"{file} is {FILE_KINDS[kind]} ({sign}): expected {wanted}")
     device = comfy.model_management.text_encoder_offload_device()
     # The executor runs nodes in inference mode, and weights made there are slow to cast later.
     with torch.inference_mode(False):

@@ -187,7 +187,7 @@ def test_what_the_combo_box_offers(
     assert node.LoadKeySyncVAE.fingerprint_inputs("small") == first
     shutil.copy(golden_folder / "vae_diffusers_tiny.safetensors", next((models_folder / "vae" / "small").glob("diff*")))
     assert node.LoadKeySyncVAE.fingerprint_inputs("small") != first
-    with pytest.raises(error, match="gone is in none of models/vae, models/diffusers, models/keysync, models/checkp"):
+    with pytest.raises(error, match="gone is not in models/vae or models/diffusers or models/keysync or models/checkp"):
         node.LoadKeySyncVAE.execute("gone")
 
 
