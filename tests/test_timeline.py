@@ -97,11 +97,11 @@ def test_rate_of_one_frame() -> None:
             ([0, 40], 1.0, "stretch"),
             "no sync mode is called 'stretch': choose one of bounce, loop, remap, cut_off, silence",
         ),
-        (([], 1.0, "loop"), "the video holds no frames: give a video with at least one"),
-        (([0, 40], 0.0, "loop"), "the speech holds no samples: give a sound file with at least one"),
+        (([], 1.0, "loop"), "the video holds no frames: use a video with at least one"),
+        (([0, 40], 0.0, "loop"), "the speech holds no samples: use an audio file with at least one"),
         (
             ([0, 40, 40], 1.0, "loop"),
-            "frame 1 of the video is shown for no time: its timestamps must rise; encode it again",
+            "frame 1 of the video has no duration: its timestamps must increase; encode the video again",
         ),
     ],
 )

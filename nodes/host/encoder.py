@@ -50,7 +50,7 @@ def load(path: Path) -> CoreSpeechEncoder:
     file = next((path / name for name in FOLDER_FILES if (path / name).is_file()), path)
     kind, sign = recognise(shapes_of(read_tensors(file)[0]))
     if kind not in ENCODERS:
-        wanted = " or ".join(FILE_KINDS[name] for name in ENCODERS)
+        wanted = " or ".join(FILE_KINDS[name] for name in ENCODERS if name in FILE_KINDS)
         raise KeySyncError(f"{file} is {FILE_KINDS[kind]} ({sign}): expected {wanted}")
     device = comfy.model_management.text_encoder_offload_device()
     # The executor runs nodes in inference mode, and weights made there are slow to cast later.

@@ -58,7 +58,7 @@ def test_an_occluder_is_cut_out_and_may_leave_nothing() -> None:
 
 
 def test_an_occluder_of_another_size_is_an_error() -> None:
-    with pytest.raises(KeySyncError, match="occluder mask has 32x32 pixels but the mask 64x64"):
+    with pytest.raises(KeySyncError, match="occluder mask has 32x32 pixels but the mask has 64x64"):
         subtract(torch.ones(64, 64), torch.ones(32, 32))
 
 
