@@ -180,7 +180,7 @@ class KeySyncSigmas(io.ComfyNode):
 
 
 class Progress:
-    """The core's progress bar and latent preview, told of every group of windows within a step."""
+    """The core's progress bar and latent preview, updated after every group of windows within a step."""
 
     def __init__(self, guider: ClipGuider, steps: int, windows: int) -> None:
         self._tell = latent_preview.prepare_callback(guider.model_patcher, steps * windows)

@@ -26,7 +26,7 @@ def load_encoder(
     """The speech encoder `name` (a key of `ENCODERS`) from a local folder or file, never from a hub.
 
     A folder holds config.json and model.safetensors or pytorch_model.bin; a file is one of these, or Microsoft's WavLM.
-    It works in float32 unless told otherwise.
+    It works in float32 by default.
     Raises `KeySyncError` for an unknown name, another kind of file, and missing or misshapen tensors.
     """
     if name not in ENCODERS:

@@ -20,7 +20,7 @@ from ...keysync.weights.identify import recognise
 
 
 class CoreSpeechEncoder:
-    """A speech encoder that ComfyUI's memory manager loads before use and takes away when others need the room."""
+    """A speech encoder that ComfyUI's memory manager loads before use and unloads when others need the memory."""
 
     def __init__(self, encoder: SpeechEncoder) -> None:
         self._encoder = encoder

@@ -192,7 +192,9 @@ def test_what_the_combo_box_offers(
 
 
 def test_decode_frames_refuses_what_is_no_frames(node: Any, vae: comfy.sd.VAE, error: type[Exception]) -> None:
-    with pytest.raises(error, match=r"latents of shape \[1, 16, 8, 8\] came but frames of Stable Video Diffusion are"):
+    with pytest.raises(
+        error, match=r"shape of the latents is \[1, 16, 8, 8\], not \[frames, 4, height, width\]: connect"
+    ):
         node.DecodeFrames.execute({"samples": torch.zeros(1, 16, 8, 8)}, vae)
     with pytest.raises(error, match="there are no latents to decode"):
         node.DecodeFrames.execute({"samples": torch.zeros(0, 4, 8, 8)}, vae)
