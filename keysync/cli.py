@@ -9,13 +9,15 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from .choice import Choice, lines
 from .demo import SPEECH, TALK
 from .dub import Settings
 from .errors import KeySyncError
@@ -82,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     dub.add_argument("audio", type=Path, metavar="AUDIO", help="the new speech: an audio file, or a video with sound")
     dub.add_argument("--occluder", type=Path, metavar="MASK_VIDEO", help="video, white where the face is hidden")
     dub.add_argument("--landmarks", type=Path, metavar="JSON", help="68 points per frame, instead of a detector")
-    dub.add_argument("--detector", choices=sorted(DETECTORS), default="mediapipe", help="default: %(default)s")
+    dub.add_argument("--detector", choices=sorted(DETECTORS), default="mediapipe", help=f"{_help(DETECTORS)} (default: %(default)s)")
     dub.add_argument("--detector-weights", type=Path, metavar="FOLDER", help="weight files of the detector")
     dub.add_argument(
         "--face", type=int, default=0, metavar="N", help="0 for the largest face (default), 1 for the next"
@@ -119,14 +121,20 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     for option in _system_options().values():
         option.add(parser)
     lengths = "what to do when video and audio have different lengths (default: cut_off)"
-    parser.add_argument("--sync-mode", choices=sorted(SYNC_MODES), default="cut_off", help=lengths)
+    parser.add_argument(
+        "--sync-mode", choices=sorted(SYNC_MODES), default="cut_off", help=f"{lengths}; {_help(SYNC_MODES)}"
+    )
     region = "the region to generate (default: the mask that the models were trained with)"
-    parser.add_argument("--mask", choices=sorted(MASKS), help=region)
+    parser.add_argument("--mask", choices=sorted(MASKS), help=f"{region}; {_help(MASKS)}")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the noise (default: %(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, mps ...")
     parser.add_argument("--dtype", choices=sorted(DTYPES), help="of the networks (default: fp16 on a GPU, else fp32)")
     parser.add_argument("--lossless", action="store_true", help="write FFV1 in .mkv, which keeps every pixel exactly")
     parser.add_argument("--report", type=Path, metavar="JSON", help="write what happened to each frame")
+
+
+def _help(choices: Mapping[str, Choice[..., Any]]) -> str:
+    return "; ".join(lines(choices))
 
 
 def _size(text: str) -> tuple[int, int]:

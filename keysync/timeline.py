@@ -7,13 +7,14 @@ frame: seconds count from there, independent of the file's first timestamp.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .choice import Choice
 from .errors import KeySyncError
 from .method import FRAME_BY_FRAME, NETWORK_RATE
 
@@ -69,18 +70,18 @@ _Fit = tuple[Integers, Integers, Fraction]
 
 
 def bounce(clock: _Clock) -> _Fit:
-    """The video is played forth and back until the speech ends: 0, 1, …, n-1, n-2, …, 1, 0, 1, …"""
+    """Frames 0, 1, …, n-1, n-2, …, 1, 0, 1, …"""
     there = np.arange(len(clock.starts))
     return _repeat(clock, np.concatenate((there, there[-2:0:-1])))
 
 
 def loop(clock: _Clock) -> _Fit:
-    """The video is played again from its start until the speech ends."""
+    """Frames 0, 1, …, n-1, 0, 1, …"""
     return _repeat(clock, np.arange(len(clock.starts)))
 
 
 def remap(clock: _Clock) -> _Fit:
-    """The video is slowed down or sped up to the speech's length, at the source's average frame rate."""
+    """Frames at the source's average frame rate, each the nearest of the stretched video."""
     n, video = len(clock.starts), clock.video
     count = max(1, math.ceil(clock.speech * n / video))
     starts = _integers((2 * j * video + n) // (2 * n) for j in range(count))
@@ -96,22 +97,38 @@ def remap(clock: _Clock) -> _Fit:
 
 
 def cut_off(clock: _Clock) -> _Fit:
-    """The shorter of video and speech ends the result."""
+    """Frames shown before the speech ends."""
     count = clock.before_speech_ends(clock.starts)
     return np.arange(count), clock.starts[:count], min(clock.speech, Fraction(clock.video))
 
 
 def silence(clock: _Clock) -> _Fit:
-    """The video keeps its frames and times; the speech is followed by silence or cut."""
+    """All frames at their own times."""
     return np.arange(len(clock.starts)), clock.starts, Fraction(clock.video)
 
 
-SYNC_MODES: dict[str, Callable[[_Clock], _Fit]] = {
-    "bounce": bounce,
-    "loop": loop,
-    "remap": remap,
-    "cut_off": cut_off,
-    "silence": silence,
+SYNC_MODES: dict[str, Choice[[_Clock], _Fit]] = {
+    "bounce": Choice(
+        bounce,
+        "plays the video forwards and backwards until the audio ends",
+        "视频正放、倒放交替,直到音频结束",
+    ),
+    "loop": Choice(
+        loop,
+        "plays the video again from its start until the audio ends",
+        "视频从头重播,直到音频结束",
+    ),
+    "remap": Choice(
+        remap,
+        "slows the video down or speeds it up to the length of the audio",
+        "放慢或加快视频,使其与音频一样长",
+    ),
+    "cut_off": Choice(cut_off, "ends both when the shorter one ends", "较短者结束时,两者都结束"),
+    "silence": Choice(
+        silence,
+        "keeps the length of the video and cuts the audio or adds silence to it",
+        "保持视频的长度,音频被截断或补上静音",
+    ),
 }
 
 

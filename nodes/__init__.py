@@ -11,5 +11,5 @@ class KeySyncExtension(ComfyExtension):
     """What ComfyUI asks for the nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        parts = (model, vae, speech, face, mask, occluder, sampling, paste, audio, dub)
+        parts = (model, vae, audio, speech, face, mask, occluder, sampling, paste, dub)
         return [node for part in parts for node in part.NODES]

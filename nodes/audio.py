@@ -1,4 +1,4 @@
-"""Fit Audio: brings frames and speech of unequal lengths together."""
+"""Fit Audio: gives frames and audio the same length."""
 
 from __future__ import annotations
 
@@ -11,20 +11,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..keysync.choice import explain
 from ..keysync.method import NETWORK_RATE
 from ..keysync.timeline import SYNC_MODES, fit
 from .host.audio import AudioDict, channels_of
 
-SYNC_TIP = (
-    "What gives way where video and speech differ in length. cut_off: the shorter ends both. silence: the video keeps "
-    "its length. bounce: the video runs forth and back until the speech ends; loop: again from its start; remap: "
-    "slower or faster."
-)
+SYNC_TIP = explain("What to do when video and audio have different lengths.", SYNC_MODES)
 DEFAULT_SYNC_MODE = "cut_off"
 
 
 class FitAudio(io.ComfyNode):
-    """Makes frames and speech equally long."""
+    """Gives frames and audio the same length."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -32,8 +29,8 @@ class FitAudio(io.ComfyNode):
             node_id="KeySyncFitAudio",
             display_name="Fit Audio",
             category="KeySync",
-            description="Makes frames and speech equally long: frames are repeated or left out, the speech is cut or "
-            "followed by silence.",
+            description="Gives frames and audio the same length: repeats or drops frames, cuts the audio or adds "
+            "silence.",
             inputs=[
                 io.Image.Input("images", tooltip="The frames of the video, in order."),
                 io.Audio.Input("audio", tooltip="The new speech."),
@@ -43,14 +40,14 @@ class FitAudio(io.ComfyNode):
                     min=1.0,
                     max=240.0,
                     step=0.001,
-                    tooltip="Frames a second of the images, from Get Video Components.",
+                    tooltip="Frame rate of the images, from Get Video Components.",
                 ),
                 io.Combo.Input("sync_mode", options=list(SYNC_MODES), default=DEFAULT_SYNC_MODE, tooltip=SYNC_TIP),
             ],
             outputs=[
-                io.Image.Output(display_name="images", tooltip="The frames of the result."),
-                io.Audio.Output(display_name="audio", tooltip="The speech, as long as the frames."),
-                io.Float.Output(display_name="fps", tooltip="The rate that came in: for Encode Speech."),
+                io.Image.Output(display_name="images", tooltip="The fitted frames."),
+                io.Audio.Output(display_name="audio", tooltip="The audio, as long as the frames."),
+                io.Float.Output(display_name="fps", tooltip="The input frame rate, for Encode Speech."),
             ],
         )
 

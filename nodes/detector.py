@@ -8,11 +8,14 @@ import comfy.model_management
 import folder_paths
 import torch
 
+from ..keysync.choice import explain
+from ..keysync.face.detectors import DETECTORS
 from ..keysync.face.face_alignment import FaceAlignmentDetector
 
 # Its folder in models/ and in extra_model_paths.yaml.
 FACE_ALIGNMENT = "face_alignment"
 FACE_ALIGNMENT_FILES = (FaceAlignmentDetector.FAN, FaceAlignmentDetector.S3FD)
+DETECTOR_TIP = explain(f"The face detector. Weight files belong in models/{FACE_ALIGNMENT}.", DETECTORS)
 folder_paths.add_model_folder_path(FACE_ALIGNMENT, str(Path(folder_paths.models_dir, FACE_ALIGNMENT)))
 
 

@@ -16,6 +16,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import Input, InputImpl, io
 from torch import Tensor
 
+from ..keysync.choice import explain
 from ..keysync.dub import Settings
 from ..keysync.face.detectors import DETECTORS
 from ..keysync.face.masks import MASKS
@@ -27,7 +28,7 @@ from ..keysync.systems.keysync.generate import Sampling
 from ..keysync.systems.keysync.models import Models
 from ..keysync.timeline import SYNC_MODES
 from .audio import DEFAULT_SYNC_MODE, SYNC_TIP
-from .detector import detector_device, detector_weights
+from .detector import DETECTOR_TIP, detector_device, detector_weights
 from .host.audio import AudioDict
 from .host.encoder import CoreSpeechEncoder
 from .host.models import core_models
@@ -48,10 +49,10 @@ class DubVideo(io.ComfyNode):
             node_id="KeySyncDubVideo",
             display_name="Dub Video",
             category="KeySync",
-            description="Dubs a video: new speech in, lips that follow it out. Works through videos of any length, "
-            "size and frame rate with the memory of a short one.",
+            description="Dubs a video: takes a video and new speech, and returns the video with lips that follow the "
+            "speech. Takes any length, size and frame rate; memory use does not grow with the length.",
             inputs=[
-                io.Video.Input("video", tooltip="The video to dub, with one face to follow."),
+                io.Video.Input("video", tooltip="The video to dub. One face in it is dubbed."),
                 io.Audio.Input("audio", tooltip="The new speech."),
                 io.Model.Input("keyframe_model", tooltip="The keyframe model, from Load KeySync Model."),
                 io.Model.Input("interpolation_model", tooltip="The interpolation model, from Load KeySync Model."),
@@ -60,31 +61,31 @@ class DubVideo(io.ComfyNode):
                 ),
                 SpeechEncoderSocket.Input(
                     "keyframe_encoder",
-                    tooltip="The speech encoder that the keyframe model was trained with: HuBERT if published, "
-                    "keysync-small-hubert if built in.",
+                    tooltip="The speech encoder that the keyframe model was trained with: HuBERT for the published "
+                    "model, keysync-small-hubert for the built-in one.",
                 ),
                 SpeechEncoderSocket.Input(
                     "interpolation_encoder",
-                    tooltip="The speech encoder that the interpolation model was trained with: WavLM if published, "
-                    "keysync-small-hubert if built in.",
+                    tooltip="The speech encoder that the interpolation model was trained with: WavLM for the published "
+                    "model, keysync-small-hubert for the built-in one.",
                 ),
                 *_settings_inputs(),
                 FaceTrackSocket.Input(
                     "track",
                     optional=True,
-                    tooltip="From Track Face on this video's own frames: then no detector is loaded.",
+                    tooltip="From Track Face, run on the frames of this video. If connected, it replaces the detector.",
                 ),
                 io.MultiType.Input(
                     "occluder",
                     types=[io.Mask, io.Video],
                     optional=True,
-                    tooltip="White where something stands before the face, as many and as large as the video's frames: "
-                    "from Track Occluder or any other segmenter, or as a video.",
+                    tooltip="White where something covers the face: one mask per frame at the size of the video, or a "
+                    "mask video. From Track Occluder or any other segmentation node.",
                 ),
             ],
             outputs=[
-                io.Video.Output(display_name="video", tooltip="The dubbed video with its new sound, for Save Video."),
-                io.String.Output(display_name="report", tooltip="What happened to which frames, as JSON."),
+                io.Video.Output(display_name="video", tooltip="The dubbed video with the new audio, for Save Video."),
+                io.String.Output(display_name="report", tooltip="What happened to each frame, as JSON."),
             ],
         )
 
@@ -190,10 +191,10 @@ def _settings_inputs() -> list[Any]:
             "mask",
             options=[AS_TRAINED, *MASKS],
             default=AS_TRAINED,
-            tooltip="What is generated anew. as trained: what the keyframe model's file says, or box. "
-            "box: nose bridge to lower edge, as wide as the face (the method's own). "
-            "full: the same over the whole width. mouth: nose bridge to just below the chin. face: around the jaw's "
-            "points. jaw: the face below the nose bridge.",
+            tooltip=explain(
+                f"The region to generate.\n{AS_TRAINED}: the mask stored in the file of the keyframe model, else box",
+                MASKS,
+            ),
         ),
         io.Int.Input(
             "seed",
@@ -201,29 +202,28 @@ def _settings_inputs() -> list[Any]:
             min=0,
             max=0xFFFFFFFFFFFFFFFF,
             control_after_generate=True,
-            tooltip="Chooses the noise. The same number gives what the command line gives.",
+            tooltip="Seed of the noise. The same seed gives the same result as on the command line.",
         ),
         io.Int.Input(
             "steps",
             default=len(AYS),
             min=len(AYS) - 1,
             max=1000,
-            tooltip="Sampling steps: 11 as published, 10 a little faster; more are interpolated.",
+            tooltip="Sampling steps. 11 is the method's schedule; 10 is slightly faster; more steps interpolate it.",
         ),
         *guidance_inputs(),
         io.Combo.Input(
             "detector",
             options=list(DETECTORS),
             default="mediapipe",
-            tooltip="What finds the faces. mediapipe is built in. face-alignment is the method's own: it needs its "
-            "package, and its two weight files in models/face_alignment.",
+            tooltip=DETECTOR_TIP,
         ),
         io.Int.Input(
             "face_index",
             default=0,
             min=0,
             max=63,
-            tooltip="Whose face: 0 is the largest of each shot, 1 the second largest, and so on.",
+            tooltip="Which face to dub: 0 is the largest in each shot, 1 the second largest, and so on.",
         ),
     ]
 

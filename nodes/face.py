@@ -26,7 +26,7 @@ from ..keysync.face.track import FaceChoice, FaceTrack, Tracker, no_face
 from ..keysync.media.source import as_bytes
 from ..keysync.method import PUBLISHED_CROP_SCALE
 from ..keysync.network.stage import STAGES, StageSpec
-from .detector import detector_device, detector_weights
+from .detector import DETECTOR_TIP, detector_device, detector_weights
 from .host.checks import spec_of
 from .host.frames import check_frames, each_frame, name_frames
 from .host.sockets import Faces, FaceTrackSocket
@@ -56,24 +56,22 @@ class TrackFace(io.ComfyNode):
             node_id="KeySyncTrackFace",
             display_name="Track Face",
             category="KeySync",
-            description="Follows one face through the frames: 68 points in each. Cuts between shots are noticed, "
-            "short misses of the detector bridged and its jitter smoothed away.",
+            description="Follows one face through the frames and finds 68 points on it in each. Detects cuts, fills "
+            "short gaps of the detector and smooths its jitter.",
             inputs=[
                 io.Image.Input("images", tooltip="The frames of the video, in order."),
                 io.Combo.Input(
                     "detector",
                     options=[*DETECTORS, FROM_SOCKET],
                     default="mediapipe",
-                    tooltip="What finds the faces. mediapipe is built in. face-alignment is the method's own: it needs "
-                    "its package, and its two weight files in models/face_alignment. face_landmarks takes the input of "
-                    "that name and needs nothing.",
+                    tooltip=f"{DETECTOR_TIP}\n{FROM_SOCKET}: no detector, uses the input of that name",
                 ),
                 io.Combo.Input(
                     "face",
                     options=list(CHOICES),
                     default="largest",
-                    tooltip="Whose face: the largest of each shot, the one of rank face_index, or "
-                    "the one at face_x, face_y.",
+                    tooltip="Which face to follow.\nlargest: the largest in each shot\nindex: the one at rank "
+                    "face_index\ncoordinates: the one at face_x, face_y",
                 ),
                 io.Int.Input(
                     "face_index",
@@ -87,32 +85,38 @@ class TrackFace(io.ComfyNode):
                     default=0,
                     min=0,
                     max=32768,
-                    tooltip="For face = coordinates: pixels from the left edge to the face.",
+                    tooltip="For face = coordinates: pixels from the left edge of the image to the face.",
                 ),
                 io.Int.Input(
                     "face_y",
                     default=0,
                     min=0,
                     max=32768,
-                    tooltip="For face = coordinates: pixels from the upper edge to the face.",
+                    tooltip="For face = coordinates: pixels from the top edge of the image to the face.",
                 ),
                 FaceLandmarksSocket.Input(
                     "face_landmarks",
                     optional=True,
-                    tooltip="From the core's Detect Face Landmarks (MediaPipe), run on the same images. Where it is "
-                    "linked it is used, and the detector above is not loaded.",
+                    tooltip="From the core node Detect Face Landmarks (MediaPipe), run on the same images. If "
+                    "connected, it replaces the detector.",
                 ),
                 io.Model.Input(
                     "model",
                     optional=True,
-                    tooltip="From Load KeySync Model: the preview shows this model's crop and mask. Without it, those "
-                    "of the published models.",
+                    tooltip="From Load KeySync Model. The preview shows the crop and mask of this model; without one, "
+                    "those of the published models.",
                 ),
             ],
             outputs=[
-                FaceTrackSocket.Output(display_name="track"),
-                io.Image.Output(display_name="preview"),
-                io.String.Output(display_name="report"),
+                FaceTrackSocket.Output(display_name="track", tooltip="The face track, for Crop Face and Dub Video."),
+                io.Image.Output(
+                    display_name="preview",
+                    tooltip=f"The frames with points, crop and mask drawn in, at most {PREVIEW_SIDE} pixels per side.",
+                ),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="In which frames the face was found, and why not in the others.",
+                ),
             ],
         )
 
@@ -146,21 +150,20 @@ class CropFace(io.ComfyNode):
             node_id="KeySyncCropFace",
             display_name="Crop Face",
             category="KeySync",
-            description="Cuts the square around the face out of every frame, at the resolution the model works at.",
+            description="Cuts a square around the face out of every frame, at the resolution of the model.",
             inputs=[
-                io.Image.Input("images", tooltip="The frames that went into Track Face."),
+                io.Image.Input("images", tooltip="The frames used in Track Face."),
                 FaceTrackSocket.Input("track", tooltip="From Track Face."),
-                io.Model.Input(
-                    "model", tooltip="From Load KeySync Model: it says how close and how large the crops must be."
-                ),
+                io.Model.Input("model", tooltip="From Load KeySync Model. Sets the size and the scale of the crops."),
             ],
             outputs=[
                 io.Image.Output(
                     display_name="crops",
-                    tooltip="One a frame; a frame without the face is cut where it was last or next.",
+                    tooltip="One crop per frame. A frame without the face is cut at the position of the nearest frame "
+                    "that shows it.",
                 ),
                 FaceTrackSocket.Output(
-                    display_name="track", tooltip="Knows where the crops came from: for Mouth Mask and Paste Face."
+                    display_name="track", tooltip="The track with the crop positions, for Mouth Mask and Paste Face."
                 ),
             ],
         )
@@ -182,8 +185,8 @@ def face_finder(detector: str, face_landmarks: Mapping[str, Any] | None, images:
         return
     if detector == FROM_SOCKET:
         raise KeySyncError(
-            f"the detector {FROM_SOCKET} needs its input: link the core's Detect Face Landmarks (MediaPipe) to "
-            f"{FROM_SOCKET}, or choose the detector {' or '.join(DETECTORS)}"
+            f"nothing is connected to {FROM_SOCKET}: connect the core node Detect Face Landmarks (MediaPipe), or "
+            f"choose the detector {' or '.join(DETECTORS)}"
         )
     with closing(make_detector(detector, detector_weights(), device=detector_device())) as found:
         yield lambda tracker, index, frame: tracker.follow(frame, found)
@@ -211,7 +214,7 @@ def _mesh(face: Mapping[str, Any]) -> NDArray[np.float32]:
     if mesh.ndim != 2 or mesh.shape[1] != 2 or len(mesh) <= max(MESH_TO_68):
         raise KeySyncError(
             f"face_landmarks holds a face of {'x'.join(map(str, mesh.shape))} numbers but MediaPipe's mesh has 478x2: "
-            "link the core's Detect Face Landmarks (MediaPipe)"
+            "connect the core node Detect Face Landmarks (MediaPipe)"
         )
     return mesh
 
@@ -221,7 +224,7 @@ def check_point(choice: FaceChoice, images: Tensor) -> None:
     h, w = images.shape[1:3]
     if choice.point is not None and not (choice.point[0] < w and choice.point[1] < h):
         x, y = choice.point
-        raise KeySyncError(f"face_x {x}, face_y {y} lies outside the images of {w}x{h}: give a point on the face")
+        raise KeySyncError(f"face_x {x}, face_y {y} is outside the images of {w}x{h}: choose a point on the face")
 
 
 def follow(images: Tensor, add_frame: AddFrame, choice: FaceChoice) -> FaceTrack:
@@ -231,7 +234,7 @@ def follow(images: Tensor, add_frame: AddFrame, choice: FaceChoice) -> FaceTrack
         add_frame(tracker, index, as_bytes(images[index]))
     track = tracker.finish(choice)
     if not track.found.any():
-        raise KeySyncError(f"{no_face(track)}: give images that show a face from the front, or choose another detector")
+        raise KeySyncError(f"{no_face(track)}: use images that show a face from the front, or choose another detector")
     return track
 
 

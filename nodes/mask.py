@@ -1,4 +1,4 @@
-"""Nodes that say where the mouth is generated anew: core MASK (n, h, w), 1 = generate, 0 = keep."""
+"""Nodes that mask the region to generate: core MASK (n, h, w), 1 = generate, 0 = keep."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..keysync.choice import explain
 from ..keysync.errors import KeySyncError
 from ..keysync.face.crop import crop, to_crop
 from ..keysync.face.masks import MASKS, subtract
@@ -16,7 +17,7 @@ from .host.sockets import Faces, FaceTrackSocket
 
 
 class MouthMask(io.ComfyNode):
-    """Draws where the mouth is generated anew."""
+    """Draws the region to generate."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -24,23 +25,24 @@ class MouthMask(io.ComfyNode):
             node_id="KeySyncMouthMask",
             display_name="Mouth Mask",
             category="KeySync",
-            description="Draws where the mouth is generated anew, one mask a frame. Frames without the face get an "
-            "empty mask and stay as they are. Any mask node may change the masks afterwards.",
+            description="Draws the region to generate, one mask per frame. Frames without the face get an empty mask "
+            "and stay unchanged. Any mask node can edit the masks.",
             inputs=[
                 FaceTrackSocket.Input(
                     "track",
-                    tooltip="From Crop Face: masks at the crops' size. From Track Face: masks at the frames' size.",
+                    tooltip="From Crop Face: masks at the size of the crops. From Track Face: masks at the size of the "
+                    "frames.",
                 ),
                 io.Combo.Input(
                     "kind",
                     options=list(MASKS),
                     default="box",
-                    tooltip="box: nose bridge to lower edge, as wide as the face (the method's own). full: the same "
-                    "over the whole width. mouth: nose bridge to just below the chin. face: around the jaw's points. "
-                    "jaw: the face below the nose bridge.",
+                    tooltip=explain("The region to generate. Choose the mask that the model was trained with.", MASKS),
                 ),
             ],
-            outputs=[io.Mask.Output(display_name="mask")],
+            outputs=[
+                io.Mask.Output(display_name="mask", tooltip="1 where the mouth is generated, one mask per frame.")
+            ],
         )
 
     @classmethod
@@ -49,7 +51,7 @@ class MouthMask(io.ComfyNode):
 
 
 class SubtractOcclusion(io.ComfyNode):
-    """Takes out of the mouth mask what stands before the face."""
+    """Removes whatever covers the face from the mouth mask."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -57,21 +59,22 @@ class SubtractOcclusion(io.ComfyNode):
             node_id="KeySyncSubtractOcclusion",
             display_name="Subtract Occlusion",
             category="KeySync",
-            description="Takes out of the mouth mask what stands before the face: a hand, a microphone, a cup.",
+            description="Removes whatever covers the face, such as a hand or a microphone, from the mouth mask.",
             inputs=[
                 io.Mask.Input("mask", tooltip="From Mouth Mask."),
                 io.Mask.Input(
                     "occluder",
-                    tooltip="White where something stands before the face, one a frame or one for all: from Track "
-                    "Occluder or any other segmenter. At the mask's size, or at the frames' size with track linked.",
+                    tooltip="White where something covers the face, one mask per frame or one for all, from Track "
+                    "Occluder or any other segmentation node: at the size of the mask, or at the size of the frames if "
+                    "track is connected.",
                 ),
                 FaceTrackSocket.Input(
                     "track",
                     optional=True,
-                    tooltip="From Crop Face: cuts an occluder at the frames' size to the crops.",
+                    tooltip="From Crop Face. Cuts an occluder at the size of the frames to the crops.",
                 ),
             ],
-            outputs=[io.Mask.Output(display_name="mask")],
+            outputs=[io.Mask.Output(display_name="mask", tooltip="The mouth mask without the occluder.")],
         )
 
     @classmethod
@@ -106,14 +109,14 @@ def fit_occluders(occluders: Tensor, masks: Tensor, faces: Faces | None) -> Tens
         boxes = faces.boxes
     if boxes is None and at != size:
         raise KeySyncError(
-            f"the occluder is {at[1]}x{at[0]} but the mask {size[1]}x{size[0]}: give an occluder of the mask's size, "
-            "or one of the frames' size together with the track of Crop Face"
+            f"the occluder is {at[1]}x{at[0]} but the mask is {size[1]}x{size[0]}: use an occluder at the size of the "
+            "mask, or one at the size of the frames with the track from Crop Face"
         )
     n, m = len(masks), len(occluders)
     count = max(n, m) if boxes is None else len(boxes)
     if not {n, m} <= {1, count}:
         of_track = "" if boxes is None else f" and the track covers {count} frames"
-        raise KeySyncError(f"there are {m} occluder masks but {n} masks{of_track}: give one for each, or one for all")
+        raise KeySyncError(f"there are {m} occluder masks but {n} masks{of_track}: use one per frame, or one for all")
     return occluders if boxes is None else cut(occluders, boxes, size)
 
 

@@ -22,24 +22,24 @@ class LoadKeySyncModel(io.ComfyNode):
             node_id="KeySyncLoadModel",
             display_name="Load KeySync Model",
             category="KeySync",
-            description="Loads one stage of KeySync, keyframes or interpolation: which one, the file itself tells. "
-            "LoRA loaders, offloading and Save Model work on it as on any other model.",
+            description="Loads one stage of KeySync, keyframes or interpolation, and detects which one a file is. "
+            "LoRA loaders, offloading and Save Model work as for any other model.",
             inputs=[
                 io.Combo.Input(
                     "model_name",
                     options=model_files(),
-                    tooltip="A KeySync checkpoint: keysync-small, which is built in, or one from models/keysync, "
+                    tooltip="A KeySync checkpoint: the built-in keysync-small, or a file in models/keysync, "
                     "models/diffusion_models or models/checkpoints.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",
                     options=list(WEIGHT_DTYPES),
                     default="default",
-                    tooltip="How the network's weights are held in memory. Default lets ComfyUI choose; fp8 halves the "
-                    "memory of fp16 and changes the picture a little.",
+                    tooltip="Precision of the weights in memory. default lets ComfyUI choose; fp8 takes half the "
+                    "memory of fp16 and changes the picture slightly.",
                 ),
             ],
-            outputs=[io.Model.Output(tooltip="The stage, for Sample Keyframes or Interpolate Keyframes.")],
+            outputs=[io.Model.Output(tooltip="The model, for the nodes that sample and for Dub Video.")],
         )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The node that follows whatever hides the face, such as a hand or a microphone, through the clip."""
+"""Track Occluder: follows whatever covers the face, such as a hand or a microphone, through the clip."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ folder_paths.folder_names_and_paths["sam2"][1].update((SAFETENSORS, *PICKLES))
 
 
 class TrackOccluder(io.ComfyNode):
-    """Follows one object through all frames, from the frame where it is shown."""
+    """Follows one object through all frames, from the frame where it is marked."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -35,38 +35,42 @@ class TrackOccluder(io.ComfyNode):
             node_id="KeySyncTrackOccluder",
             display_name="Track Occluder (SAM2)",
             category="KeySync",
-            description="Follows what passes before the face, a hand or a microphone: shown on one frame by points or "
-            "a box, it is tracked forwards and backwards through the clip. Subtract Occlusion takes the mask.",
+            description="Follows an object that covers the face, such as a hand or a microphone. Mark it on one frame "
+            "with points or a box; it is tracked forwards and backwards through the clip.",
             inputs=[
                 io.Image.Input("images", tooltip="The frames of the video, in order."),
                 io.Combo.Input(
                     "model_name",
                     options=folder_paths.get_filename_list("sam2"),
-                    tooltip="SAM 2 or 2.1 from models/sam2: the authors' files (sam2.1_hiera_large.pt) or those of "
-                    "transformers (model.safetensors), any size.",
+                    tooltip="SAM 2 or 2.1 of any size in models/sam2: the authors' files (sam2.1_hiera_large.pt) or "
+                    "those of transformers (model.safetensors).",
                 ),
                 io.Int.Input(
                     "frame",
                     default=0,
                     min=0,
                     max=1_000_000,
-                    tooltip="The frame that the points and the box are on, counted from 0. Choose one that shows the "
-                    "object well.",
+                    tooltip="The frame that the points and the box refer to, counted from 0. Choose one that shows the "
+                    "object clearly.",
                 ),
                 io.String.Input(
                     "points",
                     default="",
                     multiline=True,
-                    tooltip="Points on the object, x,y in pixels of the images, one on a line. -x,y is a point that "
-                    "does not belong to it.",
+                    tooltip="Points on the object, one per line: x,y in pixels of the images. -x,y marks a point that "
+                    "is not on the object.",
                 ),
                 io.String.Input(
                     "box",
                     default="",
-                    tooltip="A box around the object: left,top,right,bottom in pixels. Then points may be left out.",
+                    tooltip="A box around the object: left,top,right,bottom in pixels. It can replace the points.",
                 ),
             ],
-            outputs=[io.Mask.Output(tooltip="1 where the object is, one mask for each image.")],
+            outputs=[
+                io.Mask.Output(
+                    tooltip="1 where the object is, one mask per image, for Subtract Occlusion and Dub Video."
+                )
+            ],
         )
 
     @classmethod
@@ -91,10 +95,10 @@ class Sam2(nn.Module):
 
 
 def model_path(name: str) -> Path:
-    """Where a file of models/sam2 lies; raises `KeySyncError` if it has gone."""
+    """The path of a file of models/sam2; raises `KeySyncError` if it is gone."""
     path = folder_paths.get_full_path("sam2", name)
     if path is None:
-        raise KeySyncError(f"models/sam2 holds no {name}: choose another file, or put it back")
+        raise KeySyncError(f"{name} is not in models/sam2: put it there, or choose another file")
     return Path(path)
 
 

@@ -1,4 +1,4 @@
-"""The node that puts generated crops back into their frames."""
+"""Paste Face: pastes generated crops back into their frames."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .host.sockets import Faces, FaceTrackSocket
 
 
 class PasteFace(io.ComfyNode):
-    """Puts generated crops back into their frames."""
+    """Pastes generated crops back into their frames."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -26,33 +26,33 @@ class PasteFace(io.ComfyNode):
             node_id="KeySyncPasteFace",
             display_name="Paste Face",
             category="KeySync",
-            description="Puts the generated crops back into their frames: colours matched, the mask's edge feathered. "
-            "Every pixel outside the mask stays as it was, and so does a frame without the face or with an empty mask.",
+            description="Pastes the generated crops back into their frames, with matched colours and a feathered edge. "
+            "Pixels outside the mask stay unchanged, and so do frames without the face or with an empty mask.",
             inputs=[
-                io.Image.Input("images", tooltip="The frames that went into Track Face."),
+                io.Image.Input("images", tooltip="The frames used in Track Face."),
                 io.Image.Input(
                     "crops",
-                    tooltip="The generated crops, one a frame. A face restorer or an upscaler may have changed "
-                    "their size.",
+                    tooltip="The generated crops, one per frame, at any size: an upscaler or a face restorer may come "
+                    "before this node.",
                 ),
-                FaceTrackSocket.Input("track", tooltip="From Crop Face: it knows where the crops came from."),
-                io.Mask.Input("mask", tooltip="The mask that the crops were generated with, one a frame."),
+                FaceTrackSocket.Input("track", tooltip="From Crop Face, with the crop positions."),
+                io.Mask.Input("mask", tooltip="The mask that the crops were generated with, one per frame."),
                 io.Float.Input(
                     "feather",
                     default=FEATHER,
                     min=0.0,
                     max=0.5,
                     step=0.01,
-                    tooltip="Width of the soft edge, inside the mask, as a share of the crop's side.",
+                    tooltip="Width of the soft edge inside the mask, as a fraction of the side of the crop.",
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="images"),
-                io.Mask.Output(display_name="mask", tooltip="The mask in the whole frame: 1 or 0."),
-                io.Mask.Output(
-                    display_name="matte", tooltip="How much of each pixel is generated: the mask, feathered."
+                io.Image.Output(display_name="images", tooltip="The dubbed frames at their original size."),
+                io.Mask.Output(display_name="mask", tooltip="The mask in the full frame, 0 or 1."),
+                io.Mask.Output(display_name="matte", tooltip="The generated share of each pixel: the feathered mask."),
+                io.String.Output(
+                    display_name="report", tooltip="How many frames have a new mouth, and which ones are unchanged."
                 ),
-                io.String.Output(display_name="report"),
             ],
         )
 

@@ -23,8 +23,8 @@ from .host.sockets import Speech, SpeechSocket
 
 LatentDict = dict[str, Any]
 
-SPEECH_TIP = "What is said, from Encode Speech with the encoder that this model was trained with."
-IDENTITY_TIP = "The face to keep, as a latent of one frame; without it the clip's first frame."
+SPEECH_TIP = "From Encode Speech, with the encoder that this model was trained with."
+IDENTITY_TIP = "The face to keep, as the latent of one frame. Without it, the first frame of the clip is used."
 
 
 class SampleKeyframes(io.ComfyNode):
@@ -34,7 +34,7 @@ class SampleKeyframes(io.ComfyNode):
             node_id="KeySyncSampleKeyframes",
             display_name="Sample Keyframes",
             category="KeySync",
-            description="Stage one: generates every 13th frame of the clip, saying the new speech.",
+            description="Stage one: generates every 13th frame of the clip from the speech.",
             inputs=[
                 io.Model.Input("model", tooltip="The keyframe model, from Load KeySync Model."),
                 SpeechSocket.Input("speech", tooltip=SPEECH_TIP),
@@ -42,7 +42,7 @@ class SampleKeyframes(io.ComfyNode):
                 io.Latent.Input("identity", optional=True, tooltip=IDENTITY_TIP),
                 *_sampler_inputs(),
             ],
-            outputs=[io.Latent.Output(display_name="keyframes", tooltip="The keyframes in order.")],
+            outputs=[io.Latent.Output(display_name="keyframes", tooltip="The keyframes, in order.")],
         )
 
     @classmethod
@@ -75,15 +75,15 @@ class InterpolateKeyframes(io.ComfyNode):
             node_id="KeySyncInterpolateKeyframes",
             display_name="Interpolate Keyframes",
             category="KeySync",
-            description="Stage two: generates the frames between the keyframes: the whole clip says the new speech.",
+            description="Stage two: generates the frames between the keyframes from the speech.",
             inputs=[
                 io.Model.Input("model", tooltip="The interpolation model, from Load KeySync Model."),
                 SpeechSocket.Input("speech", tooltip=SPEECH_TIP),
                 *_clip_inputs(),
-                io.Latent.Input("keyframes", tooltip="From Sample Keyframes, made from the same latents."),
+                io.Latent.Input("keyframes", tooltip="From Sample Keyframes, generated from the same latents."),
                 *_sampler_inputs(),
             ],
-            outputs=[io.Latent.Output(display_name="frames", tooltip="Every frame of the clip.")],
+            outputs=[io.Latent.Output(display_name="frames", tooltip="All frames of the clip.")],
         )
 
     @classmethod
@@ -116,15 +116,15 @@ class KeySyncGuider(io.ComfyNode):
             node_id="KeySyncGuider",
             display_name="KeySync Guider",
             category="KeySync",
-            description="Either stage as a guider for SamplerCustomAdvanced: the latents of the clip's frames go in, "
-            "keyframes (keyframe model) or all frames (interpolation model) come out.",
+            description="Either stage as a guider for SamplerCustomAdvanced: takes the latents of all frames, returns "
+            "the keyframes (keyframe model) or all frames (interpolation model).",
             inputs=[
-                io.Model.Input("model", tooltip="Either model, from Load KeySync Model."),
+                io.Model.Input("model", tooltip="The keyframe or the interpolation model, from Load KeySync Model."),
                 SpeechSocket.Input("speech", tooltip=SPEECH_TIP),
                 *guidance_inputs(),
                 io.Latent.Input("identity", optional=True, tooltip=f"For the keyframe model. {IDENTITY_TIP}"),
                 io.Latent.Input(
-                    "keyframes", optional=True, tooltip="For the interpolation model: what the keyframe model gave."
+                    "keyframes", optional=True, tooltip="For the interpolation model: the output of the keyframe model."
                 ),
             ],
             outputs=[io.Guider.Output(tooltip="For SamplerCustomAdvanced.")],
@@ -141,9 +141,7 @@ class KeySyncGuider(io.ComfyNode):
         keyframes: LatentDict | None = None,
     ) -> io.NodeOutput:
         if keyframes is None and spec_of(model).reference == ENDS:
-            raise KeySyncError(
-                "the interpolation model came without keyframes: connect those that the keyframe model gave"
-            )
+            raise KeySyncError("the interpolation model needs keyframes: connect the output of the keyframe model")
         guider = ClipGuider(
             model,
             speech,
@@ -162,14 +160,15 @@ class KeySyncSigmas(io.ComfyNode):
             node_id="KeySyncSigmas",
             display_name="KeySync Sigmas",
             category="KeySync",
-            description="The noise levels that the method samples with: the whole Align Your Steps table.",
+            description="The noise levels of both stages: the full Align Your Steps table.",
             inputs=[
                 io.Int.Input(
                     "steps",
                     default=len(AYS),
                     min=len(AYS) - 1,
                     max=1000,
-                    tooltip="11 as published; 10 as ComfyUI's AlignYourStepsScheduler gives; more are interpolated.",
+                    tooltip="11 is the method's schedule; 10 matches the core's AlignYourStepsScheduler; more steps "
+                    "interpolate it.",
                 )
             ],
             outputs=[io.Sigmas.Output(tooltip="For Sample Keyframes, Interpolate Keyframes or SamplerCustomAdvanced.")],
@@ -181,7 +180,7 @@ class KeySyncSigmas(io.ComfyNode):
 
 
 class Progress:
-    """The core's progress bar and latent preview, told of every group of windows within a step."""
+    """The core's progress bar and latent preview, updated after every group of windows within a step."""
 
     def __init__(self, guider: ClipGuider, steps: int, windows: int) -> None:
         self._tell = latent_preview.prepare_callback(guider.model_patcher, steps * windows)
@@ -229,7 +228,8 @@ def _clip_inputs() -> list[Any]:
     return [
         io.Latent.Input(
             "latent",
-            tooltip="The face crops by VAE Encode, one for each frame; the mouth mask by Set Latent Noise Mask.",
+            tooltip="The face crops from VAE Encode, one latent per frame, with the mouth mask from Set Latent Noise "
+            "Mask.",
         ),
         io.Int.Input(
             "seed",
@@ -237,7 +237,7 @@ def _clip_inputs() -> list[Any]:
             min=0,
             max=0xFFFFFFFFFFFFFFFF,
             control_after_generate=True,
-            tooltip="Chooses the noise. The same number in both stages gives what the command line gives.",
+            tooltip="Seed of the noise. The same seed in both stages gives the same result as on the command line.",
         ),
         *guidance_inputs(),
     ]
@@ -252,7 +252,7 @@ def guidance_inputs() -> list[Any]:
             min=0.0,
             max=20.0,
             step=0.1,
-            tooltip="How strongly the lips follow the speech. 0: as the model wants it, 5 if published.",
+            tooltip="How closely the lips follow the speech. 0 uses the model's default (5 for the published models).",
         ),
         io.Float.Input(
             "identity_guidance",
@@ -260,15 +260,18 @@ def guidance_inputs() -> list[Any]:
             min=0.0,
             max=20.0,
             step=0.1,
-            tooltip="How strongly the face stays that of the reference. 0: as the model wants it, 2 if published.",
+            tooltip="How closely the face follows the reference. 0 uses the model's default (2 for the published "
+            "models).",
         ),
     ]
 
 
 def _sampler_inputs() -> list[Any]:
     return [
-        io.Sampler.Input("sampler", optional=True, tooltip="Any sampler; without it Euler, as published."),
-        io.Sigmas.Input("sigmas", optional=True, tooltip="Noise levels; without them those of KeySync Sigmas."),
+        io.Sampler.Input("sampler", optional=True, tooltip="Any sampler. Without it, Euler is used, as in the paper."),
+        io.Sigmas.Input(
+            "sigmas", optional=True, tooltip="Noise levels. Without them, those of KeySync Sigmas are used."
+        ),
     ]
 
 

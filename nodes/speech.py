@@ -1,4 +1,4 @@
-"""Load Speech Encoder and Encode Speech: HuBERT and WavLM, moved between devices by ComfyUI."""
+"""Load Speech Encoder and Encode Speech: the encoders of the library, moved between devices by ComfyUI."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..keysync.errors import KeySyncError
 from ..keysync.media.resample import resample
 from ..keysync.method import FRAME_BY_FRAME, NETWORK_RATE, SAMPLE_RATE
+from ..keysync.speech.encoders import ENCODERS
 from ..keysync.speech.weights import FOLDER_FILES
 from .host.audio import AudioDict, channels_of
 from .host.encoder import CoreSpeechEncoder, load
@@ -15,10 +16,16 @@ from .host.sockets import Speech, SpeechEncoderSocket, SpeechSocket
 
 BUILT_IN = built_in("hubert")
 KINDS = ("audio_encoders",)
+ENCODERS_TIP = "\n".join(
+    (
+        "The built-in keysync-small-hubert is for both models of keysync-small. Others are in models/audio_encoders.",
+        *(encoder.files for encoder in ENCODERS.values()),
+    )
+)
 
 
 class LoadSpeechEncoder(io.ComfyNode):
-    """Loads HuBERT or WavLM."""
+    """Loads an encoder of the table `ENCODERS`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -26,15 +33,12 @@ class LoadSpeechEncoder(io.ComfyNode):
             node_id="KeySyncLoadSpeechEncoder",
             display_name="Load Speech Encoder",
             category="KeySync",
-            description="Loads HuBERT, which the published keyframe model hears with, or WavLM, which the published "
-            "interpolation model does: which one it is, the file itself tells.",
+            description="Loads the speech encoder that a model was trained with, and detects which one a file is.",
             inputs=[
                 io.Combo.Input(
                     "encoder_name",
                     options=list(offered(BUILT_IN, KINDS, FOLDER_FILES)),
-                    tooltip="keysync-small-hubert is built in, for both models of keysync-small. Else a file or a "
-                    "transformers folder in models/audio_encoders: HuBERT or WavLM as Hugging Face has them, or "
-                    "Microsoft's WavLM-Base+.pt.",
+                    tooltip=ENCODERS_TIP,
                 )
             ],
             outputs=[SpeechEncoderSocket.Output(display_name="encoder", tooltip="For Encode Speech and Dub Video.")],
@@ -50,7 +54,7 @@ class LoadSpeechEncoder(io.ComfyNode):
 
 
 class EncodeSpeech(io.ComfyNode):
-    """Makes speech into features."""
+    """Turns speech into features."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -58,18 +62,18 @@ class EncodeSpeech(io.ComfyNode):
             node_id="KeySyncEncodeSpeech",
             display_name="Encode Speech",
             category="KeySync",
-            description="Makes speech into what a model hears, frame by frame. Each model wants the encoder that "
-            "it was trained with.",
+            description="Turns speech into the features that a model follows, frame by frame. Each model needs the "
+            "encoder that it was trained with.",
             inputs=[
                 SpeechEncoderSocket.Input("encoder", tooltip="From Load Speech Encoder."),
-                io.Audio.Input("audio", tooltip="The new speech, from Fit Audio: as long as the frames."),
+                io.Audio.Input("audio", tooltip="The new speech from Fit Audio, as long as the frames."),
                 io.Float.Input(
                     "fps",
                     default=float(NETWORK_RATE),
                     min=1.0,
                     max=240.0,
                     step=0.001,
-                    tooltip="Frames a second of the video that the speech is said over; the method works at 20 to 33.",
+                    tooltip="Frame rate of the video. The method works at {} to {} fps.".format(*FRAME_BY_FRAME),
                 ),
             ],
             outputs=[
@@ -91,8 +95,8 @@ def check_rate(fps: float) -> None:
     slowest, fastest = FRAME_BY_FRAME
     if not slowest <= round(fps, 2) <= fastest:
         raise KeySyncError(
-            f"frames at {fps:g} fps came but the method works at {slowest} to {fastest}: convert the frames to "
-            f"{NETWORK_RATE} fps first, or use Dub Video, which takes any rate"
+            f"the frame rate is {fps:g} fps but the method works at {slowest} to {fastest}: convert the frames to "
+            f"{NETWORK_RATE} fps first, or use Dub Video, which takes any frame rate"
         )
 
 

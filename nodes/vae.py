@@ -1,4 +1,4 @@
-"""Load KeySync VAE: a VAE of any width as the core's VAE; Decode Frames: pictures that do not depend on each other."""
+"""Load KeySync VAE: a VAE of any width as the core's VAE; Decode Frames: each frame decoded on its own."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class LoadKeySyncVAE(io.ComfyNode):
             node_id="KeySyncLoadVAE",
             display_name="Load KeySync VAE",
             category="KeySync",
-            description="Loads the VAE that the models were trained with: Stable Video Diffusion's if published, for "
-            "which the core's Load VAE does as well, or one of any width.",
+            description="Loads the VAE that the models were trained with: Stable Video Diffusion's for the published "
+            "models (the core's Load VAE works too), or a VAE of another width.",
             inputs=[
                 io.Combo.Input(
                     "vae_name",
                     options=list(offered(BUILT_IN, KINDS, FOLDER_FILES)),
-                    tooltip="keysync-small-vae is built in, for keysync-small. Else a file or diffusers folder in "
-                    "models/vae, a diffusers folder in models/diffusers, or a KeySync checkpoint in models/keysync or "
-                    "models/checkpoints: of it the decoder alone.",
+                    tooltip="The built-in keysync-small-vae is for keysync-small. Others: a file or diffusers folder "
+                    "in models/vae, a diffusers folder in models/diffusers, or a KeySync checkpoint in models/keysync "
+                    "or models/checkpoints, of which only the decoder is used.",
                 )
             ],
-            outputs=[io.Vae.Output(tooltip="For the core's VAE Encode, for Decode Frames and for Dub Video.")],
+            outputs=[io.Vae.Output(tooltip="For the core's VAE Encode, Decode Frames and Dub Video.")],
         )
 
     @classmethod
@@ -57,13 +57,13 @@ class DecodeFrames(io.ComfyNode):
             node_id="KeySyncDecodeFrames",
             display_name="Decode Frames",
             category="KeySync",
-            description="Decodes every frame on its own, as the method does. The core's VAE Decode works too, but "
-            "mixes the frames it decodes together: as many as memory allows, so its pictures depend on the machine.",
+            description="Decodes each frame on its own, as the method does. The core's VAE Decode works too, but "
+            "blends the frames that it decodes together, so its result depends on the free memory.",
             inputs=[
-                io.Latent.Input("latent", tooltip="From Interpolate Keyframes, or any frames to decode."),
+                io.Latent.Input("latent", tooltip="From Interpolate Keyframes, or any other frames to decode."),
                 io.Vae.Input("vae", tooltip="The VAE that encoded the frames, from Load KeySync VAE or Load VAE."),
             ],
-            outputs=[io.Image.Output(tooltip="One picture a frame.")],
+            outputs=[io.Image.Output(tooltip="One image per frame.")],
         )
 
     @classmethod

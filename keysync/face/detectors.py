@@ -6,8 +6,8 @@ mediapipe is built in; face-alignment is the method's own detector and needs its
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
+from ..choice import Choice
 from ..errors import KeySyncError
 from .face import POINTS, Detector, Face
 from .face_alignment import FaceAlignmentDetector
@@ -26,13 +26,15 @@ __all__ = [
 ]
 
 
-class DetectorFactory(Protocol):
-    """Makes a detector; one that has no use for a device or a folder of weights leaves them alone."""
-
-    def __call__(self, *, device: str = "cpu", weights: str | Path | None = None) -> Detector: ...
-
-
-DETECTORS: dict[str, DetectorFactory] = {"mediapipe": FaceFinder, "face-alignment": FaceAlignmentDetector}
+# Each takes `device` and `weights`, a folder or None, as `make_detector` does, and may ignore them.
+DETECTORS: dict[str, Choice[..., Detector]] = {
+    "mediapipe": Choice(FaceFinder, "built in, needs no package and no download", "内置,无需软件包,无需下载"),
+    "face-alignment": Choice(
+        FaceAlignmentDetector,
+        "the method's own detector, needs the face-alignment package and its two weight files",
+        "方法本身所用的检测器,需要 face-alignment 软件包及其两个权重文件",
+    ),
+}
 
 
 def make_detector(name: str, weights: str | Path | None = None, *, device: str = "cpu") -> Detector:

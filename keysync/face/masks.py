@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ..choice import Choice
 from ..errors import KeySyncError
 
 NOSE = 28  # the second point of the nose bridge: the region to generate is below it
@@ -26,19 +27,19 @@ Mask = Callable[[Tensor, tuple[int, int]], Tensor]
 
 
 def box(landmarks: Tensor, size: tuple[int, int]) -> Tensor:
-    """From the nose bridge down to the image's lower edge, as wide as the face."""
+    """Rows from `NOSE` to the last, columns of the outermost points."""
     points = _whole_pixels(landmarks)
     return _rectangle(points[:, 0].min(), points[NOSE, 1], points[:, 0].max(), size[0], size)
 
 
 def full(landmarks: Tensor, size: tuple[int, int]) -> Tensor:
-    """From the nose bridge down, over the image's whole width; at least the lowest row."""
+    """Rows from `NOSE` to the last, at least one; all columns."""
     top = min(max(int(_whole_pixels(landmarks)[NOSE, 1]), 0), size[0] - 1)
     return _rectangle(0, top, size[1], size[0], size)
 
 
 def mouth(landmarks: Tensor, size: tuple[int, int]) -> Tensor:
-    """From the nose bridge to just below the chin, as wide as the face."""
+    """Rows from `NOSE` to the lowest point, by `MOUTH_MARGIN` more on both ends; columns of the outermost points."""
     points = _whole_pixels(landmarks)
     margin = int(MOUTH_MARGIN * size[1])
     bottom = min(size[0], points[:, 1].max() + margin)
@@ -46,7 +47,7 @@ def mouth(landmarks: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def face(landmarks: Tensor, size: tuple[int, int]) -> Tensor:
-    """The polygon of the jaw's points 2 to 14, each pushed away from their centre."""
+    """The polygon of points 2 to 14, each pushed away from their centre by `FACE_MARGIN`."""
     jaw = _whole_pixels(landmarks)[2:15].astype(np.float64)
     away = jaw - jaw.mean(0)
     # Avoids a division by zero if all points are in the same pixel.
@@ -55,12 +56,27 @@ def face(landmarks: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def jaw(landmarks: Tensor, size: tuple[int, int]) -> Tensor:
-    """The face below the nose bridge: the jaw's points 0 to 16, closed through the bridge."""
+    """The polygon of points 0 to 16, closed through `NOSE`."""
     points = _whole_pixels(landmarks)
     return _polygon(points[[*range(17), NOSE]].astype(np.float64), size)
 
 
-MASKS: dict[str, Mask] = {"box": box, "full": full, "mouth": mouth, "face": face, "jaw": jaw}
+MASKS: dict[str, Choice[[Tensor, tuple[int, int]], Tensor]] = {
+    "box": Choice(
+        box,
+        "rectangle from the nose bridge to the bottom of the crop, as wide as the face (used by the built-in and the "
+        "published models)",
+        "从鼻梁到裁剪底部的矩形,与脸同宽(内置模型和公开模型所用)",
+    ),
+    "full": Choice(full, "like box, but over the full width of the crop", "与 box 相同,但占裁剪的整个宽度"),
+    "mouth": Choice(
+        mouth,
+        "rectangle from the nose bridge to just below the chin, as wide as the face",
+        "从鼻梁到下巴稍下的矩形,与脸同宽",
+    ),
+    "face": Choice(face, "area inside the jaw line, slightly enlarged", "下颌线以内的区域,略微扩大"),
+    "jaw": Choice(jaw, "area inside the jaw line, up to the nose bridge", "下颌线以内、鼻梁以下的区域"),
+}
 
 
 def to_latent(mask: Tensor, latent_size: tuple[int, int]) -> Tensor:

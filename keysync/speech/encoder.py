@@ -32,7 +32,9 @@ class SpeechEncoder(ABC):
     """A speech model of transformers, and how its rows align with frames."""
 
     name: ClassVar[str]
-    files: ClassVar[str]  # what it is loaded from, for people
+    # What it is loaded from, for people: a line in English, and the same in Chinese.
+    files: ClassVar[str]
+    files_zh: ClassVar[str] = ""
 
     @classmethod
     @abstractmethod

@@ -16,7 +16,8 @@ class Hubert(SpeechEncoder):
     """HuBERT base: normalises the whole signal and appends a row of zeros for the missing last half-frame."""
 
     name = "hubert"
-    files = "HuBERT: transformers folder or file"
+    files = "HuBERT (published keyframe model): transformers folder or file"
+    files_zh = "HuBERT(公开的关键帧模型): transformers 文件夹或文件"
 
     @classmethod
     def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> Hubert:

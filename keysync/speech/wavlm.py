@@ -19,7 +19,8 @@ class WavLM(SpeechEncoder):
     """WavLM base: takes the signal as it is, padded to an even number of frames; stretches rows to two per frame."""
 
     name = "wavlm"
-    files = "WavLM: transformers folder, file or WavLM-Base+.pt"
+    files = "WavLM (published interpolation model): transformers folder or file, or Microsoft's WavLM-Base+.pt"
+    files_zh = "WavLM(公开的插值模型): transformers 文件夹或文件,或微软的 WavLM-Base+.pt"
 
     @classmethod
     def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> WavLM:

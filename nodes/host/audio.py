@@ -19,7 +19,6 @@ def channels_of(audio: AudioDict | None) -> tuple[Tensor, int]:
     waveform, rate = audio["waveform"], int(audio["sample_rate"])
     if waveform.ndim != 3 or len(waveform) != 1:
         raise KeySyncError(
-            f"audio of shape {list(waveform.shape)} is not one sound of shape [1, channels, samples]: "
-            "connect one sound at a time"
+            f"the audio has shape {list(waveform.shape)}, not [1, channels, samples]: use one sound at a time"
         )
     return waveform[0].float().cpu(), rate

@@ -1,4 +1,4 @@
-"""What is refused before any work: models, speech and latents that do not fit each other."""
+"""Checks before any work: models, speech and latents that do not match are errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def spec_of(patcher: ModelPatcher) -> StageSpec:
     """Which stage a MODEL is; raises `KeySyncError` for one that Load KeySync Model did not load."""
     if not isinstance(patcher.model, KeySyncModel):
         raise KeySyncError(
-            f"the model is {type(patcher.model).__name__}, not KeySync's: load one with Load KeySync Model"
+            f"the model is {type(patcher.model).__name__}, not a KeySync model: load one with Load KeySync Model"
         )
     return patcher.model.spec
 
@@ -24,7 +24,7 @@ def spec_of(patcher: ModelPatcher) -> StageSpec:
 def want_stage(spec: StageSpec, name: str) -> None:
     if spec.reference != STAGES[name].reference:
         raise KeySyncError(
-            f"a model of the {spec.name} stage was given where the {name} model is needed: "
+            f"this is the {spec.name} model but the {name} model is needed: "
             f"choose the {name} checkpoint in Load KeySync Model"
         )
 
@@ -39,8 +39,8 @@ def want_speech(spec: StageSpec, speech: Speech) -> None:
     channels = features.rows.shape[-1]
     if channels != spec.audio_channels:
         raise KeySyncError(
-            f"the speech has {channels} channels but the {spec.name} model wants {spec.audio_channels}: "
-            f"load the {spec.speech_encoder} it was trained with in Load Speech Encoder"
+            f"the speech has {channels} channels but the {spec.name} model needs {spec.audio_channels}: "
+            f"load the {spec.speech_encoder} that it was trained with in Load Speech Encoder"
         )
 
 
@@ -49,6 +49,6 @@ def want_size(spec: StageSpec, latents: Tensor, name: str) -> None:
     wanted = (LATENT_CHANNELS, *spec.latent_size)
     if tuple(latents.shape[1:]) != wanted:
         raise KeySyncError(
-            f"{name} of shape {list(latents.shape)} came but the {spec.name} model wants frames of {list(wanted)}: "
-            f"encode crops of {width}x{height} pixels with the VAE it was trained with"
+            f"the shape of {name} is {list(latents.shape)} but the {spec.name} model needs frames of {list(wanted)}: "
+            f"encode crops of {width}x{height} pixels with the VAE that it was trained with"
         )

@@ -20,7 +20,7 @@ from ...keysync.weights.identify import recognise
 
 
 class CoreSpeechEncoder:
-    """A speech encoder that ComfyUI's memory manager loads before use and takes away when others need the room."""
+    """A speech encoder that ComfyUI's memory manager loads before use and unloads when others need the memory."""
 
     def __init__(self, encoder: SpeechEncoder) -> None:
         self._encoder = encoder
@@ -50,8 +50,8 @@ def load(path: Path) -> CoreSpeechEncoder:
     file = next((path / name for name in FOLDER_FILES if (path / name).is_file()), path)
     kind, sign = recognise(shapes_of(read_tensors(file)[0]))
     if kind not in ENCODERS:
-        wanted = " or ".join(FILE_KINDS[name] for name in ENCODERS)
-        raise KeySyncError(f"{file} is {FILE_KINDS[kind]} ({sign}): {wanted} was wanted")
+        wanted = " or ".join(FILE_KINDS[name] for name in ENCODERS if name in FILE_KINDS)
+        raise KeySyncError(f"{file} is {FILE_KINDS[kind]} ({sign}): expected {wanted}")
     device = comfy.model_management.text_encoder_offload_device()
     # The executor runs nodes in inference mode, and weights made there are slow to cast later.
     with torch.inference_mode(False):

@@ -37,11 +37,11 @@ def offered(own: Mapping[str, Path], kinds: Iterable[str], weights: Sequence[str
 
 
 def find(name: str, own: Mapping[str, Path], kinds: Sequence[str], weights: Sequence[str]) -> Path:
-    """Where an offered file or folder lies; raises `KeySyncError` if it has gone."""
+    """The path of an offered file or folder; raises `KeySyncError` if it is gone."""
     path = offered(own, kinds, weights).get(name)
     if path is None:
-        places = ", ".join(f"models/{kind}" for kind in kinds)
-        raise KeySyncError(f"{name} is in none of {places}: put it there or choose another one")
+        places = " or ".join(f"models/{kind}" for kind in kinds)
+        raise KeySyncError(f"{name} is not in {places}: put it there, or choose another file")
     return path
 
 

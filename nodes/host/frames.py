@@ -32,13 +32,13 @@ def check_frames(images: Tensor, track: FaceTrack) -> None:
     if len(images) != len(track.found):
         raise KeySyncError(
             f"there are {len(images)} images but the face track covers {len(track.found)} frames: "
-            "give the images that went into Track Face"
+            "connect the images used in Track Face"
         )
     h, w = images.shape[1:3]
     if (h, w) != track.size:
         raise KeySyncError(
             f"the images are {w}x{h} but the face was tracked in frames of {track.size[1]}x{track.size[0]}: "
-            "give the images that went into Track Face, at their size"
+            "connect the images used in Track Face, at their size"
         )
 
 

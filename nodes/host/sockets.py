@@ -34,7 +34,7 @@ class Speech:
         if covered < count:
             raise KeySyncError(
                 f"the speech covers {covered} frames at {self.fps:g} fps but there are {count}: "
-                "put Fit Audio before Encode Speech, or give fewer frames"
+                "put Fit Audio before Encode Speech, or use fewer frames"
             )
         return self.features.at(np.arange(count) / self.fps)
 

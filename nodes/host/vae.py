@@ -167,8 +167,8 @@ def check_latents(latents: Tensor) -> None:
     """Raises `KeySyncError` unless these are latents of frames, (n, 4, h, w)."""
     if latents.ndim != 4 or latents.shape[1] != LATENT_CHANNELS:
         raise KeySyncError(
-            f"latents of shape {list(latents.shape)} came but frames of Stable Video Diffusion are "
-            f"[frames, {LATENT_CHANNELS}, height, width]: give what Interpolate Keyframes or VAE Encode gave"
+            f"the shape of the latents is {list(latents.shape)}, not [frames, {LATENT_CHANNELS}, height, width]: "
+            "connect the latents of Interpolate Keyframes or VAE Encode"
         )
 
 
@@ -182,7 +182,7 @@ def decode_frames(vae: comfy.sd.VAE, latents: Tensor) -> Tensor:
             pictures = picture.new_empty(first, *picture.shape)
         pictures[index] = picture
     if pictures is None:
-        raise KeySyncError("there are no latents to decode: give at least one frame")
+        raise KeySyncError("there are no latents to decode: use at least one frame")
     return pictures
 
 
@@ -202,8 +202,8 @@ class CoreVAE:
         refuse_decoder_alone(vae)
         if vae.latent_channels != LATENT_CHANNELS or vae.downscale_ratio != PIXELS_PER_LATENT:
             raise KeySyncError(
-                f"a VAE of {vae.latent_channels} channels came, but the models want {LATENT_CHANNELS} at a latent for "
-                f"{PIXELS_PER_LATENT}x{PIXELS_PER_LATENT} pixels: load the VAE of Stable Video Diffusion"
+                f"the VAE of {vae.latent_channels} channels does not match the models, which need {LATENT_CHANNELS} "
+                f"for each {PIXELS_PER_LATENT}x{PIXELS_PER_LATENT} pixels: load the VAE of Stable Video Diffusion"
             )
         self._vae = vae
         self.encoder = vae.first_stage_model

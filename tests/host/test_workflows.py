@@ -36,9 +36,7 @@ def test_the_files_are_what_their_description_makes(server: Server) -> None:
     if server.comfyui.version != WRITTEN_WITH:
         pytest.skip(f"they were written with ComfyUI {WRITTEN_WITH}, whose own nodes differ from this one's")
     for path, content in files(server.info).items():
-        assert json.loads(path.read_text(encoding="utf-8")) == content, (
-            f"{path}: run python -m tests.host.make_workflows"
-        )
+        assert json.loads(path.read_text(encoding="utf-8")) == content, f"{path}: run python -m tests.documents"
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)

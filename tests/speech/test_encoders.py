@@ -22,7 +22,7 @@ from keysync.speech.encoder import ONE_PASS, SpeechEncoder
 from keysync.speech.encoders import ENCODERS, load_encoder, window_difference
 from keysync.speech.features import FRAME, SpeechFeatures
 
-NAMES = list(ENCODERS)
+NAMES = ("hubert", "wavlm")  # those that load_model reads
 
 
 def sound(samples: int) -> Tensor:

@@ -405,7 +405,7 @@ def test_what_does_not_fit_is_refused_before_any_work(
     decoder = part("keysync.vae.vae").read_vae(golden_folder / "keyframe_checkpoint.safetensors")
     other_vae = part("nodes.host.vae").core_vae(decoder)
     for wrong, message in (
-        ({"keyframe_model": loaded["interpolation_model"]}, "a model of the interpolation stage was given where the k"),
+        ({"keyframe_model": loaded["interpolation_model"]}, "this is the interpolation model but the keyframe model"),
         ({"keyframe_encoder": loaded["interpolation_encoder"]}, "keyframe_encoder is wavlm of 32 channels but the key"),
         ({"vae": other_vae}, "holds only the VAE's decoder, which cannot encode: load a whole"),
     ):

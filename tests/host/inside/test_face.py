@@ -306,21 +306,23 @@ def test_what_track_face_refuses(
     node: ModuleType, library: SimpleNamespace, images: Tensor, recorded: dict[str, Any]
 ) -> None:
     Error = library.errors.KeySyncError
-    with pytest.raises(Error, match="the detector face_landmarks needs its input: link"):
+    with pytest.raises(Error, match="nothing is connected to face_landmarks: connect"):
         follow(node, images)
     with pytest.raises(Error, match="covers 4 frames of 384x384 but there are 3 images of 384x384: detect"):
         follow(node, images[:3], recorded)
     with pytest.raises(Error, match="covers 4 frames of 384x384 but there are 4 images of 300x384: detect"):
         follow(node, images[:, :, :300], recorded)
-    with pytest.raises(Error, match="the model is SimpleNamespace, not KeySync's: load one with Load KeySync Model"):
+    with pytest.raises(
+        Error, match="the model is SimpleNamespace, not a KeySync model: load one with Load KeySync Model"
+    ):
         follow(node, images, recorded, model=SimpleNamespace(model=SimpleNamespace()))
-    with pytest.raises(Error, match="face_x 384, face_y 3 lies outside the images of 384x384: give a point"):
+    with pytest.raises(Error, match="face_x 384, face_y 3 is outside the images of 384x384: choose a point"):
         follow(node, images, recorded, face="coordinates", face_x=384, face_y=3)
     with pytest.raises(Error, match="face 2 was chosen but no shot shows more than 1"):
         follow(node, images, recorded, face="index", face_index=2)
     with pytest.raises(Error, match="a face of 68x2 numbers but MediaPipe's mesh has 478x2"):
         follow(node, images, recorded | {"frames": [[{"landmarks_xy": np.zeros((68, 2)), "score": 1}]] * FRAMES})
-    with pytest.raises(Error, match="no face was found in the 4 frames: give images that show a face"):
+    with pytest.raises(Error, match="no face was found in the 4 frames: use images that show a face"):
         follow(node, images, recorded | {"frames": [[]] * FRAMES})
 
 
@@ -361,9 +363,11 @@ def test_what_crop_face_refuses(
 ) -> None:
     Error = library.errors.KeySyncError
     faces = follow(node, images, recorded)[0]
-    with pytest.raises(Error, match="there are 3 images but the face track covers 4 frames: give the images"):
+    with pytest.raises(Error, match="there are 3 images but the face track covers 4 frames: connect the images"):
         node.CropFace.execute(images[:3], faces, model)
-    with pytest.raises(Error, match="the images are 384x200 but the face was tracked in frames of 384x384: give"):
+    with pytest.raises(Error, match="the images are 384x200 but the face was tracked in frames of 384x384: connect"):
         node.CropFace.execute(images[:, :200], faces, model)
-    with pytest.raises(Error, match="the model is SimpleNamespace, not KeySync's: load one with Load KeySync Model"):
+    with pytest.raises(
+        Error, match="the model is SimpleNamespace, not a KeySync model: load one with Load KeySync Model"
+    ):
         node.CropFace.execute(images, faces, SimpleNamespace(model=SimpleNamespace()))

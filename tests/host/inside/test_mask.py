@@ -117,15 +117,15 @@ def test_what_subtract_occlusion_refuses(node: ModuleType, library: SimpleNamesp
     masks = torch.ones(3, *CROP)
     for linked in (None, track):
         with pytest.raises(
-            Error, match="the occluder is 160x120 but the mask 96x64: give an occluder of the mask's size"
+            Error, match="the occluder is 160x120 but the mask is 96x64: use an occluder at the size of the mask"
         ):
             subtract(masks, torch.ones(3, *FRAME), linked)
-    with pytest.raises(Error, match="the occluder is 10x10 but the mask 96x64"):
+    with pytest.raises(Error, match="the occluder is 10x10 but the mask is 96x64"):
         subtract(masks, torch.ones(3, 10, 10), cropped)
-    with pytest.raises(Error, match="there are 2 occluder masks but 3 masks: give one for each, or one for all"):
+    with pytest.raises(Error, match="there are 2 occluder masks but 3 masks: use one per frame, or one for all"):
         subtract(masks, torch.ones(2, *CROP))
     for n, m in ((3, 2), (4, 3), (4, 4)):
-        message = f"there are {m} occluder masks but {n} masks and the track covers 3 frames: give one for each"
+        message = f"there are {m} occluder masks but {n} masks and the track covers 3 frames: use one per frame"
         with pytest.raises(Error, match=message):
             subtract(torch.ones(n, *CROP), torch.ones(m, *FRAME), cropped)
     single = type(cropped)(library.track.from_landmarks([track.track.landmarks[0]], FRAME), BOXES[:1], CROP)

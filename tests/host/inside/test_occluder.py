@@ -138,5 +138,5 @@ def test_wrong_prompts(
 
 
 def test_file_that_has_gone(node: ModuleType, error: type[Exception]) -> None:
-    with pytest.raises(error, match=r"models/sam2 holds no other\.pt: choose another file, or put it back"):
+    with pytest.raises(error, match=r"other\.pt is not in models/sam2: put it there, or choose another file"):
         node.model_path("other.pt")

@@ -465,23 +465,25 @@ def test_wrong_wiring_is_refused(
         assert message in str(caught.value)
 
     refused(
-        "a model of the interpolation stage was given where the keyframe model is needed: choose the keyframe "
+        "this is the interpolation model but the keyframe model is needed: choose the keyframe "
         "checkpoint in Load KeySync Model",
         sample_keyframes,
         model=second,
     )
-    refused("a model of the keyframe stage was given where the interp", interpolate, model=first, keyframes=keyframes)
-    refused("the model is Linear, not KeySync's: load one with Load KeySync Model", sample_keyframes, model=foreign)
+    refused("this is the keyframe model but the interpolation model", interpolate, model=first, keyframes=keyframes)
     refused(
-        f"latents of shape [{FRAMES}, 4, 16, 24] came but the keyframe model wants frames of "
+        "the model is Linear, not a KeySync model: load one with Load KeySync Model", sample_keyframes, model=foreign
+    )
+    refused(
+        f"the shape of latents is [{FRAMES}, 4, 16, 24] but the keyframe model needs frames of "
         f"[4, {height // 8}, {width // 8}]: encode crops of {width}x{height} pixels",
         sample_keyframes,
         latent=large,
     )
-    refused("but the interpolation model wants frames of", interpolate, latent=large, keyframes=keyframes)
-    refused(f"latents of shape [1, 4, {FRAMES}", sample_keyframes, latent=several)
-    refused("identity of shape [20, 4, 16, 24] came but the keyframe model", sample_keyframes, identity=large)
-    refused("keyframes of shape [20, 4, 16, 24] came but the interpolation", interpolate, keyframes=large)
+    refused("but the interpolation model needs frames of", interpolate, latent=large, keyframes=keyframes)
+    refused(f"the shape of latents is [1, 4, {FRAMES}", sample_keyframes, latent=several)
+    refused("the shape of identity is [20, 4, 16, 24] but the keyframe model", sample_keyframes, identity=large)
+    refused("the shape of keyframes is [20, 4, 16, 24] but the interpolation", interpolate, keyframes=large)
     refused(
         f"the noise mask has {FRAMES - 1} frames but the latents have {FRAMES}: make the mask from the same frames",
         sample_keyframes,
@@ -499,7 +501,7 @@ def test_wrong_wiring_is_refused(
         speech=speech(first, encoder=other),
     )
     refused(
-        f"the speech has 5 channels but the keyframe model wants {spec.audio_channels}",
+        f"the speech has 5 channels but the keyframe model needs {spec.audio_channels}",
         sample_keyframes,
         speech=speech(first, channels=5),
     )
@@ -511,8 +513,8 @@ def test_the_guider_refuses_what_it_cannot_be(
     nodes: Any, error: type[Exception], models: dict[str, Any], keyframes: dict[str, Tensor]
 ) -> None:
     second = models["interpolation"]
-    with pytest.raises(error, match="the interpolation model came without keyframes: connect those that the keyframe"):
+    with pytest.raises(error, match="the interpolation model needs keyframes: connect the output of the keyframe"):
         nodes.KeySyncGuider.execute(second, speech(second), **PUBLISHED)
     first = models["keyframe"]
-    with pytest.raises(error, match="a model of the keyframe stage was given where the interpolation model is needed"):
+    with pytest.raises(error, match="this is the keyframe model but the interpolation model is needed"):
         nodes.KeySyncGuider.execute(first, speech(first), keyframes=keyframes, **PUBLISHED)

@@ -125,7 +125,7 @@ def test_comfyui_moves_the_encoder(node: Any, tiny: Path) -> None:
 
 
 def test_what_is_no_speech_encoder(node: Any, tiny: Path, tmp_path: Path, error: type[Exception]) -> None:
-    with pytest.raises(error, match=r"is a KeySync keyframe stage .*: a HuBERT speech encoder or a WavLM speech enc"):
+    with pytest.raises(error, match=r"is a KeySync keyframe stage .*: expected a HuBERT speech encoder or a WavLM"):
         part("nodes.host.encoder").load(tiny / "keyframe.safetensors")
     weights = load_file(tiny / "hubert" / "model.safetensors")
     weights.pop(next(name for name in weights if "final_layer_norm" in name))
@@ -138,7 +138,7 @@ def test_what_is_no_speech_encoder(node: Any, tiny: Path, tmp_path: Path, error:
 def test_frame_rates_that_the_method_does_not_work_at(node: Any, tiny: Path, error: type[Exception]) -> None:
     encoder = part("nodes.host.encoder").load(tiny / "hubert")
     for fps in (12.0, 60.0):
-        with pytest.raises(error, match=f"frames at {fps:g} fps came but the method works at 20 to 33: convert"):
+        with pytest.raises(error, match=f"the frame rate is {fps:g} fps but the method works at 20 to 33: convert"):
             node.EncodeSpeech.execute(encoder, sound(0.4), fps)
     for fps in (20.0, 23.976, 29.97, 33.0):
         node.check_rate(fps)
@@ -147,7 +147,9 @@ def test_frame_rates_that_the_method_does_not_work_at(node: Any, tiny: Path, err
 def test_audio_that_is_not_one_sound(node: Any, tiny: Path, error: type[Exception]) -> None:
     encoder = part("nodes.host.encoder").load(tiny / "hubert")
     two = {"waveform": torch.zeros(2, 1, 16_000), "sample_rate": 16_000}
-    with pytest.raises(error, match=r"audio of shape \[2, 1, 16000\] is not one sound"):
+    with pytest.raises(
+        error, match=r"the audio has shape \[2, 1, 16000\], not \[1, channels, samples\]: use one sound"
+    ):
         node.EncodeSpeech.execute(encoder, two, 25.0)
     with pytest.raises(error, match="no audio: connect the new speech"):
         node.EncodeSpeech.execute(encoder, None, 25.0)

@@ -187,12 +187,14 @@ def test_what_the_combo_box_offers(
     assert node.LoadKeySyncVAE.fingerprint_inputs("small") == first
     shutil.copy(golden_folder / "vae_diffusers_tiny.safetensors", next((models_folder / "vae" / "small").glob("diff*")))
     assert node.LoadKeySyncVAE.fingerprint_inputs("small") != first
-    with pytest.raises(error, match="gone is in none of models/vae, models/diffusers, models/keysync, models/checkp"):
+    with pytest.raises(error, match="gone is not in models/vae or models/diffusers or models/keysync or models/checkp"):
         node.LoadKeySyncVAE.execute("gone")
 
 
 def test_decode_frames_refuses_what_is_no_frames(node: Any, vae: comfy.sd.VAE, error: type[Exception]) -> None:
-    with pytest.raises(error, match=r"latents of shape \[1, 16, 8, 8\] came but frames of Stable Video Diffusion are"):
+    with pytest.raises(
+        error, match=r"shape of the latents is \[1, 16, 8, 8\], not \[frames, 4, height, width\]: connect"
+    ):
         node.DecodeFrames.execute({"samples": torch.zeros(1, 16, 8, 8)}, vae)
     with pytest.raises(error, match="there are no latents to decode"):
         node.DecodeFrames.execute({"samples": torch.zeros(0, 4, 8, 8)}, vae)
