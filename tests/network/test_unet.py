@@ -35,7 +35,10 @@ def loss_and_gradients(unet: VideoUNet) -> tuple[Tensor, dict[str, Tensor]]:
     unet.zero_grad()
     output = unet(*given(unet.config))
     output.square().mean().backward()
-    gradients = {name: parameter.grad.clone() for name, parameter in unet.named_parameters()}
+    gradients = {
+        name: parameter.grad.clone() for name, parameter in unet.named_parameters() if parameter.grad is not None
+    }
+    assert gradients.keys() == dict(unet.named_parameters()).keys()
     return output.detach(), gradients
 
 

@@ -36,11 +36,6 @@ def loader(extension: ModuleType) -> Any:
     return part("nodes.model")
 
 
-@pytest.fixture
-def error(extension: ModuleType) -> type[Exception]:
-    return part("keysync.errors").KeySyncError
-
-
 @pytest.fixture(autouse=True)
 def unloaded() -> Iterator[None]:
     yield
