@@ -1,3 +1,1 @@
-class LatentFormat:
-    scale_factor: float
-    latent_channels: int
+class LatentFormat: ...

@@ -9,25 +9,13 @@ from .model_patcher import ModelPatcher
 class Sampler: ...
 
 class KSAMPLER(Sampler):
-    def __init__(
-        self,
-        sampler_function: Callable[..., Tensor],
-        extra_options: dict[str, Any] = ...,
-        inpaint_options: dict[str, Any] = ...,
-    ) -> None: ...
+    def __init__(self, sampler_function: Callable[..., Tensor]) -> None: ...
 
 class KSamplerX0Inpaint:
     noise: Tensor
     latent_image: Tensor
     def __init__(self, model: object, sigmas: Tensor) -> None: ...
-    def __call__(
-        self,
-        x: Tensor,
-        sigma: Tensor,
-        denoise_mask: Tensor | None,
-        model_options: dict[str, Any] = ...,
-        seed: int | None = None,
-    ) -> Tensor: ...
+    def __call__(self, x: Tensor, sigma: Tensor, denoise_mask: Tensor | None) -> Tensor: ...
 
 class CFGGuider:
     model_patcher: ModelPatcher

@@ -3,7 +3,6 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 
 class ModelSave:
-    output_dir: str
     def save(
         self,
         model: ModelPatcher,

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import comfy.lora
 import comfy.model_management
 import comfy.samplers
 import comfy.sd

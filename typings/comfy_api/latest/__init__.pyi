@@ -2,7 +2,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
@@ -12,7 +12,8 @@ from . import io as io
 class _VideoComponents:
     images: Tensor
     frame_rate: Fraction
-    audio: io.AudioDict | None = None
+    # "waveform" (batch, channels, n) and "sample_rate".
+    audio: dict[str, Any] | None = None
 
 class _Video(ABC):
     def get_components(self) -> _VideoComponents: ...

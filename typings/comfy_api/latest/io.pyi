@@ -1,9 +1,6 @@
 from abc import ABC, abstractmethod
 from typing import Any, TypeAlias
 
-# "waveform" (batch, channels, n) and "sample_rate".
-AudioDict: TypeAlias = dict[str, Any]
-
 class _Input:
     def __init__(self, id: str, display_name: str = ..., optional: bool = False, tooltip: str = ...) -> None: ...
 
@@ -96,7 +93,6 @@ class Schema:
         outputs: list[_Output] = ...,
         *,
         description: str = ...,
-        search_aliases: list[str] = ...,
     ) -> None: ...
 
 class NodeOutput:
@@ -112,5 +108,3 @@ class ComfyNode(ABC):
     def execute(cls, *args: Any, **kwargs: Any) -> NodeOutput: ...
     @classmethod
     def fingerprint_inputs(cls, *args: Any, **kwargs: Any) -> Any: ...
-    @classmethod
-    def validate_inputs(cls, *args: Any, **kwargs: Any) -> bool | str: ...

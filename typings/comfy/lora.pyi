@@ -1,3 +1,0 @@
-from torch import nn
-
-def model_lora_keys_unet(model: nn.Module, key_map: dict[str, str] = ...) -> dict[str, str]: ...
