@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from fractions import Fraction
-from io import BytesIO
 from pathlib import Path
 
 import av
@@ -30,7 +29,7 @@ def open_video(video: Input.Video, path: Path) -> VideoReader:
     """A reader of the video's own file and trim window; of a video that is in memory, a file is written at `path`."""
     if isinstance(video, InputImpl.VideoFromComponents):
         return VideoReader(_write_components(video, path))
-    source: str | Path | BytesIO = video.get_stream_source()
+    source = video.get_stream_source()
     if not isinstance(source, str | Path):
         with path.open("wb") as file:
             shutil.copyfileobj(source, file)
