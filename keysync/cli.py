@@ -84,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     dub.add_argument("audio", type=Path, metavar="AUDIO", help="the new speech: an audio file, or a video with sound")
     dub.add_argument("--occluder", type=Path, metavar="MASK_VIDEO", help="video, white where the face is hidden")
     dub.add_argument("--landmarks", type=Path, metavar="JSON", help="68 points per frame, instead of a detector")
-    dub.add_argument("--detector", choices=sorted(DETECTORS), default="mediapipe", help=f"{_help(DETECTORS)} (default: %(default)s)")
+    dub.add_argument(
+        "--detector", choices=sorted(DETECTORS), default="mediapipe", help=f"{_help(DETECTORS)} (default: %(default)s)"
+    )
     dub.add_argument("--detector-weights", type=Path, metavar="FOLDER", help="weight files of the detector")
     dub.add_argument(
         "--face", type=int, default=0, metavar="N", help="0 for the largest face (default), 1 for the next"

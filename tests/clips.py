@@ -33,7 +33,8 @@ def picture(number: int, shot: int = 0, width: int = WIDTH, height: int = HEIGHT
     y, x = np.mgrid[:height, :width].astype(float)
     planes = [np.sin((x + number) / 9 + k) * np.cos(y / (7 + k)) for k in range(3)]
     light = 60 if shot % 2 == 0 else 190
-    return (light + 40 * np.stack(planes, -1) + 10 * np.eye(3)[shot % 3]).clip(0, 255).astype(np.uint8)
+    levels: NDArray[np.float64] = light + 40 * np.stack(planes, -1) + 10 * np.eye(3)[shot % 3]
+    return levels.clip(0, 255).astype(np.uint8)
 
 
 def write_video(

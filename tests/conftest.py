@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,4 +38,5 @@ def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def models(tiny_files: dict[str, Path]) -> Models:
     """The five tiny models, loaded."""
-    return load_models(**tiny_files)
+    files: dict[str, Any] = {**tiny_files}
+    return load_models(**files)

@@ -278,7 +278,12 @@ def test_a_face_that_nobody_has(
 @pytest.mark.usefixtures("loaded")
 def test_the_detector_runs_on_the_device(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[dict[str, Any]] = []
-    monkeypatch.setattr(keysync.job, "make_detector", lambda *_, **how: made.append(how) or OneFace())
+
+    def make(*_: object, **how: object) -> OneFace:
+        made.append(how)
+        return OneFace()
+
+    monkeypatch.setattr(keysync.job, "make_detector", make)
     line = ["dub", str(files["video"]), str(files["audio"]), "-o", str(files["output"]), "--face", "9"]
     for device in ("cpu", "cpu:0"):
         assert main([*line, "--device", device]) == 1  # no shot shows ten faces

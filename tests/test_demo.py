@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from .clips import CheapStages
 
 def test_clip_and_speech_ship_with_the_package_and_last_as_long() -> None:
     reader = VideoReader(TALK)
-    assert (reader.info.width, reader.info.height, reader.info.rate) == (320, 320, 25)
+    assert (reader.info.width, reader.info.height, reader.info.rate) == (320, 320, Fraction(25))
     waveform, seconds = read_speech(SPEECH)
     assert 5 < seconds < 12
     assert len(reader.timestamps()) == round(25 * seconds)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ class Scene:
     points: Sequence[Points | None]
     speech: Path
 
-    def dub(self, models: Models, output: str = "out.mkv", occluder: Path | None = None, **settings: object) -> Report:
+    def dub(self, models: Models, output: str = "out.mkv", occluder: Path | None = None, **settings: Any) -> Report:
         self.output = self.folder / output
         self.progress = Quiet()
         return dub_file(
@@ -196,13 +197,11 @@ def test_the_mask_is_the_one_that_the_models_were_trained_with(models: Models, t
 def test_crops_are_as_close_as_the_models_were_trained_with(models: Models, tmp_path: Path) -> None:
     reader, track = VideoReader(scene(tmp_path, 3).video), track_of([True] * 3)
     pts = np.asarray(reader.timestamps())
-    closer = replace(
-        models,
-        **{
-            name: SimpleNamespace(spec=replace(getattr(models, name).spec, crop_scale=1.3))
-            for name in ("keyframe", "interpolation")
-        },
-    )
+    stages: dict[str, Any] = {
+        name: SimpleNamespace(spec=replace(getattr(models, name).spec, crop_scale=1.3))
+        for name in ("keyframe", "interpolation")
+    }
+    closer = replace(models, **stages)
     assert (dub_of(reader, pts, track, closer).boxes == crop_boxes(track, 0, 3, 1.3)).all()
     assert (dub_of(reader, pts, track, models).boxes == crop_boxes(track, 0, 3)).all()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from keysync.job import FaceSource, dub_file, survey
 from keysync.media.audio import AudioReader, read_speech
 from keysync.media.reader import VideoReader
 from keysync.media.source import FramesInMemory, SoundInMemory
+from keysync.speech.features import SpeechFeatures
 from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
 
@@ -37,6 +40,14 @@ from .clips import (
 from .synthetic_face import face, face_points
 
 SETTINGS = Settings(sampling=Sampling(evaluations=10))
+
+
+class Files(TypedDict):
+    """What `dub_file` reads and writes."""
+
+    video: Path
+    audio: Path
+    output: Path
 
 
 class Detector:
@@ -61,12 +72,12 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> Detector:
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> dict[str, Path]:
+def files(tmp_path: Path) -> Files:
     video = write_video(tmp_path / "in.mp4", [picture(n) for n in range(10)])
     return {"video": video, "audio": write_speech(tmp_path / "speech.wav", 0.4), "output": tmp_path / "out.mkv"}
 
 
-def test_survey_follows_the_chosen_face(files: dict[str, Path], detector: Detector) -> None:
+def test_survey_follows_the_chosen_face(files: Files, detector: Detector) -> None:
     reader, progress = VideoReader(files["video"]), Quiet()
     pts, track = survey(reader, FaceSource(), progress)
     assert pts.tolist() == reader.timestamps().tolist()
@@ -75,9 +86,14 @@ def test_survey_follows_the_chosen_face(files: dict[str, Path], detector: Detect
     assert (detector.frames, detector.closed, progress.parts[""][1]) == (10, True, 10)
 
 
-def test_the_detector_is_made_as_the_source_says(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_detector_is_made_as_the_source_says(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[object] = []
-    monkeypatch.setattr(keysync.job, "make_detector", lambda *how, **where: made.append((how, where)) or Detector())
+
+    def make(*how: object, **where: object) -> Detector:
+        made.append((how, where))
+        return Detector()
+
+    monkeypatch.setattr(keysync.job, "make_detector", make)
     for source in (
         FaceSource(),
         FaceSource(detector="face-alignment", weights=Path("weights"), device="cuda:1"),
@@ -91,7 +107,7 @@ def test_the_detector_is_made_as_the_source_says(files: dict[str, Path], monkeyp
 
 
 def test_the_second_face_is_another_one_where_it_is_not(
-    files: dict[str, Path], detector: Detector, models: Models, monkeypatch: pytest.MonkeyPatch
+    files: Files, detector: Detector, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     CheapStages().install(monkeypatch)
     report = dub_file(**files, models=models, settings=SETTINGS, face=FaceSource(FaceChoice(1)), progress=Quiet())
@@ -102,13 +118,13 @@ def test_the_second_face_is_another_one_where_it_is_not(
 
 
 @pytest.mark.usefixtures("detector")
-def test_a_face_that_no_shot_shows(files: dict[str, Path], models: Models) -> None:
+def test_a_face_that_no_shot_shows(files: Files, models: Models) -> None:
     with pytest.raises(KeySyncError, match="face 2 was chosen but no shot shows more than 2: choose 0 to 1"):
         dub_file(**files, models=models, settings=SETTINGS, face=FaceSource(FaceChoice(2)), progress=Quiet())
 
 
 @pytest.mark.usefixtures("detector")
-def test_the_report_tells_the_job(files: dict[str, Path], models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_tells_the_job(files: Files, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     CheapStages().install(monkeypatch)
     report = dub_file(**files, models=models, settings=SETTINGS, face=FaceSource(), progress=Quiet(), lossless=True)
     told = report.to_dict()
@@ -122,14 +138,17 @@ def test_the_report_tells_the_job(files: dict[str, Path], models: Models, monkey
 
 @pytest.mark.usefixtures("detector")
 def test_the_network_hears_the_speech_as_long_as_the_result(
-    files: dict[str, Path], models: Models, monkeypatch: pytest.MonkeyPatch
+    files: Files, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     CheapStages().install(monkeypatch)
-    heard = []
+    heard: list[Tensor] = []
+
+    def watched(plain: Callable[[Tensor], SpeechFeatures], waveform: Tensor) -> SpeechFeatures:
+        heard.append(waveform)
+        return plain(waveform)
+
     for encoder in models.encoders.values():
-        monkeypatch.setattr(
-            encoder, "encode", lambda waveform, plain=encoder.encode: heard.append(waveform) or plain(waveform)
-        )
+        monkeypatch.setattr(encoder, "encode", partial(watched, encoder.encode))
     for seconds in (0.2, 1.0):
         write_speech(files["audio"], seconds)
         settings = Settings(sync_mode="silence", sampling=SETTINGS.sampling)
@@ -145,7 +164,7 @@ def test_the_network_hears_the_speech_as_long_as_the_result(
 
 @pytest.mark.usefixtures("detector")
 def test_notes_of_frame_rate_and_container(
-    files: dict[str, Path], models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    files: Files, models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     CheapStages().install(monkeypatch)
     files["video"] = write_video(tmp_path / "fast.mp4", [picture(n) for n in range(20)], rate=Fraction(50))
@@ -160,7 +179,7 @@ def test_notes_of_frame_rate_and_container(
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, KeySyncError, RuntimeError])
 @pytest.mark.parametrize("stage", ["interpolation", "keyframe"])
 def test_whatever_stops_the_network_the_older_file_stays(
-    raised: type[BaseException], stage: str, files: dict[str, Path], models: Models, monkeypatch: pytest.MonkeyPatch
+    raised: type[BaseException], stage: str, files: Files, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cheap = CheapStages()
     files["output"].write_text("older")
@@ -179,7 +198,7 @@ def test_whatever_stops_the_network_the_older_file_stays(
 
 
 def test_a_landmarks_file_takes_the_place_of_the_detector(
-    files: dict[str, Path], detector: Detector, models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    files: Files, detector: Detector, models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     CheapStages().install(monkeypatch)
     points = [None, *([face_points((50, 36), 28)] * 9)]
@@ -190,7 +209,7 @@ def test_a_landmarks_file_takes_the_place_of_the_detector(
 
 
 def test_a_track_of_before_needs_no_detector_and_must_be_of_this_video(
-    files: dict[str, Path], detector: Detector, tmp_path: Path
+    files: Files, detector: Detector, tmp_path: Path
 ) -> None:
     pts, track = survey(VideoReader(files["video"]), FaceSource(), Quiet())
     seen = detector.frames
@@ -205,7 +224,7 @@ def test_a_track_of_before_needs_no_detector_and_must_be_of_this_video(
 
 @pytest.mark.usefixtures("detector")
 def test_a_reader_stands_for_its_window_of_a_file(
-    files: dict[str, Path], models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    files: Files, models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     CheapStages().install(monkeypatch)
     masks = write_video(tmp_path / "masks.mkv", [np.full((HEIGHT, WIDTH, 3), 255, np.uint8)] * 10, lossless=True)

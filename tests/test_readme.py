@@ -80,7 +80,7 @@ def parsers(monkeypatch: pytest.MonkeyPatch) -> list[argparse.ArgumentParser]:
         nonlocal depth
         depth += 1
         try:
-            parsed = parse(self, *given, **options)  # type: ignore[arg-type]
+            parsed = parse(self, *given, **options)
         finally:
             depth -= 1
         if depth == 0:

@@ -71,7 +71,7 @@ class WindowGuider(comfy.samplers.CFGGuider):
 
         After each group that the network was evaluated for, `on_group(windows of the group, denoised)` is called.
         """
-        model = self.model_patcher.model
+        model: KeySyncModel = self.model_patcher.model
         latents = model.process_latent_out(windows.known).flatten(0, 1)
         with self.given(windows):
             sampled = super().sample(
@@ -92,7 +92,9 @@ class WindowGuider(comfy.samplers.CFGGuider):
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
     ) -> Tensor:
         """The guided denoised latents (b*t, 4, h, w); in a group of windows at a time, cancelled between groups."""
-        count, frames = self.windows.mask.shape[:2]
+        windows = self.windows
+        assert windows is not None
+        count, frames = windows.mask.shape[:2]
         x, timestep = x.unflatten(0, (count, frames)), timestep.expand(len(x)).unflatten(0, (count, frames))
         group = windows_at_once(self.inner_model, x, self.branches)
         denoised = torch.empty_like(x)
@@ -101,7 +103,7 @@ class WindowGuider(comfy.samplers.CFGGuider):
             part = slice(start, start + group)
             predicted = comfy.samplers.calc_cond_batch(
                 self.inner_model,
-                self._conditions(self.windows[part], x.device),
+                self._conditions(windows[part], x.device),
                 x[part].flatten(0, 1),
                 timestep[part].flatten(),
                 model_options or {},
@@ -216,6 +218,7 @@ class ClipGuider(WindowGuider):
             return slots[layout.wanted.to(slots.device)]
 
         def picked(step: int, x0: Tensor, x: Tensor, steps: int) -> None:
+            assert callback is not None
             callback(step, pick(x0), pick(x), steps)
 
         with self.given(windows):

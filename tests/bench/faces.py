@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +45,16 @@ def clips(media: Path | None) -> dict[str, Callable[[], Iterator[Frame]]]:
     found: dict[str, Callable[[], Iterator[Frame]]] = {}
     for path in sorted(media.rglob("*")) if media else []:
         if path.suffix in VIDEOS:
-            found[path.name] = lambda path=path: read(path)
+            found[path.name] = partial(read, path)
         elif path.suffix in STILLS:
-            found[f"stills of {path.parent.name}"] = lambda folder=path.parent: stills(folder)
+            found[f"stills of {path.parent.name}"] = partial(stills, path.parent)
     return found | {"rendered heads": heads}
 
 
 def read(path: Path) -> Iterator[Frame]:
     with av.open(path) as container:
         for frame in container.decode(video=0):
-            yield frame.to_ndarray(format="rgb24")
+            yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
 def stills(folder: Path) -> Iterator[Frame]:
@@ -68,7 +69,7 @@ def heads() -> Iterator[Frame]:
     from training.synthetic.voice.speech import talk
 
     for person in range(8):
-        motion = talk(person, 2.0).mouth((np.arange(25) + 0.5) / 12.5)
+        motion = talk(person, 2.0).mouth((np.arange(25, dtype=np.float64) + 0.5) / 12.5)
         options = Clip(size=(360, 480), people=1 + person % 2, occluder=("none", "hand")[person // 4])
         for truth in clip((1 << 30) + 100 + person, [motion[frame] for frame in range(25)], options):
             yield truth.picture
@@ -107,11 +108,16 @@ def speed(found: dict[str, Callable[[], Iterator[Frame]]], finder: FaceFinder, o
         h, w = some[0].shape[:2]
         follow(finder, some[:5])
         results[f"{name}, {w}x{h}"] = {
-            "mediapipe": timed(lambda some=some: [oracle.detect(frame) for frame in some]) / len(some),
-            "each by itself": timed(lambda some=some: [finder.detect(frame) for frame in some]) / len(some),
-            "followed": timed(lambda some=some: follow(finder, some)) / len(some),
+            "mediapipe": timed(partial(find, oracle, some)) / len(some),
+            "each by itself": timed(partial(find, finder, some)) / len(some),
+            "followed": timed(partial(follow, finder, some)) / len(some),
         }
     return results
+
+
+def find(finder: Any, frames: list[Frame]) -> None:
+    for frame in frames:
+        finder.detect(frame)
 
 
 def follow(finder: FaceFinder, frames: list[Frame]) -> None:

@@ -75,8 +75,15 @@ def preparation() -> dict[str, Any]:
         with VideoWriter(video, like, audio=speech) as writer:
             for pts, frame in enumerate(portrait_frames(25 * SECONDS)):
                 writer.write(frame, pts)
-        models = {"vae": ModelFile.of("vae"), "hubert": ModelFile.of("hubert"), "wavlm": None}
-        settings = Settings(Path(folder) / "data", RESOLUTION, **models, least_quality=0.0, least_agreement=-1.0)
+        settings = Settings(
+            Path(folder) / "data",
+            RESOLUTION,
+            vae=ModelFile.of("vae"),
+            hubert=ModelFile.of("hubert"),
+            wavlm=None,
+            least_quality=0.0,
+            least_agreement=-1.0,
+        )
         began = time.perf_counter()
         prepare([video], settings, validation=0.5)
         spent = time.perf_counter() - began

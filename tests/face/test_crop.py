@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from keysync.face.track import FaceTrack, from_landmarks
 from ..synthetic_face import face_points
 
 
-def moving(centres: list[tuple[float, float]], size: tuple[int, int], width: float = 40.0) -> FaceTrack:
+def moving(centres: Sequence[tuple[float, float]], size: tuple[int, int], width: float = 40.0) -> FaceTrack:
     return from_landmarks([face_points(centre, width) for centre in centres], size)
 
 

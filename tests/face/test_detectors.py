@@ -168,8 +168,10 @@ def test_a_landmarks_file_comes_back_as_it_was_written(tmp_path: Path) -> None:
     file = read_landmarks_file(path, size=(240, 320), frames=3)
     assert file.fps == 29.97
     assert file.size == (240, 320)
-    np.testing.assert_allclose(file.frames[0], face_points(), atol=1e-3)
-    assert file.frames[1:] == (None, None)
+    first, *rest = file.frames
+    assert first is not None
+    np.testing.assert_allclose(first, face_points(), atol=1e-3)
+    assert rest == [None, None]
     assert [len(file.faces(frame)) for frame in range(3)] == [1, 0, 0]
     assert len(read_landmarks_file(path, frames=2).frames) == 2
 

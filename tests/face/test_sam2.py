@@ -283,7 +283,12 @@ def test_both_directions_equal_unpruned_sessions(model: Any, clip: Tensor) -> No
 def test_memory_is_flat(model: Any, clip: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     sessions: list[Any] = []
     make = sam2._session
-    monkeypatch.setattr(sam2, "_session", lambda model: sessions.append(make(model)) or sessions[-1])
+
+    def watched(model: Any) -> Any:
+        sessions.append(make(model))
+        return sessions[-1]
+
+    monkeypatch.setattr(sam2, "_session", watched)
     kept = []
     for _ in track_occluder(model, clip[:30], Prompt(0, ((20.0, 10.0),), (1,))):
         outputs = sessions[0].output_dict_per_obj[0]

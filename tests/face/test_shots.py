@@ -22,12 +22,9 @@ def pictures(changes: Sequence[float]) -> list[Frame]:
     levels, made = START.copy(), []
     for change in (0.0, *changes):
         pairs = round(change * PIXELS / 2)
-        for colour in (0, 255):
-            turned = np.flatnonzero(levels == colour)[:pairs]
-            made.append((turned, 255 - colour))
-        for turned, colour in made[-2:]:
-            levels[turned] = colour
-        made[-2:] = [levels.copy()]
+        black, white = (np.flatnonzero(levels == colour)[:pairs] for colour in (0, 255))
+        levels[black], levels[white] = 255, 0
+        made.append(levels.copy())
     return [dots.reshape(HEIGHT, WIDTH, 1).repeat(3, -1).astype(np.uint8) for dots in made]
 
 

@@ -231,5 +231,6 @@ def test_cuts_of_real_clips(media: Path, clip: str, cuts: list[int]) -> None:
 
     counter = ShotCounter()
     with av.open(media / clip) as container:
-        shots = [counter.add(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+        frames = (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
+        shots = [counter.add(frame.astype(np.uint8, copy=False)) for frame in frames]
     assert (np.flatnonzero(np.diff(shots)) + 1).tolist() == cuts

@@ -70,9 +70,14 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 def _count(item: pytest.Item, kind: pytest.StashKey[Counter[str]]) -> None:
     """One more for the version of the test's ComfyUI; the tests inside one are counted by test_inside.py."""
-    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    if parameters.get("comfyui") and "inner" not in parameters:
-        item.config.stash[kind][parameters["comfyui"].version] += 1
+    parameters = _parameters(item)
+    comfyui = parameters.get("comfyui")
+    if isinstance(comfyui, ComfyUI) and "inner" not in parameters:
+        item.config.stash[kind][comfyui.version] += 1
+
+
+def _parameters(item: pytest.Item) -> dict[str, object]:
+    return item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
 
 
 @pytest.hookimpl(trylast=True)
@@ -81,8 +86,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {comfyui: place for place, comfyui in enumerate(find_comfyuis(), start=1)}
 
     def place(item: pytest.Item) -> int:
-        parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-        return order.get(parameters.get("comfyui"), 0)
+        comfyui = _parameters(item).get("comfyui")
+        return order[comfyui] if isinstance(comfyui, ComfyUI) else 0
 
     items.sort(key=place)
 

@@ -44,7 +44,8 @@ def outcomes(
     request: pytest.FixtureRequest, comfyui: ComfyUI, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, list[Outcome]]:
     """Runs the inner files that this session selected; returns the outcomes of each."""
-    calls = [item.callspec.params for item in request.session.items if "inner" in getattr(item, "fixturenames", ())]
+    tests = (item for item in request.session.items if isinstance(item, pytest.Function))
+    calls = [test.callspec.params for test in tests if "inner" in test.fixturenames]
     files = [INSIDE / f"{params['inner']}.py" for params in calls if params["comfyui"] == comfyui]
     return _run_inside(comfyui, files, tiny_folder, tmp_path_factory.mktemp("inside"))
 
@@ -122,5 +123,5 @@ def _lend(comfyui: ComfyUI, work: Path) -> Path:
     for package in metadata.distributions():
         if package.name.lower() in missing:
             for top in {file.parts[0] for file in package.files or ()} - {"..", "__pycache__"}:
-                (folder / top).symlink_to(package.locate_file(top))
+                (folder / top).symlink_to(str(package.locate_file(top)))
     return folder

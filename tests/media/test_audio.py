@@ -26,6 +26,7 @@ def write_sound(path: Path, samples: NDArray[np.float32], rate: int, codec: str,
     layout = LAYOUTS[samples.shape[0]]
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
+        assert isinstance(stream, av.AudioStream)
         if video_at is not None:
             pictures = container.add_stream("mpeg4", rate=25, width=32, height=32, pix_fmt="yuv420p")
             for number in range(10):

@@ -17,6 +17,7 @@ def write_clip(path: Path, codec: str = "mpeg4", **options: str) -> Path:
     rng = np.random.default_rng(0)
     with av.open(str(path), "w", container_options=options) as container:
         stream = container.add_stream(codec, rate=25, width=64, height=48, pix_fmt="yuv420p")
+        assert isinstance(stream, av.VideoStream)
         for _ in range(30):
             frame = av.VideoFrame.from_ndarray(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8), format="rgb24")
             container.mux(stream.encode(frame))

@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -30,7 +31,7 @@ def picture(number: int, like: PictureFormat = LIKE) -> Frame:
     return np.stack(channels, -1).round().astype(np.uint8)
 
 
-def write(path: Path, pts: list[int], like: PictureFormat = LIKE, **options: object) -> Path:
+def write(path: Path, pts: list[int], like: PictureFormat = LIKE, **options: Any) -> Path:
     with VideoWriter(path, like, **options) as writer:
         for number, stamp in enumerate(pts):
             writer.write(picture(number, like), stamp)
@@ -43,6 +44,7 @@ def write_wav(path: Path, seconds: float = 2.0, rate: int = 16000, channels: int
     tones = np.stack([np.sin(2 * np.pi * (300 + 100 * channel) * time) for channel in range(channels)])
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
+        assert isinstance(stream, av.AudioStream)
         frame = av.AudioFrame.from_ndarray((0.5 * tones).astype(np.float32), format="fltp", layout=layout)
         frame.sample_rate = rate
         container.mux(stream.encode(frame))
@@ -72,9 +74,10 @@ def test_odd_time_bases_and_many_frames(time_base: Fraction, tmp_path: Path) -> 
     assert float(reader.info.rate) == pytest.approx(29.97, abs=0.01)
     with av.open(str(reader.path)) as container:
         stream = container.streams.video[0]
-        assert (
-            stream.duration * stream.time_base == 100 * step * time_base
-        )  # the last frame lasts as long as the others
+        assert stream.duration is not None
+        assert stream.time_base is not None
+        # The last frame lasts as long as the others.
+        assert stream.duration * stream.time_base == 100 * step * time_base
 
 
 def test_matroska_counts_milliseconds(tmp_path: Path) -> None:
@@ -86,7 +89,7 @@ def test_matroska_counts_milliseconds(tmp_path: Path) -> None:
 
 def test_time_before_zero_is_shifted(tmp_path: Path) -> None:
     reader = VideoReader(write(tmp_path / "out.mp4", [-200, -100, 0, 150]))
-    assert (reader.timestamps() * reader.info.time_base * 1000).tolist() == [0, 100, 200, 350]
+    assert [stamp * reader.info.time_base * 1000 for stamp in reader.timestamps().tolist()] == [0, 100, 200, 350]
 
 
 COLOURS = {
@@ -187,6 +190,9 @@ def test_speech_is_cut_or_padded(seconds: float | None, tmp_path: Path) -> None:
     path = write(tmp_path / "out.mp4", VARIABLE, audio=wav, seconds=seconds)
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
+        assert stream.start_time is not None
+        assert stream.duration is not None
+        assert stream.time_base is not None
         # From the first picture on; an AAC stream that begins later brings its lead-in of 1024 samples along.
         end = (stream.start_time + stream.duration) * stream.time_base
         assert float(end) == pytest.approx(0.7 + (seconds or 2.0), abs=0.002)
@@ -341,5 +347,7 @@ def test_real_clips(media: Path, tmp_path: Path) -> None:
                 writer.write(frame, pts)
         copy = VideoReader(tmp_path / "out.mp4")
         assert (copy.info.width, copy.info.height) == (reader.info.width, reader.info.height)
-        ours, theirs = (other.timestamps() * other.info.time_base for other in (copy, reader))
-        assert ours.tolist() == theirs.tolist()
+        ours, theirs = (
+            [stamp * other.info.time_base for stamp in other.timestamps().tolist()] for other in (copy, reader)
+        )
+        assert ours == theirs

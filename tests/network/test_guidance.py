@@ -96,7 +96,12 @@ def test_the_denoiser_is_told_each_noise_level() -> None:
 def test_numbers_in_float64_are_sampled_in_float64() -> None:
     told: list[Tensor] = []
     sigmas = ays_sigmas()
-    result = euler(lambda x, sigma: told.append(sigma) or x / (1 + sigma**2), torch.ones(1).double(), sigmas)
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        told.append(sigma)
+        return x / (1 + sigma**2)
+
+    result = euler(denoise, torch.ones(1).double(), sigmas)
     assert result.dtype == torch.float64
     assert torch.equal(torch.stack(told), sigmas[:-1])
 

@@ -109,6 +109,7 @@ def test_keyframes_at_the_ends_and_the_learned_mask_between() -> None:
     reference = stage.condition(given.windows).reference
     assert reference.shape == (2, FRAMES, 5, *SIZE)
     torch.testing.assert_close(reference[:, [0, -1], :4], given.windows.reference / SCALE_FACTOR)
+    assert stage.learned_mask is not None
     assert torch.equal(reference[:, 1:-1, :4], stage.learned_mask.expand(2, FRAMES - 2, -1, -1, -1))
     assert reference[:, [0, -1], 4].eq(1).all()
     assert reference[:, 1:-1, 4].eq(0).all()
@@ -166,7 +167,7 @@ class Precisions(TorchDispatchMode):
     """Gathers the precision of every real number that torch computes meanwhile."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's has no annotations
         self.seen: set[torch.dtype] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

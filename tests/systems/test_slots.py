@@ -134,7 +134,7 @@ def test_a_head_from_one_picture_fits_the_same_seam() -> None:
     assert not head.needs.source
     heard = head.encoder.encode(torch.linspace(-1, 1, 16_000)).at(torch.arange(5) / 25)
     identity = torch.rand(*SIZE, 3), torch.ones(SIZE)
-    render = head.begin(None, 0, lambda _: argparse.Namespace(), None)  # type: ignore[arg-type, return-value]
+    render = head.begin(None, 0, lambda _: argparse.Namespace(), None)
     frames = list(render(Span(5, iter([identity] * 5), {"loudness": heard})))
     assert len(frames) == 5
     assert frames[0].shape == (*SIZE, 3)

@@ -42,7 +42,7 @@ class SmallRun:
 
     def stage(self, number: float) -> Stage:
         stage = load_stage(self.tiny, dtype=torch.float32)
-        torch.nn.init.constant_(stage.unet.out[2].bias, number)
+        torch.nn.init.constant_(stage.unet.get_parameter("out.2.bias"), number)
         return stage
 
     def checkpoint(self, step: int, averaged: bool = False) -> None:
@@ -82,7 +82,7 @@ def lora_run(make: Any, tiny_files: dict[str, Path]) -> SmallRun:
 
 def bias(path: Path) -> float:
     """What `SmallRun` tells checkpoints apart by."""
-    return float(load_stage(path).unet.out[2].bias[0].detach())
+    return float(load_stage(path).unet.get_parameter("out.2.bias")[0].detach())
 
 
 def published(stage: Stage) -> dict[str, Tensor]:

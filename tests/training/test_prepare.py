@@ -13,6 +13,7 @@ from tests.training.data.preparation.small_videos import FACE, NO_FACE, Brightne
 from training import prepare
 from training.data.index import SPLITS, EncoderInfo
 from training.data.preparation.quality import LEAST as LEAST_QUALITY
+from training.data.preparation.settings import Settings
 from training.data.preparation.speaker import LEAST as LEAST_AGREEMENT
 from training.data.shards import Shards
 
@@ -87,7 +88,7 @@ def test_wrong_usage(options: list[str], capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_defaults(tmp_path: Path) -> None:
-    def settings(*options: str) -> prepare.Settings:
+    def settings(*options: str) -> Settings:
         return prepare._settings(prepare._parser().parse_args(["in", "-o", "data", *options]))
 
     model = tmp_path / "model"

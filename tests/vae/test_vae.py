@@ -51,7 +51,7 @@ def error_of(path: Path, decoder_from: Path | None = None) -> str:
 def test_shapes_range_and_type(folder: Path) -> None:
     vae = load_vae(folder)
     with torch.no_grad():
-        vae.decoder.time_conv_out.weight *= 100
+        vae.decoder.get_parameter("time_conv_out.weight").mul_(100)
     latents = vae.encode(pictures())
     assert latents.shape == (5, 4, 8, 6)
     decoded = vae.decode(latents)

@@ -169,7 +169,8 @@ def test_metadata(keyframe: Stage, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["crop_scale", "audio_guidance", "identity_guidance"])
 def test_any_number_is_read_again_to_the_bit(key: str, keyframe: Stage, tmp_path: Path) -> None:
-    metadata = metadata_of(replace(keyframe.spec, **{key: 4 / 3}))
+    changed: dict[str, Any] = {key: 4 / 3}
+    metadata = metadata_of(replace(keyframe.spec, **changed))
     save_stage(keyframe, tmp_path / "stage.safetensors", extra_metadata=metadata)
     assert getattr(load_stage(tmp_path / "stage.safetensors").spec, key) == 4 / 3
 

@@ -79,7 +79,12 @@ def test_a_face_is_followed_without_a_search(finder: FaceFinder, monkeypatch: py
     frames = list(portrait_frames(2 * module.SEARCH_EVERY))
     searches = []
     search = finder._search
-    monkeypatch.setattr(finder, "_search", lambda *given: searches.append(1) or search(*given))
+
+    def watched(*given: Any) -> Any:
+        searches.append(1)
+        return search(*given)
+
+    monkeypatch.setattr(finder, "_search", watched)
     before: list[Face] = []
     for frame in frames:
         before = finder.detect(frame, before)
@@ -150,5 +155,6 @@ def test_it_finds_faces_in_real_clips(finder: FaceFinder, media: Path, clip: str
     import av
 
     with av.open(media / clip) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)][::10]
+        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    frames = [frame.astype(np.uint8, copy=False) for frame in decoded[::10]]
     assert sum(map(bool, finder.detect_all(frames))) / len(frames) >= least

@@ -37,6 +37,7 @@ def test_a_batch_is_as_good_as_one_by_one() -> None:
 def test_what_is_missing_is_added_right_and_below() -> None:
     layer = ConvSame(1, 1, 3, 2)
     with torch.no_grad():
+        assert layer.bias is not None
         layer.weight.fill_(1)
         layer.bias.zero_()
     # 3x3 sums of ones at every other pixel: only the right and the lower edge stick out.

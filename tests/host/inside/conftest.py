@@ -5,6 +5,7 @@ By hand: `cd <ComfyUI> && <its python> -m pytest -c <this folder>/pytest.ini <th
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import subprocess
@@ -47,6 +48,13 @@ def extension() -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def error(extension: ModuleType) -> type[Exception]:
+    """The extension's `KeySyncError`."""
+    kind: type[Exception] = importlib.import_module(f"{extension.__name__}.keysync.errors").KeySyncError
+    return kind
 
 
 @pytest.fixture(scope="session")

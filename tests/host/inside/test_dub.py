@@ -39,11 +39,6 @@ def node(extension: ModuleType) -> Any:
     return part("nodes.dub")
 
 
-@pytest.fixture
-def error(extension: ModuleType) -> type[Exception]:
-    return part("keysync.errors").KeySyncError
-
-
 @pytest.fixture(autouse=True)
 def inference() -> Iterator[None]:
     """The mode that ComfyUI's executor runs nodes in."""
@@ -193,7 +188,12 @@ def test_the_split_graph_decodes_what_the_command_line_does(
     import nodes as core
 
     theirs: list[Tensor] = []
-    monkeypatch.setattr(part("keysync.dub"), "paste", lambda frame, picture, *_: theirs.append(picture) or frame)
+
+    def unpasted(frame: Any, picture: Tensor, *_: Any) -> Any:
+        theirs.append(picture)
+        return frame
+
+    monkeypatch.setattr(part("keysync.dub"), "paste", unpasted)
     as_the_command_line(clip, tiny, tmp_path / "expected.mp4")
 
     audio, face, mask, sampling = (part(f"nodes.{name}") for name in ("audio", "face", "mask", "sampling"))
@@ -259,12 +259,15 @@ def test_the_detector_has_comfyuis_folder_and_device(
             pass
 
     made: list[tuple[Any, Any]] = []
+
+    def make(*how: Any, **where: Any) -> NoFace:
+        made.append((how, where))
+        return NoFace()
+
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(comfy.model_management, "get_torch_device", lambda: torch.device("cuda", 1))
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "face_alignment", ([str(tmp_path / "faces")], set()))
-    monkeypatch.setattr(
-        part("keysync.job"), "make_detector", lambda *how, **where: made.append((how, where)) or NoFace()
-    )
+    monkeypatch.setattr(part("keysync.job"), "make_detector", make)
     with pytest.raises(error, match="no face was found in the 15 frames"):
         dub(node, loaded, InputImpl.VideoFromFile(str(clip)), speech, detector="face-alignment")
     assert made == [(("face-alignment", tmp_path / "faces"), {"device": "cuda:1"})]
@@ -307,8 +310,9 @@ def test_occluders_as_mask_and_as_video(
         written.frames = []
         dub(node, loaded, video, speech, track=track, occluder=occluder)
         results.append(np.stack(written.frames))
-    assert np.array_equal(*results)
-    changed = (results[0] != source).any(axis=(0, 3))
+    masked, filmed = results
+    assert np.array_equal(masked, filmed)
+    changed = (masked != source).any(axis=(0, 3))
     assert changed[:, : SIZE // 2].any()
     assert not changed[:, SIZE // 2 :].any()
     with pytest.raises(

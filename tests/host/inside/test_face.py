@@ -80,7 +80,8 @@ def model(extension: ModuleType, library: SimpleNamespace) -> SimpleNamespace:
 
 def follow(node: ModuleType, images: Tensor, value: Any = None, **changes: Any) -> tuple[Any, Tensor, str]:
     settings = {"detector": "face_landmarks", "face": "largest", "face_index": 0, "face_x": 0, "face_y": 0} | changes
-    return node.TrackFace.execute(images, face_landmarks=value, **settings).args
+    track, preview, report = node.TrackFace.execute(images, face_landmarks=value, **settings).args
+    return track, preview, report
 
 
 def test_the_schemas_are_complete(node: ModuleType) -> None:
@@ -199,8 +200,13 @@ def test_the_detector_runs_where_comfyui_runs_its_models(
     import comfy.model_management as management
 
     made: list[tuple[Any, Any]] = []
+
+    def make(*how: Any, **where: Any) -> NoFace:
+        made.append((how, where))
+        return NoFace()
+
     monkeypatch.setattr(management, "get_torch_device", lambda: torch.device("cuda", 1))
-    monkeypatch.setattr(node, "make_detector", lambda *how, **where: made.append((how, where)) or NoFace())
+    monkeypatch.setattr(node, "make_detector", make)
     with pytest.raises(Exception, match="no face was found"):
         follow(node, images, detector="face-alignment")
     assert made == [(("face-alignment", folders[0]), {"device": "cuda:1"})]

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import comfy.lora
 import comfy.model_management
 import comfy.samplers
 import comfy.sd
@@ -34,11 +33,6 @@ def part(name: str) -> Any:
 @pytest.fixture(scope="session")
 def loader(extension: ModuleType) -> Any:
     return part("nodes.model")
-
-
-@pytest.fixture
-def error(extension: ModuleType) -> type[Exception]:
-    return part("keysync.errors").KeySyncError
 
 
 @pytest.fixture(autouse=True)

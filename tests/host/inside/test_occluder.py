@@ -29,11 +29,6 @@ def library(extension: ModuleType) -> ModuleType:
     return importlib.import_module(f"{extension.__name__}.keysync.face.sam2")
 
 
-@pytest.fixture(scope="module")
-def error(extension: ModuleType) -> type[Exception]:
-    return importlib.import_module(f"{extension.__name__}.keysync.errors").KeySyncError
-
-
 @pytest.fixture(scope="module", autouse=True)
 def file() -> Path:
     """The tiny model in models/sam2, with a file beside it that is no model."""
@@ -45,7 +40,8 @@ def file() -> Path:
     assert spec.loader
     tiny = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tiny)
-    return tiny.write_tiny_sam2(folder / NAME)
+    tiny.write_tiny_sam2(folder / NAME)
+    return folder / NAME
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +53,7 @@ def images() -> Tensor:
 def run(node: ModuleType, images: Tensor, **inputs: Any) -> Tensor:
     """The node as ComfyUI runs it: in inference mode."""
     with torch.inference_mode():
+        mask: Tensor
         (mask,) = node.TrackOccluder.execute(images, NAME, **{**CLICK, **inputs}).args
     return mask
 

@@ -39,11 +39,6 @@ def nodes(extension: ModuleType) -> Any:
     return part("nodes.sampling")
 
 
-@pytest.fixture
-def error(extension: ModuleType) -> type[Exception]:
-    return part("keysync.errors").KeySyncError
-
-
 @pytest.fixture(scope="module")
 def models(extension: ModuleType, tiny: Path) -> Iterator[dict[str, Any]]:
     """Both stages as MODEL."""
@@ -89,6 +84,7 @@ def speech(model: Any, frames: int = FRAMES, channels: int | None = None, encode
 def sample_keyframes(nodes: Any, models: dict[str, Any], latent: dict[str, Any], **changes: Any) -> dict[str, Tensor]:
     model = changes.pop("model", models["keyframe"])
     inputs = {"speech": speech(models["keyframe"]), "latent": latent, "seed": SEED, **changes}
+    out: dict[str, Tensor]
     (out,) = nodes.SampleKeyframes.execute(model, **{**PUBLISHED, **inputs}).args
     return out
 
@@ -96,6 +92,7 @@ def sample_keyframes(nodes: Any, models: dict[str, Any], latent: dict[str, Any],
 def interpolate(nodes: Any, models: dict[str, Any], latent: dict[str, Any], **changes: Any) -> dict[str, Tensor]:
     model = changes.pop("model", models["interpolation"])
     inputs = {"speech": speech(models["interpolation"]), "latent": latent, "seed": SEED, **changes}
+    out: dict[str, Tensor]
     (out,) = nodes.InterpolateKeyframes.execute(model, **{**PUBLISHED, **inputs}).args
     return out
 
@@ -276,7 +273,7 @@ def test_the_core_is_asked_to_make_room_for_one_window(
 
     def watched(shape: Any, **kwargs: Any) -> float:
         asked.append(shape[0])
-        return required(shape, **kwargs)
+        return float(required(shape, **kwargs))
 
     monkeypatch.setattr(network, "memory_required", watched)
     monkeypatch.setattr(part("nodes.host.guider"), "windows_at_once", lambda *_: 1)
@@ -306,7 +303,9 @@ def test_the_guider_in_sampler_custom_advanced(
 
         def generate_noise(self, latent: dict[str, Tensor]) -> Tensor:
             noise = part("keysync.network.noise")
-            return noise.draw(noise.Noise.from_seed(SEED).keyframes, (14, *latent["samples"].shape[1:]))
+            shape = (14, *latent["samples"].shape[1:])
+            drawn: Tensor = noise.draw(noise.Noise.from_seed(SEED).keyframes, shape)
+            return drawn
 
     out, denoised = SamplerCustomAdvanced.execute(Drawn(), guider, sampler, sigmas, latent).args
     assert torch.equal(out["samples"], keyframes["samples"])
@@ -388,7 +387,7 @@ def test_cancelled_within_one_evaluation(
 
     def watched(*args: Any, **kwargs: Any) -> Tensor:
         evaluations.append(1)
-        out = type(network).apply_model(network, *args, **kwargs)
+        out: Tensor = type(network).apply_model(network, *args, **kwargs)
         comfy.model_management.interrupt_current_processing()
         return out
 

@@ -32,11 +32,6 @@ def fit_audio(extension: ModuleType) -> Any:
     return part("nodes.audio").FitAudio
 
 
-@pytest.fixture
-def error(extension: ModuleType) -> type[Exception]:
-    return part("keysync.errors").KeySyncError
-
-
 @pytest.fixture(autouse=True)
 def inference() -> Iterator[None]:
     """The mode that ComfyUI's executor runs nodes in."""

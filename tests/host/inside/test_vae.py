@@ -32,11 +32,6 @@ def node(extension: ModuleType) -> Any:
     return part("nodes.vae")
 
 
-@pytest.fixture
-def error(extension: ModuleType) -> type[Exception]:
-    return part("keysync.errors").KeySyncError
-
-
 @pytest.fixture(autouse=True)
 def inference() -> Iterator[None]:
     """The mode that ComfyUI's executor runs nodes in."""
@@ -51,7 +46,7 @@ def vectors(golden_folder: Path) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def vae(node: Any, tiny: Path) -> comfy.sd.VAE:
-    return part("nodes.host.vae").core_vae(part("keysync.vae.vae").read_vae(tiny / "vae"))
+    return load(node, tiny / "vae")
 
 
 @pytest.fixture
@@ -66,7 +61,8 @@ def models_folder(extension: ModuleType, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def load(node: Any, path: Path) -> comfy.sd.VAE:
-    return part("nodes.host.vae").core_vae(part("keysync.vae.vae").read_vae(path))
+    vae: comfy.sd.VAE = part("nodes.host.vae").core_vae(part("keysync.vae.vae").read_vae(path))
+    return vae
 
 
 def relative(ours: Tensor, theirs: Tensor) -> float:

@@ -12,7 +12,8 @@ from torch import Tensor
 from keysync.errors import KeySyncError
 from keysync.network.stage import STAGES, Stage, Windows
 from keysync.systems.keysync import generate
-from keysync.systems.keysync.generate import OnStep, Sampling
+from keysync.systems.keysync.generate import Sampling
+from keysync.systems.renderer import OnStep
 
 from ...small_stages import Inputs, inputs, small_stage
 

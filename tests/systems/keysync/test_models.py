@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 
 from keysync.errors import KeySyncError
 from keysync.network.stage import STAGES, Stage
+from keysync.systems.keysync.generate import HostStage
 from keysync.systems.keysync.models import Models, load_models
 from keysync.systems.keysync.small import BUILT_IN, SMALL
-from keysync.vae.vae import load_vae
+from keysync.vae.vae import VAE, load_vae
 from keysync.weights.checkpoint import save_stage
 from keysync.weights.files import read_tensors
 from keysync.weights.stage_format import on_meta
@@ -22,14 +23,15 @@ from keysync.weights.stage_format import on_meta
 from ...tiny_models import write_encoder
 
 
-def changed(stage: Stage, **changes: Any) -> Stage:
+def changed(stage: Stage | HostStage, **changes: Any) -> Stage:
     """A stage without weights whose spec differs."""
     return on_meta(replace(stage.spec, **changes))
 
 
-def with_spec(stage: Stage, **changes: Any) -> Stage:
+def with_spec(stage: Stage | HostStage, **changes: Any) -> Stage:
     """The same weights under another spec."""
     other = changed(stage, **changes)
+    assert isinstance(stage, Stage)
     other.load_state_dict(stage.state_dict(), assign=True)
     return other
 
@@ -44,13 +46,17 @@ def test_all_built_in(small: Models) -> None:
     assert small.origins == dict.fromkeys(("keyframe", "interpolation", "vae", "hubert"), BUILT_IN)
     assert list(small.encoders) == ["hubert"]
     assert (small.keyframe.spec.name, small.interpolation.spec.name) == ("keyframe", "interpolation")
+    assert isinstance(small.keyframe, Stage)
     assert {parameter.dtype for parameter in small.keyframe.parameters()} == {torch.float32}
 
 
 def test_given_files_are_named_and_others_built_in(small: Models, tmp_path: Path) -> None:
+    assert isinstance(small.interpolation, Stage)
     save_stage(small.interpolation, tmp_path / "mine.safetensors")
     models = load_models(interpolation=str(tmp_path / "mine.safetensors"), dtype=torch.bfloat16)
     assert models.origins == {**small.origins, "interpolation": str(tmp_path / "mine.safetensors")}
+    assert isinstance(models.interpolation, Stage)
+    assert isinstance(models.vae, VAE)
     assert {parameter.dtype for parameter in models.interpolation.parameters()} == {torch.bfloat16}
     assert next(models.vae.parameters()).dtype == torch.float32
 
@@ -64,14 +70,15 @@ def test_only_the_encoders_that_the_stages_want_are_loaded(
     models: Models, tiny_files: dict[str, Path], tmp_path: Path
 ) -> None:
     save_stage(with_spec(models.interpolation, speech_encoder="hubert"), tmp_path / "hubert.safetensors")
-    loaded = load_models(**{**tiny_files, "interpolation": tmp_path / "hubert.safetensors"})
+    files: dict[str, Any] = {**tiny_files, "interpolation": tmp_path / "hubert.safetensors"}
+    loaded = load_models(**files)
     assert list(loaded.encoders) == ["hubert"]
     assert list(loaded.origins) == ["keyframe", "interpolation", "vae", "hubert"]
 
 
 def test_published_stages_say_which_models_to_give_with_them(tmp_path: Path) -> None:
     """Narrow ones, of the published resolution and speech channels."""
-    stages = {}
+    stages: dict[str, Any] = {}
     for name, published in STAGES.items():
         narrow = replace(published.unet, model_channels=64, channel_mult=(1, 1), attention=(False, True), head_dim=32)
         stages[name] = tmp_path / f"{name}.safetensors"
@@ -79,7 +86,7 @@ def test_published_stages_say_which_models_to_give_with_them(tmp_path: Path) -> 
     for name in ("hubert", "wavlm"):
         write_encoder(tmp_path / name, name, published.audio_channels)
 
-    def fails(**given: Path) -> str:
+    def fails(**given: Any) -> str:
         with pytest.raises(KeySyncError) as error:
             load_models(**stages, **given)
         return str(error.value)
@@ -149,8 +156,9 @@ def test_a_vae_that_is_only_a_decoder_or_of_another_size(
     tensors, _ = read_tensors(tiny_files["vae"] / "diffusion_pytorch_model.safetensors")
     decoder = {name: tensor for name, tensor in tensors.items() if name.startswith("decoder.")}
     save_file(decoder, tmp_path / "decoder.safetensors")
+    files: dict[str, Any] = {**tiny_files, "vae": tmp_path / "decoder.safetensors"}
     with pytest.raises(KeySyncError, match=r"decoder\.safetensors contains only the decoder of a VAE: expected a"):
-        load_models(**{**tiny_files, "vae": tmp_path / "decoder.safetensors"})
+        load_models(**files)
     vae = load_vae(tiny_files["vae"])
     vae.downscale = 4
     with pytest.raises(KeySyncError, match="is a VAE with 4 pixels per latent but the models expect 8"):

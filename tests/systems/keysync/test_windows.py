@@ -64,12 +64,13 @@ def streamed(run: Run, latents: Tensor, masks: Tensor, speech: ClipSpeech) -> Te
 
 def at_once(run: Run, latents: Tensor, masks: Tensor, speech: ClipSpeech) -> Tensor:
     """The same from all batches in one call, all windows in one call, then the decoder."""
+    sample = vars(keysync.systems.keysync.windows)["sample"]  # or what stands in for it
     plan = Plan(len(latents), run.models.keyframe.spec.window)
     batches = torch.tensor([[plan.index(frame) for frame in batch] for batch in plan.batches])
     noise = torch.stack([draw(run.noise.keyframes, latents[batch].shape) for batch in batches])
     identities = latents[:1].expand(len(batches), -1, -1, -1)
     given = Windows(speech.keyframe[batches], identities, latents[batches], masks[batches])
-    keyframes = keysync.systems.keysync.windows.sample(run.models.keyframe, given, noise, run.sampling)
+    keyframes = sample(run.models.keyframe, given, noise, run.sampling)
     made = {
         frame: keyframes[number, slot + 1]
         for number in range(len(plan.batches))
@@ -79,7 +80,7 @@ def at_once(run: Run, latents: Tensor, masks: Tensor, speech: ClipSpeech) -> Ten
     noise = torch.stack([draw(run.noise.windows, latents[window].shape) for window in windows])
     ends = torch.stack([torch.stack([made[first], made[last]]) for first, last in plan.windows])
     given = Windows(speech.interpolation[windows], ends, latents[windows], masks[windows])
-    between = keysync.systems.keysync.windows.sample(run.models.interpolation, given, noise, run.sampling)
+    between = sample(run.models.interpolation, given, noise, run.sampling)
     frames = [between[0, :1], *(window[1:] for window in between)]
     return run.models.vae.decode(torch.cat(frames)[: len(latents)])
 

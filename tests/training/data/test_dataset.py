@@ -7,6 +7,7 @@ import pickle
 from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,6 +101,9 @@ def test_every_part_is_of_the_window_s_frames(config: TrainConfig, step: int, si
         assert window.features.tolist() == [[[sign * 2 * f] * 4, [sign * (2 * f + 1)] * 4] for f in frames]
         masks = torch.stack([MASKS["box"](landmarks[frame], TALL) for frame in frames])
         assert torch.equal(window.mask, to_latent(masks, (8, 8))[:, None])
+        assert window.pixel_frame is not None
+        assert window.pixel_mask is not None
+        assert window.pixels is not None
         shown = int(window.pixel_frame)
         assert torch.equal(window.pixel_mask[0], masks[shown])
         written = torch.from_numpy(small_picture(frames[shown], TALL)).permute(2, 0, 1) / 127.5 - 1
@@ -220,7 +224,7 @@ def test_short_clips_are_left_out_and_counted(tmp_path: Path, caplog: pytest.Log
         ({"window": 15}, r"none of the 5 clips .* has the 197 frames"),
     ],
 )
-def test_settings_that_do_not_fit_the_data(change: dict[str, object], message: str, small: Path) -> None:
+def test_settings_that_do_not_fit_the_data(change: dict[str, Any], message: str, small: Path) -> None:
     with pytest.raises(KeySyncError, match=message):
         Windows(Shards(small), replace(KEYFRAME, **change))
 

@@ -28,5 +28,5 @@ def test_another_person_is_as_far_from_this_one_as_others_are() -> None:
 def test_ratio_is_that_of_the_sums() -> None:
     found = ratio([Distance(1.0, 2.0), Distance(1.0, 6.0)])
     assert found.value == pytest.approx(0.25)
-    assert (found.low, found.high) == (pytest.approx(1 / 6), pytest.approx(0.5))
+    assert (found.low, found.high) == pytest.approx((1 / 6, 0.5))
     assert not np.isnan(ratio([Distance(0.0, 0.0)]).value)

@@ -72,6 +72,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.mix = nn.Conv2d(LATENT_CHANNELS, 3, 1)
         nn.init.normal_(self.mix.weight, std=gain, generator=torch.Generator().manual_seed(6))
+        assert self.mix.bias is not None
         nn.init.zeros_(self.mix.bias)
         self.seen: list[Tensor] = []
 
@@ -349,7 +350,7 @@ def test_pixel_gradients_reach_the_network_and_not_the_decoder() -> None:
     # Where every value is clamped the pixels pull nowhere.
     module = LossModule(module.stage, Decoder(gain=0.0), settings(rgb_weight=1.0))
     assert module.decoder is not None
-    nn.init.constant_(module.decoder.get_submodule("mix").bias, 5.0)
+    nn.init.constant_(module.decoder.get_parameter("mix.bias"), 5.0)
     clamped = gradients_of(module, batch, draws)
     assert all(torch.allclose(clamped[name], without[name]) for name in without)
 

@@ -74,7 +74,7 @@ def test_every_step_runs_and_is_not_run_again(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(small, "read_toml", lambda _: tables(**SHORT))
     for step in small.STEPS:
         assert small.main(["-o", str(tmp_path), "--only", step, "--workers", "1"]) == 0, step
-    bundle = {name: tmp_path / "bundle" / path.name for name, path in SMALL.items()}
+    bundle: dict[str, Any] = {name: tmp_path / "bundle" / path.name for name, path in SMALL.items()}
     models = load_models(**bundle)
     assert models.keyframe.spec.crop_scale == CROP_SCALE
     assert models.vae.downscale == 8

@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,7 +139,12 @@ def test_clips_that_are_there_are_kept(tmp_path: Path, settings: Settings, monke
     write_data(tmp_path, 1, settings)
     made: list[int] = []
     write = data.write_clip
-    monkeypatch.setattr(data, "write_clip", lambda work, number, held: made.append(number) or write(work, number, held))
+
+    def watched(work: Path, number: int, held: Any) -> Any:
+        made.append(number)
+        return write(work, number, held)
+
+    monkeypatch.setattr(data, "write_clip", watched)
     write_data(tmp_path, 2, settings)
     assert made == [1]
     assert len(Shards(tmp_path).clips("train")) == len(Shards(tmp_path).clips("validation")) == 1

@@ -177,13 +177,13 @@ def test_svd_in_one_file(name: str, dtype: torch.dtype, tmp_path: Path, caplog: 
     assert (spec.unet.model_channels, spec.unet.channel_mult, spec.unet.attention) == (32, (1, 2), (True, False))
     assert (spec.unet.head_dim, spec.unet.context_dim, spec.audio_channels) == (HEAD_DIM, CONTEXT, AUDIO_CHANNELS)
     assert (spec.speech_encoder, spec.window, spec.latent_size) == (config.speech_encoder, 14, LATENT_SIZE)
-    assert stage.unet.label_emb[0][0].weight.shape == (4 * 32, CONTEXT)
+    assert stage.unet.get_parameter("label_emb.0.0.weight").shape == (4 * 32, CONTEXT)
     assert all(parameter.dtype == torch.float32 for parameter in stage.parameters())
     assert all(parameter.any() for key, parameter in stage.named_parameters() if key != "learned_mask")
     if name == "interpolation":
         assert stage.learned_mask is not None
         assert not stage.learned_mask.any()
-        assert stage.unet.input_blocks[0][0].weight.shape == (32, 9, 3, 3)
+        assert stage.unet.get_parameter("input_blocks.0.0.weight").shape == (32, 9, 3, 3)
     (line,) = (record.getMessage() for record in caplog.records if "svd.safetensors" in record.getMessage())
     assert all(key in line for key in fresh | {"conditioner.embedders.2.linear.weight"})
     assert ("model.learned_mask" in line) == (name == "interpolation")
@@ -227,7 +227,7 @@ def test_diffusers_weights_give_diffusers_output(tmp_path: Path) -> None:
     stage = start(settings("keyframe", start=str(write_diffusers(tmp_path / "unet", theirs).parent), window=FRAMES))
     assert stage.spec.unet.head_dim == HEAD_DIM
     theirs.add_embedding.linear_1.weight.zero_()
-    stage.unet.label_emb[0][0].weight.zero_()
+    stage.unet.get_parameter("label_emb.0.0.weight").zero_()
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(2, FRAMES, 8, 8, 16, generator=generator)
     tokens = torch.randn(2, FRAMES, CONTEXT, generator=generator)
@@ -252,10 +252,10 @@ def test_diffusers_folders(name: str, inside: str, tmp_path: Path) -> None:
     config = settings("interpolation", head_dim=32)
     stage = start(replace(config, start=str(tmp_path / "svd")))
     assert stage.spec.unet.head_dim == HEAD_DIM  # the folder's own settings go before ours
-    assert torch.equal(stage.unet.out[2].weight, unet.conv_out.weight)
-    assert torch.equal(stage.unet.label_emb[0][0].bias, unet.add_embedding.linear_1.bias)
-    assert stage.unet.input_blocks[0][0].weight.shape == (32, 9, 3, 3)
-    assert torch.equal(stage.unet.input_blocks[0][0].bias, unet.conv_in.bias)
+    assert torch.equal(stage.unet.get_parameter("out.2.weight"), unet.conv_out.weight)
+    assert torch.equal(stage.unet.get_parameter("label_emb.0.0.bias"), unet.add_embedding.linear_1.bias)
+    assert stage.unet.get_parameter("input_blocks.0.0.weight").shape == (32, 9, 3, 3)
+    assert torch.equal(stage.unet.get_parameter("input_blocks.0.0.bias"), unet.conv_in.bias)
     again = start(replace(config, start=str(tmp_path / "svd" / inside / name)))
     assert all(torch.equal(tensor, again.state_dict()[key]) for key, tensor in stage.state_dict().items())
 

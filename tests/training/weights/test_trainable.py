@@ -70,11 +70,11 @@ def test_frozen_weights_stay_and_the_others_learn(name: str) -> None:
     freeze(stage, settings(name, "published"))
     trained = [weight for weight in stage.parameters() if weight.requires_grad]
     before = {part: weight.detach().clone() for part, weight in stage.named_parameters()}
-    sum((weight**2).sum() for weight in stage.parameters()).backward()
+    torch.stack([(weight**2).sum() for weight in stage.parameters()]).sum().backward()
     with torch.no_grad():
         for weight in trained:
             assert weight.grad is not None
-            weight -= 0.1 + weight.grad
+            weight.sub_(0.1 + weight.grad)
     changed = {part for part, weight in stage.named_parameters() if not torch.equal(weight, before[part])}
     assert changed == {part for part, weight in stage.named_parameters() if weight.requires_grad}
 

@@ -19,6 +19,7 @@ from training.data.index import SPLITS
 from training.data.preparation import encode, job
 from training.data.preparation.report import Report
 from training.data.preparation.settings import ModelFile
+from training.data.preparation.stages import WORK
 from training.data.shards import Shards
 
 from .small_videos import FACE, NO_FACE, BrightnessDetector, small_settings, tiny_models, write_talk
@@ -61,7 +62,7 @@ def results(data: Path) -> dict[str, int]:
     """When each stage of each video was made, by VIDEO/STAGE."""
     return {
         f"{done.parts[-3].split('-')[0]}/{done.parts[-2]}": done.stat().st_mtime_ns
-        for done in (data / job.WORK).glob("*/*/done.json")
+        for done in (data / WORK).glob("*/*/done.json")
     }
 
 

@@ -25,7 +25,12 @@ def source(tmp_path: Path) -> Source:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     seen: list[Path] = []
     of_file = digest.of_file
-    monkeypatch.setattr(digest, "of_file", lambda path: (seen.append(path), of_file(path))[1])
+
+    def watched(path: Path) -> str:
+        seen.append(path)
+        return of_file(path)
+
+    monkeypatch.setattr(digest, "of_file", watched)
     return seen
 
 

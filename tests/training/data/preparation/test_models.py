@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -24,7 +25,7 @@ def _detector(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_the_data_is_made_with(tmp_path: Path, tiny_files: dict[str, Path]) -> None:
-    files = {name: ModelFile.of(tiny_files[name]) for name in ("vae", "hubert", "wavlm")}
+    files: dict[str, Any] = {name: ModelFile.of(tiny_files[name]) for name in ("vae", "hubert", "wavlm")}
     info = Models(replace(small_settings(tmp_path), resolution=128, **files)).check()
     assert (info.resolution, info.latent_size, info.window) == ((128, 128), (16, 16), 14)
     assert info.encoders == {name: EncoderInfo(32, str(tiny_files[name])) for name in ("hubert", "wavlm")}
@@ -58,7 +59,12 @@ def test_another_encoder(tmp_path: Path, tiny_files: dict[str, Path]) -> None:
 
 def test_the_detector_and_its_files_are_those_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[dict[str, object]] = []
-    monkeypatch.setitem(detectors.DETECTORS, "face-alignment", lambda **how: made.append(how) or BrightnessDetector())
+
+    def make(**how: object) -> BrightnessDetector:
+        made.append(how)
+        return BrightnessDetector()
+
+    monkeypatch.setitem(detectors.DETECTORS, "face-alignment", make)
     settings = small_settings(tmp_path, detector="face-alignment", detector_weights=tmp_path, device="cuda:1")
     assert isinstance(Models(settings).detector, BrightnessDetector)
     assert made == [{"device": "cuda:1", "weights": tmp_path}]

@@ -104,8 +104,8 @@ def pyiqa(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         assert metric_name == "hyperiqa"
         assert not as_loss
         assert device is not None
-        made.metric = FakeMetric(device)
-        return made.metric
+        metric = made.metric = FakeMetric(device)
+        return metric
 
     module = ModuleType("pyiqa")
     monkeypatch.setattr(module, "create_metric", create_metric, raising=False)

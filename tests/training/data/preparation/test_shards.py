@@ -116,8 +116,8 @@ def test_long_and_foreign_names(tmp_path: Path) -> None:
     made = [clip(tmp_path, f"{'a-very-long-name-' * 10}{letter}") for letter in ("x", "ö", "日本")]
     (tmp_path / "data").mkdir()
     write_shards(made, tmp_path / "data", INFO)
-    listed = [held for held in read_index(tmp_path / "data").splits.values() for held in held]
-    assert sorted(held.key for held in listed) == sorted(keys(made))
+    listed = [one for held in read_index(tmp_path / "data").splits.values() for one in held]
+    assert sorted(one.key for one in listed) == sorted(keys(made))
     samples = read([str(tmp_path / "data" / "train-000000.tar")])
     assert {sample["__key__"] for sample in samples} <= set(keys(made))
     assert len(samples) == 2

@@ -28,7 +28,7 @@ def talk(seconds: float = 10, seed: int = 0) -> tuple[Array, Array]:
     opening = np.zeros(n)
     start = 0
     while start < n:
-        word, pause = random.integers(8, 20), random.integers(4, 12)
+        word, pause = (int(random.integers(*span)) for span in ((8, 20), (4, 12)))
         frames = np.arange(min(word, n - start))
         opening[start : start + len(frames)] = 1 - np.cos(2 * np.pi * frames / random.uniform(6, 12))
         start += word + pause

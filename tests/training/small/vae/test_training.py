@@ -195,7 +195,7 @@ def test_written_vae_has_latents_of_one(tmp_path: Path, people: list[PersonCrops
     assert difference.abs().max() < 0.02
     planes = images.movedim(-1, 1) * 2 - 1
     with torch.no_grad():
-        logvar = vae.quant_conv(vae.encoder(planes)).chunk(2, 1)[1]
+        logvar = vae.get_submodule("quant_conv")(vae.get_submodule("encoder")(planes)).chunk(2, 1)[1]
         wanted = torch.exp(0.5 * logvar) / (SCALE_FACTOR * posterior_mean(vae, planes).std((0, 2, 3)))[:, None, None]
     torch.testing.assert_close(loaded.posterior(images)[1], wanted, rtol=0.02, atol=1e-3)
 

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from training.synthetic.render.raster import AT_ONCE, draw, grid_triangles
 
 
 def drawn(
-    points: np.ndarray, depth: np.ndarray, values: np.ndarray, triangles: np.ndarray, two: bool = False
+    points: np.ndarray, depth: np.ndarray, values: np.ndarray, triangles: ArrayLike, two: bool = False
 ) -> np.ndarray:
     picture = np.zeros((20, 30, values.shape[1]), dtype=np.float32)
-    arrays = [np.asarray(array, dtype=np.float32) for array in (points, depth, values)]
-    draw(*arrays, np.asarray(triangles), picture, np.full(len(triangles), two))
+    corners, deep, shown = (np.asarray(array, dtype=np.float32) for array in (points, depth, values))
+    numbers = np.asarray(triangles)
+    draw(corners, deep, shown, numbers, picture, np.full(len(numbers), two))
     return picture
 
 

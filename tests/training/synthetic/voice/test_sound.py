@@ -18,7 +18,8 @@ def vowel(first: float, second: float, seconds: float = 0.4) -> np.ndarray:
     for hertz in (first, second, 2900.0):
         radius, angle = np.exp(-np.pi * 80 / SAMPLE_RATE), 2 * np.pi * hertz / SAMPLE_RATE
         sound = lfilter([1.0], [1, -2 * radius * np.cos(angle), radius**2], sound)
-    return (0.5 * sound / np.abs(sound).max()).astype(np.float32)
+    loudest = float(np.abs(sound).max())
+    return (0.5 * sound / loudest).astype(np.float32)
 
 
 def test_a_wide_vowel_opens_a_front_one_spreads_and_a_back_one_rounds() -> None:

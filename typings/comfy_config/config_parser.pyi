@@ -1,0 +1,1 @@
+# Imported by the tests for what importing it does.

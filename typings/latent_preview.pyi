@@ -1,0 +1,13 @@
+from collections.abc import Callable
+
+import torch
+from comfy.latent_formats import LatentFormat
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+class LatentPreviewer:
+    # What the progress bar takes as its preview: format, picture, largest side.
+    def decode_latent_to_preview_image(self, preview_format: str, x0: Tensor) -> tuple[str, object, int]: ...
+
+def get_previewer(device: torch.device, latent_format: LatentFormat) -> LatentPreviewer | None: ...
+def prepare_callback(model: ModelPatcher, steps: int) -> Callable[[int, Tensor, Tensor, int], None]: ...
