@@ -31,7 +31,7 @@ def test_one_error_in_the_library_and_on_the_command_line(
 ) -> None:
     stages = {name: tiny_files[name] for name in ("keyframe", "interpolation")}
     with pytest.raises(KeySyncError) as caught:
-        load_models(**stages, vae=SMALL["vae"], hubert=tiny_files["hubert"])
+        load_models(stages["keyframe"], stages["interpolation"], SMALL["vae"], hubert=tiny_files["hubert"])
     message = "the interpolation model needs the wavlm speech encoder, which is missing: load wavlm"
     assert (str(caught.value), caught.value.about) == (message, "wavlm")
     video = write_video(tmp_path / "in.mp4", [picture(0)])
@@ -47,7 +47,7 @@ def test_every_key_has_a_remedy_on_the_command_line() -> None:
     for path in LIBRARY.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.keyword) and node.arg == "about" and isinstance(node.value, ast.Constant):
-                keys.add(node.value.value)
+                keys.add(str(node.value.value))
     assert {"vae", "report", "stages", "face"} <= keys
     assert keys <= remedies().keys()
 

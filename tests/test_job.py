@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 import keysync.job
@@ -62,6 +63,11 @@ class Detector:
 
     def close(self) -> None:
         self.closed = True
+
+
+def same(parts: Iterable[NDArray[Any]]) -> bool:
+    first, second = parts
+    return np.array_equal(first, second)
 
 
 @pytest.fixture
@@ -268,7 +274,7 @@ def test_frames_and_sound_in_memory_are_dubbed_like_files_of_them(
     speech = write_speech(tmp_path / "speech.wav", 0.7)
     images = torch.from_numpy(np.stack(read_frames(video))).float() / 255
     sound = AudioReader(speech)
-    inputs = {
+    inputs: dict[str, tuple[Any, Any, Any]] = {
         "files": (video, speech, write_video(tmp_path / "hidden.mkv", hidden, lossless=True)),
         "memory": (
             FramesInMemory("the images", images, rate),
@@ -282,9 +288,9 @@ def test_frames_and_sound_in_memory_are_dubbed_like_files_of_them(
         outputs.append(tmp_path / f"{name}.mkv")
         rest = models, settings, FaceSource(), Quiet()
         reports.append(dub_file(source, said, outputs[-1], *rest, occluder=occluder, lossless=True))
-    assert np.array_equal(*[np.stack(read_frames(output)) for output in outputs])
-    assert np.array_equal(*[VideoReader(output).timestamps() for output in outputs])
-    assert np.array_equal(*[np.concatenate(list(AudioReader(output).blocks()), 1) for output in outputs])
+    assert same(np.stack(read_frames(output)) for output in outputs)
+    assert same(VideoReader(output).timestamps() for output in outputs)
+    assert same(np.concatenate(list(AudioReader(output).blocks()), 1) for output in outputs)
     assert (reports[1].video, reports[1].speech) == ("the images", "the audio")
     assert reports[0].ranges == reports[1].ranges
     assert reports[1].count("dubbed") == reports[1].frames

@@ -71,7 +71,7 @@ def test_the_same_as_a_lossless_file_of_the_frames(tmp_path: Path) -> None:
     assert last[0] == last[1] == Fraction(1, 25)
     order = [0, 1, 1, 5, 4, 3, 11, 0]
     picked = [np.stack(list(source.pick(source.timestamps(), order))) for source in (memory, file)]
-    assert np.array_equal(*picked)
+    assert np.array_equal(picked[0], picked[1])
     assert np.array_equal(picked[0], PICTURES[order])
 
 
@@ -167,11 +167,11 @@ def test_a_file_in_memory_is_read_like_one_on_the_disk(tmp_path: Path) -> None:
     assert stamps[0] == stamps[1]
     order = [0, 3, 2, 5, 1]
     picked = [np.stack(list(reader.pick(reader.timestamps(), order))) for reader in readers]
-    assert np.array_equal(*picked)
+    assert np.array_equal(picked[0], picked[1])
     together = zip(readers[1].frames(), readers[1].frames(), strict=True)
     assert all(np.array_equal(first, second) for (_, first), (_, second) in together)
     sounds = [np.concatenate(list(AudioReader(file).blocks()), 1) for file in (path, inside)]
-    assert np.array_equal(*sounds)
+    assert np.array_equal(sounds[0], sounds[1])
     assert (readers[1].name, readers[1].path) == ("the video", None)
     assert (readers[0].name, readers[0].path) == (str(path), path)
 

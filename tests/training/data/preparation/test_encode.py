@@ -59,6 +59,7 @@ def waveform() -> Tensor:
 
 
 def test_crops_are_those_of_a_dub(reader: VideoReader, faces: Faces) -> None:
+    assert reader.path is not None
     source, boxes = read_frames(reader.path), faces.boxes(20, 50)
     made = list(encode.crops(reader, faces, 20, 50, SIZE))
     expected = [crop(source[faces.source[20 + number]], box, SIZE) for number, box in enumerate(boxes)]
@@ -75,13 +76,14 @@ def test_crops_are_written_near_lossless_at_25_frames_a_second(
 ) -> None:
     encode.write_crops(reader, faces, 10, 55, SIZE, tmp_path, "key")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["key.landmarks.npy", "key.mp4"]
-    written = VideoReader(tmp_path / "key.mp4")
+    path = tmp_path / "key.mp4"
+    written = VideoReader(path)
     assert (written.info.width, written.info.height, written.info.has_audio) == (64, 64, False)
     assert written.info.rate == 25
     times = written.timestamps() * float(written.info.time_base)
     assert times == pytest.approx(np.arange(45) / 25)
     exact = torch.stack(list(encode.crops(reader, faces, 10, 55, SIZE))).numpy() * 255
-    difference = np.stack(read_frames(written.path)) - exact
+    difference = np.stack(read_frames(path)) - exact
     assert np.abs(difference).mean() < 2
     assert np.abs(difference.mean((0, 1, 2))).max() < 0.5
     landmarks = np.load(tmp_path / "key.landmarks.npy")
