@@ -7,12 +7,13 @@ network sees, which run ahead by one batch of keyframes, and once for the frames
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice, pairwise, repeat
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,23 +22,30 @@ from .face.crop import crop, crop_boxes, to_crop
 from .face.masks import MASKS, is_empty, subtract
 from .face.paste import Place, paste
 from .face.track import FaceTrack
-from .media.source import Frame, FrameSource
+from .media.source import Frame, FrameSource, as_bytes
 from .report import DUBBED, PASSED_THROUGH, Report
 from .systems.renderer import Renderer, Span
-from .timeline import NetworkTimeline, Timeline, network_times
+from .timeline import NetworkTimeline, Seconds, Timeline, network_times
 
+# Times (n,) in seconds to values (n,).
+Curve = Callable[[Seconds], NDArray[np.float64]]
 # Where the crops of a renderer without a mask are pasted.
 DEFAULT_MASK = "mouth"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The user's choices. `mask` None: that of the system; `sampling`: the system's own settings, None for defaults."""
+    """The user's choices.
+
+    `mask` None: that of the system; `sampling`: the system's own settings, None for its defaults; `controls`: curves by
+    name, which give one value for each of n times in seconds.
+    """
 
     sync_mode: str = "cut_off"
     mask: str | None = None
     seed: int = 0
     sampling: Any = None
+    controls: Mapping[str, Curve] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +101,8 @@ class Dub:
     """One video, one speech, one face: everything known before the first network evaluation, then the frames.
 
     `evaluations` counts the network evaluations to run; `frames()` yields (pts, frame) for each frame of the result and
-    fills `report` meanwhile. Raises `KeySyncError` for an unknown mask.
+    fills `report` meanwhile. A renderer that does not need the source makes whole frames of crop size: nothing is
+    pasted. Raises `KeySyncError` for an unknown mask and for controls that the renderer does not have.
     """
 
     def __init__(
@@ -112,6 +121,10 @@ class Dub:
         self.mask = settings.mask or needs.mask or DEFAULT_MASK
         if self.mask not in MASKS:
             raise KeySyncError(f"unknown mask {self.mask!r}: choose one of {', '.join(MASKS)}")
+        foreign = settings.controls.keys() - set(needs.controls)
+        if foreign:
+            known = ", ".join(needs.controls) or "none"
+            raise KeySyncError(f"unknown control {min(foreign)!r}: the system has {known}")
         self.video, self.pts, self.track, self.timeline = video, pts, track, timeline
         self.renderer, self.settings, self.report, self.occluder = renderer, settings, report, occluder
         self.waveform = waveform
@@ -131,7 +144,9 @@ class Dub:
         occluders = self._occluders(sources)
         for output, (source, original, occluder) in enumerate(zip(sources, originals, occluders, strict=True)):
             picture = next(shown)
-            if picture is None:
+            if picture is not None and not self.renderer.needs.source:
+                frame, state, reason = as_bytes(picture), DUBBED, "generated from the picture"
+            elif picture is None:
                 frame, state, reason = original, PASSED_THROUGH, self.track.why_not(source)
             else:
                 frame, state, reason = self._paste(original, picture, source, occluder)
@@ -164,7 +179,7 @@ class Dub:
             at, picture = -1, None
             frames = len(clip.network.times)
             crops = islice(looks, frames)
-            drawn = draw(Span(frames, crops, said))
+            drawn = draw(Span(frames, crops, said, self._controls(clip)))
             for index in clip.network.shown.tolist():
                 while at < index:
                     at, picture = at + 1, next(drawn)
@@ -172,6 +187,12 @@ class Dub:
             deque(crops, maxlen=0)  # those that the renderer did not take
             output = clip.stop
         yield from (None for _ in range(len(self.timeline.source) - output))
+
+    def _controls(self, clip: Clip) -> dict[str, Tensor]:
+        """The value of each control at a clip's network times; 0 without a curve."""
+        times = clip.network.times
+        curves = {name: self.settings.controls.get(name, np.zeros_like) for name in self.renderer.needs.controls}
+        return {name: torch.as_tensor(curve(times), dtype=torch.float32) for name, curve in curves.items()}
 
     def _speech(self) -> list[dict[str, Tensor]]:
         """Speech features at each clip's network times; the encoders run here, once over the whole speech."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
@@ -20,14 +21,15 @@ from .face.detectors import make_detector, read_landmarks_file
 from .face.face import Frame
 from .face.track import FaceChoice, FaceTrack, Tracker, no_face
 from .media.audio import open_sound, read_speech
+from .media.info import PictureFormat
 from .media.reader import open_video
-from .media.source import FrameSource, SoundSource
+from .media.source import FramesInMemory, FrameSource, SoundSource
 from .media.writer import VideoWriter, check_output
-from .method import FRAME_BY_FRAME, SAMPLE_RATE
+from .method import FRAME_BY_FRAME, NETWORK_RATE, SAMPLE_RATE
 from .report import Report
 from .speech.encoder import ONE_PASS, WINDOW
 from .systems.renderer import Renderer
-from .timeline import Timeline, fit
+from .timeline import Timeline, fit, still
 
 
 class Progress(Protocol):
@@ -82,10 +84,18 @@ def dub_file(
 ) -> Report:
     """Dubs `video` with `audio` into `output`; returns the report. Each input is a file or another source.
 
+    Models that need no source make a talking head of the first frame: as long as the speech, at 25 frames per second,
+    of the size of their crops.
+
     Raises `KeySyncError` for anything a user can fix; then no file is left under the final name.
     """
     progress = progress or NoProgress()
     source, speech = open_video(video), open_sound(audio)
+    needs = models.needs
+    if not needs.source:
+        source = _first_frame(source)
+        if occluder is not None:
+            raise KeySyncError("a talking head is not pasted into a video: an occluder has no effect; leave it out")
     masks = None if occluder is None else open_video(occluder)
     inputs = (source.path, speech.path, masks.path if masks else None)
     check_output(output, [path for path in inputs if path], lossless=lossless)
@@ -96,18 +106,23 @@ def dub_file(
     tracked = time.perf_counter() - began
     if not (track.found | track.turned).any():
         raise KeySyncError(f"{no_face(track)} of {source.name}: nothing to dub; try another detector")
-    timeline = fit(pts, source.info.frame_duration, source.info.time_base, audio_seconds, settings.sync_mode)
+    if needs.source:
+        timeline = fit(pts, source.info.frame_duration, source.info.time_base, audio_seconds, settings.sync_mode)
+        form: PictureFormat = source.info
+    else:
+        timeline = still(audio_seconds)
+        form = PictureFormat(needs.crop_size[1], needs.crop_size[0], timeline.time_base, timeline.rate)
     report = Report(
         video=source.name,
         speech=speech.name,
-        width=source.info.width,
-        height=source.info.height,
+        width=form.width,
+        height=form.height,
         frames=len(timeline.source),
         source_frames=len(pts),
-        frame_rate=str(source.info.rate),
+        frame_rate=str(form.rate),
         seconds=timeline.seconds,
         sync_mode=settings.sync_mode,
-        mask=settings.mask or models.needs.mask or DEFAULT_MASK,
+        mask=settings.mask or needs.mask or DEFAULT_MASK,
         seed=settings.seed,
         network_evaluations=0,
         models=dict(models.origins),
@@ -116,7 +131,7 @@ def dub_file(
     report.seconds_per_stage["face track"] = round(tracked, 4)
     hidden = Occluder.open(masks, source.info.width, source.info.height, len(pts)) if masks else None
     dub = Dub(source, pts, track, timeline, _fitted(waveform, timeline.seconds), models, settings, report, hidden)
-    writer = VideoWriter(output, source.info, lossless=lossless, audio=speech, seconds=timeline.seconds)
+    writer = VideoWriter(output, form, lossless=lossless, audio=speech, seconds=timeline.seconds)
     progress.begin("network evaluations", dub.evaluations)
     with writer:
         for stamp, frame in dub.frames(progress.step):
@@ -137,6 +152,14 @@ def survey(source: FrameSource, face: FaceSource, progress: Progress) -> tuple[N
         return _survey(source, tracker, lambda frame, number: tracker.add(frame, given.faces(number)), face, progress)
     with closing(make_detector(face.detector, face.weights, device=face.device)) as detector:
         return _survey(source, tracker, lambda frame, _: tracker.follow(frame, detector), face, progress)
+
+
+def _first_frame(source: FrameSource) -> FrameSource:
+    """The first frame alone. Raises `KeySyncError` where there is none."""
+    first = next(source.frames(), None)
+    if first is None:
+        raise KeySyncError(f"{source.name} holds no frames: give a picture or a video with at least one")
+    return FramesInMemory(source.name, first[1][None], Fraction(NETWORK_RATE))
 
 
 def _check_track(source: FrameSource, track: FaceTrack) -> NDArray[np.int64]:
@@ -181,7 +204,7 @@ def _notes(
     if trained is not None and settings.mask not in (None, trained):
         yield f"the models were trained with the mask {trained}; this job uses the mask {settings.mask}"
     video_seconds = source.info.duration_seconds
-    if abs(audio_seconds - video_seconds) > 1 / 25:
+    if renderer.needs.source and abs(audio_seconds - video_seconds) > 1 / 25:
         lengths = f"the video lasts {video_seconds:.2f} s, the speech {audio_seconds:.2f} s"
         yield f"{lengths}, the result {timeline.seconds:.2f} s"
     slowest, fastest = FRAME_BY_FRAME

@@ -157,6 +157,13 @@ def fit(pts: Integers, last_duration: int, time_base: Fraction, audio_seconds: f
     return Timeline(source, shown + int(pts[0]), time_base, float(length * time_base))
 
 
+def still(audio_seconds: float) -> Timeline:
+    """The timeline of one picture for as long as the speech lasts, at the network's rate."""
+    count = max(1, math.ceil(round(audio_seconds * NETWORK_RATE, 6)))
+    frames = np.arange(count)
+    return Timeline(np.zeros_like(frames), frames, Fraction(1, NETWORK_RATE), audio_seconds)
+
+
 @dataclass(frozen=True, eq=False)
 class NetworkTimeline:
     """The frames that the network generates for a clip, and the one that each frame of the clip shows.

@@ -21,11 +21,11 @@ from ..keysync.dub import Settings
 from ..keysync.face.detectors import DETECTORS
 from ..keysync.face.masks import MASKS
 from ..keysync.face.track import FaceChoice
-from ..keysync.job import FaceSource, dub_file
+from ..keysync.job import FaceSource, Progress, dub_file
 from ..keysync.network.schedule import AYS
 from ..keysync.report import Report
 from ..keysync.systems.keysync.generate import Sampling
-from ..keysync.systems.keysync.models import Models
+from ..keysync.systems.renderer import Renderer
 from ..keysync.timeline import SYNC_MODES
 from .audio import DEFAULT_SYNC_MODE, SYNC_TIP
 from .detector import DETECTOR_TIP, detector_device, detector_weights
@@ -133,13 +133,16 @@ class DubVideo(io.ComfyNode):
 def dub(
     video: Input.Video,
     audio: AudioDict,
-    models: Models,
+    renderer: Renderer,
     settings: Settings,
     face: FaceSource,
-    progress: NodeProgress,
+    progress: Progress,
     occluder: Tensor | Input.Video | None = None,
 ) -> tuple[Input.Video, Report]:
-    """The dubbed video, a file in ComfyUI's temporary folder, and the report; raises `KeySyncError` like `dub_file`."""
+    """The dubbed video, a file in ComfyUI's temporary folder, and the report. The node of every system ends here.
+
+    Raises `KeySyncError` like `dub_file`.
+    """
     temporary = Path(folder_paths.get_temp_directory())
     temporary.mkdir(parents=True, exist_ok=True)
     output = temporary / f"keysync-{secrets.token_hex(8)}.mp4"
@@ -147,7 +150,7 @@ def dub(
         open_video(video),
         open_sound(audio),
         output,
-        models,
+        renderer,
         settings,
         face,
         progress,
@@ -157,10 +160,12 @@ def dub(
 
 
 class NodeProgress:
-    """The node's progress bar with the latent preview; stops the job when the user cancels."""
+    """The node's progress bar, with the preview of a model's latents; stops the job when the user cancels."""
 
-    def __init__(self, patcher: ModelPatcher) -> None:
-        self._previewer = latent_preview.get_previewer(patcher.load_device, patcher.model.latent_format)
+    def __init__(self, patcher: ModelPatcher | None = None) -> None:
+        self._previewer = (
+            latent_preview.get_previewer(patcher.load_device, patcher.model.latent_format) if patcher else None
+        )
         self._bar = comfy.utils.ProgressBar(1)
         self._denoised: Tensor | None = None
 

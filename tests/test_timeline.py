@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keysync.errors import KeySyncError
-from keysync.timeline import SYNC_MODES, Timeline, fit, network_times
+from keysync.timeline import SYNC_MODES, Timeline, fit, network_times, still
 
 TICK = Fraction(1, 1000)
 
@@ -152,3 +152,12 @@ def test_uneven_frames_at_another_rate() -> None:
     assert len(network.times) == 26
     assert network.shown.tolist() == [0, 13, 13, 25]
     assert network.source[[0, 6, 7, 12, 13, 18, 19, 25]].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(0.6, 15), (0.001, 1), (1.01, 26), (0.1 + 0.2, 8)])
+def test_a_picture_lasts_as_long_as_the_speech(seconds: float, count: int) -> None:
+    timeline = still(seconds)
+    assert timeline.source.tolist() == [0] * count
+    assert timeline.pts.tolist() == list(range(count))
+    assert timeline.rate == 25
+    assert timeline.seconds == seconds

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import KeySyncError, install_line
 from ..weights.files import read_tensors, shapes_of
-from ..weights.identify import KINDS, recognise
+from ..weights.identify import KINDS, identify
 from ..weights.settings import without_code
 
 # Prefixes of the backbone's position embedding (1, width, side, side) in the two layouts.
@@ -176,7 +176,7 @@ def _settings(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, 
     shapes = shapes_of(tensors)
     shape = shapes.get(f"{prefix}pos_embed", ())
     if len(shape) != 4:
-        kind, sign = recognise(shapes)
+        kind, sign = identify(shapes)
         raise KeySyncError(f"{path} is {KINDS[kind]} ({sign}): expected a SAM 2 model")
     blocks = {match[1] for name in tensors if (match := re.match(rf"{re.escape(prefix)}blocks\.(\d+)\.", name))}
     width, depth = shape[1], len(blocks)

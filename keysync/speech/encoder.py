@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from ..errors import KeySyncError
 from ..method import SAMPLE_RATE
+from ..weights.identify import Shapes, identify
 from .features import FRAME, ROW, SpeechFeatures
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,11 @@ class SpeechEncoder(ABC):
     @abstractmethod
     def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> SpeechEncoder:
         """The encoder in a local folder or file. Raises `KeySyncError` for another kind of file."""
+
+    @classmethod
+    def recognises(cls, shapes: Shapes) -> bool:
+        """Whether tensors of these shapes are this encoder; by default where their file is of the kind of its name."""
+        return identify(shapes)[0] == cls.name
 
     def __init__(self, model: Any) -> None:
         self.model = model

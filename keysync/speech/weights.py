@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import KeySyncError, install_line
 from ..method import ROWS_PER_SECOND, SAMPLE_RATE
 from ..weights.files import SAFETENSORS, read_tensors, shapes_of
-from ..weights.identify import KINDS, recognise
+from ..weights.identify import KINDS, identify
 from ..weights.settings import without_code
 
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -62,7 +62,7 @@ def load_model(name: str, architecture: str, path: Path, device: torch.device, d
     """
     file = _weight_file(path) if path.is_dir() else path
     tensors, metadata = read_tensors(file)
-    kind, sign = recognise(shapes_of(tensors))
+    kind, sign = identify(shapes_of(tensors))
     if kind != name:
         raise KeySyncError(f"{file} is {KINDS[kind]} ({sign}): expected {KINDS[name]}", about=name)
     stated = _stated_settings(path, file, metadata)

@@ -29,7 +29,7 @@ class Needs:
     `crop_size` (H, W) pixels of a crop, `crop_scale` its width over that of the face's points; `mask` the kind that it
     was made for (a key of `MASKS`), None where it looks at no mask; `encoders` the speech encoders that it hears (keys
     of `ENCODERS`); `controls` the per-frame numbers that it takes, such as valence and arousal; `source` whether it
-    looks at the source's frames: one that does not is given the identity for every frame, and nothing is pasted.
+    looks at the source's frames: one that does not gets the identity for every frame, and nothing is pasted.
     """
 
     crop_size: tuple[int, int]

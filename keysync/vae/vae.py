@@ -19,7 +19,7 @@ from ..errors import KeySyncError, install_line
 from ..network.layers import at_least_float32
 from ..network.stage import SCALE_FACTOR
 from ..weights.files import lay_out, read_tensors, shapes_of
-from ..weights.identify import KINDS, Shapes, recognise
+from ..weights.identify import KINDS, Shapes, identify
 from .names import Widths, part_of, widths_of
 
 LATENT_CHANNELS = 4
@@ -173,7 +173,7 @@ def read_vae(path: str | Path, *, decoder_from: str | Path | None = None) -> VAE
     encoder = part_of(tensors, "encoder")
     decoder = part_of(tensors, "decoder")
     if not encoder and not decoder:
-        kind, sign = recognise(shapes_of(tensors))
+        kind, sign = identify(shapes_of(tensors))
         raise KeySyncError(
             f"{file} is {KINDS[kind]} ({sign}) and contains no VAE: expected a Stable Video Diffusion VAE", about="vae"
         )

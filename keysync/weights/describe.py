@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import KeySyncError
 from ..network.stage import STAGES, StageSpec
 from .files import read_tensors, shapes_of
-from .identify import DECODER, KINDS, recognise
+from .identify import DECODER, KINDS, identify
 from .stage_format import check, needed_shapes, spec_of, unexpected, with_embedded
 
 
@@ -65,7 +65,7 @@ def describe(path: str | Path) -> Description:
     """
     tensors, metadata = read_tensors(path)
     shapes = shapes_of(tensors)
-    kind, sign = recognise(shapes)
+    kind, sign = identify(shapes)
     stage: dict[str, Any] = {}
     foreign: list[str] = []
     problem = None

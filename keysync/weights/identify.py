@@ -36,7 +36,7 @@ class Signature:
     sign: Callable[[Shapes], str | None]
 
 
-def recognise(shapes: Shapes) -> tuple[str, str]:
+def identify(shapes: Shapes) -> tuple[str, str]:
     """The kind of a file, a key of `KINDS`, and a short description of the evidence: its layout or certain tensors."""
     found = ((row.kind, sign) for row in SIGNATURES if (sign := row.sign(shapes)) is not None)
     return next(found, ("unknown", f"first tensor {min(shapes, default='none')}"))

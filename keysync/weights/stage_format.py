@@ -19,7 +19,7 @@ from torch import Tensor
 from ..errors import KeySyncError
 from ..network.stage import MOST_GUIDANCE, ROWS, STAGES, Stage, StageSpec
 from ..network.unet import UNetConfig
-from .identify import KINDS, LEARNED_MASK, UNET, Shapes, recognise, width
+from .identify import KINDS, LEARNED_MASK, UNET, Shapes, identify, width
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def spec_of(
     `expect` is the required stage; `head_dim` and `latent_size` (height, width) override the metadata. Raises
     `KeySyncError` naming `path` for another kind of file and for invalid metadata.
     """
-    kind, sign = recognise(shapes)
+    kind, sign = identify(shapes)
     if kind not in STAGES or expect not in (None, kind):
         expected = KINDS[expect] if expect else "a KeySync keyframe or interpolation stage"
         raise KeySyncError(f"{path} is {KINDS[kind]} ({sign}): expected {expected}", about=expect)

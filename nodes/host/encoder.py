@@ -16,7 +16,7 @@ from ...keysync.speech.features import SpeechFeatures
 from ...keysync.speech.weights import FOLDER_FILES
 from ...keysync.weights.files import read_tensors, shapes_of
 from ...keysync.weights.identify import KINDS as FILE_KINDS
-from ...keysync.weights.identify import recognise
+from ...keysync.weights.identify import identify
 
 
 class CoreSpeechEncoder:
@@ -48,11 +48,13 @@ class CoreSpeechEncoder:
 def load(path: Path) -> CoreSpeechEncoder:
     """The speech encoder in a file or folder. Raises `KeySyncError` for what is none, or not whole."""
     file = next((path / name for name in FOLDER_FILES if (path / name).is_file()), path)
-    kind, sign = recognise(shapes_of(read_tensors(file)[0]))
-    if kind not in ENCODERS:
+    shapes = shapes_of(read_tensors(file)[0])
+    name = next((name for name, encoder in ENCODERS.items() if encoder.recognises(shapes)), None)
+    if name is None:
+        kind, sign = identify(shapes)
         wanted = " or ".join(FILE_KINDS[name] for name in ENCODERS if name in FILE_KINDS)
         raise KeySyncError(f"{file} is {FILE_KINDS[kind]} ({sign}): expected {wanted}")
     device = comfy.model_management.text_encoder_offload_device()
     # The executor runs nodes in inference mode, and weights made there are slow to cast later.
     with torch.inference_mode(False):
-        return CoreSpeechEncoder(load_encoder(kind, path, device=device))
+        return CoreSpeechEncoder(load_encoder(name, path, device=device))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from keysync import FaceSource, Settings, dub_file
 from keysync.cli import main
+from keysync.errors import KeySyncError
 from keysync.report import DUBBED
 from keysync.speech.encoder import SpeechEncoder
 from keysync.speech.encoders import ENCODERS
@@ -48,10 +48,11 @@ class Blinker:
     settings: list[Any] = field(default_factory=list)
     origins: Mapping[str, str] = field(default_factory=lambda: {"blinker": "this test"})
     source: bool = True
+    spans: list[Span] = field(default_factory=list)
 
     @property
     def needs(self) -> Needs:
-        return Needs(SIZE, 1.5, None, (self.encoder.name,), source=self.source)
+        return Needs(SIZE, 1.5, None, (self.encoder.name,), ("mood",), self.source)
 
     @property
     def encoders(self) -> Mapping[str, SpeechEncoder]:
@@ -64,6 +65,7 @@ class Blinker:
         self.settings.append(settings)
 
         def render(span: Span) -> Iterator[Tensor]:
+            self.spans.append(span)
             for number, heard in enumerate(span.speech[self.encoder.name]):
                 if number % 2 == 0:  # looks at every second crop only
                     next(span.crops)
@@ -128,13 +130,30 @@ def test_the_command_line_knows_every_row(
     assert "frames dubbed" in capsys.readouterr().out
 
 
-def test_a_head_from_one_picture_fits_the_same_seam() -> None:
-    """Its crops are the identity, its paste is nothing: no track, no video."""
+def test_a_head_from_one_picture_fits_the_same_seam(files: dict[str, Path], tmp_path: Path) -> None:
+    """Its crops are the identity, its paste is nothing; curves arrive at the network's times."""
     head = Blinker(Loudness(None), source=False)
-    assert not head.needs.source
-    heard = head.encoder.encode(torch.linspace(-1, 1, 16_000)).at(torch.arange(5) / 25)
-    identity = torch.rand(*SIZE, 3), torch.ones(SIZE)
-    render = head.begin(None, 0, lambda _: argparse.Namespace(), None)
-    frames = list(render(Span(5, iter([identity] * 5), {"loudness": heard})))
-    assert len(frames) == 5
-    assert frames[0].shape == (*SIZE, 3)
+    landmarks = write_landmarks(tmp_path / "one.json", [face_points((WIDTH / 2, HEIGHT / 2), 30)])
+    source = FaceSource(landmarks=landmarks)
+    settings = Settings(controls={"mood": lambda times: times / 2})
+    report = dub_file(files["video"], files["speech"], files["output"], head, settings, source, lossless=True)
+    frames = read_frames(files["output"])
+    assert len(frames) == report.frames == report.count(DUBBED) == 15
+    assert {frame.shape for frame in frames} == {(*SIZE, 3)}
+    assert all((frame == frame[0, 0]).all() for frame in frames)
+    assert (report.width, report.height, report.frame_rate) == (SIZE[1], SIZE[0], "25")
+    assert not any("lasts" in note for note in report.notes)
+    (span,) = head.spans
+    torch.testing.assert_close(span.controls["mood"], torch.arange(15) / 50)
+    with pytest.raises(KeySyncError, match=r"^unknown control 'anger': the system has mood$"):
+        dub_file(files["video"], files["speech"], files["output"], head, Settings(controls={"anger": abs}), source)
+    with pytest.raises(KeySyncError, match="an occluder has no effect"):
+        dub_file(files["video"], files["speech"], files["output"], head, Settings(), source, occluder=files["video"])
+
+
+def test_controls_without_a_curve_are_zero(files: dict[str, Path]) -> None:
+    blinker = Blinker(Loudness(None))
+    source = FaceSource(landmarks=files["landmarks"])
+    dub_file(files["video"], files["speech"], files["output"], blinker, Settings(), source, lossless=True)
+    assert all(span.controls["mood"].shape == (span.frames,) for span in blinker.spans)
+    assert not any(span.controls["mood"].any() for span in blinker.spans)

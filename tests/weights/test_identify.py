@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keysync.weights.identify import KINDS, SIGNATURES, UNET, Shapes, recognise
+from keysync.weights.identify import KINDS, SIGNATURES, UNET, Shapes, identify
 
 
 def unet(label: int, context: int, inputs: int = 8, embedder: int | None = None) -> dict[str, tuple[int, ...]]:
@@ -38,11 +38,11 @@ def unet(label: int, context: int, inputs: int = 8, embedder: int | None = None)
     ],
 )
 def test_the_first_signature_that_fits_says_what_a_file_is(shapes: Shapes, kind: str) -> None:
-    assert recognise(shapes)[0] == kind
+    assert identify(shapes)[0] == kind
 
 
 def test_a_stage_of_keyface_is_named_with_its_system() -> None:
-    kind, sign = recognise(unet(64 + 512, 64, embedder=3))
+    kind, sign = identify(unet(64 + 512, 64, embedder=3))
     assert "KeyFace" in KINDS[kind]
     assert sign == "audio projection in embedders.3, 512 emotion channels"
 

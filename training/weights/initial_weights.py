@@ -16,7 +16,7 @@ from keysync.network.stage import STAGES, Stage, StageSpec
 from keysync.network.unet import UNetConfig
 from keysync.weights.checkpoint import load_stage
 from keysync.weights.files import read_tensors, shapes_of
-from keysync.weights.identify import KINDS, recognise
+from keysync.weights.identify import KINDS, identify
 
 from ..config.config import TrainConfig
 from .lora import adapted, is_lora
@@ -60,7 +60,7 @@ def _weights(config: TrainConfig, latent_size: tuple[int, int], audio_channels: 
         return _new(config, latent_size, audio_channels)
     path, *others = weight_files(Path(config.start))
     tensors = {name: tensor for file in (path, *others) for name, tensor in read_tensors(file)[0].items()}
-    kind, sign = recognise(shapes_of(tensors))
+    kind, sign = identify(shapes_of(tensors))
     if is_lora(tensors):
         raise KeySyncError(f"{path} is a LoRA: give the checkpoint that it was trained on, or export it with --merge")
     if kind == "svd":
