@@ -29,15 +29,15 @@ def test_an_error_keeps_its_key_between_processes() -> None:
 def test_one_error_in_the_library_and_on_the_command_line(
     tiny_files: dict[str, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    stages = {name: tiny_files[name] for name in ("keyframe", "interpolation")}
+    keyframe, interpolation = tiny_files["keyframe"], tiny_files["interpolation"]
     with pytest.raises(KeySyncError) as caught:
-        load_models(stages["keyframe"], stages["interpolation"], SMALL["vae"], hubert=tiny_files["hubert"])
+        load_models(keyframe, interpolation, SMALL["vae"], tiny_files["hubert"])
     message = "the interpolation model needs the wavlm speech encoder, which is missing: load wavlm"
     assert (str(caught.value), caught.value.about) == (message, "wavlm")
     video = write_video(tmp_path / "in.mp4", [picture(0)])
     speech = write_speech(tmp_path / "speech.wav", 0.1)
     line = ["dub", str(video), str(speech), "-o", str(tmp_path / "out.mp4"), "--hubert", str(tiny_files["hubert"])]
-    line += [part for name, path in stages.items() for part in (f"--{name}-model", str(path))]
+    line += ["--keyframe-model", str(keyframe), "--interpolation-model", str(interpolation)]
     assert main(line) == 1
     assert capsys.readouterr().err == f"keysync: error: {message} (--wavlm)\n"
 
