@@ -17,12 +17,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keysync.errors import KeySyncError
+from keysync.network.stage import ROWS
+from keysync.speech.encoders import ENCODERS
 
 from .data.disk import written
 from .evaluation.scope import ModelFiles, Scope, open_models, read_all, rows_of
 from .evaluation.table import as_json, as_text
 
-MOST_WORKERS = 4  # unless more are asked for: each holds the models
+MOST_WORKERS = 4  # by default: each process holds the models
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,14 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.workers < 0:
             raise KeySyncError(f"{options.workers} processes cannot be: give 1 or more, 0 for what suits (--workers)")
         scope = Scope(options.seed, options.clips)
-        files = ModelFiles(
-            options.keyframe_model,
-            options.interpolation_model,
-            options.vae,
-            options.hubert,
-            options.wavlm,
-            options.device,
-        )
+        files = ModelFiles({name: getattr(options, name) for name in _models()}, options.device)
         models = open_models(files)
         rows = rows_of(read_all(files, scope, options.workers or _workers(options.device)))
         told = as_json(rows) | {"seed": scope.seed, "clips": scope.clips}
@@ -62,6 +57,11 @@ def _workers(device: str) -> int:
     return min(MOST_WORKERS, os.cpu_count() or 1) if device == "cpu" else 1
 
 
+def _models() -> tuple[str, ...]:
+    """What an evaluation runs on, by the names of `load_models`."""
+    return (*ROWS, "vae", *ENCODERS)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.evaluate", description="Judges models on people and sentences they never saw."
@@ -69,8 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there too")
     parser.add_argument("--seed", type=int, default=Scope.seed, help="of people, voices and sentences")
     parser.add_argument("--clips", type=int, default=Scope.clips, help="of each kind (default: %(default)s)")
-    for name in ("keyframe-model", "interpolation-model", "vae", "hubert", "wavlm"):
-        parser.add_argument(f"--{name}", type=Path, help="file or folder (default: what the project carries)")
+    for name in _models():
+        flag = f"--{name}-model" if name in ROWS else f"--{name}"
+        parser.add_argument(flag, dest=name, type=Path, metavar="PATH", help="file or folder (default: built-in)")
     parser.add_argument("--device", default="cpu", help="where the models run (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=0, help="processes (default: a core each on a CPU, else one)")
     parser.add_argument("-v", "--verbose", action="store_true", help="say how far it is")

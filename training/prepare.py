@@ -19,6 +19,7 @@ import torch
 from keysync.errors import KeySyncError
 from keysync.face.detectors import DETECTORS
 from keysync.method import PUBLISHED_CROP_SCALE
+from keysync.speech.encoders import ENCODERS
 from keysync.systems.keysync.small import BUILT_IN, CROP_SCALE, RESOLUTION, SMALL
 
 from .data.index import FILE
@@ -28,8 +29,6 @@ from .data.preparation.job import prepare
 from .data.preparation.report import NAME
 from .data.preparation.settings import NONE, PUBLISHED_RESOLUTION, ModelFile, Settings
 from .data.preparation.stages import WORK
-
-MODELS = ("vae", "hubert", "wavlm")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,8 +70,9 @@ def _run(options: argparse.Namespace) -> None:
 
 def _settings(options: argparse.Namespace) -> Settings:
     # Workers on other machines, and the training, find all files from any folder.
-    given = {name: path.absolute() for name in MODELS if (path := getattr(options, name))}
-    files = {name: ModelFile.of(given.get(name, name)) for name in MODELS if name in given or name in SMALL}
+    names = ("vae", *ENCODERS)
+    given = {name: path.absolute() for name in names if (path := getattr(options, name))}
+    files = {name: ModelFile.of(given.get(name, name)) for name in names if name in given or name in SMALL}
     resolution, crop_scale = (PUBLISHED_RESOLUTION, PUBLISHED_CROP_SCALE) if options.vae else (RESOLUTION, CROP_SCALE)
     least_quality, least_agreement = options.least_quality, options.least_agreement
     if least_quality is None:
@@ -82,9 +82,8 @@ def _settings(options: argparse.Namespace) -> Settings:
     return Settings(
         data=options.output.absolute(),
         resolution=resolution if options.resolution is None else options.resolution,
-        vae=files["vae"],
-        hubert=files["hubert"],
-        wavlm=files.get("wavlm"),
+        vae=files.pop("vae"),
+        encoders=files,
         detector=options.detector,
         detector_weights=options.detector_weights and options.detector_weights.absolute(),
         quality=options.quality,
@@ -113,9 +112,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="X",
         help=f"their width over the face's; {PUBLISHED_CROP_SCALE:g}, for the built-in VAE {CROP_SCALE:g}",
     )
-    add("--vae", type=Path, metavar="PATH", help="Stable Video Diffusion VAE: folder or file; else the built-in one")
-    add("--hubert", type=Path, metavar="PATH", help="HuBERT: transformers folder or file; else the built-in one")
-    add("--wavlm", type=Path, metavar="PATH", help="WavLM: transformers folder, file or WavLM-Base+.pt; else none")
+    add(
+        "--vae", type=Path, metavar="PATH", help="Stable Video Diffusion VAE: folder or file; default: the built-in one"
+    )
+    for name, encoder in ENCODERS.items():
+        default = "the built-in one" if name in SMALL else "none"
+        add(f"--{name}", dest=name, type=Path, metavar="PATH", help=f"{encoder.files}; default: {default}")
     add("--detector", choices=sorted(DETECTORS), default="mediapipe")
     add("--detector-weights", type=Path, metavar="FOLDER", help="for detectors that need files")
     judges = [*quality.QUALITY, NONE]

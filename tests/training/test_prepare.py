@@ -98,8 +98,9 @@ def test_defaults(tmp_path: Path) -> None:
     assert (given.resolution, given.crop_scale) == (512, 2.0)
     assert settings("--vae", str(model), "--resolution", "256").resolution == 256
     assert settings("--crop-scale", "1.7").crop_scale == 1.7
-    assert (small.vae.origin, small.hubert.origin, small.wavlm) == (BUILT_IN, BUILT_IN, None)
-    assert (given.vae.origin, given.hubert.origin) == (str(model), BUILT_IN)
+    assert (small.vae.origin, given.vae.origin) == (BUILT_IN, str(model))
+    assert {name: file.origin for name, file in small.encoders.items()} == {"hubert": BUILT_IN}
+    assert small.encoders == given.encoders
     assert list(settings("--wavlm", str(model)).encoders) == ["hubert", "wavlm"]
     assert settings().least_quality == LEAST_QUALITY["sharpness"]
     assert settings("--quality", "hyperiqa").least_quality == LEAST_QUALITY["hyperiqa"]

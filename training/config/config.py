@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 from keysync.errors import KeySyncError, install_line
 from keysync.face.masks import MASKS
 from keysync.method import PIXELS_PER_LATENT
-from keysync.network.stage import MOST_GUIDANCE, STAGES
+from keysync.network.stage import IDENTITY, MOST_GUIDANCE, STAGES
 from keysync.speech.encoders import ENCODERS
 
 from .values import (
@@ -56,8 +56,8 @@ def _setting(help: str, rule: Rule, default: Any = MISSING) -> Any:
 class TrainConfig:
     """The settings of a run; each field's help is in its metadata. Raises `KeySyncError` that names a bad one."""
 
-    stage: str = _setting("which stage is trained", one_of(tuple(STAGES)))
-    speech_encoder: str = _setting("the speech features that it is trained on", one_of(tuple(ENCODERS)))
+    stage: str = _setting("which stage is trained", one_of(STAGES))
+    speech_encoder: str = _setting("the speech features that it is trained on", one_of(ENCODERS))
     identity_dropout_per_frame: bool = _setting("drop the identity frame by frame, not clip by clip", ANYTHING)
     rgb_weight: float = _setting("weight of the loss on decoded pixels; 0 leaves it out", at_least(0))
     learning_rate: float = _setting("after the warm-up", ABOVE_ZERO)
@@ -79,7 +79,7 @@ class TrainConfig:
 
     window: int = _setting("frames of a clip", at_least(3), 14)
     resolution: int = _setting("height and width of the crops in pixels", multiple_of(PIXELS_PER_LATENT), 512)
-    mask: str = _setting("what is generated anew", one_of(tuple(MASKS)), "box")
+    mask: str = _setting("what is generated anew", one_of(MASKS), "box")
     mouth_mask_share: float = _setting("share of clips with the mouth mask instead, whatever the mask", SHARE, 0.0)
     audio_dropout: float = _setting("share of clips without speech", SHARE, 0.2)
     identity_dropout: float = _setting("share of clips or frames without identity", SHARE, 0.1)
@@ -129,9 +129,10 @@ class TrainConfig:
         for setting in fields(self):
             check(setting.name, getattr(self, setting.name), hints[setting.name], setting.metadata["rule"])
         self._check_network()
-        if self.identity_dropout_per_frame and self.stage != "keyframe":
+        one_identity = STAGES[self.stage].reference == IDENTITY
+        if self.identity_dropout_per_frame and not one_identity:
             raise refusal("identity_dropout_per_frame", True, f"false for {self.stage}, whose reference is two frames")
-        if self.identity != "first" and self.stage != "keyframe":
+        if self.identity != "first" and not one_identity:
             raise refusal("identity", self.identity, f"first for {self.stage}, whose reference is its two ends")
         if self.final_learning_rate > self.learning_rate:
             raise refusal("final_learning_rate", self.final_learning_rate, "no more than learning_rate")
@@ -231,11 +232,14 @@ def _settings(values: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _made(values: Mapping[str, Any], where: str = "") -> TrainConfig:
+    stage = STAGES.get(values.get("stage", ""))
+    if stage is not None:
+        values = {"speech_encoder": stage.speech_encoder, **values}
     missing = [setting.name for setting in fields(TrainConfig) if setting.default is MISSING]
     missing = [name for name in missing if name not in values]
     if missing:
         presets = ", ".join(PRESETS)
-        raise KeySyncError(f"{where}nobody says {', '.join(missing)}: start from a preset ({presets}) or say them")
+        raise KeySyncError(f"{where}missing settings: {', '.join(missing)}; choose a preset ({presets}) or set them")
     try:
         return TrainConfig(**values)
     except KeySyncError as error:

@@ -6,7 +6,7 @@ Kinds are str, int, float, bool and tuples of one of them; a rule says which val
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from keysync.errors import KeySyncError
@@ -35,7 +35,7 @@ FINITE = Rule("a finite number", lambda value: abs(value) < float("inf"))
 EACH_ABOVE_ZERO = Rule("one or more whole numbers above 0", lambda value: len(value) > 0 and min(value) > 0)
 
 
-def one_of(choices: Sequence[str]) -> Rule:
+def one_of(choices: Collection[str]) -> Rule:
     """One of these words."""
     return Rule(f"one of {', '.join(choices)}", lambda value: value in choices)
 

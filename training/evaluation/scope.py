@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -69,22 +69,17 @@ class Scope:
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Files and folders of the models to judge, as in `load_models`; what is None is the project's own."""
+    """Files and folders of the models to evaluate, by the names of `load_models`; one that is missing or None is the
+    built-in model's."""
 
-    keyframe: Path | None = None
-    interpolation: Path | None = None
-    vae: Path | None = None
-    hubert: Path | None = None
-    wavlm: Path | None = None
+    paths: Mapping[str, Path | None] = field(default_factory=dict, hash=False)
     device: str = "cpu"
 
 
 @lru_cache(maxsize=1)
 def open_models(files: ModelFiles) -> Models:
     """These models; a process that asks again gets the same ones. Raises `KeySyncError` as `load_models` does."""
-    return load_models(
-        files.keyframe, files.interpolation, files.vae, hubert=files.hubert, wavlm=files.wavlm, device=files.device
-    )
+    return load_models(device=files.device, dtype=None, **files.paths)
 
 
 def side_of(models: Models) -> int:

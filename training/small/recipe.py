@@ -19,6 +19,8 @@ from typing import Any
 import torch
 
 from keysync.errors import KeySyncError
+from keysync.network.stage import ROWS
+from keysync.speech.hubert import Hubert
 from keysync.systems.keysync.small import SMALL
 
 from ..config.config import TrainConfig, config_of, read_toml
@@ -29,7 +31,8 @@ from ..train import train
 logger = logging.getLogger(__name__)
 
 RECIPE = Path(__file__).with_name("recipe.toml")
-STAGES = ("keyframe", "interpolation")
+ENCODER = Hubert.name  # what the recipe's encoder is
+STAGES = tuple(ROWS)
 
 Tables = Mapping[str, Mapping[str, Any]]
 
@@ -66,7 +69,7 @@ def write_data(folder: Path, tables: Tables, workers: int) -> None:
     for stage in STAGES:
         wanted = {**tables["data"], **tables[f"{stage}_data"]}
         clips, validation = wanted.pop("clips"), wanted.pop("validation")
-        settings = Settings(vae=folder / "vae", hubert=folder / "encoder", **wanted)
+        settings = Settings(vae=folder / "vae", encoders={ENCODER: folder / "encoder"}, **wanted)
         write(_made(folder / "data" / stage), clips, settings, workers=workers, validation=validation)
 
 
@@ -89,7 +92,7 @@ def write_bundle(folder: Path, tables: Tables, workers: int) -> None:
         logger.info("%s", export(folder / stage, bundle / SMALL[stage].name, dtype=torch.float16))
     for name, source, weights in (
         ("vae", folder / "vae", "diffusion_pytorch_model.safetensors"),
-        ("hubert", folder / "encoder", "model.safetensors"),
+        (ENCODER, folder / "encoder", "model.safetensors"),
     ):
         target = _made(bundle / SMALL[name].name)
         for file in ("config.json", weights):

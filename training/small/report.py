@@ -22,10 +22,10 @@ from keysync.demo import TALK
 from keysync.errors import KeySyncError, install_line
 from keysync.media.reader import VideoReader
 from keysync.method import NETWORK_RATE
+from keysync.network.stage import ROWS
 
 from ..data.disk import written
 from ..run.run import Run
-from .recipe import STAGES
 
 EVERY, COLUMNS, SHEET_WIDTH = 5, 10, 128  # of a contact sheet: each so-manieth frame, in a row; pixels of one
 POINTS = 150  # of a stage's curve: each is a mean over steps
@@ -34,8 +34,7 @@ Curve = dict[str, NDArray[np.float64]]
 PANELS = {
     "vae": (("opening", "psnr", "mouth_psnr"), "VAE: mouth opening after encode and decode, PSNR in dB"),
     "encoder": (("open",), "speech encoder: mouth opening heard"),
-    "keyframe": (("loss",), "keyframe stage: loss over the mask"),
-    "interpolation": (("loss",), "interpolation stage: loss over the mask"),
+    **{name: (("loss",), f"{name} stage: loss over the mask") for name in ROWS},
 }
 
 
@@ -49,7 +48,7 @@ def curves(folder: Path) -> dict[str, Curve]:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         found[name] = {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
-    for name in STAGES:
+    for name in ROWS:
         run = Run(folder / name)
         if not run.steps():
             raise KeySyncError(f"{run.folder} holds no run: do python -m training.small -o {folder} --only {name}")

@@ -1,4 +1,4 @@
-"""Writes training data straight from the rendered world: python -m training.synthetic.data -o DATA --vae V --hubert H.
+"""Writes training data from the rendered world: python -m training.synthetic.data -o DATA --vae PATH --ENCODER PATH.
 
 Each clip shows another person with another voice, who says other sentences. A dub cuts its crops by the mouth that was
 there before, so that they tell nothing of the one to come: crops are cut by the points of the same person moving in the
@@ -12,9 +12,9 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from multiprocessing import get_context
@@ -57,15 +57,14 @@ LISTENING_CLIPS = 0.04  # the share of clips in which nobody says anything
 
 @dataclass(frozen=True)
 class Settings:
-    """Models are files or folders; a clip is `seconds` long and its crops `resolution` pixels wide.
+    """Models are files or folders, `encoders` by name; a clip is `seconds` long and its crops `resolution` pixels wide.
 
     Of its frames one in `spacing` is drawn: 13 gives data for keyframes alone, of many more people in the same time.
     With an `excerpt` only so many of these are, from a place of the clip's own, and all of the speech is heard.
     """
 
     vae: Path
-    hubert: Path | None
-    wavlm: Path | None = None
+    encoders: Mapping[str, Path] = field(hash=False)
     seconds: float = 10.0
     seed: int = 0
     resolution: int = 128
@@ -90,7 +89,9 @@ class Settings:
                 f"crops of {self.resolution} pixels: choose a resolution that {PIXELS_PER_LATENT} divides"
             )
         if not self.encoders:
-            raise KeySyncError("no speech encoder is given: name one with --hubert or --wavlm")
+            raise KeySyncError(
+                f"no speech encoder: expected at least one; use {' or '.join(f'--{name}' for name in ENCODERS)}"
+            )
 
     @property
     def frames(self) -> int:
@@ -117,12 +118,6 @@ class Settings:
     def size(self) -> tuple[int, int]:
         """Height and width of the crops."""
         return self.resolution, self.resolution
-
-    @property
-    def encoders(self) -> dict[str, Path]:
-        """The given speech encoders by name."""
-        given = {"hubert": self.hubert, "wavlm": self.wavlm}
-        return {name: path for name, path in given.items() if path is not None}
 
     @cached_property
     def digest(self) -> str:
@@ -279,7 +274,7 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, help="the data's folder")
     parser.add_argument("--vae", type=Path, required=True, help="VAE: file or folder")
     for name in ENCODERS:
-        parser.add_argument(f"--{name}", type=Path, help=f"{name} speech encoder: file or folder")
+        parser.add_argument(f"--{name}", dest=name, type=Path, metavar="PATH", help=ENCODERS[name].files)
     parser.add_argument("--clips", type=int, default=200, help="how many (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=Settings.seconds, help="of a clip (default: %(default)g)")
     parser.add_argument("--seed", type=int, default=Settings.seed, help="of people, voices and sentences")
@@ -292,7 +287,10 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     given = vars(arguments)
     try:
-        settings = Settings(**{field.name: given[field.name] for field in fields(Settings)})
+        settings = Settings(
+            encoders={name: path for name in ENCODERS if (path := given[name]) is not None},
+            **{setting.name: given[setting.name] for setting in fields(Settings) if setting.name in given},
+        )
         index = write_data(
             arguments.output, arguments.clips, settings, workers=arguments.workers, validation=arguments.validation
         )

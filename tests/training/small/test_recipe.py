@@ -51,9 +51,9 @@ def test_the_recipe_says_what_each_step_understands() -> None:
     for stage in small.STAGES:
         data = {**recipe["data"], **recipe[f"{stage}_data"]}
         assert data.pop("clips") * data.pop("validation") >= 1
-        assert DataSettings(Path("vae"), Path("hubert"), **data).resolution == RESOLUTION
+        assert DataSettings(Path("vae"), {small.ENCODER: Path("encoder")}, **data).resolution == RESOLUTION
         config = small.stage_config(recipe, stage)
-        assert (config.stage, config.resolution, config.speech_encoder) == (stage, RESOLUTION, "hubert")
+        assert (config.stage, config.resolution, config.speech_encoder) == (stage, RESOLUTION, small.ENCODER)
         assert 'loss_region = "mask"' in to_toml(config)
 
 

@@ -32,7 +32,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def settings(models: dict[str, Path]) -> Settings:
-    return Settings(models["vae"], models["hubert"], seconds=FRAMES / 25, resolution=64)
+    return Settings(models["vae"], {"hubert": models["hubert"]}, seconds=FRAMES / 25, resolution=64)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_points_are_those_of_the_pictures(folder: Path, settings: Settings) -> N
 
 
 def test_crops_do_not_depend_on_the_mouth_they_show(models: dict[str, Path]) -> None:
-    settings = Settings(models["vae"], models["hubert"], seconds=4.0, resolution=64, spacing=7)
+    settings = Settings(models["vae"], {"hubert": models["hubert"]}, seconds=4.0, resolution=64, spacing=7)
     said, half = speech(0, 3, 4.0), settings.count // 2
     mute = joined([silence(1.5), said.cut(1.5, 4.0)])  # a mouth knows a little of what it will say
     (talking, boxes), (silent, same_boxes) = (film(0, heard, settings) for heard in (said, mute))
@@ -91,7 +91,7 @@ def test_crops_do_not_depend_on_the_mouth_they_show(models: dict[str, Path]) -> 
 
 
 def test_keyframes_alone(tmp_path: Path, models: dict[str, Path]) -> None:
-    sparse = Settings(models["vae"], models["hubert"], seconds=188 / 25, resolution=64, spacing=13)
+    sparse = Settings(models["vae"], {"hubert": models["hubert"]}, seconds=188 / 25, resolution=64, spacing=13)
     write_data(tmp_path, 1, sparse)
     shards = Shards(tmp_path)
     clip = shards.clips("train")[0]
@@ -111,7 +111,7 @@ def test_keyframes_alone(tmp_path: Path, models: dict[str, Path]) -> None:
 
 
 def test_excerpt(tmp_path: Path, models: dict[str, Path]) -> None:
-    short = Settings(models["vae"], models["hubert"], seconds=4.0, resolution=64, excerpt=16)
+    short = Settings(models["vae"], {"hubert": models["hubert"]}, seconds=4.0, resolution=64, excerpt=16)
     write_data(tmp_path, 2, short)
     clips = {clip.key: clip for split in ("train", "validation") for clip in Shards(tmp_path).clips(split)}
     assert {clip.frames for clip in clips.values()} == {16}
@@ -171,17 +171,17 @@ def test_each_clip_is_another_person(settings: Settings) -> None:
 
 def test_settings_that_make_no_sense(models: dict[str, Path]) -> None:
     with pytest.raises(KeySyncError, match="at least 14 are needed"):
-        Settings(models["vae"], models["hubert"], seconds=0.2)
+        Settings(models["vae"], {"hubert": models["hubert"]}, seconds=0.2)
     with pytest.raises(KeySyncError, match="13 frames are to be drawn of a clip of 10 s: at least 14"):
-        Settings(models["vae"], models["hubert"], excerpt=13)
+        Settings(models["vae"], {"hubert": models["hubert"]}, excerpt=13)
     with pytest.raises(KeySyncError, match="have 20 frames to draw but an excerpt of 21 is wanted"):
-        Settings(models["vae"], models["hubert"], spacing=13, excerpt=21)
+        Settings(models["vae"], {"hubert": models["hubert"]}, spacing=13, excerpt=21)
     with pytest.raises(KeySyncError, match="choose a spacing of 1 or more"):
-        Settings(models["vae"], models["hubert"], spacing=0)
+        Settings(models["vae"], {"hubert": models["hubert"]}, spacing=0)
     with pytest.raises(KeySyncError, match="that 8 divides"):
-        Settings(models["vae"], models["hubert"], resolution=100)
+        Settings(models["vae"], {"hubert": models["hubert"]}, resolution=100)
     with pytest.raises(KeySyncError, match="--hubert"):
-        Settings(models["vae"], None)
+        Settings(models["vae"], {})
 
 
 def test_command_line(

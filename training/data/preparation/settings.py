@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from keysync.errors import KeySyncError
 from keysync.method import PIXELS_PER_LATENT, PUBLISHED_CROP_SCALE
-from keysync.speech.encoders import ENCODERS
+
 from keysync.systems.keysync.small import BUILT_IN, SMALL
 
 from .. import digest
@@ -55,16 +56,13 @@ def _path(source: Path | str) -> Path:
 
 @dataclass(frozen=True)
 class Settings:
-    """`quality` and `speaker` are names of scorers or "none"; clips that score below the least values are dropped.
-
-    Without WavLM there are none of its features.
-    """
+    """`encoders` are the speech encoders by name, keys of `ENCODERS`; `quality` and `speaker` are names of scorers or
+    "none"; clips that score below the least values are dropped."""
 
     data: Path
     resolution: int
     vae: ModelFile
-    hubert: ModelFile
-    wavlm: ModelFile | None
+    encoders: Mapping[str, ModelFile] = field(hash=False)
     detector: str = "mediapipe"
     detector_weights: Path | None = None
     quality: str = "sharpness"
@@ -94,9 +92,3 @@ class Settings:
     def device_of(self, tool: str) -> str:
         """Where a detector or a scorer works."""
         return "cpu" if tool in WITHOUT_DEVICE else self.device
-
-    @property
-    def encoders(self) -> dict[str, ModelFile]:
-        """The files of the speech encoders that there are, by name."""
-        files = {"hubert": self.hubert, "wavlm": self.wavlm}
-        return {name: file for name in ENCODERS if (file := files[name]) is not None}

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from keysync.method import SAMPLE_RATE
 from keysync.speech.encoder import SpeechEncoder
 from keysync.speech.encoders import load_encoder
+from keysync.speech.hubert import Hubert
 
 from ...synthetic.voice.corpus import speaker
 from ...synthetic.voice.microphone import Microphone, Sound
@@ -155,7 +156,7 @@ def _correlation(x: Array, y: Array) -> float:
 
 def report(folder: Path, talks: int = 12) -> dict[str, dict[str, dict[str, float]]]:
     """All figures of the encoder in a folder: by whose speech it is, then by condition."""
-    probe = Probe.fit(load_encoder("hubert", folder), [talk(seed, SECONDS, TRAIN) for seed in range(2 * talks)])
+    probe = Probe.fit(load_encoder(Hubert.name, folder), [talk(seed, SECONDS, TRAIN) for seed in range(2 * talks)])
     sets = {
         "the world's voices": [talk(seed, SECONDS, TEST) for seed in range(talks)],
         "voices never heard": [unheard(number) for number in range(talks)],

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from keysync.face.face import Face
 from keysync.media.info import PictureFormat
 from keysync.media.writer import VideoWriter
+from keysync.speech.encoders import ENCODERS
 from tests.clips import HEIGHT, WIDTH, picture, write_speech
 from tests.synthetic_face import face
 from tests.tiny_models import write_tiny_models
@@ -52,9 +53,17 @@ def write_talk(path: Path, shots: list[tuple[int, int]], sound: float | None = N
 
 
 def small_settings(data: Path, **changes: Any) -> Settings:
-    """The tiny models, and nothing is too poor to be kept."""
-    given: dict[str, Any] = {**tiny_models(), "least_quality": 0.0, "least_agreement": -1.0, **changes}
-    return Settings(data, 64, **given)
+    """The tiny models, and nothing is too poor to be kept; a speech encoder is changed, or None left out, by its name."""
+    encoders = {name: changes.pop(name, tiny_models().get(name)) for name in ENCODERS}
+    given: dict[str, Any] = {
+        "resolution": 64,
+        "vae": tiny_models()["vae"],
+        "encoders": {name: file for name, file in encoders.items() if file is not None},
+        "least_quality": 0.0,
+        "least_agreement": -1.0,
+        **changes,
+    }
+    return Settings(data, **given)
 
 
 @cache

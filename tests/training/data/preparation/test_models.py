@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ def _detector(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_the_data_is_made_with(tmp_path: Path, tiny_files: dict[str, Path]) -> None:
     files: dict[str, Any] = {name: ModelFile.of(tiny_files[name]) for name in ("vae", "hubert", "wavlm")}
-    info = Models(replace(small_settings(tmp_path), resolution=128, **files)).check()
+    info = Models(small_settings(tmp_path, resolution=128, **files)).check()
     assert (info.resolution, info.latent_size, info.window) == ((128, 128), (16, 16), 14)
     assert info.encoders == {name: EncoderInfo(32, str(tiny_files[name])) for name in ("hubert", "wavlm")}
     assert (info.vae, info.detector, info.crop_scale) == (str(tiny_files["vae"]), "mediapipe", 2.0)

@@ -36,11 +36,11 @@ def test_a_model_that_is_gone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("resolution", [0, -64, 7, 500])
 def test_a_resolution_without_whole_latents(resolution: int, tmp_path: Path) -> None:
     with pytest.raises(KeySyncError, match=rf"crops of {resolution} pixels: choose a --resolution that 8 divides"):
-        Settings(tmp_path, resolution, MODEL, MODEL, None)
+        Settings(tmp_path, resolution, MODEL, {"hubert": MODEL})
 
 
 def test_where_things_work(tmp_path: Path) -> None:
-    settings = Settings(tmp_path, 64, MODEL, MODEL, None, device="cuda:1")
+    settings = Settings(tmp_path, 64, MODEL, {"hubert": MODEL}, device="cuda:1")
     assert settings.size == (64, 64)
     assert settings.device_of("mediapipe") == settings.device_of("sharpness") == "cpu"
     assert settings.device_of("face-alignment") == settings.device_of("hyperiqa") == "cuda:1"

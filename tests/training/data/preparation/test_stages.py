@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ OTHER = ModelFile(Path("other"), "other")
 
 
 def stages(**changes: Any) -> dict[str, Stage]:
-    settings = replace(small_settings(Path("data")), **changes)
+    settings = small_settings(changes.pop("data", Path("data")), **changes)
     return {stage.name: stage for stage in table(settings, Models(settings))}
 
 
