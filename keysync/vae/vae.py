@@ -117,14 +117,22 @@ def load_vae(
     return vae
 
 
-class OneFrame(nn.Conv3d):
-    """A convolution over time of clips of one frame: before and after it lie zeros, so the kernel's middle is all."""
+class OneFrame(nn.Module):
+    """A temporal convolution for clips of one frame: padding surrounds the frame, so only the kernel's middle counts.
+
+    It shares the parameters of the convolution that it replaces.
+    """
+
+    def __init__(self, convolution: nn.Conv3d) -> None:
+        super().__init__()
+        self.weight, self.bias = convolution.weight, convolution.bias
+        self.padding = convolution.padding[1:]
 
     def forward(self, input: Tensor) -> Tensor:
         if input.shape[2] != 1:
-            raise ValueError(f"{input.shape[2]} frames came where clips of one were wanted")
+            raise ValueError(f"the clip has {input.shape[2]} frames: expected 1")
         middle = self.weight[:, :, self.weight.shape[2] // 2]
-        return F.conv2d(input[:, :, 0], middle, self.bias, padding=self.padding[1:])[:, :, None]
+        return F.conv2d(input[:, :, 0], middle, self.bias, padding=self.padding)[:, :, None]
 
 
 class Spatial(nn.Module):
@@ -140,13 +148,13 @@ class Spatial(nn.Module):
 
 
 def _for_one_frame(decoder: nn.Module) -> None:
-    """Leaves out of a decoder what changes nothing for clips of one frame: on a CPU it takes long."""
+    """Removes from a decoder what changes nothing for clips of one frame, which takes long on a CPU."""
     for module in list(decoder.modules()):
-        if type(module) is nn.Conv3d:
-            module.__class__ = OneFrame
         for name, block in list(module.named_children()):
             over_time = getattr(block, "temporal_res_block", None)
-            if over_time is not None and not any(part.any() for part in over_time.conv2.parameters()):
+            if isinstance(block, nn.Conv3d):
+                setattr(module, name, OneFrame(block))
+            elif over_time is not None and not any(part.any() for part in over_time.conv2.parameters()):
                 setattr(module, name, Spatial(block.get_submodule("spatial_res_block")))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from keysync.vae.names import diffusers_names, widths_of
-from keysync.vae.vae import load_vae
+from keysync.vae.vae import load_vae, read_vae
 from keysync.weights.files import shapes_of
 from keysync.weights.identify import DECODER
 
@@ -17,7 +17,8 @@ def decoder_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises `KeySyncError` where `load_vae` does.
     """
-    held = load_vae(path).decoder.state_dict()
+    load_vae(path)  # checks the file
+    held = {name: tensor.float() for name, tensor in read_vae(path).decoder.items()}
     widths = widths_of(shapes_of(held))
     tensors = {}
     for name, theirs in diffusers_names(_sgm_names(len(widths.channels), widths.blocks + 1)).items():

@@ -54,38 +54,43 @@ def colours(channels: int) -> list[int]:
     return [group * (channels // GROUPS) for group in range(3)]
 
 
-class Centred(nn.Conv2d):
-    """A convolution of inputs around `level` (in_channels,), whose bias is what comes out where all inputs are at it.
+class Centred(nn.Module):
+    """A convolution of inputs centred on `level` (in_channels,); its bias is the output where all inputs equal it.
 
-    What its weights learn then does not shift the picture as a whole, and they can be learned in larger steps.
+    It computes what `convolution` does and takes over its parameters. A change of the weights then does not shift the
+    whole picture, which allows larger learning rates.
     """
 
     level: Tensor
+
+    def __init__(self, convolution: nn.Conv2d, level: Tensor) -> None:
+        super().__init__()
+        assert convolution.bias is not None
+        self.weight, self.bias = convolution.weight, convolution.bias
+        self.stride, self.padding = convolution.stride, convolution.padding
+        self.register_buffer("level", level, persistent=False)
+        with torch.no_grad():
+            self.bias.add_(self.weight.sum((2, 3)) @ level)
 
     def forward(self, input: Tensor) -> Tensor:
         return nn.functional.conv2d(input, self.weight, self.plain_bias(), self.stride, self.padding)
 
     def plain_bias(self) -> Tensor:
         """The bias of the same convolution as an `nn.Conv2d`."""
-        assert self.bias is not None
         return self.bias - self.weight.sum((2, 3)) @ self.level
 
 
 def centre(vae: Any) -> None:
-    """Makes the convolutions of a VAE `Centred` ones, around what a new one's inputs are around."""
-    for name, module in vae.named_modules():
-        kind = name.rpartition(".")[2]
+    """Replaces the convolutions of a VAE by `Centred` ones, at the levels of a new VAE's inputs."""
+    for name, module in list(vae.named_modules()):
+        owner, _, kind = name.rpartition(".")
         if type(module) is not nn.Conv2d or kind in ("conv_in", "quant_conv"):
             continue
         if kind in ("conv_shortcut", "conv"):
             level = offsets(module.in_channels)
         else:
             level = torch.full((module.in_channels,), LIT_VALUE if kind == "conv_out" else SILU_MEAN)
-        assert module.bias is not None
-        with torch.no_grad():
-            module.bias.add_(module.weight.sum((2, 3)) @ level)
-        module.register_buffer("level", level, persistent=False)
-        module.__class__ = Centred
+        setattr(vae.get_submodule(owner), kind, Centred(module, level))
 
 
 def plain_weights(vae: Any) -> dict[str, Tensor]:

@@ -112,8 +112,17 @@ def loss_of(vae: Any, batch: Batch, generator: torch.Generator) -> Loss:
     return Loss(colour + GRADIENT * edges + TINT * tint + KL * divergence, colour.detach())
 
 
-class SpatialOnly(SpatioTemporalResBlock):  # type: ignore[misc]
-    """A block of the decoder whose part over time adds nothing, and so need not be worked out."""
+class SpatialOnly(nn.Module):
+    """A block of the decoder whose temporal part is zero and is not evaluated; the parameters keep their names."""
+
+    def __init__(self, block: SpatioTemporalResBlock) -> None:
+        super().__init__()
+        self.spatial_res_block = block.spatial_res_block
+        self.temporal_res_block = block.temporal_res_block.requires_grad_(False)
+        self.time_mixer = block.time_mixer.requires_grad_(False)
+        with torch.no_grad():
+            for parameter in self.temporal_res_block.conv2.parameters():
+                parameter.zero_()
 
     def forward(self, hidden_states: Tensor, temb: Any = None, image_only_indicator: Any = None) -> Tensor:
         found: Tensor = self.spatial_res_block(hidden_states, temb)
@@ -121,15 +130,11 @@ class SpatialOnly(SpatioTemporalResBlock):  # type: ignore[misc]
 
 
 def without_time(network: nn.Module) -> None:
-    """Makes each block of the decoder a `SpatialOnly` of the same names, its part over time one that adds nothing."""
-    for module in network.modules():
-        if isinstance(module, SpatioTemporalResBlock):
-            with torch.no_grad():
-                for parameter in module.temporal_res_block.conv2.parameters():
-                    parameter.zero_()
-            for part in (module.temporal_res_block, module.time_mixer):
-                part.requires_grad_(False)
-            module.__class__ = SpatialOnly
+    """Replaces each block of the decoder by a `SpatialOnly` one."""
+    for module in list(network.modules()):
+        for name, block in list(module.named_children()):
+            if isinstance(block, SpatioTemporalResBlock):
+                setattr(module, name, SpatialOnly(block))
 
 
 def _weighted(error: Tensor, weights: Tensor) -> Tensor:
