@@ -19,7 +19,8 @@ from tests.training.evaluation.puppets import Mouths, as_loud, frozen, puppet
 from training.evaluate import main
 from training.evaluation import dubbing
 from training.evaluation.film import quiet_film, talk_film
-from training.evaluation.reading import Covered, Reader
+from training.evaluation.reader import Reader
+from training.evaluation.reading import Covered
 from training.evaluation.row import Row
 from training.evaluation.rows import quiet_rows, talk_rows
 from training.evaluation.scope import ModelFiles, Scope, Task, read, read_all, rows_of, side_of

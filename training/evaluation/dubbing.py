@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,9 +27,11 @@ from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
 
 from ..data.preparation.encode import write_sound
-from ..synthetic.render.shot import Pictures
-from .film import Film
 from .held import HeldKeyframes
+
+if TYPE_CHECKING:
+    from ..synthetic.render.shot import Pictures
+    from .film import Film
 
 TICK = Fraction(1, NETWORK_RATE)
 

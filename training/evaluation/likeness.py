@@ -6,7 +6,7 @@ The pictures compared show one place, light and moment; what differs is the pers
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,17 +16,12 @@ from torch import Tensor
 
 from ..synthetic.measure.meter import patches
 from ..synthetic.measure.metrics import Estimate, bootstrap
-from .film import Film
+from .reading import Distance
+
+if TYPE_CHECKING:
+    from .film import Film
 
 CELLS = (3, 4)  # of a patch, in each of which a colour is one
-
-
-@dataclass(frozen=True)
-class Distance:
-    """From the same person's mouth, and from another's: the mean over some others."""
-
-    own: float
-    others: float
 
 
 def likeness(generated: NDArray[np.uint8], film: Film) -> tuple[Distance, Distance]:

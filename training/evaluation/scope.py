@@ -19,7 +19,8 @@ from keysync.systems.keysync.models import Models, load_models
 
 from ..synthetic.render.occluder import OCCLUDERS
 from .film import quiet_film, talk_film
-from .reading import Covered, Quiet, Reader, Talk
+from .reader import Reader
+from .reading import Covered, Quiet, Talk
 from .row import Row
 from .rows import ablation_rows, covered_rows, outside_row, quiet_rows, talk_rows
 

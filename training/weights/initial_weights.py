@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -18,9 +19,11 @@ from keysync.weights.checkpoint import load_stage
 from keysync.weights.files import read_tensors, shapes_of
 from keysync.weights.identify import KINDS, identify
 
-from ..config.config import TrainConfig
 from .lora import adapted, is_lora
 from .svd import svd_stage, weight_files
+
+if TYPE_CHECKING:
+    from ..config.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,7 +19,9 @@ from keysync.network.stage import Stage, StageSpec
 from keysync.weights.files import read_tensors, write_tensors
 from keysync.weights.stage_format import metadata_of, on_meta
 
-from ..config.config import TrainConfig
+if TYPE_CHECKING:
+    from ..config.config import TrainConfig
+
 
 LAYERS = r".*\.(attn[12]\.to_(q|k|v|out\.0)|ff(_in)?\.net\.(0\.proj|2))"
 ADAPTER = "default"  # peft's name for the only one

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +25,10 @@ from keysync.weights.files import shapes_of
 from keysync.weights.identify import AUDIO_PROJECTION, LEARNED_MASK, UNET, Shapes
 from keysync.weights.stage_format import check, needed_shapes, on_meta, published_names, spec_of, unexpected
 
-from ..config.config import TrainConfig
 from .diffusers_layout import published_names as diffusers_names
+
+if TYPE_CHECKING:
+    from ..config.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 

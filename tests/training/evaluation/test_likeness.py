@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from training.evaluation.film import talk_film
-from training.evaluation.likeness import Distance, likeness, ratio
+from training.evaluation.likeness import likeness, ratio
+from training.evaluation.reading import Distance
 
 
 def test_a_person_is_like_themselves_and_unlike_the_mean_of_others() -> None:

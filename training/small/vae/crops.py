@@ -23,9 +23,9 @@ from keysync.face.track import from_landmarks
 from keysync.systems.keysync.small import CROP_SCALE
 
 from ...data.disk import written
-from ...synthetic.measure.meter_training import random_mouth
 from ...synthetic.render.identity import Identity
 from ...synthetic.render.motion import Take
+from ...synthetic.render.mouth import MouthShape
 from ...synthetic.render.occluder import OCCLUDERS
 from ...synthetic.render.portrait import Portrait
 from ...synthetic.render.scene import Actor, Scene, framed
@@ -72,7 +72,7 @@ def render_person(number: int, size: int, scenes: int = SCENES, occluded: float 
         take = Take(Take.sample(rng, FRAMES * APART, 1.3).poses[::APART])
         crossing = str(rng.choice(list(OCCLUDERS))) if rng.random() < occluded else "none"
         scene = Scene(rng, PICTURE, (Actor(portrait, camera, take),), crossing)
-        truths = [scene.render(frame, (random_mouth(rng),)) for frame in range(FRAMES)]
+        truths = [scene.render(frame, (MouthShape.sample(rng),)) for frame in range(FRAMES)]
         # Far apart in time, so that no box is smoothed by another's.
         track = from_landmarks([truth.landmarks for truth in truths], PICTURE, range(FRAMES))
         for frame, truth in enumerate(truths):

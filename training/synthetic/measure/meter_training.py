@@ -44,18 +44,6 @@ class Mouths:
     readings: Tensor
 
 
-def random_mouth(rng: np.random.Generator) -> MouthShape:
-    """Any mouth, shut one time in six; no mouth is wide and round at once."""
-    lips = float(rng.uniform(-1, 1))
-    return MouthShape(
-        open=0.0 if rng.random() < 1 / 6 else float(rng.uniform(0, 1) ** 1.3),
-        wide=max(lips, 0.0),
-        round=max(-lips, 0.0),
-        teeth=float(rng.uniform(0.1, 1)),
-        tongue=float(rng.uniform(0, 1)) if rng.random() < 0.4 else 0.0,
-    )
-
-
 def person_mouths(number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """One person's patches (SCENES * FRAMES, 3, h, w) and truth (SCENES * FRAMES, 3)."""
     rng = np.random.default_rng((number, 0x6D657465))
@@ -66,7 +54,7 @@ def person_mouths(number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         take = Take.sample(rng, FRAMES * 40, 1.3)
         spread = Take(take.poses[::40])  # one pose in 1.6 seconds: each is another
         scene = Scene(rng, SIZE, (Actor(portrait, camera, spread),))
-        truths += [scene.render(frame, (random_mouth(rng),)) for frame in range(FRAMES)]
+        truths += [scene.render(frame, (MouthShape.sample(rng),)) for frame in range(FRAMES)]
     points = np.stack([frame.landmarks for frame in truths])
     pictures = torch.from_numpy(np.stack([frame.picture for frame in truths]))
     cut = patches(pictures, torch.from_numpy(points).double(), MARGIN)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from .head import bump, step
-from .identity import Identity
+from .smooth import bump, step
 from .surface import Surface, linear, noise
+
+if TYPE_CHECKING:
+    from .identity import Identity
 
 Array = NDArray[np.float64]
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .camera import Camera, Pose
-from .head import HeadShape
-from .identity import Identity
 from .light import Light
 from .patch import Patch
 from .raster import Floats
 from .surface import linear
+
+if TYPE_CHECKING:
+    from .head import HeadShape
+    from .identity import Identity
 
 Array = NDArray[np.float64]
 SIDES = np.array([-1.0, 1.0])  # the viewer's left eye, the right

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from .head import step
-from .identity import Identity
 from .opencv import cv2
+from .smooth import step
 from .surface import Surface, blur, linear, noise
+
+if TYPE_CHECKING:
+    from .identity import Identity
 
 Array = NDArray[np.float64]
 

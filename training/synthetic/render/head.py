@@ -6,13 +6,18 @@ A horizontal cut is a superellipse around the y axis; nose, sockets, lips, chin 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from .identity import Identity
 from .mouth import LINE, MouthShape, half_width, jaw_drop, protrusion, raised
 from .opencv import cv2
+from .smooth import bump, step
+
+if TYPE_CHECKING:
+    from .identity import Identity
 
 Array = NDArray[np.float64]
 
@@ -45,19 +50,6 @@ ROUNDNESS = 2.25
 # The share of the angle that grows evenly over the columns: the front has more columns than the back.
 EVEN = 0.30
 MAP = (90, -70, 140)  # x to both sides, y from and to, where depths are tabulated
-
-
-def bump(x: Array, y: Array, at: tuple[float, float], size: tuple[float, float]) -> Array:
-    """A soft hill of height 1 at a place, of a width and a height."""
-    hill: Array = np.exp(-(((x - at[0]) / size[0]) ** 2) - ((y - at[1]) / size[1]) ** 2)
-    return hill
-
-
-def step(x: Array | float, low: Array | float, high: Array | float) -> Array:
-    """0 below `low`, 1 above `high`, smooth between."""
-    t = np.clip((np.asarray(x) - low) / (np.asarray(high) - low), 0, 1)
-    smooth: Array = t * t * (3 - 2 * t)
-    return smooth
 
 
 class HeadShape:

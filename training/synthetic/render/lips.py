@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .camera import Camera
-from .head import step
-from .identity import Identity
 from .light import Light
 from .mouth import ACROSS, ALONG, LINE, Lips, MouthShape, jaw_drop
 from .patch import Patch
 from .raster import Floats, draw, grid_triangles
+from .smooth import step
 from .surface import linear, noise
+
+if TYPE_CHECKING:
+    from .identity import Identity
 
 Array = NDArray[np.float64]
 Place = Callable[[Array], Array]

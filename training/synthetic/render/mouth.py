@@ -6,11 +6,14 @@ Lips are curves in the head's millimetres (x to the viewer's right, y down, z to
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .identity import Identity
+if TYPE_CHECKING:
+    from .identity import Identity
+
 
 Curve = NDArray[np.float64]
 
@@ -42,6 +45,18 @@ class MouthShape:
     round: float = 0.0
     teeth: float = 0.3
     tongue: float = 0.0
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator) -> MouthShape:
+        """Any mouth, closed one time in six; no mouth is wide and round at once."""
+        lips = float(rng.uniform(-1, 1))
+        return cls(
+            open=0.0 if rng.random() < 1 / 6 else float(rng.uniform(0, 1) ** 1.3),
+            wide=max(lips, 0.0),
+            round=max(-lips, 0.0),
+            teeth=float(rng.uniform(0.1, 1)),
+            tongue=float(rng.uniform(0, 1)) if rng.random() < 0.4 else 0.0,
+        )
 
 
 @dataclass(frozen=True, eq=False)

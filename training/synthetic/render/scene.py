@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,15 +11,16 @@ from numpy.typing import NDArray
 from keysync.face.face import POINTS, Frame, Points
 
 from .backdrop import BACKDROPS
-from .camera import Camera, Pose
-from .identity import Identity
+from .camera import Camera
 from .light import Light, shown
 from .motion import Take
 from .mouth import LINE, MouthShape
 from .occluder import OCCLUDERS, Crossing
 from .opencv import cv2
-from .portrait import Portrait
 from .raster import Floats
+
+if TYPE_CHECKING:
+    from .portrait import Portrait
 
 SHUT = MouthShape()
 FIELD = 360.0  # mm that the shorter side of a picture shows around one person
@@ -131,12 +133,3 @@ def framed(size: tuple[int, int], across: float = 0.5, down: float = 0.46, zoom:
     """A camera that shows a head at these shares of the picture's width and height."""
     h, w = size
     return Camera((across * w, down * h), min(h, w) / FIELD * zoom)
-
-
-def render(
-    person: Identity | Portrait, pose: Pose, mouth: MouthShape, size: tuple[int, int] = (256, 256), seed: int = 0
-) -> Truth:
-    """One frame of one person. A `Portrait` is drawn sooner than an `Identity`, which has to be made one first."""
-    portrait = person if isinstance(person, Portrait) else Portrait(person)
-    scene = Scene(np.random.default_rng(seed), size, (Actor(portrait, framed(size), Take((pose,))),))
-    return scene.render(0, (mouth,))

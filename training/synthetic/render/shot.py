@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from keysync.face.face import Points
 
 from . import eyes
-from .camera import Camera
+from .camera import Camera, Pose
 from .identity import Identity
 from .motion import Take
 from .mouth import MouthShape
@@ -85,3 +85,12 @@ class Shot:
         camera = framed(size, rng.uniform(0.46, 0.54), rng.uniform(0.43, 0.48), rng.uniform(0.93, 1.08))
         actor = Actor(Portrait(person), camera, take)
         return Scene(rng, size, (actor,), self.occluder, occluded=1.0)
+
+
+def render(
+    person: Identity | Portrait, pose: Pose, mouth: MouthShape, size: tuple[int, int] = (256, 256), seed: int = 0
+) -> Truth:
+    """One frame of one person. A `Portrait` is drawn sooner than an `Identity`, which has to be made one first."""
+    portrait = person if isinstance(person, Portrait) else Portrait(person)
+    scene = Scene(np.random.default_rng(seed), size, (Actor(portrait, framed(size), Take((pose,))),))
+    return scene.render(0, (mouth,))

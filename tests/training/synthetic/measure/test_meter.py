@@ -17,12 +17,12 @@ from training.synthetic.measure.meter_training import (
     augmented,
     figures,
     person_mouths,
-    random_mouth,
     train,
 )
 from training.synthetic.measure.metrics import correlation, mouth_aspect_ratio, slope
 from training.synthetic.render.identity import Identity
 from training.synthetic.render.motion import Take
+from training.synthetic.render.mouth import MouthShape
 from training.synthetic.render.portrait import Portrait
 from training.synthetic.render.scene import Actor, Scene, framed
 
@@ -39,7 +39,7 @@ def strangers() -> tuple[torch.Tensor, np.ndarray]:
         actor = Actor(Portrait(Identity.sample(rng)), framed((160, 160), 0.5, 0.42, 1.05), Take(take.poses[::30]))
         scene = Scene(rng, (160, 160), (actor,))
         for frame in range(FRAMES):
-            seen = scene.render(frame, (random_mouth(rng),))
+            seen = scene.render(frame, (MouthShape.sample(rng),))
             pictures.append(seen.picture)
             points.append(seen.landmarks)
     planes = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255

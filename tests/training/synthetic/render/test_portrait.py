@@ -8,7 +8,8 @@ from training.synthetic.render.camera import Pose
 from training.synthetic.render.identity import Identity
 from training.synthetic.render.mouth import MouthShape
 from training.synthetic.render.portrait import Portrait
-from training.synthetic.render.scene import Truth, render
+from training.synthetic.render.scene import Truth
+from training.synthetic.render.shot import render
 
 OPEN = MouthShape(open=0.7, teeth=0.4)
 

@@ -1,0 +1,105 @@
+"""Dubs films and reads the results: films in, readings out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from keysync.systems.keysync.models import Models
+
+from ..synthetic.measure.meter import Meter, patches, truth
+from ..synthetic.measure.metrics import Curve
+from ..synthetic.voice.sound import loudness
+from .dubbing import Studio, changeable, studio
+from .likeness import likeness
+from .reading import Covered, Quiet, Talk
+
+if TYPE_CHECKING:
+    from ..synthetic.render.shot import Pictures
+    from .film import Film
+
+STRONG, WEAK = 5.0, 1.0  # audio guidance
+
+Frames = NDArray[np.uint8]
+# The models to dub a film with; asked for once for each dub.
+ModelsOf = Callable[["Film"], Models]
+
+
+class Reader:
+    """Films in, readings out."""
+
+    def __init__(self, models_of: ModelsOf) -> None:
+        self.models_of, self.meter = models_of, Meter()
+
+    def talk(self, film: Film, ablations: bool) -> Talk:
+        with studio(film) as place:
+            made = place.dub(self.models_of(film))
+            strong = weak = held = None
+            if ablations:
+                strong, weak = (
+                    self._opening(place.dub(self.models_of(film), audio_guidance=scale), film.source)
+                    for scale in (STRONG, WEAK)
+                )
+                held = self._opening(place.dub(self.models_of(film), interpolated=False), film.source)
+        colour, shape = likeness(made, film)
+        return Talk(
+            read=self._opening(made, film.source),
+            truth=truth(film.real_landmarks).opening,
+            real=self._opening(film.real.frames, film.real),
+            loud=loudness(film.said.waveform, film.times),
+            texture=_texture(made, film.source),
+            real_texture=_texture(film.real.frames, film.real),
+            colour=colour,
+            shape=shape,
+            outside=self._outside(film, made),
+            strong=strong,
+            weak=weak,
+            held=held,
+        )
+
+    def quiet(self, film: Film, ablations: bool) -> Quiet:
+        with studio(film) as place:
+            made = place.dub(self.models_of(film))
+            mouth_mask = self._silent(film, place.dub(self.models_of(film), mask="mouth")) if ablations else None
+        return Quiet(
+            silent=self._silent(film, made),
+            source=self._silent(film, film.source.frames),
+            read=self._opening(made, film.source)[film.talking],
+            truth=truth(film.real_landmarks).opening[film.talking],
+            outside=self._outside(film, made),
+            mouth_mask=mouth_mask,
+        )
+
+    def covered(self, film: Film) -> Covered:
+        with studio(film) as place:
+            subtracted = self._covered(film, place, True)
+            whole = self._covered(film, place, False)
+        return Covered(subtracted[0], whole[0], max(subtracted[1], whole[1]))
+
+    def _covered(self, film: Film, place: Studio, subtracted: bool) -> tuple[float, int]:
+        models = self.models_of(film)
+        made = place.dub(models, subtracted=subtracted)
+        thing = film.source.occluder & changeable(film.source, models)
+        moved = np.abs(made.astype(np.int16) - film.source.frames)[thing]
+        return float(moved.mean()) if len(moved) else 0.0, self._outside(film, made)
+
+    def _opening(self, frames: Frames, pictures: Pictures) -> Curve:
+        return self.meter.read(frames, pictures.landmarks).opening
+
+    def _silent(self, film: Film, frames: Frames) -> Curve:
+        return self.meter.read(frames[film.silent], film.source.landmarks[film.silent]).mar
+
+    def _outside(self, film: Film, made: Frames) -> int:
+        """The largest difference of a pixel that no dub may change."""
+        moved = np.abs(made.astype(np.int16) - film.source.frames).max(-1)
+        return int(moved[~changeable(film.source, self.models_of(film))].max(initial=0))
+
+
+def _texture(frames: Frames, pictures: Pictures) -> Curve:
+    """The part of each frame below the nose (n, h, w, 3), standing still."""
+    cut = patches(torch.from_numpy(frames), torch.from_numpy(pictures.landmarks).double())
+    return cut.permute(0, 2, 3, 1).numpy()
