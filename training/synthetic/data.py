@@ -15,7 +15,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, fields
-from fractions import Fraction
 from functools import cached_property, lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,13 +22,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from keysync.errors import KeySyncError
-from keysync.face.crop import crop, crop_boxes, to_crop
+from keysync.face.crop import crop, crop_boxes
 from keysync.face.track import from_landmarks
-from keysync.media.info import BT709, PictureFormat
-from keysync.method import NETWORK_RATE, PIXELS_PER_LATENT
+from keysync.method import NETWORK_RATE
 from keysync.speech.encoder import SpeechEncoder
 from keysync.speech.encoders import ENCODERS, load_encoder
 from keysync.speech.features import FRAME
@@ -39,10 +36,9 @@ from keysync.vae.vae import VAE, load_vae, weight_file
 from ..data import digest
 from ..data.disk import written
 from ..data.index import DataInfo, EncoderInfo
-from ..data.preparation.encode import CropWriter, save_array, speech_rows, write_latents, write_rows, write_sound
-from ..data.preparation.settings import WINDOW
+from ..data.preparation import encode
+from ..data.preparation.settings import WINDOW, check_resolution
 from ..data.preparation.shards import ClipFiles, write_shards
-from ..data.shards import CROPS, LANDMARKS
 from .render.shot import Pictures, Shot
 from .voice.corpus import speaker
 from .voice.sentences import TRAIN
@@ -84,10 +80,7 @@ class Settings:
                 f"clips of {self.seconds:g} s have {len(self._spaced)} frames to draw but an excerpt of {self.count} "
                 "is wanted: make the clips longer or the excerpt shorter"
             )
-        if self.resolution < PIXELS_PER_LATENT or self.resolution % PIXELS_PER_LATENT:
-            raise KeySyncError(
-                f"crops of {self.resolution} pixels: choose a resolution that {PIXELS_PER_LATENT} divides"
-            )
+        check_resolution(self.resolution)
         if not self.encoders:
             raise KeySyncError(
                 f"no speech encoder: expected at least one; use {' or '.join(f'--{name}' for name in ENCODERS)}"
@@ -154,10 +147,9 @@ def write_data(folder: Path, clips: int, settings: Settings, *, workers: int = 1
     numbers = [number for number in range(clips) if not (work / f"{_key(number)}.json").is_file()]
     for done, number in enumerate(_made(work, numbers, settings, workers), 1):
         logger.info("clip %d: %d of %d", number, done, len(numbers))
-    made = []
-    for key in map(_key, range(clips)):
-        parts = {path.name[len(key) + 1 :]: path for path in sorted(work.glob(f"{key}.*"))}
-        made.append(ClipFiles(key, _video(key), settings.count, parts))
+    made = [
+        ClipFiles.of(key, _video(key), settings.count, sorted(work.glob(f"{key}.*"))) for key in map(_key, range(clips))
+    ]
     latent = settings.resolution // models.vae.downscale
     info = DataInfo(
         resolution=settings.size,
@@ -181,13 +173,12 @@ def write_clip(folder: Path, number: int, settings: Settings) -> int:
     waveform = torch.from_numpy(said.waveform)[: settings.frames * FRAME]
     shown, boxes = film(number, said, settings)
     crops = [crop(frame, box, settings.size) for frame, box in zip(shown.frames, boxes, strict=True)]
-    points = [to_crop(face, box, settings.size) for face, box in zip(shown.landmarks, boxes, strict=True)]
-    save_array(folder / f"{key}.{LANDMARKS}", torch.stack(points).numpy())
-    write_latents(models.vae, crops, folder, key)
-    _write_pictures(crops, settings.size, folder, key)
-    write_sound(waveform, drawn.start, drawn.stop, folder, key)
+    encode.write_landmarks(shown.landmarks, boxes, settings.size, folder, key)
+    encode.write_latents(models.vae, crops, folder, key)
+    encode.write_pictures(crops, settings.size, folder, key)
+    encode.write_sound(waveform, drawn.start, drawn.stop, folder, key)
     for name, encoder in models.encoders.items():
-        write_rows(speech_rows(waveform, encoder), drawn, folder, key, name)
+        encode.write_rows(encode.speech_rows(waveform, encoder), drawn, folder, key, name)
     start, seconds = drawn.start / NETWORK_RATE, (drawn.stop - drawn.start) / NETWORK_RATE
     about = {"video": _video(key), "start": start, "frames": len(drawn), "seconds": seconds}
     with written(folder / f"{key}.json") as file:
@@ -239,14 +230,6 @@ def _made(work: Path, numbers: Sequence[int], settings: Settings, workers: int) 
 
 def _one_thread() -> None:
     torch.set_num_threads(1)
-
-
-def _write_pictures(pictures: Sequence[Tensor], size: tuple[int, int], folder: Path, key: str) -> None:
-    height, width = size
-    like = PictureFormat(width, height, Fraction(1, NETWORK_RATE), Fraction(NETWORK_RATE), colours=BT709)
-    with CropWriter(folder / f"{key}.{CROPS}", like) as writer:
-        for number, picture in enumerate(pictures):
-            writer.write((picture * 255).round().byte().numpy(), number)
 
 
 def _key(number: int) -> str:

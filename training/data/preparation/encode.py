@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from keysync.errors import KeySyncError
 from keysync.face.crop import crop, to_crop
+from keysync.face.face import Points
 from keysync.media.info import BT709, PictureFormat
 from keysync.media.reader import VideoReader
 from keysync.media.writer import VideoWriter
@@ -68,14 +69,23 @@ def write_crops(
     key: str,
     scale: float = PUBLISHED_CROP_SCALE,
 ) -> None:
-    """KEY.mp4, H.264 at 25 fps without sound, and KEY.landmarks.npy, (frames, 68, 2) float32 in the crops' pixels."""
+    """Writes KEY.mp4 and KEY.landmarks.npy of a clip; see `write_pictures` and `write_landmarks`."""
+    write_pictures(crops(reader, faces, start, stop, size, scale), size, folder, key)
+    write_landmarks(faces.landmarks[start:stop], faces.boxes(start, stop, scale), size, folder, key)
+
+
+def write_pictures(pictures: Iterable[Tensor], size: tuple[int, int], folder: Path, key: str) -> None:
+    """KEY.mp4: H.264 at 25 fps without sound, of pictures (H, W, 3) in 0..1 of `size` (H, W)."""
     height, width = size
     like = PictureFormat(width, height, Fraction(1, NETWORK_RATE), Fraction(NETWORK_RATE), colours=BT709)
     with CropWriter(folder / f"{key}.{CROPS}", like) as writer:
-        for number, picture in enumerate(crops(reader, faces, start, stop, size, scale)):
+        for number, picture in enumerate(pictures):
             writer.write((picture * 255).round().byte().numpy(), number)
-    boxes = faces.boxes(start, stop, scale)
-    points = [to_crop(face, box, size) for face, box in zip(faces.landmarks[start:stop], boxes, strict=True)]
+
+
+def write_landmarks(landmarks: Points, boxes: NDArray[np.int64], size: tuple[int, int], folder: Path, key: str) -> None:
+    """KEY.landmarks.npy: (frames, 68, 2) float32 in pixels of the crops, of landmarks in source pixels."""
+    points = [to_crop(face, box, size) for face, box in zip(landmarks, boxes, strict=True)]
     save_array(folder / f"{key}.{LANDMARKS}", torch.stack(points).numpy())
 
 

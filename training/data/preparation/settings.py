@@ -8,7 +8,6 @@ from pathlib import Path
 
 from keysync.errors import KeySyncError
 from keysync.method import PIXELS_PER_LATENT, PUBLISHED_CROP_SCALE
-
 from keysync.systems.keysync.small import BUILT_IN, SMALL
 
 from .. import digest
@@ -54,6 +53,15 @@ def _path(source: Path | str) -> Path:
     return SMALL[source] if isinstance(source, str) else source
 
 
+def check_resolution(resolution: int) -> None:
+    """Raises `KeySyncError` unless crops that many pixels wide hold whole latents."""
+    if resolution < PIXELS_PER_LATENT or resolution % PIXELS_PER_LATENT:
+        raise KeySyncError(
+            f"crops of {resolution} pixels: expected a multiple of {PIXELS_PER_LATENT}; set --resolution, for example "
+            f"to {PUBLISHED_RESOLUTION}"
+        )
+
+
 @dataclass(frozen=True)
 class Settings:
     """`encoders` are the speech encoders by name, keys of `ENCODERS`; `quality` and `speaker` are names of scorers or
@@ -73,12 +81,7 @@ class Settings:
     crop_scale: float = PUBLISHED_CROP_SCALE
 
     def __post_init__(self) -> None:
-        if self.resolution < PIXELS_PER_LATENT or self.resolution % PIXELS_PER_LATENT:
-            raise KeySyncError(
-                f"crops of {self.resolution} pixels: choose a --resolution that {PIXELS_PER_LATENT} divides, such as "
-                f"{PUBLISHED_RESOLUTION}"
-            )
-
+        check_resolution(self.resolution)
         if not 1 <= self.crop_scale <= 4:
             raise KeySyncError(
                 f"crops {self.crop_scale:g} times as wide as the face: choose a --crop-scale from 1 to 4"

@@ -40,6 +40,11 @@ class ClipFiles:
     frames: int
     parts: Mapping[str, Path]
 
+    @classmethod
+    def of(cls, key: str, video: str, frames: int, files: Iterable[Path]) -> ClipFiles:
+        """A clip in files that are named KEY.PART."""
+        return cls(key, video, frames, {file.name[len(key) + 1 :]: file for file in files})
+
     def __post_init__(self) -> None:
         if not self.key or set(self.key) & set("./"):
             raise ValueError(f"a clip cannot be called {self.key!r}")

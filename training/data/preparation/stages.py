@@ -227,7 +227,7 @@ def clip_files(chain: Chain, video: Video) -> list[ClipFiles]:
     for start, stop in ranges:
         key = _key(video, start)
         files = [file for stage in PARTS for file in sorted(chain.result(video, stage).glob(f"{key}.*"))]
-        found.append(ClipFiles(key, video.id, stop - start, {file.name[len(key) + 1 :]: file for file in files}))
+        found.append(ClipFiles.of(key, video.id, stop - start, files))
     return found
 
 

@@ -30,6 +30,7 @@ from keysync.whole import whole_file
 
 from ...synthetic.voice.corpus import Corpus, load_corpus
 from ...synthetic.voice.sentences import TRAIN, VALIDATION
+from ..learning import average, learning_rate, take_step
 from .lesson import MOUTH, SECONDS, SOUNDS, Lesson, lesson
 
 log = logging.getLogger(__name__)
@@ -119,26 +120,17 @@ class Trainer:
     @property
     def rate(self) -> float:
         """The learning rate of the next step."""
-        falling = LAST_RATE + (FIRST_RATE - LAST_RATE) * (1 + math.cos(math.pi * self.progress)) / 2
-        return falling * min((self.number + 1) / WARM_UP, 1.0)
+        return learning_rate(FIRST_RATE, LAST_RATE, self.progress, self.number, WARM_UP)
 
     def step(self, corpus: Corpus) -> tuple[float, float]:
         """One step; returns its two losses."""
         begun = time.monotonic()
         taught = lesson(corpus, self.settings.seed, self.number, self.settings.seconds)
         self.pupil.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
         mouth, sound, _ = losses(self.pupil, taught)
-        self.optimizer.zero_grad()
-        (MOUTH_WEIGHT * mouth + SOUND_WEIGHT * sound).backward()
-        nn.utils.clip_grad_norm_(self.pupil.parameters(), 1.0)
-        self.optimizer.step()
+        take_step(self.pupil, self.optimizer, MOUTH_WEIGHT * mouth + SOUND_WEIGHT * sound, self.rate)
         self.number += 1
-        kept = min(EMA, self.number / (self.number + 10))
-        with torch.no_grad():
-            for old, new in zip(self.average.parameters(), self.pupil.parameters(), strict=True):
-                old.lerp_(new, 1 - kept)
+        average(self.average, self.pupil, EMA, self.number)
         self.minutes += (time.monotonic() - begun) / 60
         return mouth.item(), sound.item()
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,8 +16,10 @@ from torch import Tensor
 from ...synthetic.measure.meter import WEIGHTS, Meter, truth
 from ...synthetic.measure.metrics import correlation, slope
 from ...synthetic.render.opencv import cv2
-from .crops import PersonCrops
 from .loss import mouth_box
+
+if TYPE_CHECKING:
+    from .crops import PersonCrops
 
 logger = logging.getLogger(__name__)
 

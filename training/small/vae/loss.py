@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from keysync.face.masks import box
 
-from .crops import PersonCrops
+if TYPE_CHECKING:
+    from .crops import PersonCrops
+
 
 CROPS = 2  # in a batch
 MOUTH = slice(48, 68)  # points of the lips

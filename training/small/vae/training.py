@@ -11,7 +11,6 @@ import argparse
 import csv
 import json
 import logging
-import math
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -21,12 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from keysync.errors import KeySyncError
 from keysync.network.stage import SCALE_FACTOR
 
 from ...data.disk import written
+from ..learning import average, learning_rate, take_step
 from .crops import UNSEEN, CropStore, PersonCrops, render_person
 from .figures import measure, posterior_mean, round_trip, write_sheet
 from .initial_weights import centre, new_vae, plain_weights
@@ -60,9 +60,7 @@ class Settings:
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
-        share = min(step / self.steps, 1.0)
-        cosine = self.final_rate + (self.rate - self.final_rate) * (1 + math.cos(math.pi * share)) / 2
-        return cosine * min((step + 1) / WARM_UP, 1.0)
+        return learning_rate(self.rate, self.final_rate, min(step / self.steps, 1.0), step, WARM_UP)
 
 
 class Trainer:
@@ -104,18 +102,10 @@ class Trainer:
         people = self.store.first(PEOPLE_AT_FIRST + self.step // STEPS_A_PERSON)
         batch = draw_batch(people, self.settings.seed, self.step)
         generator = torch.Generator().manual_seed(self.settings.seed * 10**9 + self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.rate_at(self.step)
         loss = loss_of(self.vae, batch, generator)
-        self.optimizer.zero_grad()
-        loss.total.backward()
-        nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
-        self.optimizer.step()
+        take_step(self.vae, self.optimizer, loss.total, self.settings.rate_at(self.step))
         self.step += 1
-        decay = min(AVERAGING, self.step / (self.step + 10))
-        with torch.no_grad():
-            for mean, value in zip(self.average.parameters(), self.vae.parameters(), strict=True):
-                mean.lerp_(value, 1 - decay)
+        average(self.average, self.vae, AVERAGING, self.step)
         return float(loss.total.detach()), float(loss.colour)
 
     def _checkpoint(self, losses: Any) -> None:

@@ -53,7 +53,7 @@ def write_talk(path: Path, shots: list[tuple[int, int]], sound: float | None = N
 
 
 def small_settings(data: Path, **changes: Any) -> Settings:
-    """The tiny models, and nothing is too poor to be kept; a speech encoder is changed, or None left out, by its name."""
+    """The tiny models, and nothing is too poor to be kept; a speech encoder is changed by its name, or None."""
     encoders = {name: changes.pop(name, tiny_models().get(name)) for name in ENCODERS}
     given: dict[str, Any] = {
         "resolution": 64,
