@@ -1,8 +1,8 @@
-"""What a run costs, counted and not guessed: `python -m training.cost [PRESET ...] [--key value ...]`.
+"""Counts what a training run costs: `python -m training.cost [PRESET ...] [--key value ...]`.
 
-One step at full size runs on tensors that have shapes and no numbers: its floating-point operations are counted
-operator by operator, its memory tensor by tensor. Hours follow from what a GPU computes; how much of that a run reaches
-is an assumption and printed beside them.
+One step at full size runs on fake tensors, which have shapes but no data: its floating-point operations are counted
+operator by operator, its memory tensor by tensor. Hours follow from a GPU's peak throughput and an assumed utilisation,
+which is printed with them.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from .weights.initial_weights import new_spec
 from .weights.trainable import freeze
 
 GIB = 2**30
-# Dense operations a second of an NVIDIA A100, which the paper used (fp32 as TF32), and the share that training usually
-# reaches.
+# Peak dense operations per second of an NVIDIA A100, the paper's GPU (fp32 runs as TF32), and the usual utilisation in
+# training.
 GPU, SHARE = "A100", 0.4
 PEAKS = {"fp32": 156e12, "bf16": 312e12, "fp16": 312e12}
-# The paper's (table 7), in clips.
+# The paper's batch size (table 7), in clips.
 BATCH = 32
 GPUS = (1, 8)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One step of one process: floating-point operations for a clip and in what precision, peak memory in bytes of its
-    parts by name (weights, gradients, AdamW, activations), and how many numbers there are and are trained."""
+    """One step of one process: floating-point operations per clip and their precision, peak memory in bytes by part
+    (weights, gradients, AdamW, activations), and the number of parameters, in all and trained."""
 
     flops: float
     precision: str
@@ -54,16 +54,16 @@ class Cost:
 
     @property
     def peak(self) -> int:
-        """All memory at its peak, in bytes."""
+        """Peak memory in bytes."""
         return sum(self.memory.values())
 
     def hours(self, steps: int, gpus: int) -> float:
-        """Hours for so many steps of `BATCH` clips on so many of `GPU`."""
+        """Hours for `steps` steps of `BATCH` clips on `gpus` GPUs of type `GPU`."""
         return self.flops * BATCH * steps / (PEAKS[self.precision] * SHARE * gpus) / 3600
 
 
 def measure(config: TrainConfig, audio_channels: int = 768) -> Cost:
-    """The cost of a step of a run with these settings, new weights assumed; takes neither much memory nor a GPU."""
+    """The cost of a step with these settings, starting from new weights; needs little memory and no GPU."""
     size = config.resolution // PIXELS_PER_LATENT
     with FakeTensorMode():
         stage = Stage(new_spec(config, (size, size), audio_channels)).train()
@@ -79,7 +79,7 @@ def measure(config: TrainConfig, audio_channels: int = 768) -> Cost:
                 total = module(batch, draws).total
             total.backward()
 
-        # One after the other: the counter keeps alive what gradient checkpointing computes twice.
+        # Separate runs: the counter keeps tensors alive that gradient checkpointing computes twice.
         with Memory(held) as memory:
             step()
         stage.zero_grad()
@@ -97,7 +97,7 @@ def measure(config: TrainConfig, audio_channels: int = 768) -> Cost:
 
 
 class Memory(TorchDispatchMode):
-    """Follows the bytes of all tensors that live at once; `peak` is the most there were."""
+    """Tracks the bytes of all live tensors; `peak` is their maximum."""
 
     def __init__(self, held: Sequence[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -166,7 +166,7 @@ def _attention_backward(
     return int(sdpa_backward_flop_count(grad, query, key, value))
 
 
-# What PyTorch's counter knows of GPUs alone.
+# PyTorch's counter knows these operators only for GPUs.
 CPU_ATTENTION = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
@@ -174,10 +174,10 @@ CPU_ATTENTION = {
 
 
 def table(costs: dict[str, tuple[TrainConfig, Cost]]) -> str:
-    """The costs as a Markdown table, a row for each preset."""
+    """The costs as a Markdown table with one row per preset."""
     hours = " | ".join(f"hours on {count} {GPU}" for count in GPUS)
     lines = [
-        f"| preset | trained / all parameters | TFLOP a clip | memory of a process, GiB | steps | {hours} |",
+        f"| preset | trained / all parameters | TFLOP per clip | memory per process, GiB | steps | {hours} |",
         "|---" * (5 + len(GPUS)) + "|",
     ]
     for name, (config, cost) in costs.items():
@@ -205,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parts = ", ".join(f"{part} {size / GIB:.1f}" for part, size in cost.memory.items())
         print(f"{name}: {parts} GiB")
     peaks = ", ".join(f"{peak / 1e12:.0f} TFLOP/s in {precision}" for precision, peak in PEAKS.items())
-    print(f"hours: batches of {BATCH} clips, {SHARE:.0%} of the {GPU}'s {peaks} assumed, not measured")
+    print(f"hours: assumed for batches of {BATCH} clips at {SHARE:.0%} of the {GPU}'s {peaks}; not measured")
     return 0
 
 

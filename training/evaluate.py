@@ -1,8 +1,8 @@
-"""Judges models on people and sentences that no training has seen: python -m training.evaluate [--json F].
+"""Evaluates models on people and sentences held out from training: python -m training.evaluate [--json F].
 
-Clips of the rendered world are dubbed by the library with exact landmarks, mouths are read from the pixels of the
-result, and each figure comes with a 95 % interval over the clips and the bound that the whole interval has to keep.
-Exit codes: 0 all bounds hold, 1 an error said in one line, 2 some bound does not hold.
+The library dubs rendered clips with exact landmarks; the mouth is measured in the pixels of the result. Each figure
+comes with a 95 % interval over the clips and a bound that the whole interval must satisfy. Exit codes: 0 all bounds
+hold, 1 an error, reported in one line, 2 a bound does not hold.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     try:
         if options.workers < 0:
-            raise KeySyncError(f"{options.workers} processes cannot be: give 1 or more, 0 for what suits (--workers)")
+            raise KeySyncError(f"{options.workers} processes: expected 1 or more, or 0 for the default (--workers)")
         scope = Scope(options.seed, options.clips)
         files = ModelFiles({name: getattr(options, name) for name in _models()}, options.device)
         models = open_models(files)
         rows = rows_of(read_all(files, scope, options.workers or _workers(options.device)))
-        told = as_json(rows) | {"seed": scope.seed, "clips": scope.clips}
-        told |= {"models": models.origins, "seconds": round(time.monotonic() - began, 1)}
+        result = as_json(rows) | {"seed": scope.seed, "clips": scope.clips}
+        result |= {"models": models.origins, "seconds": round(time.monotonic() - began, 1)}
         if options.json is not None:
             with written(options.json) as file:
-                file.write_bytes(json.dumps(told, indent=1).encode() + b"\n")
+                file.write_bytes(json.dumps(result, indent=1).encode() + b"\n")
     except KeySyncError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(as_text(rows))
     failed = [row.key for row in rows if not row.holds]
     print(f"{len(failed)} bounds do not hold: {', '.join(failed)}" if failed else "all bounds hold")
-    print(f"{2 * scope.clips} clips, seed {scope.seed}, {told['seconds']} s")
+    print(f"{2 * scope.clips} clips, seed {scope.seed}, {result['seconds']} s")
     return 2 if failed else 0
 
 
@@ -64,17 +64,19 @@ def _models() -> tuple[str, ...]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m training.evaluate", description="Judges models on people and sentences they never saw."
+        prog="python -m training.evaluate", description="Evaluates models on held-out people and sentences."
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there too")
-    parser.add_argument("--seed", type=int, default=Scope.seed, help="of people, voices and sentences")
-    parser.add_argument("--clips", type=int, default=Scope.clips, help="of each kind (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
+    parser.add_argument("--seed", type=int, default=Scope.seed, help="seed of people, voices and sentences")
+    parser.add_argument("--clips", type=int, default=Scope.clips, help="clips of each kind (default: %(default)s)")
     for name in _models():
         flag = f"--{name}-model" if name in ROWS else f"--{name}"
         parser.add_argument(flag, dest=name, type=Path, metavar="PATH", help="file or folder (default: built-in)")
-    parser.add_argument("--device", default="cpu", help="where the models run (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=0, help="processes (default: a core each on a CPU, else one)")
-    parser.add_argument("-v", "--verbose", action="store_true", help="say how far it is")
+    parser.add_argument("--device", default="cpu", help="device of the models (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, default=0, help=f"processes (default: up to {MOST_WORKERS} on a CPU, else 1)"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="report progress")
     return parser
 
 

@@ -1,7 +1,7 @@
-"""Writes what a run has trained as a file to use: `python -m training.export RUN -o FILE`.
+"""Writes the result of a training run as one file: `python -m training.export RUN -o FILE`.
 
-As .safetensors with metadata, for KeySync and ComfyUI, or as .pt, which the method's original code reads. A run that
-trained adapters gives a LoRA, or with --merge the stage with the adapters merged in.
+A .safetensors file with metadata is for KeySync and ComfyUI, a .pt file for the method's original code. A run that
+trained adapters exports a LoRA, or with --merge the stage with the adapters merged in.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .weights.embedded_vae import decoder_tensors
 from .weights.lora import adapted, load_lora, merged
 
 PICKLE = ".pt"
-TOLD = "keysync.training."
+TRAINING_KEYS = "keysync.training."
 
 
 def export(
@@ -42,11 +42,11 @@ def export(
     merge: bool = False,
     vae: Path | None = None,
 ) -> str:
-    """Writes a checkpoint of the run in `folder`, by default the newest, to `target`; returns in words what it is.
+    """Writes a checkpoint of the run in `folder`, by default the newest, to `target`; returns a description of it.
 
-    `averaged` weights go before the last ones where the run keeps them. `dtype` is that of the file, else as trained.
-    `merge` puts a run's adapters into its stage, `vae` a VAE's decoder beside it.
-    Raises `KeySyncError` where there is no such checkpoint, and where the file cannot be written as asked.
+    `averaged` weights take precedence over the last ones if the run keeps them. `dtype` is that of the file, by default
+    as trained. `merge` merges a run's adapters into its stage; `vae` adds the decoder of a VAE.
+    Raises `KeySyncError` if there is no such checkpoint, or if the file cannot be written as requested.
     """
     run = Run(folder)
     config = run.config()
@@ -69,52 +69,52 @@ def export(
 
 
 def _check(config: TrainConfig, target: Path, merge: bool, vae: Path | None, lora: bool) -> None:
-    """Raises before any work for what cannot be written as asked."""
+    """Raises `KeySyncError` before any work for a request that cannot be met."""
     suffix = target.suffix.lower()
     if suffix not in (SAFETENSORS, PICKLE):
         raise KeySyncError(
-            f"{target} ends in {suffix or 'nothing'!r}: weights are written as {SAFETENSORS} or {PICKLE}"
+            f"{target}: cannot write weights as {suffix or 'a file without suffix'}: expected {SAFETENSORS} or {PICKLE}"
         )
     if target.is_dir() or not target.parent.is_dir():
-        problem = "is a directory" if target.is_dir() else "lies in a folder that does not exist"
+        problem = "is a folder" if target.is_dir() else "is in a folder that does not exist"
         raise KeySyncError(f"{target} {problem}: name a file in an existing folder")
     if merge and config.trainable != "lora":
-        raise KeySyncError(f"--merge is for runs that train adapters, but trainable is {config.trainable} here")
+        raise KeySyncError(f"cannot merge: the run trained no adapters (trainable {config.trainable}); omit --merge")
     if lora and (suffix == PICKLE or vae is not None):
-        what = f"a {PICKLE} file" if suffix == PICKLE else "a VAE's decoder"
-        raise KeySyncError(f"this run trained a LoRA, which cannot be {what}: give --merge too")
+        what = f"be a {PICKLE} file" if suffix == PICKLE else "hold a VAE's decoder"
+        raise KeySyncError(f"the run trained a LoRA, which cannot {what}: add --merge")
 
 
 def _checkpoint(run: Run, config: TrainConfig, step: int | None) -> tuple[int, Path]:
     steps = run.steps()
     if not steps:
         raise KeySyncError(
-            f"{run.folder} has no checkpoint yet: the first is written after step {config.checkpoint_every}"
+            f"{run.folder} has no checkpoint yet: the run writes the first one after step {config.checkpoint_every}"
         )
     if step is not None and step not in steps:
-        raise KeySyncError(f"{run.folder} has no checkpoint of step {step}: it has {', '.join(map(str, steps))}")
+        raise KeySyncError(f"{run.folder} has no checkpoint of step {step}: choose from {', '.join(map(str, steps))}")
     chosen = steps[-1] if step is None else step
     return chosen, run.checkpoint(chosen)
 
 
 def _merged(file: Path, config: TrainConfig) -> Stage:
-    """The stage that the run adapted, with the adapters of a file merged in."""
+    """The stage that the run started from, with the adapters of a file merged in."""
     stage = adapted(load_stage(config.start, expect=config.stage, dtype=torch.float32), config)
     load_lora(stage, file)
     return merged(stage)
 
 
 def _cast(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
-    """Weights as `dtype`; numbers without dimension, such as a LoRA's alpha, stay whole."""
+    """Weights as `dtype`; scalars, such as a LoRA's alpha, keep their precision."""
     return {name: tensor.to(dtype) if dtype and tensor.ndim else tensor for name, tensor in tensors.items()}
 
 
 def _write(tensors: dict[str, Tensor], target: Path, stage: Stage, source: Mapping[str, str]) -> None:
     if target.suffix.lower() == SAFETENSORS:
-        told = {key: value for key, value in source.items() if key.startswith(TOLD)}
-        write_tensors(tensors, target, {**told, **metadata_of(stage.spec)})
+        training = {key: value for key, value in source.items() if key.startswith(TRAINING_KEYS)}
+        write_tensors(tensors, target, {**training, **metadata_of(stage.spec)})
         return
-    # A pickle has no metadata: ours travels as a tensor, which the original code passes over.
+    # A pickle has no metadata: ours is stored as a tensor, which the original code ignores.
     whole = {**tensors, EMBEDDED: embed(stage.spec)}
     content = {CONTAINERS[0]: {WRAPPER + name: tensor.contiguous() for name, tensor in whole.items()}}
     with written(target) as part:
@@ -123,15 +123,15 @@ def _write(tensors: dict[str, Tensor], target: Path, stage: Stage, source: Mappi
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m training.export", description="Writes what a run has trained as a file."
+        prog="python -m training.export", description="Writes the result of a training run as one file."
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a training run")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="a .safetensors or .pt file")
-    parser.add_argument("--step", type=int, metavar="N", help="the checkpoint of this step; default: the newest")
-    parser.add_argument("--no-ema", action="store_true", help="the last weights, even where there are averaged ones")
-    parser.add_argument("--dtype", choices=list(DTYPES), help="what the weights are stored as; default: as trained")
-    parser.add_argument("--merge", action="store_true", help="of a run with adapters: the stage, adapters merged in")
-    parser.add_argument("--vae", type=Path, metavar="PATH", help="a VAE whose decoder goes into the file too")
+    parser.add_argument("--step", type=int, metavar="N", help="export the checkpoint of this step; default: the newest")
+    parser.add_argument("--no-ema", action="store_true", help="export the last weights instead of the averaged ones")
+    parser.add_argument("--dtype", choices=list(DTYPES), help="precision to store; default: as trained")
+    parser.add_argument("--merge", action="store_true", help="merge a run's adapters into its stage")
+    parser.add_argument("--vae", type=Path, metavar="PATH", help="add the decoder of this VAE")
     return parser.parse_args(arguments)
 
 

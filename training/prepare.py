@@ -1,8 +1,8 @@
-"""Prepare videos for training: find faces, judge, crop and encode them, and pack the clips into shards.
+"""Prepares videos for training: finds faces, filters, crops and encodes them, and packs the clips into shards.
 
     python -m training.prepare VIDEOS... -o DATA
 
-Stopped at any moment and called again, it goes on where it was. Exit codes: 0 done, 1 an error said in one line, 130
+A stopped run resumes when the same command is given again. Exit codes: 0 done, 1 an error, reported in one line, 130
 stopped by Ctrl-C.
 """
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"prepare: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("prepare: stopped; the same command goes on from here", file=sys.stderr)
+        print("prepare: stopped; the same command resumes", file=sys.stderr)
         return 130
     return 0
 
@@ -52,7 +52,9 @@ def _run(options: argparse.Namespace) -> None:
     files = {"vae": settings.vae, **settings.encoders}
     built_in = ", ".join(name for name, file in files.items() if file.origin == BUILT_IN)
     if built_in:
-        print(f"prepare: {BUILT_IN}: {built_in}; it saw rendered faces, real ones want models of their own")
+        print(
+            f"prepare: {BUILT_IN}: {built_in}; trained on rendered faces only, use the published models for real ones"
+        )
     report = prepare(
         [path.absolute() for path in options.videos],
         settings,
@@ -64,12 +66,12 @@ def _run(options: argparse.Namespace) -> None:
         print(line)
     data = options.output
     if not report.clips:
-        raise KeySyncError(f"all {report.videos} videos were discarded: {data / NAME} says why; give others")
-    print(f"prepare: {data / FILE} is ready; {data / WORK} serves only to prepare more or otherwise")
+        raise KeySyncError(f"all {report.videos} videos were discarded: see {data / NAME} for the reasons")
+    print(f"prepare: {data / FILE} is ready; {data / WORK} is needed only to prepare the data again")
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    # Workers on other machines, and the training, find all files from any folder.
+    # Absolute, so that workers on other machines and the training find the files from any folder.
     names = ("vae", *ENCODERS)
     given = {name: path.absolute() for name in names if (path := getattr(options, name))}
     files = {name: ModelFile.of(given.get(name, name)) for name in names if name in given or name in SMALL}
@@ -96,21 +98,22 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m training.prepare", description="Prepare videos for training.")
+    parser = argparse.ArgumentParser(prog="python -m training.prepare", description="Prepares videos for training.")
     add = parser.add_argument
     add("videos", nargs="+", type=Path, metavar="VIDEOS", help="videos, folders of videos, .txt files that list videos")
-    add("-o", "--output", type=Path, required=True, metavar="DATA", help="folder for the shards and all in between")
+    add("-o", "--output", type=Path, required=True, metavar="DATA", help="folder of the shards and intermediate files")
     add(
         "--resolution",
         type=int,
         metavar="N",
-        help=f"side of the crops; {PUBLISHED_RESOLUTION}, for the built-in VAE {RESOLUTION}",
+        help=f"side of the crops in pixels; default: {PUBLISHED_RESOLUTION}, with the built-in VAE {RESOLUTION}",
     )
     add(
         "--crop-scale",
         type=float,
         metavar="X",
-        help=f"their width over the face's; {PUBLISHED_CROP_SCALE:g}, for the built-in VAE {CROP_SCALE:g}",
+        help=f"width of a crop over that of the face; default: {PUBLISHED_CROP_SCALE:g}, with the built-in VAE "
+        f"{CROP_SCALE:g}",
     )
     add(
         "--vae", type=Path, metavar="PATH", help="Stable Video Diffusion VAE: folder or file; default: the built-in one"
@@ -118,34 +121,35 @@ def _parser() -> argparse.ArgumentParser:
     for name, encoder in ENCODERS.items():
         default = "the built-in one" if name in SMALL else "none"
         add(f"--{name}", dest=name, type=Path, metavar="PATH", help=f"{encoder.files}; default: {default}")
-    add("--detector", choices=sorted(DETECTORS), default="mediapipe")
+    add("--detector", choices=sorted(DETECTORS), default="mediapipe", help="face detector; default: %(default)s")
     add("--detector-weights", type=Path, metavar="FOLDER", help="for detectors that need files")
-    judges = [*quality.QUALITY, NONE]
     add(
         "--quality",
-        choices=judges,
+        choices=[*quality.QUALITY, NONE],
         default="sharpness",
-        help="what judges pictures; hyperiqa is for non-commercial use",
+        help="image quality score; hyperiqa is licensed for non-commercial use only",
     )
-    add("--least-quality", type=float, metavar="X", help="clips below are dropped")
+    add("--least-quality", type=float, metavar="X", help="drop clips with a lower score")
     add(
         "--speaker",
         default="agreement",
         metavar="NAME",
-        help="whether lips fit the sound: agreement, none, module:function",
+        help="active-speaker score of lips against sound: agreement, none, module:function",
     )
-    add("--least-agreement", type=float, metavar="X", help="clips below are dropped")
-    add("--validation", type=float, default=0.05, metavar="SHARE", help="share of the videos that is not trained on")
+    add("--least-agreement", type=float, metavar="X", help="drop clips with a lower score")
+    add("--validation", type=float, default=0.05, metavar="SHARE", help="share of the videos kept for validation")
     add("--engine", choices=sorted(ENGINES), default="local", help="local processes, or Ray (RAY_ADDRESS: a cluster)")
-    add("--workers", type=_count, default=1, metavar="N", help="how many work at once, each on one core")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="for the networks: cpu, cuda ...")
-    add("-v", "--verbose", action="store_true", help="say what happens on the way")
+    add("--workers", type=_count, default=1, metavar="N", help="number of workers, one core each")
+    add(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="device of the networks: cpu, cuda ..."
+    )
+    add("-v", "--verbose", action="store_true", help="report progress")
     return parser
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of workers: give 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} workers: expected 1 or more")
     return int(text)
 
 

@@ -1,7 +1,7 @@
 """Trains a stage on prepared data: `python -m training.train keyframe --data DATA --out RUN [--key value ...]`.
 
-In several processes: `torchrun --nproc-per-node N -m training.train ...`. A run that was stopped goes on when the same
-command is given again, with the same losses as if it had never stopped.
+On several GPUs: `torchrun --nproc-per-node N -m training.train ...`. A stopped run resumes when the same command is
+given again, with the losses of a run that never stopped.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 
 
 def train(config: TrainConfig, data: Path, out: Path, device: str = "") -> int:
-    """Trains until `config.steps`, from the newest checkpoint in `out` on if there is one; returns the steps done.
+    """Trains until `config.steps`, resuming from the newest checkpoint in `out`; returns the number of steps done.
 
-    Raises `KeySyncError` for settings, data or weights that do not fit, a loss that is no number, a full disk.
+    Raises `KeySyncError` for settings, data or weights that do not fit, a loss that is not finite, and a full disk.
     """
     accelerator = start_processes(config, device)
     shards = Shards(data)
@@ -68,13 +68,13 @@ def train(config: TrainConfig, data: Path, out: Path, device: str = "") -> int:
     ema = EMA(stage, config.ema_decay) if config.ema_decay else None
     if checkpoint is not None:
         load_state(checkpoint, accelerator, module, optimizer, ema, shards)
-    # Left where it is: on a GPU the counts of AdamW would otherwise cost a wait each.
+    # Not moved: AdamW's step counts on a GPU would each cost a synchronisation.
     stepper = accelerator.prepare_optimizer(optimizer, device_placement=False)
     validation = Validation(shards, config, vae) if config.sample_every else None
 
     batches = read_batches(windows, config, accelerator, done)
-    telling = Board(run, config, done) if accelerator.is_main_process else nullcontext()
-    with Stop().listening() as stop, telling as board:
+    report = Board(run, config, done) if accelerator.is_main_process else nullcontext()
+    with Stop().listening() as stop, report as board:
         while done < config.steps:
             rate = learning_rate(config, done)
             for group in optimizer.param_groups:
@@ -83,7 +83,7 @@ def train(config: TrainConfig, data: Path, out: Path, device: str = "") -> int:
             if ema is not None:
                 ema.update(done)
             done += 1
-            figures = torch.cat((losses, losses.new_tensor([float(stop.asked)])))
+            figures = torch.cat((losses, losses.new_tensor([float(stop.requested)])))
             loss, latent, pixel, stopping = accelerator.reduce(figures, "mean").tolist()
             check(loss, done, run, config)
             if board:
@@ -110,7 +110,7 @@ def take_step(
     config: TrainConfig,
     accelerator: Accelerator,
 ) -> Tensor:
-    """One step of the optimiser, in as many passes as it has; returns the mean of this process's `Losses` (3,)."""
+    """One optimiser step of `config.accumulate` passes; returns the mean of this process's `Losses` (3,)."""
     mean = torch.zeros(3, device=accelerator.device)
     for _ in range(config.accumulate):
         batch = next(batches)
@@ -127,16 +127,19 @@ def take_step(
 
 
 def start_processes(config: TrainConfig, device: str) -> Accelerator:
-    """This process among the others, on a GPU where there is one unless `device` says otherwise."""
+    """This process among the others, on a GPU if there is one, unless `device` is "cpu".
+
+    Raises `KeySyncError` for a device or precision that is not available.
+    """
     try:
         from accelerate import Accelerator
     except ImportError as error:
         raise KeySyncError(f"training needs accelerate: {install_line('accelerate')}") from error
     if config.precision == "fp16" and config.distributed == "fsdp":
-        raise KeySyncError("precision fp16 is not for distributed fsdp, whose pieces cannot be scaled: choose bf16")
+        raise KeySyncError("precision fp16 does not work with distributed fsdp: choose bf16")
     on_cpu = device == "cpu" or not torch.cuda.is_available()
     if device not in ("", "cpu", "cuda") or (device == "cuda" and on_cpu):
-        raise KeySyncError(f"the device {device!r} cannot be used here: give --device cpu, or none")
+        raise KeySyncError(f"the device {device!r} is not available: use --device cpu, or omit --device")
     if config.precision == "fp16" and on_cpu:
         raise KeySyncError("precision fp16 needs a GPU: choose bf16 or fp32")
     if not on_cpu:
@@ -145,12 +148,14 @@ def start_processes(config: TrainConfig, device: str) -> Accelerator:
     try:
         return Accelerator(cpu=on_cpu, mixed_precision=precision, gradient_accumulation_steps=config.accumulate)
     except ValueError as error:
-        raise KeySyncError(f"precision {config.precision} cannot be used here ({error})") from error
+        raise KeySyncError(
+            f"precision {config.precision} is not available on this device ({error}): choose fp32"
+        ) from error
 
 
 def read_batches(windows: Windows, config: TrainConfig, accelerator: Accelerator, done: int) -> Iterator[Batch]:
-    """This process's batches after `done` steps, without end. Samples are numbered step by step, pass by pass, process
-    by process, so the samples of a step do not depend on how many processes share them."""
+    """This process's batches after `done` steps, endlessly. Samples are numbered by step, pass and process, so the
+    samples of a step do not depend on the number of processes."""
     passes, process, processes = config.accumulate, accelerator.process_index, accelerator.num_processes
 
     def numbers() -> Iterator[list[int]]:
@@ -175,16 +180,17 @@ def read_batches(windows: Windows, config: TrainConfig, accelerator: Accelerator
 
 
 def own_group(worker: int) -> None:
-    """Signals to the group of the run's processes reach no reader of data: the run ends its step with it and saves."""
+    """Puts a data-loading process into a process group of its own: Ctrl-C does not reach it, and the run can finish its
+    step and save."""
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
 
 
 def check(loss: float, done: int, run: Run, config: TrainConfig) -> None:
-    """Raises `KeySyncError` for a loss that is no finite number, before anything of it is saved."""
+    """Raises `KeySyncError` for a loss that is not finite, before it is saved."""
     if not math.isfinite(loss):
         before = max(run.steps(), default=0)
-        kept = f"the checkpoint of step {before} is whole" if before else "there is no checkpoint yet"
+        kept = f"the checkpoint of step {before} is intact" if before else "there is no checkpoint yet"
         raise KeySyncError(
             f"the loss is {loss} at step {done} of {run.folder}; {kept}: lower learning_rate (now "
             f"{config.learning_rate:g}), set max_grad_norm, or choose precision fp32 (now {config.precision})"
@@ -192,21 +198,21 @@ def check(loss: float, done: int, run: Run, config: TrainConfig) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[TrainConfig, argparse.Namespace]:
-    """The settings of a command line, and what is no setting. Raises `KeySyncError` for settings that make no sense."""
+    """The settings in a command line, and its other options. Raises `KeySyncError` for invalid settings."""
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__, allow_abbrev=False)
     parser.add_argument("stage", choices=sorted(STAGES))
-    parser.add_argument("--data", type=Path, required=True, help="a folder that training.prepare made")
+    parser.add_argument("--data", type=Path, required=True, help="a folder written by training.prepare")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the folder of the run")
     parser.add_argument("--preset", choices=sorted(PRESETS), help="default: the stage's own, at full size")
-    parser.add_argument("--config", type=Path, metavar="TOML", help="settings that go before the preset's")
-    parser.add_argument("--device", default="", help="cpu or cuda; default: a GPU where there is one")
+    parser.add_argument("--config", type=Path, metavar="TOML", help="settings that override the preset's")
+    parser.add_argument("--device", default="", help="cpu or cuda; default: a GPU if there is one")
     options, rest = parser.parse_known_args(arguments)
     config = load_config(options.preset or options.stage, options.config, overrides_of(rest))
-    # The run goes on, and is exported, from any folder.
+    # Absolute, so that the run can be resumed and exported from any folder.
     start, vae = (str(Path(path).resolve()) if path else "" for path in (config.start, config.vae))
     config = replace(config, start=start, vae=vae)
     if config.stage != options.stage:
-        raise KeySyncError(f"the preset is for the {config.stage} stage but {options.stage} was asked for")
+        raise KeySyncError(f"the preset is for the {config.stage} stage, not {options.stage}: choose another --preset")
     return config, options
 
 
@@ -220,10 +226,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"training: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("training: stopped; the run goes on from its last checkpoint", file=sys.stderr)
+        print("training: stopped; the same command resumes from the last checkpoint", file=sys.stderr)
         return 130
     if done < config.steps:
-        print(f"training: stopped after step {done}; the same command goes on", file=sys.stderr)
+        print(f"training: stopped after step {done}; the same command resumes", file=sys.stderr)
         return 130
     print(f"training: {options.out}: {done} steps done; export it with python -m training.export {options.out} -o FILE")
     return 0

@@ -1,6 +1,7 @@
-"""The settings of a training run: one frozen dataclass, presets in TOML, every bad value named with what was wanted.
+"""The settings of a training run: a frozen dataclass and presets in TOML.
 
-A run is a preset or a file, changed key by key on the command line; the run keeps the outcome as `config.toml`.
+A run uses a preset or a file, overridden key by key on the command line, and stores the result as `config.toml`. The
+error for an invalid value names its key and the expected values.
 """
 
 from __future__ import annotations
@@ -42,87 +43,87 @@ LOSS_REGIONS = ("frame", "mask")
 PRECISIONS = ("fp32", "bf16", "fp16")
 DISTRIBUTED = ("ddp", "fsdp")
 GUIDANCE = Rule(f"0 or a number from 1 to {MOST_GUIDANCE}", lambda value: value == 0 or 1 <= value <= MOST_GUIDANCE)
-# Group norm's groups, which must divide every width; and image pixels of a latent.
+# Groups of the group norms, which must divide every width.
 NORM_GROUPS = 32
 
 
 def _setting(help: str, rule: Rule, default: Any = MISSING) -> Any:
-    """A field; without a default a run must say it, because the two stages differ in it."""
+    """A field. One without a default must be set for each run, because the stages differ in it."""
     metadata = {"help": help, "rule": rule}
     return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The settings of a run; each field's help is in its metadata. Raises `KeySyncError` that names a bad one."""
+    """The settings of a run; each field's help is in its metadata. Raises `KeySyncError` for an invalid value."""
 
-    stage: str = _setting("which stage is trained", one_of(STAGES))
-    speech_encoder: str = _setting("the speech features that it is trained on", one_of(ENCODERS))
-    identity_dropout_per_frame: bool = _setting("drop the identity frame by frame, not clip by clip", ANYTHING)
-    rgb_weight: float = _setting("weight of the loss on decoded pixels; 0 leaves it out", at_least(0))
-    learning_rate: float = _setting("after the warm-up", ABOVE_ZERO)
+    stage: str = _setting("the stage to train", one_of(STAGES))
+    speech_encoder: str = _setting("the speech encoder of its features", one_of(ENCODERS))
+    identity_dropout_per_frame: bool = _setting("drop the identity per frame instead of per clip", ANYTHING)
+    rgb_weight: float = _setting("weight of the loss on decoded pixels; 0 disables it", at_least(0))
+    learning_rate: float = _setting("learning rate after the warm-up", ABOVE_ZERO)
     steps: int = _setting("optimiser steps", at_least(1))
 
     start: str = _setting("a KeySync checkpoint, SVD as a file or folder; empty: new weights", ANYTHING, "")
-    model_channels: int = _setting("width of new weights", multiple_of(NORM_GROUPS), 320)
+    model_channels: int = _setting("new weights: width", multiple_of(NORM_GROUPS), 320)
     channel_mult: tuple[int, ...] = _setting(
-        "the width's factor at each level of new weights", EACH_ABOVE_ZERO, (1, 2, 4, 4)
+        "new weights: factor of the width per level", EACH_ABOVE_ZERO, (1, 2, 4, 4)
     )
     attention: tuple[bool, ...] = _setting(
-        "which levels of new weights attend",
-        Rule("one true or false a level", lambda value: len(value) > 0),
+        "new weights: attention per level",
+        Rule("true or false for each level", lambda value: len(value) > 0),
         (True, True, True, False),
     )
-    num_res_blocks: int = _setting("residual blocks a level of new weights", at_least(1), 2)
-    head_dim: int = _setting("channels of an attention head of new weights and SVD", at_least(1), 64)
-    context_dim: int = _setting("channels of an audio token of new weights", at_least(1), 1024)
+    num_res_blocks: int = _setting("new weights: residual blocks per level", at_least(1), 2)
+    head_dim: int = _setting("new weights and SVD: channels of an attention head", at_least(1), 64)
+    context_dim: int = _setting("new weights: channels of an audio token", at_least(1), 1024)
 
-    window: int = _setting("frames of a clip", at_least(3), 14)
+    window: int = _setting("frames of a window", at_least(3), 14)
     resolution: int = _setting("height and width of the crops in pixels", multiple_of(PIXELS_PER_LATENT), 512)
-    mask: str = _setting("what is generated anew", one_of(MASKS), "box")
-    mouth_mask_share: float = _setting("share of clips with the mouth mask instead, whatever the mask", SHARE, 0.0)
+    mask: str = _setting("the region to generate", one_of(MASKS), "box")
+    mouth_mask_share: float = _setting("share of clips with the mouth mask instead of `mask`", SHARE, 0.0)
     audio_dropout: float = _setting("share of clips without speech", SHARE, 0.2)
     identity_dropout: float = _setting("share of clips or frames without identity", SHARE, 0.1)
 
     identity: str = _setting(
-        "first: of a keyframe window, its own first frame; other: any frame of the clip that is not in the window",
+        "keyframe stage: first: the window's first frame; other: a frame of the clip outside the window",
         one_of(IDENTITIES),
         "first",
     )
 
-    audio_guidance: float = _setting("to sample the stage with; 0: that of `start`, or 5", GUIDANCE, 0.0)
-    identity_guidance: float = _setting("to sample the stage with; 0: that of `start`, or 2", GUIDANCE, 0.0)
+    audio_guidance: float = _setting("recommended scale for sampling; 0: that of `start`, or 5", GUIDANCE, 0.0)
+    identity_guidance: float = _setting("recommended scale for sampling; 0: that of `start`, or 2", GUIDANCE, 0.0)
 
     trainable: str = _setting("published: no temporal layers; all; lora: adapters", one_of(TRAINABLE), "published")
     lora_rank: int = _setting("rank of the adapters", at_least(1), 16)
-    lora_alpha: float = _setting("the adapters count alpha / rank times", ABOVE_ZERO, 16.0)
+    lora_alpha: float = _setting("the adapters are scaled by alpha / rank", ABOVE_ZERO, 16.0)
 
     noise_mean: float = _setting("mean of the logarithm of the noise level", FINITE, 1.0)
-    noise_std: float = _setting("its standard deviation", at_least(0), 1.2)
-    high_noise_share: float = _setting("share of clips at noise levels of 50 to 700 instead", SHARE, 0.0)
-    loss_region: str = _setting("average over the frame or over the mask", one_of(LOSS_REGIONS), "frame")
-    mouth_weight: float = _setting("of latents at the lips, against 1 for the others", at_least(1), 1.0)
+    noise_std: float = _setting("standard deviation of the logarithm of the noise level", at_least(0), 1.2)
+    high_noise_share: float = _setting("share of clips with noise levels of 50 to 700 instead", SHARE, 0.0)
+    loss_region: str = _setting("average the loss over the frame or over the mask", one_of(LOSS_REGIONS), "frame")
+    mouth_weight: float = _setting("weight of the latents at the lips; others have 1", at_least(1), 1.0)
 
-    final_learning_rate: float = _setting("where a cosine ends; 0: no cosine", at_least(0), 0.0)
-    warmup_steps: int = _setting("steps in which the learning rate rises", at_least(0), 1000)
-    weight_decay: float = _setting("AdamW's", at_least(0), 0.01)
-    max_grad_norm: float = _setting("gradients are scaled down to this norm; 0: never", at_least(0), 0.0)
-    batch_size: int = _setting("clips of a process and pass", at_least(1), 1)
-    accumulate: int = _setting("passes of a step", at_least(1), 1)
-    precision: str = _setting("what the network computes in", one_of(PRECISIONS), "fp32")
+    final_learning_rate: float = _setting("end of a cosine schedule; 0: constant", at_least(0), 0.0)
+    warmup_steps: int = _setting("steps of linear warm-up", at_least(0), 1000)
+    weight_decay: float = _setting("weight decay of AdamW", at_least(0), 0.01)
+    max_grad_norm: float = _setting("clip gradients to this norm; 0: never", at_least(0), 0.0)
+    batch_size: int = _setting("clips per process and pass", at_least(1), 1)
+    accumulate: int = _setting("passes per step", at_least(1), 1)
+    precision: str = _setting("precision of the network", one_of(PRECISIONS), "fp32")
     gradient_checkpointing: bool = _setting("trade time for memory", ANYTHING, True)
-    distributed: str = _setting("how several processes share the work", one_of(DISTRIBUTED), "ddp")
+    distributed: str = _setting("ddp: a copy per process; fsdp: sharded weights", one_of(DISTRIBUTED), "ddp")
     ema_decay: float = _setting(
-        "of the averaged weights; 0: none kept", Rule("0 or more and less than 1", lambda value: 0 <= value < 1), 0.0
+        "decay of the averaged weights; 0: no average", Rule("0 or more and below 1", lambda value: 0 <= value < 1), 0.0
     )
-    seed: int = _setting("of every draw", at_least(0), 0)
+    seed: int = _setting("seed of all random draws", at_least(0), 0)
     workers: int = _setting("processes that read data", at_least(0), 4)
 
-    checkpoint_every: int = _setting("steps", at_least(1), 5000)
-    keep_checkpoints: int = _setting("the newest so many are kept; 0: all", at_least(0), 0)
-    sample_every: int = _setting("steps from one sample video to the next; 0: none", at_least(0), 0)
-    log_every: int = _setting("steps", at_least(1), 50)
-    vae: str = _setting("file or folder; empty: the one that the data was made with", ANYTHING, "")
+    checkpoint_every: int = _setting("steps between checkpoints", at_least(1), 5000)
+    keep_checkpoints: int = _setting("checkpoints to keep, the newest; 0: all", at_least(0), 0)
+    sample_every: int = _setting("steps between samples; 0: none", at_least(0), 0)
+    log_every: int = _setting("steps between TensorBoard entries", at_least(1), 50)
+    vae: str = _setting("VAE file or folder; empty: the one that made the data", ANYTHING, "")
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -131,18 +132,18 @@ class TrainConfig:
         self._check_network()
         one_identity = STAGES[self.stage].reference == IDENTITY
         if self.identity_dropout_per_frame and not one_identity:
-            raise refusal("identity_dropout_per_frame", True, f"false for {self.stage}, whose reference is two frames")
+            raise refusal("identity_dropout_per_frame", True, f"false for {self.stage}, which has no identity frame")
         if self.identity != "first" and not one_identity:
-            raise refusal("identity", self.identity, f"first for {self.stage}, whose reference is its two ends")
+            raise refusal("identity", self.identity, f"first for {self.stage}, which has no identity frame")
         if self.final_learning_rate > self.learning_rate:
-            raise refusal("final_learning_rate", self.final_learning_rate, "no more than learning_rate")
+            raise refusal("final_learning_rate", self.final_learning_rate, "at most learning_rate")
         if self.ema_decay and self.trainable == "lora":
             raise refusal("ema_decay", self.ema_decay, "0 with trainable lora")
 
     def _check_network(self) -> None:
         levels = len(self.channel_mult)
         if len(self.attention) != levels:
-            raise refusal("attention", self.attention, f"{levels} values, one a level of channel_mult")
+            raise refusal("attention", self.attention, f"{levels} values, one per level of channel_mult")
         for mult in self.channel_mult:
             if not self.start and self.model_channels * mult % self.head_dim:
                 raise refusal("head_dim", self.head_dim, f"a divisor of the width {self.model_channels * mult}")
@@ -152,14 +153,14 @@ class TrainConfig:
 
 
 def load_config(preset: str | None, file: Path | None, overrides: Mapping[str, str]) -> TrainConfig:
-    """A preset, over it a TOML file, over it single keys as text, dashes or underscores.
+    """A preset, overridden by a TOML file, overridden by single keys as text, with dashes or underscores.
 
-    Raises `KeySyncError` for an unknown preset, key or value, and for a key that nobody gave and has no default.
+    Raises `KeySyncError` for an unknown preset, key or value, and for a missing key that has no default.
     """
     values: dict[str, Any] = {}
     if preset is not None:
         if preset not in PRESETS:
-            raise KeySyncError(f"no preset is called {preset}: known are {', '.join(PRESETS)}")
+            raise KeySyncError(f"unknown preset {preset}: choose from {', '.join(PRESETS)}")
         values = _settings(read_toml(PRESETS[preset]), str(PRESETS[preset]))
     if file is not None:
         values = {**values, **_settings(read_toml(file), str(file))}
@@ -176,12 +177,12 @@ def from_toml(text: str, where: str) -> TrainConfig:
 
 
 def config_of(values: Mapping[str, Any], where: str) -> TrainConfig:
-    """The settings among plain values, such as TOML holds; raises `KeySyncError` as `from_toml` does."""
+    """The settings of plain values, such as TOML holds. Raises `KeySyncError` as `load_config` does."""
     return _made(_settings(values, where), f"{where}: ")
 
 
 def to_toml(config: TrainConfig) -> str:
-    """All settings as TOML that `from_toml` reads, each after its help."""
+    """All settings as TOML that `from_toml` reads, with their help as comments."""
     return "".join(
         f"# {setting.metadata['help']}\n{setting.name} = {literal(getattr(config, setting.name))}\n"
         for setting in fields(config)
@@ -196,19 +197,21 @@ def overrides_of(words: Sequence[str]) -> dict[str, str]:
         word = rest.pop(0)
         key, equals, value = word.removeprefix("--").partition("=")
         if not word.startswith("--"):
-            raise KeySyncError(f"{word!r} stands alone: settings are given as --key value")
+            raise KeySyncError(f"unexpected argument {word!r}: write settings as --key value")
         if not equals and not rest:
-            raise KeySyncError(f"{word} has no value: settings are given as --key value")
+            raise KeySyncError(f"{word} has no value: write settings as --key value")
         overrides[key] = value if equals else rest.pop(0)
     return overrides
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """What a TOML file holds. Raises `KeySyncError` for one that cannot be read or is no TOML."""
+    """The content of a TOML file. Raises `KeySyncError` for a file that cannot be read or is not TOML."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise KeySyncError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}") from error
+        raise KeySyncError(
+            f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is not a text file'}"
+        ) from error
     return _loaded(text, str(path))
 
 
@@ -250,5 +253,5 @@ def _known(key: str, where: str) -> str:
     names = [setting.name for setting in fields(TrainConfig)]
     if key not in names:
         nearest = difflib.get_close_matches(key, names, n=1, cutoff=0)[0]
-        raise KeySyncError(f"{where} is no setting: did you mean {nearest}?")
+        raise KeySyncError(f"{where} is not a setting: did you mean {nearest}?")
     return key

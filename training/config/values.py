@@ -1,6 +1,6 @@
-"""The value of a setting: what it may be, as text on a command line, as TOML.
+"""The value of a setting: its type and rule, and how text and TOML express it.
 
-Kinds are str, int, float, bool and tuples of one of them; a rule says which values of its kind make sense.
+Types are str, int, float, bool and tuples of one of them; a rule says which values of its type are valid.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ EXAMPLES = {int: "1,2,4,4", bool: "true,false"}
 
 
 class Rule(NamedTuple):
-    """What a value must be, in the words of an error message, and the question whether it is."""
+    """The expected values, as an error message words them, and the test for them."""
 
-    wanted: str
+    expected: str
     holds: Callable[[Any], bool]
 
 
@@ -36,12 +36,12 @@ EACH_ABOVE_ZERO = Rule("one or more whole numbers above 0", lambda value: len(va
 
 
 def one_of(choices: Collection[str]) -> Rule:
-    """One of these words."""
+    """One of these names."""
     return Rule(f"one of {', '.join(choices)}", lambda value: value in choices)
 
 
 def at_least(least: int) -> Rule:
-    """A finite number no smaller than this one."""
+    """A finite number of at least this one."""
     return Rule(f"{least} or more", lambda value: least <= value < float("inf"))
 
 
@@ -50,13 +50,13 @@ def multiple_of(step: int) -> Rule:
     return Rule(f"a multiple of {step} above 0", lambda value: value > 0 and value % step == 0)
 
 
-def refusal(key: str, value: Any, wanted: str) -> KeySyncError:
-    """The error that says what came under a key and what was wanted."""
-    return KeySyncError(f"{key} is {literal(value)}: {wanted} was wanted")
+def refusal(key: str, value: Any, expected: str) -> KeySyncError:
+    """The error for an invalid value of a key."""
+    return KeySyncError(f"{key} is {literal(value)}: expected {expected}")
 
 
 def check(key: str, value: Any, kind: Any, rule: Rule) -> None:
-    """Raises `KeySyncError` that names the key for a value of another kind, or one that breaks the rule."""
+    """Raises `KeySyncError` for a value of another type, or one that breaks the rule."""
     if kind in WORDS:
         fits = type(value) is kind or (kind is float and type(value) is int)
     else:
@@ -64,11 +64,11 @@ def check(key: str, value: Any, kind: Any, rule: Rule) -> None:
     if not fits:
         raise refusal(key, value, _words(kind))
     if not rule.holds(value):
-        raise refusal(key, value, rule.wanted)
+        raise refusal(key, value, rule.expected)
 
 
 def parse(key: str, text: str, kind: Any) -> Any:
-    """The value that a text means: `3e-5`, `true`, `1,2,4,4`. Raises `KeySyncError` that names the key."""
+    """The value of a text such as `3e-5`, `true` or `1,2,4,4`. Raises `KeySyncError` for text that is no such value."""
     try:
         if kind in PARSERS:
             return PARSERS[kind](text)
@@ -78,14 +78,14 @@ def parse(key: str, text: str, kind: Any) -> Any:
 
 
 def from_plain(value: Any, kind: Any) -> Any:
-    """A value as TOML has it, as its kind: lists become tuples, whole numbers may stand for others."""
+    """A TOML value as its type: lists become tuples, and integers are accepted as floats."""
     if isinstance(value, list):
         return tuple(value)
     return float(value) if kind is float and type(value) is int else value
 
 
 def literal(value: Any) -> str:
-    """The value as TOML writes it."""
+    """The value as TOML."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple | list):

@@ -1,1 +1,1 @@
-"""Prepared data: how it is made, stored and read, and every random draw of it."""
+"""Prepared data: how it is made, stored, read and sampled."""

@@ -1,4 +1,4 @@
-"""Training samples out of prepared data: windows of t frames, each a function of the seed and its number alone.
+"""Training samples from prepared data: windows of t frames, each a function of the seed and its number only.
 
 The keyframe stage sees every (t - 1)-th frame, so a window of 14 spans 170 frames; the interpolation stage sees t
 frames in a row (paper §3.3).
@@ -57,9 +57,9 @@ class Batch(Window):
 
     number (b,) int64, counted over the whole run; latents (b, t, 4, h, w), scaled, a sample of the posterior; mask
     (b, t, 1, h, w), 1 = generate; features (b, t, 2, c) of the speech encoder; pixels (b, 3, H, W) in -1..1 and
-    pixel_mask (b, 1, H, W) of frame `pixel_frame` (b,) int64 of the window, None where the loss looks at no pixels;
-    weight (b, t, 1, h, w) of a latent's error, None where all weigh the same; identity (b, 4, h, w), scaled, None for
-    the window's own first frame.
+    pixel_mask (b, 1, H, W) of frame `pixel_frame` (b,) int64 of the window, None if the loss uses no pixels;
+    weight (b, t, 1, h, w) of a latent's error, None for equal weights; identity (b, 4, h, w), scaled, None for the
+    window's first frame.
     """
 
     def to(self, device: torch.device | str) -> Batch:
@@ -77,8 +77,8 @@ def collate(windows: Sequence[Window]) -> Batch:
 
 
 def lip_weights(landmarks: Tensor, size: tuple[int, int], weight: float) -> Tensor:
-    """(t, 1, h, w) for latents of this size (h, w) and points (t, 68, 2) in pixels: `weight` in the lips' box and a
-    latent around it, 1 elsewhere."""
+    """Weights (t, 1, h, w) for latents of `size` (h, w) and landmarks (t, 68, 2) in pixels: `weight` in the box of the
+    lips and one latent around it, 1 elsewhere."""
     lips = landmarks[:, LIPS] / PIXELS_PER_LATENT
     low, high = lips.amin(1).floor() - 1, lips.amax(1).ceil() + 1
     weights = torch.ones(len(lips), 1, *size)
@@ -88,10 +88,10 @@ def lip_weights(landmarks: Tensor, size: tuple[int, int], weight: float) -> Tens
 
 
 class Windows(Dataset[Window]):
-    """Sample `number` >= 0 of a run; an epoch visits every clip of the split once, in an order of its own.
+    """Sample `number` >= 0 of a run; an epoch visits every clip of the split once, in a shuffled order.
 
-    `len` is the number of clips. Clips shorter than a window's span are left out. Raises `KeySyncError` where the data
-    is of another resolution, lacks the speech encoder, or has no clip that is long enough.
+    `len` is the number of clips. Clips shorter than a window's span are skipped. Raises `KeySyncError` if the data has
+    another resolution, lacks the speech encoder, or has no clip that is long enough.
     """
 
     def __init__(self, shards: Shards, config: TrainConfig, split: str = TRAIN) -> None:
@@ -100,8 +100,8 @@ class Windows(Dataset[Window]):
         if shards.resolution != (config.resolution, config.resolution):
             height, width = shards.resolution
             raise KeySyncError(
-                f"{shards.folder} holds crops of {width}x{height} but the run wants {config.resolution}: set "
-                f"resolution to {height}, or prepare the videos again with --resolution {config.resolution}"
+                f"{shards.folder} has crops of {width}x{height} but resolution is {config.resolution}: set resolution "
+                f"to {height}, or prepare the videos again with --resolution {config.resolution}"
             )
         self._step = self._frames_apart(replace(STAGES[config.stage], window=config.window).frames_apart)
         self._span = (config.window - 1) * self._step + 1
@@ -152,12 +152,12 @@ class Windows(Dataset[Window]):
         return torch.from_numpy(self._shards.array(clip, LANDMARKS, (clip.frames, 68, 2))[frames])
 
     def _identity(self, number: int, clip: Clip, window: NDArray[np.int64]) -> Tensor:
-        """Latents of a frame that is not in the window."""
+        """Latents of a frame outside the window."""
         others = np.setdiff1d(np.arange(clip.frames), window)
         if not len(others):
             raise KeySyncError(
                 f"{clip.key} of {self._shards.folder} has no frame outside the window for the identity: prepare longer "
-                "videos, or leave the identity at first"
+                "videos, or set identity to first"
             )
         frame = others[self._draw(number, "identity frame", len(others))]
         return self._latents(number, clip, np.array([frame]), "identity posterior")[0]
@@ -176,15 +176,15 @@ class Windows(Dataset[Window]):
         picture = torch.from_numpy(self._shards.picture(clip, frame))
         return picture.permute(2, 0, 1).float() / 127.5 - 1  # h w c -> c h w
 
-    def _frames_apart(self, wanted: int) -> int:
-        """Frames of a clip from one of a window to its next, which are so many of the 25 fps grid."""
+    def _frames_apart(self, needed: int) -> int:
+        """The distance between two frames of a window, in frames of a clip, that is `needed` in the 25 fps grid."""
         spacing = self._shards.info.spacing
-        if wanted % spacing:
+        if needed % spacing:
             raise KeySyncError(
-                f"{self._shards.folder} holds one frame in {spacing} of its videos but {self._config.stage} windows of "
-                f"{self._config.window} take one in {wanted}: train this stage on data that holds them all"
+                f"{self._shards.folder} has one frame in {spacing} of its videos but {self._config.stage} windows of "
+                f"{self._config.window} need one in {needed}: train this stage on data with all frames"
             )
-        return wanted // spacing
+        return needed // spacing
 
     def _long_enough(self, split: str) -> list[Clip]:
         clips = self._shards.clips(split)
@@ -192,13 +192,13 @@ class Windows(Dataset[Window]):
         if not held:
             longest = max((clip.frames for clip in clips), default=0)
             raise KeySyncError(
-                f"{self._shards.folder}: none of the {len(clips)} clips for {split} has the {self._span} frames that "
+                f"{self._shards.folder}: none of the {len(clips)} {split} clips has the {self._span} frames that "
                 f"{self._config.stage} windows of {self._config.window} span (the longest has {longest}): prepare "
                 "longer videos"
             )
         if len(held) < len(clips):
             logger.warning(
-                "%s: %d of %d clips for %s are shorter than %d frames and left out",
+                "%s: %d of %d %s clips are shorter than %d frames and skipped",
                 *(self._shards.folder, len(clips) - len(held), len(clips), split, self._span),
             )
         return held

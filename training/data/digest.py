@@ -1,4 +1,4 @@
-"""Digests of files, folders and settings: 32 hexadecimal digits that are the same wherever the bytes are the same."""
+"""Digests of files, folders and settings: 32 hexadecimal digits that depend only on the content."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def of_path(path: Path) -> str:
 
 
 def of_json(value: Any) -> str:
-    """The digest of a value as JSON, whatever the order of its keys."""
+    """The digest of a value as JSON, independent of the order of its keys."""
     digest = _new()
     digest.update(json.dumps(value, sort_keys=True).encode())
     return digest.hexdigest()

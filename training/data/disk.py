@@ -1,4 +1,4 @@
-"""Writing to a disk that may be full: it is said in one line, and no half file is left."""
+"""Writing to a disk that may be full: the error is one line, and no partial file remains."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from keysync.whole import whole_file
 
 @contextmanager
 def disk(path: Path) -> Iterator[None]:
-    """Turns what the disk raises inside, while `path` is written, into `KeySyncError`."""
+    """Turns an `OSError` inside, while `path` is written, into `KeySyncError`."""
     try:
         yield
     except OSError as error:
-        advice = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another place"
-        raise KeySyncError(f"{path} cannot be written ({error.strerror or error}): {advice}") from error
+        advice = "free some disk space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another folder"
+        raise KeySyncError(f"cannot write {path} ({error.strerror or error}): {advice}") from error
 
 
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
-    """A `whole_file`. Raises `KeySyncError` where the disk cannot hold it."""
+    """A `whole_file`. Raises `KeySyncError` if it cannot be written."""
     with disk(path), whole_file(path) as temporary:
         yield temporary

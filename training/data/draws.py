@@ -1,6 +1,6 @@
-"""Every random draw of training, as a function of the run's seed, the sample's number and what is drawn.
+"""The random draws of training, as functions of the run's seed, the sample's number and the purpose.
 
-Samples are counted over the whole run and all processes, so that resuming, the number of processes and the number of
+Samples are numbered over the whole run and all processes, so resuming, the number of processes and the number of
 workers change nothing.
 """
 
@@ -13,8 +13,8 @@ from torch import Tensor
 
 
 def generator(seed: int, number: int, purpose: str) -> torch.Generator:
-    """A CPU generator for the draw called `purpose` of training sample `number`; any whole numbers will do."""
-    # Hashed, for torch's generator looks at 32 bits of its seed alone: packed numbers would meet.
+    """A CPU generator for the draw `purpose` of training sample `number`; accepts any integers."""
+    # Hashed, because torch's generator uses only 32 bits of its seed: packed numbers would collide.
     digest = sha256(f"{seed} {number} {purpose}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
 

@@ -1,7 +1,7 @@
-"""The index of prepared data: which shards there are, which clips they hold, and where in the shard each part lies.
+"""The index of prepared data: its shards, their clips, and the position of each part in its shard.
 
-A shard is an uncompressed WebDataset tar. A clip's parts are its members `KEY.PART`; the index keeps the offset and
-size of each part's data in the tar, so that a window is read without reading the shard.
+A shard is an uncompressed WebDataset tar. A clip's parts are its members `KEY.PART`; the index stores the offset and
+size of each part, so that a window is read without reading the whole shard.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SHARD_NAME = re.compile(r"[\w-][\w.-]*\.tar")
 
 @dataclass(frozen=True)
 class EncoderInfo:
-    """A speech encoder that the data was made with: width of its feature rows, and the file or folder it came from."""
+    """A speech encoder of the data: the width of its feature rows, and its file or folder."""
 
     channels: int
     origin: str
@@ -32,9 +32,9 @@ class EncoderInfo:
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What all clips share: size (H, W) of the crops and (h, w) of the latents, the least frames of a clip, what the
-    data was made with, how much wider a crop is than the face's points, and how many frames of the 25 fps grid lie from
-    one frame of a clip to its next: 1, or more in data of keyframes alone."""
+    """What all clips share: size (H, W) of the crops and (h, w) of the latents, least number of frames `window`, models
+    and detector, `crop_scale` of a crop over the face's points, and `spacing` of a clip's frames in the 25 fps grid: 1,
+    or more in data for keyframes only."""
 
     resolution: tuple[int, int]
     latent_size: tuple[int, int]
@@ -48,7 +48,7 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip of `frames` frames in the file `shard`; `members` gives offset and size in bytes of each part."""
+    """A clip of `frames` frames in the file `shard`; `members`: offset and size in bytes of each part."""
 
     shard: str
     key: str
@@ -58,14 +58,14 @@ class Clip:
 
 @dataclass(frozen=True)
 class Index:
-    """`sizes` of the shards in bytes, and the clips of each split."""
+    """The sizes of the shards in bytes, and the clips of each split."""
 
     info: DataInfo
     sizes: Mapping[str, int]
     splits: Mapping[str, tuple[Clip, ...]]
 
     def to_json(self) -> str:
-        """The content of index.json; `read_index` reads it."""
+        """The content of index.json, which `read_index` reads."""
         info = self.info
         content = {
             "format": FORMAT,
@@ -94,7 +94,7 @@ class Index:
 
 
 def read_index(folder: Path) -> Index:
-    """The index of the data in `folder`. Raises `KeySyncError` where there is none, and for one that makes no sense."""
+    """The index of the data in `folder`. Raises `KeySyncError` if there is none, or if it is invalid."""
     path = folder / FILE
     try:
         content = json.loads(path.read_bytes())
@@ -103,19 +103,19 @@ def read_index(folder: Path) -> Index:
             return _index(content)
     except OSError as error:
         raise KeySyncError(
-            f"{folder} holds no prepared data ({path.name}: {error.strerror}): "
-            f"make it with python -m training.prepare VIDEOS -o {folder}"
+            f"{folder} has no prepared data ({path.name}: {error.strerror}): "
+            f"run python -m training.prepare VIDEOS -o {folder}"
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise KeySyncError(f"{path} is not an index of prepared data ({why}): prepare the data again") from error
-    raise KeySyncError(f"{path} is of format {version!r} but this KeySync reads {FORMAT}: prepare the data again")
+    raise KeySyncError(f"{path} has format {version!r}: expected {FORMAT}; prepare the data again")
 
 
 def _index(content: dict[str, Any]) -> Index:
-    """Raises the errors of Python's own for what is no index."""
+    """Raises built-in exceptions for content that is not an index."""
     if content["fps"] != NETWORK_RATE:
-        raise ValueError(f"{content['fps']!r} frames a second instead of {NETWORK_RATE}")
+        raise ValueError(f"{content['fps']!r} frames a second, expected {NETWORK_RATE}")
     encoders = {
         str(name): EncoderInfo(_whole(made["channels"], 1), str(made["origin"]))
         for name, made in content["encoders"].items()
@@ -140,20 +140,20 @@ def _clips(shards: list[dict[str, Any]], sizes: dict[str, int]) -> tuple[Clip, .
     clips = []
     for shard in shards:
         name, size = shard["shard"], _whole(shard["bytes"], 1)
-        if not SHARD_NAME.fullmatch(name):  # nothing outside the data's folder is ever opened
-            raise ValueError(f"{name!r} is no name of a shard")
+        if not SHARD_NAME.fullmatch(name):  # never open a file outside the data's folder
+            raise ValueError(f"{name!r} is not the name of a shard")
         sizes[name] = size
         for sample in shard["samples"]:
             members = {str(part): _pair(place, 0) for part, place in sample["members"].items()}
             if any(offset + length > size for offset, length in members.values()):
-                raise ValueError(f"clip {sample['key']!r} lies outside its shard {name}")
+                raise ValueError(f"clip {sample['key']!r} is outside its shard {name}")
             clips.append(Clip(name, str(sample["key"]), _whole(sample["frames"], 1), members))
     return tuple(clips)
 
 
 def _whole(value: object, least: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{value!r} is no whole number of {least} or more")
+        raise ValueError(f"{value!r} is not an integer of at least {least}")
     return value
 
 

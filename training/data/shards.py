@@ -1,6 +1,6 @@
-"""Prepared data, opened for reading: any part of any clip, without reading the shard that it lies in.
+"""Reads prepared data: any part of any clip, without reading its whole shard.
 
-Nothing is kept open between two reads, so that an object goes into worker processes of any kind.
+No file stays open between two reads, so the object can be sent to worker processes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LATENTS, LANDMARKS, CROPS = "latents.npy", "landmarks.npy", "mp4"
 
 
 class Shards:
-    """The data in a folder. Raises `KeySyncError` where it holds none, and for a shard that is missing or cut off."""
+    """The data in a folder. Raises `KeySyncError` if there is none, and for a missing or truncated shard."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -48,18 +48,18 @@ class Shards:
         return self.info.latent_size
 
     def channels(self, encoder: str) -> int:
-        """Width of a speech encoder's feature rows. Raises `KeySyncError` where the data was made without it."""
+        """Width of a speech encoder's feature rows. Raises `KeySyncError` if the data lacks the encoder."""
         if encoder not in self.info.encoders:
             raise KeySyncError(
-                f"{self.folder} holds no speech features of {encoder} but of "
-                f"{', '.join(self.info.encoders) or 'no encoder'}: choose one of these as speech_encoder, "
+                f"{self.folder} has no speech features of {encoder}, only of "
+                f"{', '.join(self.info.encoders) or 'no encoder'}: set speech_encoder to one of these, "
                 f"or prepare the videos again with --{encoder} PATH"
             )
         return self.info.encoders[encoder].channels
 
     @property
     def digest(self) -> str:
-        """Of all that the index says: other clips, or the same prepared in another way, have another."""
+        """A digest of the index: other clips, or the same clips prepared differently, have another."""
         return digest.of_json(self._index.to_json())
 
     def clips(self, split: str) -> tuple[Clip, ...]:
@@ -67,7 +67,7 @@ class Shards:
         return self._index.splits[split]
 
     def array(self, clip: Clip, part: str, shape: tuple[int, ...]) -> NDArray[Any]:
-        """A clip's array, mapped and not read. Raises `KeySyncError` unless it is there and of this shape."""
+        """A clip's array, memory-mapped. Raises `KeySyncError` if it is missing or has another shape."""
         path = self.folder / clip.shard
         offset, size = self._place(clip, part)
         npy: Any = np.lib.format
@@ -80,32 +80,32 @@ class Shards:
             if held != shape or fortran or dtype.kind != "f":
                 raise ValueError(f"{dtype} {held} instead of {shape}")
             if start + dtype.itemsize * int(np.prod(shape)) > offset + size:
-                raise ValueError("it is cut off")
+                raise ValueError("it is truncated")
             return np.memmap(path, dtype, "r", start, shape)
         except (OSError, ValueError) as error:
-            raise KeySyncError(f"{path}: {clip.key}.{part} cannot be read ({error}): prepare the data again") from error
+            raise KeySyncError(f"{path}: cannot read {clip.key}.{part} ({error}): prepare the data again") from error
 
     def picture(self, clip: Clip, frame: int) -> NDArray[np.uint8]:
-        """The crop (H, W, 3) of one frame, decoded from the keyframe before it on."""
+        """The crop (H, W, 3) of one frame, decoded from the keyframe before it."""
         path = self.folder / clip.shard
         offset, size = self._place(clip, CROPS)
-        message = f"{path}: {clip.key}.{CROPS} cannot be decoded ({{}}): prepare the data again"
+        message = f"{path}: cannot decode {clip.key}.{CROPS} ({{}}): prepare the data again"
         options = {"protocol_whitelist": "file,subfile"}
         with libav_errors(message):
             member = f"subfile,,start,{offset},end,{offset + size},,:{url(path)}"
             with av.open(member, format="mp4", container_options=options) as container:
                 stream = container.streams.video[0]
                 stream.codec_context.thread_count = 1
-                wanted = round(Fraction(frame, NETWORK_RATE) / (stream.time_base or Fraction(1, NETWORK_RATE)))
-                container.seek(wanted, stream=stream)
+                pts = round(Fraction(frame, NETWORK_RATE) / (stream.time_base or Fraction(1, NETWORK_RATE)))
+                container.seek(pts, stream=stream)
                 for decoded in container.decode(stream):
-                    if decoded.pts == wanted and (decoded.height, decoded.width) == self.resolution:
+                    if decoded.pts == pts and (decoded.height, decoded.width) == self.resolution:
                         return cast("NDArray[np.uint8]", decoded.to_ndarray(format="rgb24"))
-        raise KeySyncError(message.replace("{}", f"frame {frame} is not in it"))
+        raise KeySyncError(message.replace("{}", f"frame {frame} is missing"))
 
     def _place(self, clip: Clip, part: str) -> tuple[int, int]:
         if part not in clip.members:
-            raise KeySyncError(f"{self.folder / clip.shard} holds no {clip.key}.{part}: prepare the data again")
+            raise KeySyncError(f"{self.folder / clip.shard} has no {clip.key}.{part}: prepare the data again")
         return clip.members[part]
 
     @staticmethod
@@ -113,11 +113,9 @@ class Shards:
         try:
             held = path.stat().st_size
         except OSError as error:
-            raise KeySyncError(
-                f"{path} cannot be read ({error.strerror}): copy the data again, or prepare it again"
-            ) from error
+            raise KeySyncError(f"cannot read {path} ({error.strerror}): copy or prepare the data again") from error
         if held != size:
             raise KeySyncError(
-                f"{path} has {held} bytes instead of {size}: it is cut off or from another preparation; "
-                "copy the data again, or prepare it again"
+                f"{path} has {held} bytes, expected {size}: it is truncated or from another preparation; copy or "
+                "prepare the data again"
             )

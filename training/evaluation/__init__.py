@@ -1,1 +1,1 @@
-"""How well models dub people and sentences that no training has seen."""
+"""Evaluates how well models dub people and sentences held out from training."""

@@ -1,4 +1,4 @@
-"""A film dubbed by the library: the file that a job writes, read back to the bit, and where it may have changed."""
+"""Dubs a film with the library and reads the lossless result; computes the pixels that a dub may change."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TICK = Fraction(1, NETWORK_RATE)
 
 
 class Unwatched:
-    """Progress that nobody is told of."""
+    """Progress that is not reported."""
 
     def begin(self, what: str, total: int | None) -> None: ...
 
@@ -47,7 +47,7 @@ class Unwatched:
 
 
 class Studio:
-    """A film as files without loss, dubbed in one way after another; made by `studio`."""
+    """A film as lossless files, to be dubbed in several ways; made by `studio`."""
 
     def __init__(self, film: Film, folder: Path) -> None:
         self.film, self.folder = film, folder
@@ -67,8 +67,7 @@ class Studio:
     ) -> NDArray[np.uint8]:
         """The frames (n, h, w, 3) of the result.
 
-        Not `interpolated`: keyframes are held until the middle between them. `subtracted`: what hides the person is
-        known and kept.
+        Not `interpolated`: each frame shows the nearest keyframe. `subtracted`: the mask of the occluder is given.
         """
         if not interpolated:
             stages = models.keyframe, HeldKeyframes(models.interpolation.spec)
@@ -86,19 +85,19 @@ class Studio:
 
 @contextmanager
 def studio(film: Film) -> Iterator[Studio]:
-    """A studio in a folder that goes when it is left."""
+    """A studio in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="keysync-evaluate-") as folder:
         yield Studio(film, Path(folder))
 
 
 def track_of(pictures: Pictures) -> FaceTrack:
-    """The face where it was drawn."""
+    """The true face track."""
     h, w = pictures.frames.shape[1:3]
     return from_landmarks(list(pictures.landmarks), (h, w))
 
 
 def changeable(pictures: Pictures, models: Models, mask: str | None = None) -> NDArray[np.bool_]:
-    """(n, h, w): the pixels of a film that a dub may change, those inside the mask."""
+    """(n, h, w): the pixels of a film that a dub may change, which are those inside the mask."""
     track, size = track_of(pictures), models.keyframe.spec.image_size
     inside = np.zeros(pictures.frames.shape[:3], dtype=np.bool_)
     for number, box in enumerate(crop_boxes(track, 0, len(inside), models.keyframe.spec.crop_scale)):

@@ -1,4 +1,4 @@
-"""A talking person and what is to be dubbed over them: sentences, a person and a voice that no training has seen."""
+"""A clip to dub: a talking person and new speech, with a person, a voice and sentences held out from training."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from ..synthetic.voice.sentences import TEST, sentences
 from ..synthetic.voice.speech import Utterance, joined, say, silence
 from ..synthetic.voice.visemes import PAUSE
 
-SILENT = 0.45  # the share of a clip in which the new speech is silent
-SETTLED = 0.16  # seconds of a silence in which a mouth is still closing, and opens again
+SILENT = 0.45  # share of a clip in which the new speech is silent
+SETTLED = 0.16  # seconds at both ends of a silence in which the mouth closes or opens
 GAP = 0.12  # seconds between sentences
-MOST_OPEN = 6  # frames of a film in which its person and others are compared
-STRANGERS = 4  # others: whom one of them happens to look like should not matter
-LONGER = 5  # times as long as a clip is the speech that a talking source is cut from
+MOST_OPEN = 6  # number of frames of a film in which its person is compared with others
+STRANGERS = 4  # number of others: a chance resemblance of one of them should not matter
+LONGER = 5  # length of the speech that a talking source is cut from, in lengths of the clip
 
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """A clip: `shot`, whose person says `spoken`, is dubbed with `said`. `quiet` (start, stop): the silence in `said`.
+    """A clip: `shot`, whose person says `spoken`, to dub with `said`; `quiet` (start, stop): the silence in `said`.
 
-    Both speeches are as long as the shot.
+    Both utterances are as long as the shot.
     """
 
     shot: Shot
@@ -48,22 +48,22 @@ class Film:
 
     @cached_property
     def source(self) -> Pictures:
-        """What is dubbed."""
+        """The pictures to dub."""
         return self.shot.draw(self._mouths(self.spoken))
 
     @cached_property
     def real(self) -> Pictures:
-        """What the person would look like who says the new speech, nothing before the mouth."""
+        """Ground truth: the person saying the new speech, without an occluder."""
         return self.shot.bare().draw(self._mouths(self.said))
 
     @cached_property
     def real_landmarks(self) -> Points:
-        """The points (n, 68, 2) of `real`, without drawing it."""
+        """The landmarks (n, 68, 2) of `real`, computed without drawing it."""
         return self.shot.landmarks(self._mouths(self.said))
 
     @cached_property
     def open_frames(self) -> list[int]:
-        """Frames in which the new speech opens the mouth, a few that lie evenly; the one most open where none does."""
+        """Evenly spaced frames in which the new speech opens the mouth, or else the frame with the widest opening."""
         ratios = mouth_aspect_ratio(self.real_landmarks)
         found = np.flatnonzero(ratios > OPEN)
         if not len(found):
@@ -72,19 +72,19 @@ class Film:
 
     @cached_property
     def strangers(self) -> list[Pictures]:
-        """The `open_frames` of other people, each of whom says the new speech in the same place."""
+        """The `open_frames` of other people, each saying the new speech in the same place."""
         shots = [self.shot.bare().of_stranger(number) for number in range(1, STRANGERS + 1)]
         return [shot.draw(self._mouths(self.said), self.open_frames) for shot in shots]
 
     @property
     def silent(self) -> NDArray[np.bool_]:
-        """(n,) whether the new speech is silent and the mouth has come to rest."""
+        """(n,) whether the new speech is silent and the mouth at rest."""
         start, stop = self.quiet or (0.0, 0.0)
         return np.asarray((self.times > start + SETTLED) & (self.times < stop - SETTLED))
 
     @property
     def talking(self) -> NDArray[np.bool_]:
-        """(n,) whether the frame lies outside the silence."""
+        """(n,) whether the frame is outside the silence."""
         start, stop = self.quiet or (0.0, 0.0)
         return np.asarray((self.times < start) | (self.times >= stop))
 
@@ -94,14 +94,14 @@ class Film:
 
 
 def talk_film(seed: int, number: int, frames: int, side: int, occluder: str = "none") -> Film:
-    """A person who says one thing and is to say another."""
+    """A talking person to dub with other speech."""
     seconds = frames / NETWORK_RATE
     shot = Shot(_seeds(seed, number, occluder), frames, side, occluder)
     return Film(shot, _chatter(seed, number, "source", seconds), _chatter(seed, number, "talk", seconds))
 
 
 def quiet_film(seed: int, number: int, frames: int, side: int) -> Film:
-    """A person who talks all the time and is to speak, be silent and speak again."""
+    """A person who talks throughout, to dub with speech, silence, and speech again."""
     seconds = frames / NETWORK_RATE
     silent = SILENT * seconds
     before = (seconds - silent) / 2
@@ -113,7 +113,7 @@ def quiet_film(seed: int, number: int, frames: int, side: int) -> Film:
 
 
 def _most_open(said: Utterance, seconds: float, start: float, stop: float) -> Utterance:
-    """The part of a speech, so long, whose mouth is furthest open from `start` to `stop`: much for a dub to hide."""
+    """The part of an utterance, `seconds` long, with the widest mean opening from `start` to `stop`."""
     opening = said.mouth((np.arange(round(said.seconds * NETWORK_RATE)) + 0.5) / NETWORK_RATE).open
     first, last = round(start * NETWORK_RATE), round(stop * NETWORK_RATE)
     shifts = range(len(opening) - round(seconds * NETWORK_RATE) + 1)
@@ -122,30 +122,30 @@ def _most_open(said: Utterance, seconds: float, start: float, stop: float) -> Ut
 
 
 def _chatter(seed: int, number: int, purpose: str, seconds: float) -> Utterance:
-    """Sentences of the split of tests, in a voice that is kept for tests, with hardly a pause between them."""
+    """Sentences and a voice of the test split, with short gaps between the sentences."""
     draw = _seeds(seed, number, purpose)[1]
     voice = speaker(TEST, draw, 0)
-    told = sentences(draw, TEST)
+    texts = sentences(draw, TEST)
     parts = [silence(GAP)]
     while sum(part.seconds for part in parts) < seconds:
-        parts += [_trimmed(say(next(told), voice)), silence(GAP)]
+        parts += [_trimmed(say(next(texts), voice)), silence(GAP)]
     return _fitted(joined(parts), seconds)
 
 
 def _trimmed(said: Utterance) -> Utterance:
-    """Without the silence at both ends."""
+    """The utterance without the silence at both ends."""
     heard = [phoneme for phoneme in said.phonemes if phoneme.name != PAUSE]
     return said.cut(heard[0].start, heard[-1].stop) if heard else said
 
 
 def _fitted(said: Utterance, seconds: float) -> Utterance:
-    """Exactly so long."""
+    """The utterance cut or padded with silence to `seconds`."""
     samples = round(seconds * SAMPLE_RATE)
     short = samples - len(said.waveform)
     return said.cut(0, seconds) if short <= 0 else joined([said, silence(short / SAMPLE_RATE)])
 
 
 def _seeds(seed: int, number: int, purpose: str) -> tuple[int, int]:
-    """Numbers that no training draws from."""
+    """Seeds that training does not use."""
     digest = sha256(f"evaluate {purpose} {seed} {number}".encode()).digest()
     return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:12], "little")

@@ -1,6 +1,6 @@
-"""Whose mouth it is: how far a generated mouth is from that of the same person, and from others' who say the same.
+"""Identity of a generated mouth: its distance from that of the same person, and from others saying the same.
 
-The pictures compared show one place, light and moment; what differs is the person alone.
+The compared pictures share place, light and moment; only the person differs.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from .reading import Distance
 if TYPE_CHECKING:
     from .film import Film
 
-CELLS = (3, 4)  # of a patch, in each of which a colour is one
+CELLS = (3, 4)  # grid of a patch; colours are averaged per cell
 
 
 def likeness(generated: NDArray[np.uint8], film: Film) -> tuple[Distance, Distance]:
-    """Distances in colour (0..255) and in the lips' shape (of pictures of contrast 1) of a film's open mouths."""
+    """Distances in colour (0..255) and in lip shape (of pictures normalised to contrast 1) of a film's open mouths."""
     frames = film.open_frames
     own_points = torch.from_numpy(film.real.landmarks[frames]).double()
     here = patches(torch.from_numpy(generated[frames]), torch.from_numpy(film.source.landmarks[frames]).double())
@@ -38,7 +38,7 @@ def likeness(generated: NDArray[np.uint8], film: Film) -> tuple[Distance, Distan
 
 
 def ratio(distances: Sequence[Distance]) -> Estimate:
-    """How far the same person is, over how far another is; of clips."""
+    """The distance from the same person over that from another, over clips."""
     own = np.array([distance.own for distance in distances])
     others = np.array([distance.others for distance in distances])
     return bootstrap(lambda drawn: float(own[drawn].sum() / max(others[drawn].sum(), 1e-9)), len(own))
@@ -54,12 +54,12 @@ def _colours(parts: Tensor) -> Tensor:
 
 
 def _shapes(parts: Tensor) -> Tensor:
-    """Light and dark of patches (n, 3, h, w), of mean 0 and contrast 1."""
+    """The grey values of patches (n, 3, h, w), normalised to mean 0 and contrast 1."""
     grey = parts.mean(1)
     centred = grey - grey.mean((1, 2), keepdim=True)
     return centred / (centred.std((1, 2), keepdim=True) + 0.02)
 
 
 def _apart(one: Tensor, other: Tensor) -> float:
-    """The root of the mean squared difference."""
+    """The root mean square difference."""
     return float((one - other).square().mean().sqrt())

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 STRONG, WEAK = 5.0, 1.0  # audio guidance
 
 Frames = NDArray[np.uint8]
-# The models to dub a film with; asked for once for each dub.
+# The models to dub a film with; called once per dub.
 ModelsOf = Callable[["Film"], Models]
 
 
 class Reader:
-    """Films in, readings out."""
+    """Dubs films and measures the results."""
 
     def __init__(self, models_of: ModelsOf) -> None:
         self.models_of, self.meter = models_of, Meter()
@@ -83,9 +83,9 @@ class Reader:
     def _covered(self, film: Film, place: Studio, subtracted: bool) -> tuple[float, int]:
         models = self.models_of(film)
         made = place.dub(models, subtracted=subtracted)
-        thing = film.source.occluder & changeable(film.source, models)
-        moved = np.abs(made.astype(np.int16) - film.source.frames)[thing]
-        return float(moved.mean()) if len(moved) else 0.0, self._outside(film, made)
+        occluded = film.source.occluder & changeable(film.source, models)
+        difference = np.abs(made.astype(np.int16) - film.source.frames)[occluded]
+        return float(difference.mean()) if len(difference) else 0.0, self._outside(film, made)
 
     def _opening(self, frames: Frames, pictures: Pictures) -> Curve:
         return self.meter.read(frames, pictures.landmarks).opening
@@ -94,12 +94,12 @@ class Reader:
         return self.meter.read(frames[film.silent], film.source.landmarks[film.silent]).mar
 
     def _outside(self, film: Film, made: Frames) -> int:
-        """The largest difference of a pixel that no dub may change."""
-        moved = np.abs(made.astype(np.int16) - film.source.frames).max(-1)
-        return int(moved[~changeable(film.source, self.models_of(film))].max(initial=0))
+        """The largest difference of a pixel that a dub may not change."""
+        difference = np.abs(made.astype(np.int16) - film.source.frames).max(-1)
+        return int(difference[~changeable(film.source, self.models_of(film))].max(initial=0))
 
 
 def _texture(frames: Frames, pictures: Pictures) -> Curve:
-    """The part of each frame below the nose (n, h, w, 3), standing still."""
+    """The part of each frame below the nose (n, h, w, 3), aligned by eyes and nose."""
     cut = patches(torch.from_numpy(frames), torch.from_numpy(pictures.landmarks).double())
     return cut.permute(0, 2, 3, 1).numpy()

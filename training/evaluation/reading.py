@@ -11,7 +11,7 @@ from ..synthetic.measure.metrics import OPEN, Curve, correlation
 
 @dataclass(frozen=True)
 class Distance:
-    """From the same person's mouth, and from another's: the mean over some others."""
+    """The distance from the same person's mouth, and the mean distance from those of others."""
 
     own: float
     others: float
@@ -19,9 +19,9 @@ class Distance:
 
 @dataclass(frozen=True, eq=False)
 class Talk:
-    """Of a film whose person says something else: `read` and `truth` are openings, `real` those read from the truth's
-    own pictures, and `loud` is how loud the speech is; all (n,). `texture` and `real_texture` (n, h, w, 3) show the
-    mouths. What the ablations give is None where they were left out."""
+    """Readings of a film dubbed with other speech: the openings `read` in the dub, `truth`, and `real` read in the
+    ground truth's pictures, and the loudness `loud` of the speech; all (n,). `texture` and `real_texture` (n, h, w, 3)
+    show the mouths. The ablations are None if they were skipped."""
 
     read: Curve
     truth: Curve
@@ -37,12 +37,12 @@ class Talk:
     held: Curve | None = None  # keyframes held
 
     def gain_over(self, other: Curve) -> float:
-        """How much better the mouth follows than another curve does."""
+        """How much the correlation with the truth exceeds that of another curve."""
         return correlation(self.read, self.truth) - correlation(other, self.truth)
 
     @property
     def gain_of_guidance(self) -> float:
-        """How much better the mouth follows under strong audio guidance than under weak."""
+        """How much strong audio guidance raises the correlation with the truth over weak guidance."""
         assert self.strong is not None
         assert self.weak is not None
         return correlation(self.strong, self.truth) - correlation(self.weak, self.truth)
@@ -50,8 +50,8 @@ class Talk:
 
 @dataclass(frozen=True, eq=False)
 class Quiet:
-    """Of a film whose person falls silent: aspect ratios in the silence, of the dub, its source, and of the dub with
-    the mouth mask; openings while the person talks, read and true."""
+    """Readings of a film with a silence: aspect ratios in the silence, of the dub, its source, and the dub with the
+    mouth mask; openings outside the silence, read and true."""
 
     silent: Curve
     source: Curve
@@ -62,15 +62,15 @@ class Quiet:
 
     @property
     def leak_of_mouth_mask(self) -> float:
-        """The share of silent frames in which the mouth mask leaks and the models' own does not, less the reverse."""
+        """The LipLeak of the mouth mask minus that of the models' own mask."""
         assert self.mouth_mask is not None
         return float(np.mean(self.mouth_mask > OPEN) - np.mean(self.silent > OPEN))
 
 
 @dataclass(frozen=True, eq=False)
 class Covered:
-    """Of a film in which something crosses the mouth: how far its pixels (0..255) are from where they were, on average,
-    with the thing's mask subtracted and without."""
+    """Readings of a film with an occluder: the mean absolute error of its pixels (0..255), with its mask subtracted and
+    without."""
 
     subtracted: float
     whole: float

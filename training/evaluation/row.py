@@ -1,4 +1,4 @@
-"""A line of the table: a figure, its interval, and the bound that the whole interval has to keep."""
+"""A row of the table: a figure, its interval, and the bound that the whole interval must satisfy."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 from ..synthetic.measure.metrics import Estimate
 
-ABOVE_ZERO = 1e-6  # the least that is more than nothing
+ABOVE_ZERO = 1e-6  # lower bound that stands for "> 0"
 
 
 @dataclass(frozen=True)
 class Row:
-    """`key` names it in JSON. A row without bounds is told for comparison and always holds."""
+    """`key` names it in JSON. A row without bounds is for comparison and always holds."""
 
     key: str
     title: str
@@ -27,12 +27,12 @@ class Row:
 
     @property
     def holds(self) -> bool:
-        """Whether the interval's near end keeps the bound."""
+        """Whether the whole interval satisfies the bound."""
         return self.estimate.within(self.low, self.high)
 
     @property
     def bound(self) -> str:
-        """The bound in words; empty where there is none."""
+        """The bound as text; empty if there is none."""
         if not self.bounded:
             return ""
         if self.low == self.high:

@@ -1,4 +1,4 @@
-"""The rows of the table: what readings of many films say together, and the bounds of each figure."""
+"""The rows of the table: figures over the readings of all films, and their bounds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .row import ABOVE_ZERO, Row
 
 
 def talk_rows(talks: Sequence[Talk]) -> list[Row]:
-    """Lip sync on another's speech, whose mouth it is, and how it trembles."""
+    """Lip sync with other speech, identity, and jitter."""
     read, truth = [talk.read for talk in talks], [talk.truth for talk in talks]
     found = sync(read, truth)
     loud = sync([talk.loud for talk in talks], truth)
@@ -39,7 +39,7 @@ def talk_rows(talks: Sequence[Talk]) -> list[Row]:
 
 
 def quiet_rows(quiets: Sequence[Quiet]) -> list[Row]:
-    """Speech, silence, speech, over somebody who talks throughout."""
+    """Speech, silence and speech, dubbed over a person who talks throughout."""
     talking = sync([quiet.read for quiet in quiets], [quiet.truth for quiet in quiets]).correlation
     return [
         Row("silent_lipleak", "LipLeak in silence", lip_leak([quiet.silent for quiet in quiets]), high=0.05),
@@ -49,7 +49,7 @@ def quiet_rows(quiets: Sequence[Quiet]) -> list[Row]:
 
 
 def ablation_rows(talks: Sequence[Talk], quiets: Sequence[Quiet]) -> list[Row]:
-    """What the parts of the method are worth; of the films that were dubbed without them."""
+    """The gain of each part of the method, over the films that were dubbed without it."""
     guided = mean_of([talk.gain_of_guidance for talk in talks if talk.strong is not None])
     interpolated = mean_of([talk.gain_over(talk.held) for talk in talks if talk.held is not None])
     leak = mean_of([quiet.leak_of_mouth_mask for quiet in quiets if quiet.mouth_mask is not None])
@@ -61,7 +61,7 @@ def ablation_rows(talks: Sequence[Talk], quiets: Sequence[Quiet]) -> list[Row]:
 
 
 def covered_rows(films: Sequence[Covered]) -> list[Row]:
-    """Something before the mouth: its pixels' mean absolute error, of 255."""
+    """An occluder in front of the mouth: the mean absolute error of its pixels, of 255."""
     kept, lost = mean_of([film.subtracted for film in films]), mean_of([film.whole for film in films])
     return [
         Row("occluder_error", "occluder subtracted: error of its pixels, of 255", kept, high=2.0),

@@ -1,4 +1,4 @@
-"""The films of an evaluation and their readings: one after another, or several at a time in processes of their own."""
+"""The films of an evaluation and their readings, in one process or several."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .rows import ablation_rows, covered_rows, outside_row, quiet_rows, talk_row
 
 logger = logging.getLogger(__name__)
 
-SIDES = (128, 512)  # the least and most that a picture is wide; in between twice as wide as the models' crops
+SIDES = (128, 512)  # limits of a picture's width in pixels; it is twice that of the models' crops
 
 Reading = Talk | Quiet | Covered
 
@@ -42,10 +42,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Scope:
-    """How much is rendered and dubbed: `clips` with another speech and as many with a silence, a third of them once
-    more for each ablation, and a sixth with something before the mouth, at least two.
+    """How much is rendered and dubbed: `clips` clips with other speech and as many with a silence, a third of them
+    again for each ablation, and a sixth with an occluder; at least two each.
 
-    A clip of 53 frames takes four windows and a batch of keyframes. As it stands that makes 104 samplings of a window.
+    A clip of 53 frames takes four windows and a batch of keyframes. The default scope samples 104 windows.
     """
 
     seed: int = 0
@@ -56,11 +56,11 @@ class Scope:
 
     def __post_init__(self) -> None:
         if self.clips < 2:
-            raise KeySyncError(f"{self.clips} clips make no interval: give at least 2 (--clips)")
+            raise KeySyncError(f"{self.clips} clips give no interval: expected at least 2 (--clips)")
 
     @property
     def tasks(self) -> list[Task]:
-        """All films; those with ablations, which take longest, first."""
+        """All films; the slowest, those with ablations, come first."""
         ablations = max(2, self.clips // 3)
         return [
             *(Task(kind, number, number < ablations) for number in range(self.clips) for kind in ("talk", "quiet")),
@@ -70,8 +70,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Files and folders of the models to evaluate, by the names of `load_models`; one that is missing or None is the
-    built-in model's."""
+    """Files and folders of the models to evaluate, by the names of `load_models`; built-in models by default."""
 
     paths: Mapping[str, Path | None] = field(default_factory=dict, hash=False)
     device: str = "cpu"
@@ -79,18 +78,18 @@ class ModelFiles:
 
 @lru_cache(maxsize=1)
 def open_models(files: ModelFiles) -> Models:
-    """These models; a process that asks again gets the same ones. Raises `KeySyncError` as `load_models` does."""
+    """These models, cached per process. Raises `KeySyncError` as `load_models` does."""
     return load_models(device=files.device, dtype=None, **files.paths)
 
 
 def side_of(models: Models) -> int:
-    """How wide the films for these models are, in pixels."""
+    """Width of the films for these models in pixels."""
     least, most = SIDES
     return min(max(least, 2 * models.keyframe.spec.image_size[0]), most)
 
 
 def read(reader: Reader, side: int, scope: Scope, task: Task) -> Reading:
-    """Dubs one film, `side` pixels wide, in all ways that it is needed."""
+    """Dubs one film, `side` pixels wide, in all ways that its task needs."""
     seed, number = scope.seed, task.number
     if task.kind == "talk":
         return reader.talk(talk_film(seed, number, scope.talk_frames, side), task.ablations)
@@ -101,9 +100,9 @@ def read(reader: Reader, side: int, scope: Scope, task: Task) -> Reading:
 
 
 def read_all(files: ModelFiles, scope: Scope, workers: int) -> Iterator[Reading]:
-    """All readings, made by so many processes, each with its share of the cores; how many changes rounding alone.
+    """All readings, made by `workers` processes that share the cores; their number changes only rounding.
 
-    Raises `KeySyncError` where a process is killed.
+    Raises `KeySyncError` if a process is killed.
     """
     tasks = scope.tasks
     if workers <= 1:
@@ -117,7 +116,7 @@ def read_all(files: ModelFiles, scope: Scope, workers: int) -> Iterator[Reading]
             yield from pool.map(_read, [files] * len(tasks), [scope] * len(tasks), tasks)
         except BrokenProcessPool as error:
             raise KeySyncError(
-                f"one of {workers} processes was killed: memory may be short, try --workers 1"
+                f"one of {workers} processes was killed, probably for lack of memory: use --workers 1"
             ) from error
 
 
@@ -127,7 +126,7 @@ def _read(files: ModelFiles, scope: Scope, task: Task) -> Reading:
 
 
 def rows_of(readings: Iterable[Reading]) -> list[Row]:
-    """The whole table."""
+    """All rows of the table."""
     talks: list[Talk] = []
     quiets: list[Quiet] = []
     covered: list[Covered] = []

@@ -1,4 +1,4 @@
-"""The rows as a person reads them and as a program does."""
+"""The table as text and as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HEADS = ("", "figure", "95 % interval", "bound", "")
 
 
 def as_text(rows: Sequence[Row]) -> str:
-    """A line for each row, the last column saying whether its bound holds."""
+    """A line per row; the last column says whether the bound holds."""
     lines = [HEADS, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADS))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
@@ -20,7 +20,7 @@ def as_text(rows: Sequence[Row]) -> str:
 def as_json(rows: Iterable[Row]) -> dict[str, Any]:
     """Each row's figure by its key, and under `rows` its interval, its bounds and whether they hold."""
     rows = list(rows)
-    told = {
+    table = {
         row.key: {
             "title": row.title,
             "value": row.estimate.value,
@@ -30,7 +30,7 @@ def as_json(rows: Iterable[Row]) -> dict[str, Any]:
         }
         for row in rows
     }
-    return {**{row.key: row.estimate.value for row in rows}, "rows": told, "holds": all(row.holds for row in rows)}
+    return {**{row.key: row.estimate.value for row in rows}, "rows": table, "holds": all(row.holds for row in rows)}
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The training loss: windows are noised, denoised by the stage, and compared (paper eq. 4-6).
 
-Latents are (b, t, 4, h, w), scaled by 0.18215. What is random about a training sample is drawn first and given to the
-loss, so that the loss itself is a plain function. Numbers and proportions are the KeySync reference implementation's.
+Latents are (b, t, 4, h, w), scaled by 0.18215. Everything random about a sample is drawn first and passed to the loss,
+which is deterministic. The constants are those of the KeySync reference implementation.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# Where sampling starts; a log-normal around the middle hardly ever draws these.
+# Sampling starts here, where the log-normal distribution hardly ever draws.
 HIGH_NOISE = (50.0, 700.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """What is random about a batch: sigma (b,) and noise (b, t, 4, h, w) in float32, and whether speech (b,) and
-    identity, (b,) of a clip or (b, t) of its frames, are kept (bool)."""
+    """The random draws of a batch: sigma (b,) and noise (b, t, 4, h, w) in float32; whether to keep the speech (b,) and
+    the identity, (b,) per clip or (b, t) per frame (bool)."""
 
     sigma: Tensor
     noise: Tensor
@@ -47,7 +47,7 @@ class Draws:
 
 
 class Losses(NamedTuple):
-    """What a batch costs, each without dimension; `total` is minimised: latent + rgb_weight * pixel."""
+    """The losses of a batch, scalars; `total` = latent + rgb_weight * pixel is minimised."""
 
     total: Tensor
     latent: Tensor
@@ -55,7 +55,7 @@ class Losses(NamedTuple):
 
 
 def draw(config: TrainConfig, batch: Batch) -> Draws:
-    """The draws of a batch, on the CPU; each sample's depend on the run's seed and the sample's number alone."""
+    """The draws of a batch, on the CPU; those of a sample depend only on the run's seed and the sample's number."""
     window = batch.latents.shape[1:]
     places = window[:1] if config.identity_dropout_per_frame else ()
     samples = []
@@ -72,14 +72,14 @@ def draw(config: TrainConfig, batch: Batch) -> Draws:
 
 
 def noised(latents: Tensor, draws: Draws) -> Tensor:
-    """Latents under noise of each clip's level, over the whole frame: the stage puts the known region back itself."""
+    """Latents with noise of each clip's level over the whole frame; the stage restores the known region."""
     return latents + _per_clip(draws.sigma) * draws.noise
 
 
 def condition_of(stage: Stage, batch: Batch, draws: Draws) -> Condition:
-    """What the stage is given of a batch: a keyframe window's identity is its own first frame if the batch brings no
-    other, an interpolation window's ends are its own; what is not kept is zero, while the learned mask and the end flag
-    stay."""
+    """The stage's condition for a batch. The identity of a keyframe window is the batch's, or else the window's first
+    frame; the ends of an interpolation window are its own. Dropped parts are zero, except the learned mask and the end
+    flag."""
     ends = stage.learned_mask is not None
     identity = batch.latents[:, 0] if batch.identity is None else batch.identity
     reference = batch.latents[:, [0, -1]] if ends else identity
@@ -96,20 +96,20 @@ def condition_of(stage: Stage, batch: Batch, draws: Draws) -> Condition:
 
 
 def weight_of(sigma: Tensor) -> Tensor:
-    """(sigma^2 + 1) / sigma^2: what makes the squared error of a denoised latent that of the velocity; in double,
-    because it is large where sigma is small."""
+    """(sigma^2 + 1) / sigma^2, which turns the squared error of the denoised latent into that of the velocity; computed
+    in double precision, because it is large for small sigma."""
     variance = sigma.double() ** 2
     return ((variance + 1.0) / variance).to(sigma.dtype)
 
 
 def weighted_error(ours: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
-    """The weighted squared error of each element, for tensors (b, ...) of clips at noise level sigma (b,)."""
+    """The weighted squared error per element of tensors (b, ...) at noise level sigma (b,)."""
     return weight_of(sigma).reshape(-1, *[1] * (ours.ndim - 1)) * (ours - target) ** 2
 
 
 def mean_over(error: Tensor, region: Tensor | None = None) -> Tensor:
-    """The mean (b,) of each clip's error (b, ..., c, h, w): over everything, or over the elements where the region
-    (b, ..., 1, h, w) is 1; numbers in between and above weigh. A region that is empty costs nothing."""
+    """The mean (b,) of each clip's error (b, ..., c, h, w): over all elements, or weighted by the region
+    (b, ..., 1, h, w). An empty region costs nothing."""
     if region is None:
         return error.flatten(1).mean(1)
     elements = region.expand_as(error).flatten(1)
@@ -117,32 +117,32 @@ def mean_over(error: Tensor, region: Tensor | None = None) -> Tensor:
 
 
 class LossModule(nn.Module):
-    """The loss of a stage, with everything inside that has parameters to train, to be wrapped for several processes.
+    """The loss of a stage as a module that holds all trained parameters, for wrapping in several processes.
 
-    The VAE's `decoder`, wanted where `rgb_weight` is not 0, in float32 and on the stage's device, is frozen and no
-    submodule: it is neither saved, averaged, sharded, moved nor cast. Raises `KeySyncError` where it is absent.
+    The VAE's `decoder` is needed if `rgb_weight` is not 0, in float32 and on the stage's device. It is frozen and not a
+    submodule: it is not saved, averaged, sharded, moved or cast. Raises `KeySyncError` if it is missing.
     """
 
     def __init__(self, stage: Stage, decoder: nn.Module | None, config: TrainConfig) -> None:
         super().__init__()
         if config.rgb_weight and decoder is None:
             raise KeySyncError(
-                f"rgb_weight is {config.rgb_weight:g} but there is no VAE decoder to compare pixels with: "
-                "give one with --vae or set rgb_weight to 0"
+                f"rgb_weight is {config.rgb_weight:g} but there is no VAE decoder: name a VAE with --vae, or set "
+                "rgb_weight to 0"
             )
         self.stage = stage
         stage.unet.gradient_checkpointing = config.gradient_checkpointing
         self.config = config
-        # In a tuple, which torch does not look into.
+        # In a tuple, so that torch does not register it as a submodule.
         self._outside: tuple[nn.Module, ...] = () if decoder is None else (decoder.requires_grad_(False).eval(),)
 
     @property
     def decoder(self) -> nn.Module | None:
-        """The VAE's decoder, which is no submodule."""
+        """The VAE's decoder, which is not a submodule."""
         return self._outside[0] if self._outside else None
 
     def forward(self, batch: Batch, draws: Draws) -> Losses:
-        """The losses of a batch. Raises `KeySyncError` for a batch without the pixels that `rgb_weight` wants."""
+        """The losses of a batch. Raises `KeySyncError` for a batch without the pixels that `rgb_weight` needs."""
         batch, draws = batch.to(self.stage.device), draws.to(self.stage.device)
         denoised = self.denoise(batch, draws)
         by_mask = self.config.loss_region == "mask"
@@ -154,7 +154,7 @@ class LossModule(nn.Module):
         if not self.config.rgb_weight:
             return Losses(latent, latent.detach(), torch.zeros_like(latent))
         if batch.pixels is None:
-            raise KeySyncError(f"rgb_weight is {self.config.rgb_weight:g} but the batch holds no pixels: load them")
+            raise KeySyncError(f"rgb_weight is {self.config.rgb_weight:g} but the batch has no pixels: load them")
         clips = torch.arange(len(denoised), device=denoised.device)
         pictures = self.decode(denoised[clips, batch.pixel_frame])
         pixel_error = weighted_error(pictures, batch.pixels, draws.sigma)
@@ -162,19 +162,19 @@ class LossModule(nn.Module):
         return Losses(latent + self.config.rgb_weight * pixel, latent.detach(), pixel.detach())
 
     def with_stage(self, work: Callable[..., Result], *arguments: Any) -> Result:
-        """What `work(stage, *arguments)` returns; where the stage is sharded, its weights are whole meanwhile."""
+        """Returns `work(stage, *arguments)`; a sharded stage has whole weights meanwhile."""
         return work(self.stage, *arguments)
 
     def denoise(self, batch: Batch, draws: Draws) -> Tensor:
-        """The denoised latents (b, t, 4, h, w) of the noised batch, float32 at least; only the network is autocast."""
+        """The denoised latents (b, t, 4, h, w) of the noised batch, at least float32; only the network is autocast."""
         with torch.autocast(batch.latents.device.type, enabled=False):
             condition = condition_of(self.stage, batch, draws)
         denoised: Tensor = self.stage(noised(batch.latents, draws), draws.sigma, condition)
         return denoised
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Pictures (n, 3, 8h, 8w), clamped to -1..1, of scaled latents (n, 4, h, w), each decoded as a clip of one;
-        gradients pass to the latents, but not where a value was clamped."""
+        """Pictures (n, 3, 8h, 8w), clamped to -1..1, of scaled latents (n, 4, h, w), each decoded as a clip of one
+        frame. Gradients reach the latents, except where a value was clamped."""
         decoder = self._outside[0]
         with torch.autocast(latents.device.type, enabled=False):
             z = latents.to(next(decoder.parameters()).dtype) / SCALE_FACTOR
@@ -184,7 +184,7 @@ class LossModule(nn.Module):
 
 
 def _noise_level(config: TrainConfig, source: torch.Generator) -> Tensor:
-    """Log-normal, or for a share of the samples log-uniform over `HIGH_NOISE`."""
+    """A log-normal noise level, or for a share of the samples a log-uniform one in `HIGH_NOISE`."""
     normal = torch.randn((), generator=source, dtype=torch.float64)
     share, place = torch.rand(2, generator=source, dtype=torch.float64)
     low, high = (math.log(sigma) for sigma in HIGH_NOISE)

@@ -1,1 +1,1 @@
-"""One training run: its folder, its processes, its checkpoints, and what it tells on its way."""
+"""One training run: its folder, processes, checkpoints and progress reports."""

@@ -1,4 +1,4 @@
-"""What a run tells on its way: a progress bar, TensorBoard, a line a step in the log, and sample pictures."""
+"""The progress reports of a run: a progress bar, TensorBoard, a log line per step, and sample pictures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Board:
-    """The main process has one; in the others nothing is told. A context: closed, everything is on the disk."""
+    """Reports the progress of the main process. As a context manager it writes everything to disk on exit."""
 
     def __init__(self, run: Run, config: TrainConfig, first: int) -> None:
         try:
@@ -36,7 +36,7 @@ class Board:
         )
 
     def step(self, done: int, **figures: float) -> None:
-        """Tells the figures after `done` steps."""
+        """Reports the figures after `done` steps."""
         self.run.log(step=done, **figures)
         self._bar.set_postfix(loss=f"{figures['loss']:.4g}", refresh=False)
         self._bar.update()
@@ -46,7 +46,7 @@ class Board:
                     self._writer.add_scalar(f"train/{name}", value, done)
 
     def validation(self, done: int, loss: float, picture: NDArray[np.uint8]) -> None:
-        """Tells the loss on the validation clips and keeps the picture (H, W, 3)."""
+        """Reports the loss on the validation clips and writes the picture (H, W, 3)."""
         with disk(self.run.folder / "tensorboard"):
             self._writer.add_scalar("validation/loss", loss, done)
             self._writer.add_image("validation/clips", picture, done, dataformats="HWC")

@@ -1,5 +1,5 @@
-"""Checkpoints of a run: the stage in published names, and what only going on needs. They hold whole tensors, so that a
-run may go on in another number of processes.
+"""Checkpoints of a run: the stage in published names, and the state needed to resume. They hold unsharded tensors, so a
+run can resume with another number of processes.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def save(
 ) -> None:
     """Writes the checkpoint after `step` steps; every process must call it.
 
-    Raises `KeySyncError` where it cannot be written; the checkpoints before it are not touched.
+    Raises `KeySyncError` if it cannot be written; earlier checkpoints stay intact.
     """
     stage: Stage = accelerator.unwrap_model(module).stage
     main = accelerator.is_main_process
@@ -78,12 +78,12 @@ def save(
 
 
 def load_weights(folder: Path | None, config: TrainConfig, shards: Shards) -> Stage:
-    """The stage to train: a checkpoint's, or for None the one that the settings start from."""
+    """The stage to train: that of a checkpoint folder, or for None the one that the settings start from."""
     if folder is not None and config.trainable != "lora":
         try:
             return load_stage(folder / STAGE, expect=config.stage, dtype=torch.float32)
         except KeySyncError as error:
-            raise KeySyncError(f"{folder} is damaged ({error}): delete it, and the run goes on before it") from error
+            raise KeySyncError(f"{folder} is damaged ({error}): delete it to resume from an earlier one") from error
     channels = shards.channels(config.speech_encoder)
     stage = starting_stage(config, shards.latent_size, channels, shards.info.crop_scale)
     if folder is not None:
@@ -99,8 +99,7 @@ def load_state(
     ema: EMA | None,
     shards: Shards,
 ) -> None:
-    """Takes over all else of a checkpoint, once the module is spread over its processes; says so where it goes on with
-    other data."""
+    """Loads everything but the weights from a checkpoint, once the module is distributed; warns if the data differs."""
     try:
         load_optimizer_state(
             module, optimizer, torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True, mmap=True)
@@ -108,11 +107,9 @@ def load_state(
         about = json.loads((folder / STATE).read_text(encoding="utf-8"))
         scaler = about["scaler"]
     except (OSError, ValueError, LookupError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise KeySyncError(
-            f"{folder} is damaged ({error}): delete it, and the run goes on from the checkpoint before it"
-        ) from error
-    if about.get("data", shards.digest) != shards.digest:  # which the first version's checkpoints do not tell
-        logger.warning("%s was trained on other data than %s: the run goes on with this", folder, shards.folder)
+        raise KeySyncError(f"{folder} is damaged ({error}): delete it to resume from an earlier one") from error
+    if about.get("data", shards.digest) != shards.digest:  # missing in checkpoints of the first version
+        logger.warning("%s was trained on other data than %s: resuming with the latter", folder, shards.folder)
     if accelerator.scaler is not None and scaler is not None:
         accelerator.scaler.load_state_dict(scaler)
     if ema is not None:
@@ -123,8 +120,8 @@ def _check_finite(weights: Mapping[str, Tensor], step: int) -> None:
     broken = next((name for name, tensor in weights.items() if not tensor.isfinite().all()), None)
     if broken:
         raise KeySyncError(
-            f"{broken} holds numbers that are not finite after step {step}, so nothing was saved: lower learning_rate, "
-            "set max_grad_norm, or choose precision fp32"
+            f"{broken} has values that are not finite after step {step}, so the checkpoint was not saved: lower "
+            "learning_rate, set max_grad_norm, or choose precision fp32"
         )
 
 

@@ -1,4 +1,4 @@
-"""The exponential moving average of the weights in training, kept in float32 where the weights lie."""
+"""The exponential moving average of the weights, kept in float32 on the device of the weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .sharding import scatter
 
 
 class EMA:
-    """Averages of a module's trained parameters, by name, sharded as they are. `load` wants whole tensors."""
+    """Averages of a module's trained parameters by name, sharded like them."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -23,20 +23,20 @@ class EMA:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """After step `step`, counted from 0: early averages forget faster, so that the first weights do not linger."""
+        """Updates after step `step`, counted from 0. Early averages forget faster, so that initial weights fade."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, parameter in self._parameters.items():
             self.averages[name].lerp_(parameter.detach().float(), 1.0 - decay)
 
     @torch.no_grad()
     def load(self, averages: Mapping[str, Tensor]) -> None:
-        """Takes over averages of the same names and shapes."""
+        """Loads unsharded averages of the same names and shapes."""
         for name, average in self.averages.items():
             average.copy_(scatter(averages[name], average))
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The averages stand in for the weights inside this context."""
+        """Replaces the weights by the averages inside this context."""
         kept = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
         try:
             self._fill(self.averages)

@@ -1,8 +1,8 @@
-"""The folder of one training run: its settings, its log, its checkpoints; each file whole under its name, or not there.
+"""The folder of one training run: its settings, log and checkpoints. Every file is written atomically.
 
-RUN/config.toml, RUN/log.jsonl (a line a step), RUN/tensorboard/, RUN/samples/, RUN/checkpoints/step-000500/. A
-checkpoint holds the stage in published names (`stage.safetensors`; averaged weights in `ema.safetensors`;
-`lora.safetensors` alone where adapters are trained) and what only training needs (`optimizer.pt`, `state.json`).
+RUN/config.toml, RUN/log.jsonl (a line per step), RUN/tensorboard/, RUN/samples/, RUN/checkpoints/step-000500/. A
+checkpoint holds the stage in published names (`stage.safetensors`; averaged weights in `ema.safetensors`; only
+`lora.safetensors` if adapters are trained) and the training state (`optimizer.pt`, `state.json`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from keysync.errors import KeySyncError
 from ..config.config import TrainConfig, from_toml, to_toml
 from ..data.disk import disk, written
 
-# What may change when a run goes on: how long it is, and what it writes on the way.
+# Settings that may change when a run resumes: its length, what it writes, and how it computes.
 CHANGEABLE = (
     "steps",
     "checkpoint_every",
@@ -37,7 +37,7 @@ CHANGEABLE = (
 
 
 class Run:
-    """A run's folder. Raises `KeySyncError` for one that holds another run."""
+    """A run's folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,7 +46,7 @@ class Run:
         self.checkpoints_folder = folder / "checkpoints"
 
     def begin(self, config: TrainConfig) -> None:
-        """Makes the folder, or checks that the run in it is the one that `config` goes on with."""
+        """Creates the folder, or checks that `config` resumes the run in it. Raises `KeySyncError` if it does not."""
         with disk(self.folder):
             self.checkpoints_folder.mkdir(parents=True, exist_ok=True)
             (self.folder / "samples").mkdir(exist_ok=True)
@@ -58,13 +58,13 @@ class Run:
             part.write_text(to_toml(config), encoding="utf-8")
 
     def config(self) -> TrainConfig:
-        """The settings that the run was started with. Raises `KeySyncError` where there is no run."""
+        """The settings of the run. Raises `KeySyncError` if there is no run."""
         if not self.config_file.is_file():
-            raise KeySyncError(f"{self.folder} is no training run: it holds no config.toml")
+            raise KeySyncError(f"{self.folder} is not a training run: it has no config.toml; name the folder of a run")
         return from_toml(self.config_file.read_text(encoding="utf-8"), str(self.config_file))
 
     def steps(self) -> list[int]:
-        """The steps that have a whole checkpoint, in order."""
+        """The steps that have a checkpoint, in order."""
         found = (re.fullmatch(r"step-(\d+)", path.name) for path in self.checkpoints_folder.glob("step-*"))
         return sorted(int(name[1]) for name in found if name)
 
@@ -74,7 +74,8 @@ class Run:
 
     @contextmanager
     def new_checkpoint(self, step: int, keep: int) -> Iterator[Path]:
-        """A folder to write a checkpoint into, named at the end; all but the newest `keep` go then (0: none)."""
+        """A folder to write a checkpoint into, renamed when complete; then all but the newest `keep` are deleted (0:
+        none)."""
         path = self.checkpoint(step)
         part = path.with_name(f".{path.name}.part")
         try:
@@ -90,12 +91,12 @@ class Run:
             shutil.rmtree(self.checkpoint(old))
 
     def log(self, **values: Any) -> None:
-        """Adds a line to the log. Raises `KeySyncError` on a full disk."""
+        """Appends a line to the log. Raises `KeySyncError` on a full disk."""
         with disk(self.log_file), self.log_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
     def forget_after(self, step: int) -> None:
-        """Takes from the log what came after step `step`: a resumed run does it again."""
+        """Removes the lines after step `step` from the log: a resumed run repeats these steps."""
         if not self.log_file.exists():
             return
         kept = [line for line in self.logged() if line["step"] <= step]
@@ -103,7 +104,7 @@ class Run:
             part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
     def logged(self) -> list[dict[str, Any]]:
-        """The lines of the log; a last one that a kill cut off is left out."""
+        """The lines of the log, without an incomplete last one."""
         lines = self.log_file.read_text(encoding="utf-8").splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
@@ -113,14 +114,14 @@ class Run:
         if changed:
             key = changed[0]
             raise KeySyncError(
-                f"{self.folder} holds a run with {key} {before[key]!r} but {now[key]!r} was given: "
-                "go on with the same settings, or name another folder"
+                f"{self.folder} holds a run with {key} {before[key]!r}, not {now[key]!r}: resume it with the same "
+                "settings, or name another folder"
             )
 
 
 def save_pickle(content: Any, part: Path, path: Path) -> None:
-    """`torch.save` to `part`, which will be `path`. Raises `KeySyncError` where torch fails, as on a full disk."""
+    """`torch.save` to `part`, to be renamed to `path`. Raises `KeySyncError` if torch fails, as on a full disk."""
     try:
         torch.save(content, part)
     except RuntimeError as error:
-        raise KeySyncError(f"{path} cannot be written ({str(error).splitlines()[0]}): free some space") from error
+        raise KeySyncError(f"cannot write {path} ({str(error).splitlines()[0]}): free some disk space") from error

@@ -1,4 +1,4 @@
-"""The learning rate of each step: a linear warm-up, then constant, or a cosine down to a final one."""
+"""The learning rate of each step: a linear warm-up, then constant or a cosine to a final rate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..config.config import TrainConfig
 
-# The share of the learning rate that the warm-up begins with (KeySync reference implementation).
+# The warm-up starts at this share of the learning rate (KeySync reference implementation).
 WARMUP_START = 1e-6
 
 

@@ -1,7 +1,7 @@
-"""How a module is spread over processes: whole in each (DDP), or in pieces (FSDP2); and its whole state on one.
+"""Distributes a module over processes, replicated (DDP) or sharded (FSDP2), and gathers its state on one.
 
-PyTorch's `fully_shard` is called here and not through accelerate, which shards on GPUs only: so the tests see on CPUs
-what runs on GPUs.
+PyTorch's `fully_shard` is called directly and not through accelerate, which shards on GPUs only: the tests exercise the
+same code on CPUs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def spread(module: LossModule, accelerator: Accelerator, distributed: str) -> nn.Module:
-    """The module for training in all processes; alone, it is only moved to its device."""
+    """The module for training in all processes; a single process only moves it to its device."""
     module = module.to(accelerator.device)
     if accelerator.num_processes == 1 or distributed == "ddp":
         prepared: nn.Module = accelerator.prepare(module)
@@ -34,7 +34,7 @@ def spread(module: LossModule, accelerator: Accelerator, distributed: str) -> nn
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
-    # A block's output may be a view; nothing here works in place on it.
+    # A block may return a view; nothing modifies it in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     unet = module.stage.unet
@@ -46,8 +46,8 @@ def spread(module: LossModule, accelerator: Accelerator, distributed: str) -> nn
 
 
 def gather(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
-    """Whole tensors on the CPU, of whole or sharded ones, for the process that keeps them; every process must call it,
-    and holds one of them at a time."""
+    """Unsharded copies of tensors on the CPU, for the process that keeps them. Every process must call it; it holds one
+    tensor at a time."""
     kept = {}
     for name, tensor in tensors.items():
         whole = _whole(tensor.detach())
@@ -57,14 +57,14 @@ def gather(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
 
 
 def scatter(whole: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, sharded as `like` is; every process must call it."""
+    """A tensor, sharded like `like`; every process must call it."""
     if not isinstance(like, DTensor):
         return whole
     return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
 
 
 def optimizer_state(module: nn.Module, optimizer: torch.optim.Optimizer, keep: bool) -> dict[str, Any]:
-    """The optimizer's state by parameter name, whole and on the CPU, for the process that keeps it; every process must
+    """The optimizer's state by parameter name, unsharded, on the CPU, for the process that keeps it; every process must
     call it."""
     sharded = any(isinstance(parameter, DTensor) for parameter in module.parameters())
     if not keep and not sharded:
@@ -74,7 +74,7 @@ def optimizer_state(module: nn.Module, optimizer: torch.optim.Optimizer, keep: b
 
 
 def load_optimizer_state(module: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Takes over what `optimizer_state` gave, whatever the number of processes was."""
+    """Loads a result of `optimizer_state`, which may come from another number of processes."""
     set_optimizer_state_dict(module, optimizer, state, options=StateDictOptions(full_state_dict=True))
 
 

@@ -1,4 +1,4 @@
-"""A wish to stop: the first Ctrl-C or termination ends a run after its step, the second at once."""
+"""Stopping a run: the first Ctrl-C or SIGTERM ends it after the current step, the second at once."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-    """`asked` turns true with the first signal."""
+    """`requested` is true after the first signal."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
     @contextmanager
     def listening(self) -> Iterator[Stop]:
-        """Signals are heard inside this context, which only the main thread may enter."""
-        before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+        """Handles signals inside this context, which only the main thread may enter."""
+        before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         try:
             yield self
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True

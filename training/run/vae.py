@@ -1,4 +1,4 @@
-"""The VAE of a training run: the one that its data was made with, or another that the settings name."""
+"""The VAE of a training run: the one that made its data, or another that the settings name."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def load_vae_of(config: TrainConfig, shards: Shards, device: torch.device) -> VAE:
-    """The VAE in float32. Raises `KeySyncError` where its file has gone, or is none."""
+    """The VAE in float32. Raises `KeySyncError` if its file is missing or holds no VAE."""
     origin = config.vae or shards.info.vae
     if origin == BUILT_IN:
         return load_vae(SMALL["vae"], device)
     if not Path(origin).exists():
-        raise KeySyncError(f"{origin}, the VAE that made {shards.folder}, is not there: name it with --vae PATH")
+        raise KeySyncError(f"{origin}, the VAE that made {shards.folder}, does not exist: name it with --vae PATH")
     return load_vae(origin, device)

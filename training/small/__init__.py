@@ -1,1 +1,1 @@
-"""The small model that comes with KeySync: the recipe that trains it anew, and its report."""
+"""The built-in model, KeySync small: the recipe that trains it, and its report."""

@@ -1,9 +1,9 @@
-"""Trains the small model that comes with KeySync anew: python -m training.small -o FOLDER.
+"""Trains the built-in model, KeySync small: python -m training.small -o FOLDER.
 
-Five steps, each in a folder of its own: vae, encoder, data, keyframe, interpolation; then FOLDER/bundle holds the model
-as KeySync ships it. What is done is not done again, and a step that was stopped goes on. `--only STEP` does a single
-one, so that the two stages can be trained at the same time: one process a core is faster than one process on two.
-The settings are those of training/small/recipe.toml.
+Five steps, each in its own folder: vae, encoder, data, keyframe, interpolation; then FOLDER/bundle holds the model as
+shipped. Finished steps are skipped and interrupted ones resume. `--only STEP` runs a single step, so that both stages
+can train at the same time: one process per core is faster than one process on two. The settings are in
+training/small/recipe.toml.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from ..train import train
 logger = logging.getLogger(__name__)
 
 RECIPE = Path(__file__).with_name("recipe.toml")
-ENCODER = Hubert.name  # what the recipe's encoder is
+ENCODER = Hubert.name  # the kind of encoder that the recipe trains
 STAGES = tuple(ROWS)
 
 Tables = Mapping[str, Mapping[str, Any]]
 
 
 def stage_config(tables: Tables, stage: str) -> TrainConfig:
-    """The settings of a stage: those of both, over them its own."""
+    """The settings of a stage: the common ones, overridden by its own."""
     return config_of({**tables["stage"], **tables[stage]}, str(RECIPE))
 
 
 def train_vae(folder: Path, tables: Tables, workers: int) -> None:
-    """FOLDER/vae: in diffusers' layout; the crops it is trained on lie in it."""
+    """FOLDER/vae: a VAE in diffusers' layout, and its training crops."""
     from .vae.crops import CropStore
     from .vae.training import Settings, Trainer
 
@@ -62,19 +62,19 @@ def train_encoder(folder: Path, tables: Tables, workers: int) -> None:
 
 
 def write_data(folder: Path, tables: Tables, workers: int) -> None:
-    """FOLDER/data/STAGE: what each stage is trained on, made with that VAE and that encoder."""
+    """FOLDER/data/STAGE: the training data of each stage, made with the trained VAE and encoder."""
     from ..synthetic.data import Settings
     from ..synthetic.data import write_data as write
 
     for stage in STAGES:
-        wanted = {**tables["data"], **tables[f"{stage}_data"]}
-        clips, validation = wanted.pop("clips"), wanted.pop("validation")
-        settings = Settings(vae=folder / "vae", encoders={ENCODER: folder / "encoder"}, **wanted)
+        table = {**tables["data"], **tables[f"{stage}_data"]}
+        clips, validation = table.pop("clips"), table.pop("validation")
+        settings = Settings(vae=folder / "vae", encoders={ENCODER: folder / "encoder"}, **table)
         write(_made(folder / "data" / stage), clips, settings, workers=workers, validation=validation)
 
 
 def train_stage(stage: str) -> Callable[[Path, Tables, int], None]:
-    """What trains a stage into FOLDER/STAGE."""
+    """A function that trains a stage into FOLDER/STAGE."""
 
     def work(folder: Path, tables: Tables, workers: int) -> None:
         config = stage_config(tables, stage)
@@ -86,7 +86,7 @@ def train_stage(stage: str) -> Callable[[Path, Tables, int], None]:
 
 
 def write_bundle(folder: Path, tables: Tables, workers: int) -> None:
-    """FOLDER/bundle: files and folders of the names in `keysync.systems.keysync.small`, float16, averaged weights."""
+    """FOLDER/bundle: the files and folders of `keysync.systems.keysync.small`, averaged weights in float16."""
     bundle = _made(folder / "bundle")
     for stage in STAGES:
         logger.info("%s", export(folder / stage, bundle / SMALL[stage].name, dtype=torch.float16))
@@ -114,10 +114,10 @@ def _made(folder: Path) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.small", description="Trains KeySync's small model anew.")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="of all that is made")
-    parser.add_argument("--only", choices=list(STEPS), help="one step; those before it must be done")
-    parser.add_argument("--workers", type=int, default=2, help="processes that render and speak")
+    parser = argparse.ArgumentParser(prog="python -m training.small", description="Trains the built-in model.")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder of all results")
+    parser.add_argument("--only", choices=list(STEPS), help="run one step; the steps before it must be done")
+    parser.add_argument("--workers", type=int, default=2, help="processes that render and synthesise speech")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:

@@ -1,7 +1,8 @@
-"""The curves and tables of the small model's report: python -m training.small.report FOLDER EVALUATION ... -o OUT.
+"""Writes the curves and tables of the built-in model's report:
+python -m training.small.report FOLDER EVALUATION ... -o OUT.
 
-FOLDER is that of `training.small`, each EVALUATION a file of `python -m training.evaluate --json`. OUT gets
-curves.svg, the curves themselves as CSV files, tables.md, and with `--dub out/demo.mp4` a contact sheet of the demo.
+FOLDER is that of `training.small`, each EVALUATION a file of `python -m training.evaluate --json`. Writes curves.svg,
+the curves as CSV files, tables.md, and with `--dub out/demo.mp4` a contact sheet of the demo to OUT.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from keysync.network.stage import ROWS
 from ..data.disk import written
 from ..run.run import Run
 
-EVERY, COLUMNS, SHEET_WIDTH = 5, 10, 128  # of a contact sheet: each so-manieth frame, in a row; pixels of one
+EVERY, COLUMNS, SHEET_WIDTH = 5, 10, 128  # of a contact sheet: frame stride, frames per row, width of a frame
 POINTS = 150  # of a stage's curve: each is a mean over steps
 Curve = dict[str, NDArray[np.float64]]
-# What is drawn of each curve, and how the axis is called.
+# The columns of each curve to draw, and the title of the panel.
 PANELS = {
     "vae": (("opening", "psnr", "mouth_psnr"), "VAE: mouth opening after encode and decode, PSNR in dB"),
     "encoder": (("open",), "speech encoder: mouth opening heard"),
@@ -39,25 +40,25 @@ PANELS = {
 
 
 def curves(folder: Path) -> dict[str, Curve]:
-    """The curves by the name of the step. Raises `KeySyncError` where a step has not been done."""
+    """The curves by the name of the step. Raises `KeySyncError` if a step is missing."""
     found = {}
     for name in ("vae", "encoder"):
         path = folder / name / "curve.csv"
         if not path.is_file():
-            raise KeySyncError(f"{path} is missing: do python -m training.small -o {folder} --only {name}")
+            raise KeySyncError(f"{path} does not exist: run python -m training.small -o {folder} --only {name}")
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         found[name] = {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
     for name in ROWS:
         run = Run(folder / name)
         if not run.steps():
-            raise KeySyncError(f"{run.folder} holds no run: do python -m training.small -o {folder} --only {name}")
+            raise KeySyncError(f"{run.folder} has no run: run python -m training.small -o {folder} --only {name}")
         found[name] = thinned(run.logged())
     return found
 
 
 def thinned(logged: Sequence[Mapping[str, Any]], points: int = POINTS) -> Curve:
-    """The means over as many parts of a log as there are points; the steps are those at which a part ends."""
+    """A log reduced to `points` means over consecutive parts, at the last step of each part."""
     parts = [part for part in np.array_split(np.arange(len(logged)), points) if len(part)]
     columns = ("loss", "learning_rate")
     curve = {name: np.array([np.mean([logged[i][name] for i in part]) for part in parts]) for name in columns}
@@ -71,11 +72,11 @@ def write_csv(path: Path, curve: Curve) -> None:
 
 
 def draw(path: Path, found: Mapping[str, Curve]) -> None:
-    """All curves in one picture. Raises `KeySyncError` without matplotlib."""
+    """Draws all curves into one picture. Raises `KeySyncError` without matplotlib."""
     try:
         import matplotlib
     except ImportError as error:
-        raise KeySyncError(f"curves are drawn by matplotlib: {install_line('matplotlib')}") from error
+        raise KeySyncError(f"drawing curves needs matplotlib: {install_line('matplotlib')}") from error
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -100,31 +101,33 @@ def draw(path: Path, found: Mapping[str, Curve]) -> None:
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
-    """What an evaluation wrote. Raises `KeySyncError` for a file that is missing or something else."""
+    """The result of an evaluation. Raises `KeySyncError` for a missing or other file."""
     try:
-        told: dict[str, Any] = json.loads(path.read_bytes())
-        told["seed"], told["rows"]
+        result: dict[str, Any] = json.loads(path.read_bytes())
+        result["seed"], result["rows"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise KeySyncError(f"{path} is no result of python -m training.evaluate --json ({error})") from error
-    return told
+        raise KeySyncError(
+            f"{path} is not an evaluation ({error}): expected a file of python -m training.evaluate --json"
+        ) from error
+    return result
 
 
 def table(evaluations: Sequence[Mapping[str, Any]]) -> str:
-    """A table in Markdown: a line a row, a column for each evaluation."""
+    """A Markdown table with a column per evaluation."""
     first, *_ = evaluations
     heads = ["", *(f"seed {each['seed']}" for each in evaluations), "bound", ""]
     lines = [heads, ["---"] * len(heads)]
     for key, row in first["rows"].items():
-        told = [each["rows"][key] for each in evaluations]
-        figures = [f"{each['value']:.3f} ({each['interval'][0]:.3f} to {each['interval'][1]:.3f})" for each in told]
-        holds = [each["holds"] for each in told if each["holds"] is not None]
+        results = [each["rows"][key] for each in evaluations]
+        figures = [f"{each['value']:.3f} ({each['interval'][0]:.3f} to {each['interval'][1]:.3f})" for each in results]
+        holds = [each["holds"] for each in results if each["holds"] is not None]
         verdict = "" if not holds else "holds" if all(holds) else "does not hold"
         lines.append([row["title"], *figures, row["bound"], verdict])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def write_sheet(path: Path, source: Path, dubbed: Path) -> None:
-    """A picture of frames of a video, each above the same one dubbed, with the time it is shown at."""
+    """Writes frames of a video above the dubbed ones, with their times."""
     pairs = zip(VideoReader(source).frames(), VideoReader(dubbed).frames(), strict=False)
     columns = []
     for number, ((_, before), (_, after)) in enumerate(pairs):
@@ -140,21 +143,21 @@ def write_sheet(path: Path, source: Path, dubbed: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m training.small.report", description="Curves and tables of the small model's report."
+        prog="python -m training.small.report", description="Writes curves and tables of the built-in model's report."
     )
-    parser.add_argument("folder", type=Path, help="that of python -m training.small")
+    parser.add_argument("folder", type=Path, help="the folder of python -m training.small")
     parser.add_argument("evaluations", type=Path, nargs="+", help="JSON files of python -m training.evaluate")
     parser.add_argument("-o", "--output", type=Path, required=True, help="an existing folder")
-    parser.add_argument("--dub", type=Path, help="what keysync demo wrote")
+    parser.add_argument("--dub", type=Path, help="the output of keysync demo")
     options = parser.parse_args(arguments)
     try:
         found = curves(options.folder)
         for name, curve in found.items():
             write_csv(options.output / f"{name}.csv", curve)
         draw(options.output / "curves.svg", found)
-        told = [read_evaluation(path) for path in options.evaluations]
+        evaluations = [read_evaluation(path) for path in options.evaluations]
         with written(options.output / "tables.md") as file:
-            file.write_bytes(table(told).encode())
+            file.write_bytes(table(evaluations).encode())
         if options.dub is not None:
             write_sheet(options.output / "demo.jpg", TALK, options.dub)
     except KeySyncError as error:

@@ -1,1 +1,1 @@
-"""A rendered world of talking heads whose every truth is known: videos, speech and training data from nothing."""
+"""A synthetic world of talking heads with known ground truth: videos, speech and training data."""

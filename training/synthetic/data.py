@@ -1,9 +1,8 @@
 """Writes training data from the rendered world: python -m training.synthetic.data -o DATA --vae PATH --ENCODER PATH.
 
-Each clip shows another person with another voice, who says other sentences. A dub cuts its crops by the mouth that was
-there before, so that they tell nothing of the one to come: crops are cut by the points of the same person moving in the
-same way with another mouth. Clips that are there are not made again: a stopped run goes on, and a later one may add to
-it.
+Each clip has its own person, voice and sentences. In a dub the crops follow the source's mouth, so they contain no
+information about the new one; the crops here follow the landmarks of the same person in the same motion with other
+speech. Existing clips are kept: a stopped run resumes, and a later run can add clips.
 """
 
 from __future__ import annotations
@@ -47,16 +46,16 @@ from .voice.speech import Utterance, joined, silence, talk
 logger = logging.getLogger(__name__)
 
 DETECTOR = "rendered truth"
-QUIET_CLIPS, QUIET = 0.25, (1.0, 3.0)  # the share of clips with a long silence in them, and its seconds
-LISTENING_CLIPS = 0.04  # the share of clips in which nobody says anything
+QUIET_CLIPS, QUIET = 0.25, (1.0, 3.0)  # share of clips with a long silence, and its length in seconds
+LISTENING_CLIPS = 0.04  # share of clips without speech
 
 
 @dataclass(frozen=True)
 class Settings:
     """Models are files or folders, `encoders` by name; a clip is `seconds` long and its crops `resolution` pixels wide.
 
-    Of its frames one in `spacing` is drawn: 13 gives data for keyframes alone, of many more people in the same time.
-    With an `excerpt` only so many of these are, from a place of the clip's own, and all of the speech is heard.
+    One in `spacing` of its frames is drawn: 13 gives data for keyframes only, of more people in the same time. An
+    `excerpt` limits the number of drawn frames, from a random position; the features still cover the whole speech.
     """
 
     vae: Path
@@ -69,16 +68,16 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.spacing < 1:
-            raise KeySyncError(f"one frame in {self.spacing} cannot be drawn: choose a spacing of 1 or more")
+            raise KeySyncError(f"a spacing of {self.spacing}: expected 1 or more")
         if self.count < WINDOW:
             raise KeySyncError(
-                f"{self.count} frames are to be drawn of a clip of {self.seconds:g} s: at least {WINDOW} are needed; "
-                "make the clips or the excerpt longer"
+                f"a clip of {self.seconds:g} s has {self.count} frames to draw: expected at least {WINDOW}; use longer "
+                "clips or a longer excerpt"
             )
         if self.count > len(self._spaced):
             raise KeySyncError(
-                f"clips of {self.seconds:g} s have {len(self._spaced)} frames to draw but an excerpt of {self.count} "
-                "is wanted: make the clips longer or the excerpt shorter"
+                f"an excerpt of {self.count} frames: clips of {self.seconds:g} s have only {len(self._spaced)} to "
+                "draw; use longer clips or a shorter excerpt"
             )
         check_resolution(self.resolution)
         if not self.encoders:
@@ -92,11 +91,11 @@ class Settings:
 
     @property
     def count(self) -> int:
-        """How many frames of a clip are drawn."""
+        """Number of drawn frames of a clip."""
         return len(self._spaced) if self.excerpt is None else self.excerpt
 
     def drawn(self, number: int) -> range:
-        """Which frames of a clip are drawn."""
+        """The drawn frames of a clip."""
         if self.excerpt is None:
             return self._spaced
         places = len(self._spaced) - self.excerpt + 1
@@ -114,7 +113,7 @@ class Settings:
 
     @cached_property
     def digest(self) -> str:
-        """Of all that a clip depends on but its number."""
+        """The digest of everything that a clip depends on except its number."""
         models = {name: _weights(path) for name, path in {"vae": self.vae, **self.encoders}.items()}
         frames = [self.seconds, self.spacing, self.excerpt]
         return digest.of_json([models, frames, self.seed, self.resolution, CROP_SCALE])
@@ -122,7 +121,7 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Models:
-    """The networks that all clips go through."""
+    """The networks that encode the clips."""
 
     vae: VAE
     encoders: dict[str, SpeechEncoder]
@@ -130,16 +129,16 @@ class Models:
 
 @lru_cache(maxsize=1)
 def open_models(settings: Settings) -> Models:
-    """The models of these settings; a process that asks again gets the same ones."""
+    """The models of these settings, cached per process."""
     encoders = {name: load_encoder(name, path) for name, path in settings.encoders.items()}
     return Models(load_vae(settings.vae), encoders)
 
 
 def write_data(folder: Path, clips: int, settings: Settings, *, workers: int = 1, validation: float = 0.05) -> Path:
-    """Writes shards and index of so many clips into `folder`; returns the index.
+    """Writes the shards and the index of `clips` clips to `folder`; returns the index.
 
-    The same settings give the same data, however many processes make it. Raises `KeySyncError` as `load_vae`,
-    `load_encoder` and `write_shards` do, and where espeak-ng is missing.
+    The same settings give the same data with any number of processes. Raises `KeySyncError` as `load_vae`,
+    `load_encoder` and `write_shards` do, and without espeak-ng.
     """
     models = open_models(settings)
     work = folder / "work" / settings.digest
@@ -187,28 +186,28 @@ def write_clip(folder: Path, number: int, settings: Settings) -> int:
 
 
 def speech(seed: int, number: int, seconds: float) -> Utterance:
-    """What is heard in a clip: somebody talking, now and then with a long silence in between, or nobody at all."""
+    """The speech of a clip: talk, sometimes with a long silence in the middle, or silence."""
     rng = np.random.default_rng((seed, number, 0x736179))
-    kind, told = rng.random(), int(rng.integers(2**31))
+    kind, talk_seed = rng.random(), int(rng.integers(2**31))
     if kind < LISTENING_CLIPS:
         return silence(seconds)
     quiet = float(rng.uniform(*QUIET))
     voice = speaker(TRAIN, seed, number)
     if kind > LISTENING_CLIPS + QUIET_CLIPS or seconds < 2 * quiet:
-        return talk(told, seconds, voice=voice)
-    said = talk(told, seconds - quiet, voice=voice)
+        return talk(talk_seed, seconds, voice=voice)
+    said = talk(talk_seed, seconds - quiet, voice=voice)
     middles = [(start + stop) / 2 for start, stop in said.pauses(0.1)]
     where = min(middles, key=lambda middle: abs(middle - said.seconds / 2), default=said.seconds)
     return joined([said.cut(0, where), silence(quiet), said.cut(where, said.seconds)]).cut(0, seconds)
 
 
 def film(number: int, said: Utterance, settings: Settings) -> tuple[Pictures, NDArray[np.int64]]:
-    """What is seen in a clip: a person of its own, in one shot, who says what is heard; and the boxes of its crops,
-    around the same person saying something else: what is heard half a clip later."""
+    """The drawn frames of a clip, one person saying `said` in one shot, and the boxes of its crops, which follow the
+    same person with the mouth of half a clip later."""
     times = (np.arange(settings.frames) + 0.5) / NETWORK_RATE
     motion = said.mouth(times)
     mouths = [motion[frame] for frame in range(len(motion))]
-    # A crop is as wide as the picture nearly is: twice as many pixels as are kept.
+    # A crop is nearly as wide as the picture, which is rendered at twice the resolution of the crops.
     side = 2 * settings.resolution
     shot = Shot((settings.seed, number, 0x736565), settings.frames, side)
     half = len(mouths) // 2
@@ -241,31 +240,33 @@ def _video(key: str) -> str:
 
 
 def _weights(path: Path) -> str:
-    """The digest of a model's weights; what else lies in its folder does not count."""
+    """The digest of a model's weights, ignoring other files in its folder."""
     try:
         if path.is_dir() and not any(path.glob("diffusion_pytorch_model*")):
             return digest.of_json([digest.of_file(file) for file in sorted(path.glob("*.safetensors"))])
         return digest.of_file(weight_file(path))
     except OSError as error:
-        raise KeySyncError(f"cannot open the model {path} ({error.strerror}): check the path") from error
+        raise KeySyncError(f"cannot read the model {path} ({error.strerror}): check the path") from error
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.synthetic.data", description="Writes training data from the rendered world."
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the data's folder")
-    parser.add_argument("--vae", type=Path, required=True, help="VAE: file or folder")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DATA", help="folder of the data")
+    parser.add_argument("--vae", type=Path, required=True, metavar="PATH", help="VAE: file or folder")
     for name in ENCODERS:
         parser.add_argument(f"--{name}", dest=name, type=Path, metavar="PATH", help=ENCODERS[name].files)
-    parser.add_argument("--clips", type=int, default=200, help="how many (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=Settings.seconds, help="of a clip (default: %(default)g)")
-    parser.add_argument("--seed", type=int, default=Settings.seed, help="of people, voices and sentences")
-    parser.add_argument("--resolution", type=int, default=Settings.resolution, help="of the crops (default: 128)")
-    parser.add_argument("--spacing", type=int, default=1, help="draw one frame in so many: 13 for keyframes alone")
-    parser.add_argument("--excerpt", type=int, help="draw only so many of these in a row: many people in little time")
-    parser.add_argument("--validation", type=float, default=0.05, help="share of the clips to validate on")
-    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--clips", type=int, default=200, help="number of clips (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=Settings.seconds, help="length of a clip (default: %(default)g)"
+    )
+    parser.add_argument("--seed", type=int, default=Settings.seed, help="seed of people, voices and sentences")
+    parser.add_argument("--resolution", type=int, default=Settings.resolution, help="side of the crops (default: 128)")
+    parser.add_argument("--spacing", type=int, default=1, help="draw one frame in this many: 13 for keyframes only")
+    parser.add_argument("--excerpt", type=int, help="draw only this many of these frames: more people in less time")
+    parser.add_argument("--validation", type=float, default=0.05, help="share of the clips kept for validation")
+    parser.add_argument("--workers", type=int, default=1, help="number of processes")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     given = vars(arguments)

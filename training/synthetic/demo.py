@@ -1,8 +1,7 @@
-"""Makes what `keysync demo` dubs: python -m training.synthetic.demo -o keysync/assets.
+"""Makes the input of `keysync demo`: python -m training.synthetic.demo -o keysync/assets.
 
-talk.mp4 shows a rendered person, seen in no training, who says SAID; speech.flac is what the person is to say instead,
-with a pause in which the mouth should close. Those that ship were made with espeak-ng 1.51: 1.52 says the same at the
-same times, with other hiss in some voices.
+talk.mp4 shows a held-out rendered person who says SAID; speech.flac is the new speech, with a pause in which the mouth
+should close. The shipped files were made with espeak-ng 1.51; 1.52 has the same timing, but other hiss in some voices.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from ..data.preparation.encode import write_sound
 from .render.world import Clip, clip, write_video
 from .voice.speech import Utterance, Voice, joined, say, silence
 
-PERSON = (1 << 30) + 8  # a seed that no training draws
+PERSON = (1 << 30) + 8  # a seed that training does not use
 SIZE = (320, 320)
 SAID = "We walked along the river all afternoon, talking about nothing in particular and watching the boats go by."
 SPEECH = ("Hello! My lips were drawn anew.", "And now I talk again.")
@@ -30,7 +29,7 @@ HER_VOICE = Voice("en-gb-x-rp", "f3", pitch=55, pitch_range=60, rate=150, loudne
 
 
 def new_speech() -> Utterance:
-    """What the person is to say."""
+    """The speech to dub with."""
     parts = [silence(0.2)]
     for sentence, pause in zip(SPEECH, PAUSES, strict=True):
         parts += [say(sentence, HER_VOICE), silence(pause)]
@@ -51,7 +50,7 @@ def write_assets(folder: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m training.synthetic.demo", description="Makes the demo's files.")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="their folder, which must be there")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="an existing folder")
     try:
         write_assets(parser.parse_args().output)
     except KeySyncError as error:

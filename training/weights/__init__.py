@@ -1,1 +1,1 @@
-"""The weights of a stage: where they come from, which are trained, what files say of them."""
+"""The weights of a stage: their source, which of them are trained, and the metadata of their files."""

@@ -1,7 +1,7 @@
 """Names of Stable Video Diffusion's U-Net: diffusers' (`UNetSpatioTemporalConditionModel`) to the published ones.
 
-The two layouts hold the same numbers in the same shapes. diffusers counts blocks by level, the published names count
-them in one row, with the convolution that halves or doubles as a block or the last layer of one.
+Both layouts hold the same tensors. diffusers numbers blocks per level, the published names number them consecutively;
+a down- or upsampling convolution is a block or the last layer of one.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ _TRANSFORMER = {
 
 
 def published_names(names: Iterable[str]) -> dict[str, str]:
-    """diffusers' names of a whole U-Net, each with its published name without prefix; one that is unknown keeps its
-    own."""
+    """The published name, without prefix, of each of diffusers' names of a U-Net; an unknown name maps to itself."""
     names = list(names)
     found = [re.match(r"down_blocks\.\d+\.resnets\.(\d+)\.", name) for name in names]
     blocks = 1 + max((int(match[1]) for match in found if match), default=-1)
@@ -44,7 +43,8 @@ def published_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def _published_name(name: str, blocks: int, attends: set[str]) -> str:
-    """`blocks` residual blocks a level going down, one more going up; `attends` says which going up have attention."""
+    """`blocks`: residual blocks per level on the way down, one more on the way up; `attends`: the upward levels with
+    attention."""
     for theirs, ours in _ENDS.items():
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)
@@ -68,7 +68,7 @@ def _published_name(name: str, blocks: int, attends: set[str]) -> str:
 
 
 def _residual(inner: str) -> str:
-    """Inside a residual block: a spatial half, a temporal half, and what mixes them."""
+    """Inside a residual block: a spatial part, a temporal part, and their mixer."""
     match = re.fullmatch(r"(spatial|temporal)_res_block\.(\w+)\.(\w+)", inner)
     if match is None:
         return inner

@@ -1,4 +1,5 @@
-"""The VAE's decoder inside a stage's checkpoint, as the published files hold it: sgm's names, `first_stage_model.`."""
+"""The VAE decoder inside a stage's checkpoint, in the layout of the published files: sgm's names under
+`first_stage_model.`."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from keysync.weights.identify import DECODER
 def decoder_tensors(path: Path) -> dict[str, Tensor]:
     """The decoder of the VAE at `path`, in any layout, under its published names.
 
-    Raises `KeySyncError` where `load_vae` does.
+    Raises `KeySyncError` as `load_vae` does.
     """
     load_vae(path)  # checks the file
     held = {name: tensor.float() for name, tensor in read_vae(path).decoder.items()}
@@ -27,12 +28,12 @@ def decoder_tensors(path: Path) -> dict[str, Tensor]:
             # diffusers' attention is linear layers, sgm's 1x1 convolutions.
             convolution = ".attn_1." in name and tensor.ndim == 2
             tensors[DECODER + name.removeprefix("decoder.")] = tensor[..., None, None] if convolution else tensor
-    assert len(tensors) == len(held), "the table names every tensor of a decoder that load_vae fills"
+    assert len(tensors) == len(held), "the table names every tensor of a decoder that load_vae accepts"
     return tensors
 
 
 def _sgm_names(levels: int, blocks: int) -> list[str]:
-    """What a decoder of these sizes may hold; not every block widens and not every level doubles."""
+    """All names that a decoder of this size may have; not every block has a shortcut, not every level an upsampler."""
     attention = [f"mid.attn_1.{part}" for part in ("norm", "q", "k", "v", "proj_out")]
     places = ["mid.block_1", "mid.block_2", *(f"up.{n}.block.{m}" for n in range(levels) for m in range(blocks))]
     inner = ("norm1", "conv1", "norm2", "conv2", "nin_shortcut")

@@ -1,7 +1,7 @@
 """Converts the weights of the built-in face finder: python -m training.weights.face_finder mediapipe-….whl -o FOLDER.
 
-Reads MediaPipe's three TFLite files out of its wheel and writes the numbers under our modules' names. Needed only to
-make the shipped file anew; it takes `pip install tflite`, which reads the files' tables.
+Reads MediaPipe's three TFLite files from its wheel and writes their constants under our modules' names. Needed only to
+rebuild the shipped file; requires `pip install tflite`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DTYPES = {0: np.float32, 1: np.float16, 2: np.int32}  # of TFLite's TensorType
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of a graph: its kind, and the numbers of the tensors that it reads and writes."""
+    """One operation of a graph: its kind, and the indices of the tensors that it reads and writes."""
 
     kind: str
     inputs: tuple[int, ...]
@@ -44,13 +44,13 @@ class Operation:
 
 
 class Graph:
-    """A TFLite file's operations in order, and its constants; what only unpacks constants is left out."""
+    """The operations of a TFLite file in order, except those that only unpack constants, and its constants."""
 
     def __init__(self, data: bytes) -> None:
         try:
             import tflite
         except ImportError as error:
-            raise KeySyncError(f"reading TFLite files needs a package: {install_line('tflite')}") from error
+            raise KeySyncError(f"reading TFLite files needs tflite: {install_line('tflite')}") from error
         self._tflite: Any = tflite
         self._model = tflite.Model.GetRootAsModel(data, 0)
         self._graph = self._model.Subgraphs(0)
@@ -71,7 +71,7 @@ class Graph:
                 self.readers[tensor].append(operation)
 
     def constant(self, number: int) -> NDArray[Any]:
-        """The constant of that number, in the file's own precision."""
+        """The constant with that index, in the precision of the file."""
         while number in self._unpacked:
             number = self._unpacked[number]
         tensor = self._graph.Tensors(number)
@@ -81,7 +81,7 @@ class Graph:
         return values.reshape(shape) if sparsity is None else self._dense(values, shape, sparsity)
 
     def _dense(self, values: NDArray[Any], shape: tuple[int, ...], sparsity: Any) -> NDArray[Any]:
-        """A sparse constant laid out: TFLite walks its dimensions, then blocks within them, in the order it names."""
+        """A sparse constant as a dense array: TFLite traverses dimensions, then blocks, in a stored order."""
         order = sparsity.TraversalOrderAsNumpy().tolist()
         blocked = sparsity.BlockMapAsNumpy().tolist() if sparsity.BlockMapLength() else []
         levels = [sparsity.DimMetadata(level) for level in range(sparsity.DimMetadataLength())]
@@ -99,7 +99,7 @@ class Graph:
     def _places(
         self, levels: list[Any], level: int, index: tuple[int, ...], place: int
     ) -> Iterator[tuple[tuple[int, ...], int]]:
-        """Every stored value: its index in each level, and its place among the values."""
+        """Every stored value: its index per level, and its position among the values."""
         if level == len(levels):
             yield index, place
             return
@@ -123,7 +123,7 @@ class Graph:
 
 
 def load_detector(graph: Graph, layers: Iterable[nn.Conv2d]) -> None:
-    """Fills a detector's convolutions, given in the file's order."""
+    """Fills the convolutions of a detector, given in the order of the file."""
     convolutions = [operation for operation in graph.operations if operation.kind in CONVOLUTIONS]
     for operation, layer in zip(convolutions, layers, strict=True):
         _fill(layer, graph, operation)
@@ -138,14 +138,14 @@ def load_short_range(graph: Graph) -> ShortRange:
 def load_full_range(graph: Graph) -> FullRange:
     network = FullRange()
     load_detector(graph, _convolutions(network))
-    # TFLite's DEPTH_TO_SPACE has the place within a cell before the channel, torch's PixelShuffle after it.
+    # TFLite's DEPTH_TO_SPACE orders cell position before channel, torch's PixelShuffle after it.
     for values in network.box.parameters():
         values.data = values.data.unflatten(0, (4, -1)).transpose(0, 1).flatten(0, 1).contiguous()
     return network
 
 
 def load_mesh(graph: Graph) -> FaceMesh:
-    """Fills the mesh by following the data: its attentions lie interleaved in the file."""
+    """Fills the mesh by following the data flow: its attention branches are interleaved in the file."""
     network = FaceMesh()
     (picture,) = graph.operations[0].inputs[:1]
     early = _follow(graph, _follow(graph, picture, network.stem), network.early)
@@ -155,13 +155,13 @@ def load_mesh(graph: Graph) -> FaceMesh:
     crops = [operation.outputs[0] for operation in graph.readers[early] if operation.kind == "CUSTOM"]
     for crop, attention in zip(crops, network.attention.values(), strict=True):
         assert isinstance(attention, Attention)
-        # An eye's blocks fork into the eye and, second, the iris, which no landmark needs.
+        # The blocks of an eye feed two heads: the eye and, second, the iris, which is not used.
         _follow(graph, _follow(graph, _follow(graph, crop, attention.blocks), attention.neck), attention.points)
     return network
 
 
 def _follow(graph: Graph, tensor: int, layer: nn.Module) -> int:
-    """Fills a layer that reads that tensor; returns the tensor that it writes."""
+    """Fills the layer that reads a tensor; returns the tensor that it writes."""
     if isinstance(layer, nn.Sequential):
         for part in layer:
             tensor = _follow(graph, tensor, part)
@@ -180,7 +180,7 @@ def _follow(graph: Graph, tensor: int, layer: nn.Module) -> int:
 
 
 def _reader(graph: Graph, tensor: int, kind: str, number: int = 0) -> Operation:
-    """The operation of that kind that reads the tensor, the first in the file unless another is asked for."""
+    """The operation of a kind that reads the tensor: number `number` in the order of the file."""
     return [operation for operation in graph.readers[tensor] if operation.kind == kind][number]
 
 
@@ -195,8 +195,8 @@ def _fill(layer: nn.Conv2d, graph: Graph, operation: Operation) -> None:
 def _set(parameter: Tensor, values: Tensor) -> None:
     if parameter.shape != values.shape:
         raise KeySyncError(
-            f"the file has {tuple(values.shape)} where the network has {tuple(parameter.shape)}: it is not mediapipe "
-            "0.10.21's"
+            f"a constant has shape {tuple(values.shape)}: expected {tuple(parameter.shape)}; use the wheel of "
+            "mediapipe 0.10.21"
         )
     parameter.data.copy_(values)
 
@@ -206,7 +206,7 @@ def _convolutions(network: nn.Module) -> list[nn.Conv2d]:
 
 
 def convert(wheel: Path) -> dict[str, Tensor]:
-    """The weights of all three networks, float16 as in the wheel's files."""
+    """The weights of all three networks, float16 as in the wheel."""
     loaders = {"short_range": load_short_range, "full_range": load_full_range, "mesh": load_mesh}
     weights: dict[str, Tensor] = {}
     with zipfile.ZipFile(wheel) as archive:
@@ -221,7 +221,7 @@ def main() -> int:
         prog="python -m training.weights.face_finder", description=__doc__.partition(":")[0]
     )
     parser.add_argument("wheel", type=Path, help="the wheel of mediapipe 0.10.21")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the folder that takes the weights")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the folder to write the weights to")
     arguments = parser.parse_args()
     try:
         weights = convert(arguments.wheel)

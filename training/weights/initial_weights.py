@@ -1,4 +1,4 @@
-"""What a run starts from: new weights, a KeySync checkpoint, or Stable Video Diffusion; float32, on the CPU."""
+"""The initial weights of a run: new, a KeySync checkpoint, or Stable Video Diffusion; float32, on the CPU."""
 
 from __future__ import annotations
 
@@ -27,24 +27,23 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ADAPTED_BY_LORA = "trainable lora adapts a trained stage: give a KeySync checkpoint (--start)"
+ADAPTED_BY_LORA = "trainable lora needs a trained stage: name a KeySync checkpoint with --start"
 
 
 def starting_stage(
     config: TrainConfig, latent_size: tuple[int, int], audio_channels: int, crop_scale: float = PUBLISHED_CROP_SCALE
 ) -> Stage:
-    """The stage that a run of these settings starts from, with adapters where those are trained; the same in every
-    process. The data has latents of this size (height, width), this many speech channels, and crops so much wider than
-    the face.
+    """The stage that a run with these settings starts from, with adapters if those are trained; the same in every
+    process. `latent_size` (height, width), `audio_channels` and `crop_scale` are those of the data.
 
-    Raises `KeySyncError` for a file that is neither a checkpoint of this stage nor Stable Video Diffusion, for tensors
-    that are missing, unknown or misshapen, and where settings, data and file do not agree.
+    Raises `KeySyncError` for a file that is neither a checkpoint of this stage nor Stable Video Diffusion, for missing,
+    unknown or misshapen tensors, and if settings, data and file do not agree.
     """
     height, width = latent_size
     if (height, width) != (config.resolution // PIXELS_PER_LATENT,) * 2:
         raise KeySyncError(
-            f"the data holds crops of {PIXELS_PER_LATENT * width}x{PIXELS_PER_LATENT * height} pixels but resolution "
-            f"is {config.resolution}: set it to the data's, or prepare the data at {config.resolution}"
+            f"the data has crops of {PIXELS_PER_LATENT * width}x{PIXELS_PER_LATENT * height} pixels but resolution "
+            f"is {config.resolution}: set resolution to {PIXELS_PER_LATENT * height}, or prepare the data again"
         )
     stage = _weights(config, latent_size, audio_channels, crop_scale)
     stage.spec = replace(
@@ -65,20 +64,20 @@ def _weights(config: TrainConfig, latent_size: tuple[int, int], audio_channels: 
     tensors = {name: tensor for file in (path, *others) for name, tensor in read_tensors(file)[0].items()}
     kind, sign = identify(shapes_of(tensors))
     if is_lora(tensors):
-        raise KeySyncError(f"{path} is a LoRA: give the checkpoint that it was trained on, or export it with --merge")
+        raise KeySyncError(f"{path} is a LoRA: start from the checkpoint it was trained on, or export it with --merge")
     if kind == "svd":
         if config.trainable == "lora":
             raise KeySyncError(f"{path} is {KINDS[kind]}: {ADAPTED_BY_LORA}")
         return svd_stage(path, tensors, config, latent_size, audio_channels)
     if kind not in STAGES:
         raise KeySyncError(
-            f"{path} is {KINDS[kind]} ({sign}): a KeySync {config.stage} stage or Stable Video Diffusion was wanted"
+            f"{path} is {KINDS[kind]} ({sign}): expected a KeySync {config.stage} stage or Stable Video Diffusion"
         )
     return _continued(path, config, latent_size, audio_channels, crop_scale)
 
 
 def new_spec(config: TrainConfig, latent_size: tuple[int, int], audio_channels: int) -> StageSpec:
-    """The stage that new weights are made for."""
+    """The stage of new weights."""
     unet = UNetConfig(
         in_channels=STAGES[config.stage].unet.in_channels,
         model_channels=config.model_channels,
@@ -92,7 +91,7 @@ def new_spec(config: TrainConfig, latent_size: tuple[int, int], audio_channels: 
 
 
 def _new(config: TrainConfig, latent_size: tuple[int, int], audio_channels: int) -> Stage:
-    """New weights, begun as those of diffusion U-Nets are: what a residual branch adds is zero at first."""
+    """New weights, initialised as usual for diffusion U-Nets: the last layer of each residual branch is zero."""
     spec = new_spec(config, latent_size, audio_channels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -104,7 +103,7 @@ def _new(config: TrainConfig, latent_size: tuple[int, int], audio_channels: int)
     numbers = sum(parameter.numel() for parameter in stage.parameters())
     logger.info("start: %s new weights", f"{numbers:,}")
     if config.trainable == "published":
-        logger.warning("trainable published leaves new temporal layers untrained: new weights want trainable all")
+        logger.warning("trainable published does not train the temporal layers: set trainable all for new weights")
     return stage
 
 
@@ -116,26 +115,26 @@ def _zero(layer: nn.Module | None) -> None:
 def _continued(
     path: Path, config: TrainConfig, latent_size: tuple[int, int], audio_channels: int, crop_scale: float
 ) -> Stage:
-    """A KeySync checkpoint, which must have been made for the same kind of data."""
+    """A KeySync checkpoint, which must match the data."""
     stage = load_stage(path, expect=config.stage, dtype=torch.float32)
     spec = stage.spec
     for what, theirs, ours, remedy in (
         ("latents", spec.latent_size, latent_size, "prepare the data at the checkpoint's resolution"),
-        ("window", spec.window, config.window, "set it to the checkpoint's"),
-        ("speech_encoder", spec.speech_encoder, config.speech_encoder, "set it to the checkpoint's"),
-        ("crop_scale", spec.crop_scale, crop_scale, "prepare the data with the checkpoint's --crop-scale"),
+        ("window", spec.window, config.window, f"set window to {spec.window}"),
+        ("speech_encoder", spec.speech_encoder, config.speech_encoder, f"set speech_encoder to {spec.speech_encoder}"),
+        ("crop_scale", spec.crop_scale, crop_scale, f"prepare the data with --crop-scale {spec.crop_scale:g}"),
         ("speech channels", spec.audio_channels, audio_channels, f"prepare the data with its {spec.speech_encoder}"),
     ):
         if theirs != ours:
             raise KeySyncError(f"{path} has {what} {_words(theirs)} but this run has {_words(ours)}: {remedy}")
     if spec.mask != config.mask and config.trainable == "lora":
         raise KeySyncError(
-            f"{path} was trained with mask {spec.mask}, and a LoRA works with its base's: set mask to {spec.mask}"
+            f"{path} was trained with mask {spec.mask} and a LoRA must use the same: set mask to {spec.mask}"
         )
     if spec.mask != config.mask:
-        logger.warning("%s was trained with mask %s, and goes on with %s", path, spec.mask, config.mask)
+        logger.warning("%s was trained with mask %s: continuing with mask %s", path, spec.mask, config.mask)
         stage.spec = replace(spec, mask=config.mask)
-    logger.info("start: %s, a trained stage: nothing starts fresh", path)
+    logger.info("start: %s, a trained stage, without new weights", path)
     return stage
 
 

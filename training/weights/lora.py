@@ -30,19 +30,19 @@ MARK = ".lora_"
 
 
 def is_lora(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether a file's tensors are adapters, ours or those of another kind."""
+    """Whether tensors are adapters, in our layout or another."""
     return any(MARK in name for name in tensors)
 
 
 def adapted(stage: Stage, config: TrainConfig) -> Stage:
-    """The stage itself with adapters put in that change nothing yet; they alone are trained.
+    """The same stage with adapters inserted, which initially change nothing; only they are trained.
 
-    Raises `KeySyncError` where peft is not installed.
+    Raises `KeySyncError` if peft is not installed.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise KeySyncError(f"LoRA needs peft, which is not installed: {install_line('peft')}") from error
+        raise KeySyncError(f"LoRA needs peft: {install_line('peft')}") from error
     settings = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=LAYERS)
     stage.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
@@ -52,7 +52,7 @@ def adapted(stage: Stage, config: TrainConfig) -> Stage:
 
 
 def lora_tensors(state: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
-    """The adapters in the state dict of an adapted stage, by the names of a file."""
+    """The adapters in the state dict of an adapted stage, under the names of a file."""
     tensors = {theirs: state[ours].detach().cpu() for ours, theirs in _file_names(state).items()}
     layers = dict.fromkeys(name.partition(MARK)[0] for name in tensors)
     return {**tensors, **{f"{layer}.alpha": torch.tensor(alpha) for layer in layers}}
@@ -63,24 +63,24 @@ def write_lora(
 ) -> None:
     """Writes the adapters in the state dict of an adapted stage. Raises `KeySyncError` as `write_tensors` does."""
     ours = metadata_of(spec)
-    told = {
+    adapters = {
         "keysync.lora.rank": str(config.lora_rank),
         "keysync.lora.alpha": str(config.lora_alpha),
         "modelspec.architecture": f"{ours['modelspec.architecture']}/lora",
         "modelspec.title": f"LoRA for the {ours['modelspec.title']}",
     }
-    write_tensors(lora_tensors(state, config.lora_alpha), path, {**ours, **told, **metadata})
+    write_tensors(lora_tensors(state, config.lora_alpha), path, {**ours, **adapters, **metadata})
 
 
 def load_lora(stage: Stage, path: Path) -> None:
     """Fills the adapters of an adapted stage from a file.
 
-    Raises `KeySyncError` for a file of another stage, rank or network, and for adapters missing or unknown.
+    Raises `KeySyncError` for a file of another stage, rank or network, and for missing or unknown adapters.
     """
     tensors, metadata = read_tensors(path)
     made_for = metadata.get("keysync.stage", stage.spec.name)
     if made_for != stage.spec.name:
-        raise KeySyncError(f"{path} is a LoRA for the {made_for} stage: one for the {stage.spec.name} stage was wanted")
+        raise KeySyncError(f"{path} is a LoRA for the {made_for} stage: expected one for the {stage.spec.name} stage")
     own = stage.state_dict()
     layers: Iterable[Any] = stage.modules()
     alpha = next(layer.lora_alpha[ADAPTER] for layer in layers if hasattr(layer, "lora_alpha"))
@@ -91,17 +91,19 @@ def load_lora(stage: Stage, path: Path) -> None:
         "misshapen": [name for name in needed if name in tensors and tensors[name].shape != needed[name].shape],
     }.items():
         if names:
-            raise KeySyncError(f"{path} is no LoRA for this network and rank: {len(names)} {problem}, first {names[0]}")
+            raise KeySyncError(f"{path} does not fit this network and rank: {len(names)} {problem}, first {names[0]}")
     other = [name for name in needed if name.endswith(".alpha") and not torch.equal(tensors[name], needed[name])]
     if other:
         theirs = float(tensors[other[0]])
-        raise KeySyncError(f"{path} has {other[0]} {theirs:g} but lora_alpha is {alpha:g}: set it to the file's")
+        raise KeySyncError(
+            f"{path} has {other[0]} {theirs:g} but lora_alpha is {alpha:g}: set lora_alpha to {theirs:g}"
+        )
     for ours, name in _file_names(own).items():
         own[ours].copy_(tensors[name])
 
 
 def merged(stage: Stage) -> Stage:
-    """A plain stage that computes what an adapted one does; the adapted one stays as it is."""
+    """A plain stage that is equivalent to an adapted one, which stays unchanged."""
     from peft.tuners.lora import LoraLayer
 
     plain = on_meta(stage.spec)
@@ -120,6 +122,6 @@ def merged(stage: Stage) -> Stage:
 
 
 def _file_names(state: Iterable[str]) -> dict[str, str]:
-    """Names of adapters in a stage's state dict, each with the file's."""
+    """The file's name of each adapter in a stage's state dict."""
     found = (re.fullmatch(rf"unet\.(.+{MARK}[AB])\.{ADAPTER}\.weight", name) for name in state)
     return {match[0]: f"{PREFIX}{match[1]}.weight" for match in found if match}

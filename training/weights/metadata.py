@@ -1,4 +1,4 @@
-"""What a trained file says of its training, beside what `keysync.weights.stage_format` says of its network."""
+"""The metadata of a checkpoint about its training; `keysync.weights.stage_format` adds that about its network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def metadata_of(config: TrainConfig, steps: int, data: Path) -> dict[str, str]:
-    """The metadata of a checkpoint after so many steps on the data in a folder; of paths only the names are told."""
+    """The metadata of a checkpoint after `steps` steps on the data in a folder; paths are reduced to their names."""
     return {
         "keysync.training.steps": str(steps),
         "keysync.training.data": data.resolve().name,

@@ -1,7 +1,7 @@
-"""Stable Video Diffusion as a stage's starting weights: in one file or as a folder of diffusers.
+"""Stable Video Diffusion as a stage's initial weights: one file or a diffusers folder.
 
-What hears frame rate and motion there hears speech here, so that layer starts fresh, as do the audio projection and,
-for interpolation, the input convolution, which has a ninth channel, and the learned mask (KeySync reference
+The layer that takes frame rate and motion takes speech instead, so it is initialised anew, as are the audio projection
+and, for interpolation, the learned mask and the input convolution, which has a ninth channel (KeySync reference
 implementation).
 """
 
@@ -34,13 +34,13 @@ logger = logging.getLogger(__name__)
 
 LABEL = f"{UNET}label_emb.0.0.weight"
 INPUT = f"{UNET}input_blocks.0.0.weight"
-# What the file holds beside the U-Net: what made its conditions, the VAE, and what ComfyUI's model save adds.
+# Other tensors of the file: the conditioners, the VAE, and what ComfyUI adds when it saves a model.
 BESIDE = ("conditioner.", "first_stage_model.", "model_ema.", "denoiser.", "edm_vpred.")
 SHARDS = "diffusion_pytorch_model-?????-of-?????.safetensors"
 
 
 def weight_files(path: Path) -> list[Path]:
-    """The files to read: the path itself, or what a folder of diffusers' layout holds, its `unet` folder first.
+    """The files to read: the path itself, or those of a diffusers folder, its `unet` folder first.
 
     Raises `KeySyncError` for a folder without weights.
     """
@@ -52,22 +52,22 @@ def weight_files(path: Path) -> list[Path]:
             return [whole]
         parts = sorted(folder.glob(SHARDS))
         if parts:
-            wanted = int(parts[0].stem.rpartition("-")[2])
-            if len(parts) != wanted:
-                raise KeySyncError(f"{folder} holds {len(parts)} of {wanted} files {SHARDS}: copy all of them")
+            count = int(parts[0].stem.rpartition("-")[2])
+            if len(parts) != count:
+                raise KeySyncError(f"{folder} has {len(parts)} of {count} files {SHARDS}: copy all of them")
             return parts
     raise KeySyncError(
-        f"{path} is a folder without unet/{FOLDER_FILES[0]} or {FOLDER_FILES[0]}: Stable Video Diffusion in diffusers' "
-        "layout was wanted"
+        f"{path} has neither unet/{FOLDER_FILES[0]} nor {FOLDER_FILES[0]}: expected Stable Video Diffusion in "
+        "diffusers' layout"
     )
 
 
 def svd_stage(
     path: Path, tensors: Mapping[str, Tensor], config: TrainConfig, latent_size: tuple[int, int], audio_channels: int
 ) -> Stage:
-    """The stage of `config` on the tensors of the file at `path`, in either layout; float32.
+    """The stage of `config` with the tensors of the file at `path`, in either layout; float32.
 
-    Raises `KeySyncError` that names the file and the tensor for what is missing, unknown or misshapen.
+    Raises `KeySyncError` for missing, unknown and misshapen tensors.
     """
     unet, origins = _unet(path, tensors)
     held = shapes_of(unet)
@@ -86,31 +86,31 @@ def svd_stage(
 
 
 def _unet(path: Path, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The U-Net's tensors in published names, and the file's own name for each."""
+    """The U-Net's tensors under published names, and the file's name of each."""
     if "conv_in.weight" in tensors:
         origins = {UNET + ours: theirs for theirs, ours in diffusers_names(tensors).items()}
         return {ours: tensors[theirs] for ours, theirs in origins.items()}, origins
     unet = {name: tensor for name, tensor in tensors.items() if name.startswith(UNET)}
     strange = unexpected(unet, (name for name in tensors if not name.startswith(BESIDE)))
     if strange:
-        raise KeySyncError(f"{path}: {strange[0]} is unknown: it is no tensor of Stable Video Diffusion")
+        raise KeySyncError(f"{path}: unknown tensor {strange[0]}: expected the tensors of Stable Video Diffusion")
     return unet, {name: name for name in unet}
 
 
 def _spec(
     path: Path, held: Shapes, config: TrainConfig, latent_size: tuple[int, int], audio_channels: int
 ) -> StageSpec:
-    """What stage the U-Net's shapes make with this audio; they tell its widths."""
-    told: dict[str, tuple[int, ...]] = {f"{AUDIO_PROJECTION}weight": (0, audio_channels)}
+    """The stage with the U-Net's widths, taken from its shapes, and these speech channels."""
+    added: dict[str, tuple[int, ...]] = {f"{AUDIO_PROJECTION}weight": (0, audio_channels)}
     if STAGES[config.stage].reference == ENDS:
-        told[LEARNED_MASK] = (LATENT_CHANNELS, *latent_size)
+        added[LEARNED_MASK] = (LATENT_CHANNELS, *latent_size)
     head_dim = _head_dim(path) or config.head_dim
-    spec = spec_of(path, {**held, **told}, {}, expect=config.stage, head_dim=head_dim, latent_size=latent_size)
+    spec = spec_of(path, {**held, **added}, {}, expect=config.stage, head_dim=head_dim, latent_size=latent_size)
     return replace(spec, window=config.window, speech_encoder=config.speech_encoder, mask=config.mask)
 
 
 def _fresh(spec: StageSpec, seed: int) -> dict[str, Tensor]:
-    """What Stable Video Diffusion has no weights for, by its published name."""
+    """The weights that Stable Video Diffusion lacks, by published name."""
     unet = spec.unet
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -124,7 +124,7 @@ def _fresh(spec: StageSpec, seed: int) -> dict[str, Tensor]:
 
 
 def _check(path: Path, spec: StageSpec, held: Shapes, origins: Mapping[str, str]) -> None:
-    """Raises `KeySyncError` unless the tensors are exactly the stage's; names those of the file as the file does."""
+    """Raises `KeySyncError` unless the tensors are exactly those of the stage; names tensors as the file does."""
     needed = needed_shapes(spec)
     for problem, names in {
         "missing": [name for name in needed if name not in held],
@@ -136,14 +136,14 @@ def _check(path: Path, spec: StageSpec, held: Shapes, origins: Mapping[str, str]
         name = names[0]
         shapes = f" ({list(held[name])} instead of {list(needed[name])})" if problem == "misshapen" else ""
         raise KeySyncError(
-            f"{path} is no whole U-Net of Stable Video Diffusion: {len(names)} tensors {problem}, "
+            f"{path} is not a complete U-Net of Stable Video Diffusion: {len(names)} tensors {problem}, "
             f"first {origins.get(name, name)}{shapes}"
         )
     check(path, spec, held)  # the head dim
 
 
 def _head_dim(path: Path) -> int | None:
-    """Channels of an attention head, as the settings beside a file of diffusers' layout say; else None."""
+    """Channels of an attention head, from the config.json beside a file of diffusers' layout; None without one."""
     file = path.parent / "config.json"
     if not file.is_file():
         return None
@@ -153,7 +153,7 @@ def _head_dim(path: Path) -> int | None:
         heads = heads if isinstance(heads, list) else [heads] * len(widths)
         head_dims = {width // number for width, number in zip(widths, heads, strict=True)}
     except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise KeySyncError(f"{file} does not say the widths and attention heads of the U-Net beside it") from error
+        raise KeySyncError(f"{file}: expected block_out_channels and num_attention_heads of a U-Net") from error
     if len(head_dims) > 1:
-        raise KeySyncError(f"{file}: attention heads of {sorted(head_dims)} channels: one size was wanted")
+        raise KeySyncError(f"{file}: attention heads of {sorted(head_dims)} channels: expected one size")
     return int(head_dims.pop())

@@ -1,4 +1,4 @@
-"""Which weights of a stage are trained: a row of `CHOICES` for each value of the setting `trainable`."""
+"""Which weights of a stage are trained: a row of `CHOICES` per value of the setting `trainable`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Counts(NamedTuple):
-    """Tensors of the U-Net that are trained and frozen, and how many numbers of the whole stage are trained."""
+    """The numbers of trained and frozen tensors of the U-Net, and of trained parameters of the whole stage."""
 
     trained: int
     frozen: int
@@ -20,11 +20,11 @@ class Counts(NamedTuple):
 
 
 def _is_not_temporal(name: str) -> bool:
-    """The method freezes what mixes frames and trains the rest (KeySync reference implementation)."""
+    """The method freezes the temporal layers and trains the rest (KeySync reference implementation)."""
     return "time_" not in name or "time_embed" in name
 
 
-# By the name inside the U-Net. Audio projection and learned mask are trained where any of the U-Net's own weights are.
+# By the name inside the U-Net. The audio projection and the learned mask are trained unless adapters are.
 CHOICES: dict[str, Callable[[str], bool]] = {
     "published": _is_not_temporal,
     "all": lambda name: True,
@@ -35,7 +35,7 @@ CHOICES: dict[str, Callable[[str], bool]] = {
 def freeze(stage: Stage, config: TrainConfig) -> Counts:
     """Marks the weights that `config.trainable` trains, and counts them.
 
-    "lora" trains the adapters in an adapted stage alone.
+    "lora" trains only the adapters of an adapted stage.
     """
     trained = CHOICES[config.trainable]
     stage.requires_grad_(config.trainable != "lora")

@@ -13,9 +13,9 @@ from training.run.signals import Stop
 def test_the_first_signal_is_heard_and_the_second_obeyed(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with Stop().listening() as stop:
-        assert not stop.asked
+        assert not stop.requested
         signal.raise_signal(number)
-        assert stop.asked
+        assert stop.requested
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
     assert signal.getsignal(number) is before

@@ -1,1 +1,1 @@
-"""From a pile of videos to what training reads: every video goes through a chain of stages, each kept once done."""
+"""Prepares videos for training: each video passes a chain of stages, whose results are kept."""

@@ -1,7 +1,7 @@
-"""One video's way through the stages: each stage's result lies in a folder of its own and is made once.
+"""Runs a video through the stages: each stage writes its result once, into a folder of its own.
 
-A result is made under a temporary name and renamed when whole. In it lies done.json with a key of all that it was made
-from: the stage's settings and the bytes of the results it needs. While the key stays the same, it is not made again.
+A result is written under a temporary name and renamed when complete. Its done.json holds a key of all its inputs: the
+stage's settings and the bytes of the results it needs. It is made again only if the key changes.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ DONE = "done.json"
 Facts = dict[str, Any]
 
 
-# For each reason, in words that are the same for all videos: how many seconds of this one are of no use, and why.
+# For each reason, worded alike for all videos: the seconds of this video that are discarded, and the details.
 Losses = Mapping[str, tuple[float, str]]
 
 
 class Discard(Exception):
-    """What is left of a video is of no use."""
+    """Raised when the rest of a video cannot be used."""
 
     def __init__(self, losses: Losses) -> None:
         super().__init__("; ".join(f"{reason}: {why}" for reason, (_, why) in losses.items()))
@@ -39,7 +39,7 @@ class Discard(Exception):
 
 @contextmanager
 def discards(reason: str, seconds: float = 0.0) -> Iterator[None]:
-    """What is wrong inside with a video of so many seconds is no reason to stop: the video is discarded."""
+    """Turns a `KeySyncError` inside, about a video of `seconds` seconds, into a `Discard`."""
     try:
         yield
     except KeySyncError as error:
@@ -48,7 +48,8 @@ def discards(reason: str, seconds: float = 0.0) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Record:
-    """What done.json says: `content` is the digest of the result's files, `discard` the losses where it ends here."""
+    """The content of done.json: `content` is the digest of the result's files, `discard` the losses if the video is
+    discarded here."""
 
     key: str
     content: str
@@ -59,7 +60,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a stage works: it writes into `folder` and reads the results of the stages it needs."""
+    """The place where a stage works: it writes to `folder` and reads the results of the stages it needs."""
 
     video: Video
     folder: Path
@@ -73,9 +74,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Stage:
-    """A step: `run` writes files and returns facts for JSON, or raises `Discard`; a new `revision` makes all anew.
+    """A stage: `run` writes files and returns facts for JSON, or raises `Discard`; a new `revision` voids old results.
 
-    `settings` are all that the result depends on beside the video and the results it `needs`; `gpu`: it works on one.
+    `settings` are what the result depends on besides the video and the results it `needs`; `gpu`: it runs on a GPU.
     """
 
     name: str
@@ -88,7 +89,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Done:
-    """What a run through the chain came to: the stages that it had to make, and an error that stops everything."""
+    """The outcome of a run through the chain: the stages that were made, and an error that stops the preparation."""
 
     video: Video
     fresh: tuple[str, ...] = ()
@@ -96,14 +97,14 @@ class Done:
 
 
 class Chain:
-    """The stages in order, and the folder in which each video has its own; `watch` is told what begins."""
+    """The stages in order, and the folder that holds a folder per video; `watch` is called when a stage begins."""
 
     def __init__(self, folder: Path, stages: Sequence[Stage]) -> None:
         self.folder, self.stages = folder, tuple(stages)
         self.watch: Callable[[Video, str], None] = lambda video, stage: None
 
     def run(self, video: Video, only: Collection[str] | None = None) -> Done:
-        """Makes what is missing of a video, up to a discard; of the stages in `only` where that is given."""
+        """Makes the missing results of a video, up to a discard; only stages in `only` if given."""
         fresh: list[str] = []
         records: dict[str, Record] = {}
         for stage in self.stages:
@@ -120,7 +121,7 @@ class Chain:
         return Done(video, tuple(fresh))
 
     def records(self, video: Video) -> dict[str, Record]:
-        """What is finished of a video and still holds, in order; the last may be a discard."""
+        """The valid results of a video, in order; the last may be a discard."""
         records: dict[str, Record] = {}
         for stage in self.stages:
             record = self._finished(stage, video, records)
@@ -139,7 +140,7 @@ class Chain:
         try:
             stored = json.loads((self.result(video, stage.name) / DONE).read_text(encoding="utf-8"))
             record = Record(**stored)
-        except (FileNotFoundError, ValueError, TypeError):  # not made, or damaged by a power cut: made anew
+        except (FileNotFoundError, ValueError, TypeError):  # missing, or damaged by a power cut: made again
             return None
         return record if record.key == _key(stage, video, records) else None
 
@@ -164,7 +165,7 @@ class Chain:
                 discard = reason.losses
             except (KeySyncError, OSError):
                 raise
-            except Exception as error:  # of a library or a user's scorer: which video it was must be known
+            except Exception as error:  # of a library or a user's scorer: name the video
                 raise KeySyncError(
                     f"{video.name}: the stage {stage.name} failed ({type(error).__name__}: {error})"
                 ) from error
@@ -178,7 +179,7 @@ class Chain:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
                 raise
             raise KeySyncError(
-                f"{target} cannot be written ({error.strerror}): free some space or choose another folder"
+                f"cannot write {target} ({error.strerror}): free some disk space or choose another folder"
             ) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)

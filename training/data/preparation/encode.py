@@ -1,7 +1,7 @@
-"""The parts of a clip, as files KEY.PART: its crops, its sound, and what the VAE and the speech encoders make of them.
+"""The parts of a clip, as files KEY.PART: crops, sound, latents and speech features.
 
-A clip is frames `start`..`stop` (exclusive) of a video's 25 fps grid, one face in one shot. Frames are streamed: memory
-holds a few crops and the clip's numbers. Every file appears whole or not at all.
+A clip is frames `start`..`stop` (exclusive) of a video's 25 fps grid with one face in one shot. Frames are streamed:
+memory holds a few crops and the clip's arrays. Files are written atomically.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from ..disk import written
 from ..shards import CROPS, LANDMARKS, LATENTS
 from .faces import Faces
 
-# Near lossless; any frame within twelve of a keyframe, decoded in the order of display; one thread, whose bytes do not
-# depend on the number of cores.
+# Nearly lossless; every frame within twelve of a keyframe, without B-frames; one thread, so that the bytes are
+# independent of the number of cores.
 H264 = {"crf": "12", "preset": "faster", "g": "12", "bf": "0", "threads": "1", "x264-params": "chroma-qp-offset=-6"}
 
 
 class CropWriter(VideoWriter):
-    """Writes crops, so that any of them is decoded without those long before it."""
+    """Writes crops for random access: decoding one needs at most a few before it."""
 
     def _add_stream(self) -> VideoStream:
         stream = super()._add_stream()
@@ -90,7 +90,7 @@ def write_landmarks(landmarks: Points, boxes: NDArray[np.int64], size: tuple[int
 
 
 def write_sound(waveform: Tensor, start: int, stop: int, folder: Path, key: str) -> None:
-    """KEY.flac, 16 bits, of the clip's part of a video's waveform (n,), 16 kHz mono; after its end comes silence."""
+    """KEY.flac: 16 bits, the clip's part of a video's waveform (n,), 16 kHz mono, padded with silence."""
     part = F.pad(waveform, (0, max(0, stop * FRAME - len(waveform))))[start * FRAME : stop * FRAME]
     samples = (part * 2**15).round().clamp(-(2**15), 2**15 - 1).short().numpy()
     coded = BytesIO()
@@ -110,7 +110,7 @@ def speech_rows(waveform: Tensor, encoder: HostSpeechEncoder) -> NDArray[np.floa
 
 
 def write_rows(rows: NDArray[np.float16], frames: range, folder: Path, key: str, encoder: str) -> None:
-    """KEY.ENCODER.npy: both rows of each of these frames of a video; after their end the last row is repeated."""
+    """KEY.ENCODER.npy: both rows of each of these frames of a video, padded with the last row."""
     numbers = 2 * np.array(frames)[:, None] + [0, 1]
     save_array(folder / f"{key}.{encoder}.npy", rows[numbers.ravel().clip(max=len(rows) - 1)])
 
@@ -118,7 +118,7 @@ def write_rows(rows: NDArray[np.float16], frames: range, folder: Path, key: str,
 def write_latents(vae: VAE, pictures: Iterable[Tensor], folder: Path, key: str) -> None:
     """KEY.latents.npy: posterior mean and standard deviation, unscaled, (frames, 2, 4, h, w) float16, of the crops.
 
-    `pictures` are those of `crops`: the VAE sees them before any coding, as it does in a dub.
+    `pictures` are those of `crops`, before video compression, as in a dub.
     """
     source = iter(pictures)
     parts = []
@@ -129,7 +129,7 @@ def write_latents(vae: VAE, pictures: Iterable[Tensor], folder: Path, key: str) 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
     """Writes an array as .npy."""
-    # Through memory: straight into a file, numpy does not say that the disk is full.
+    # Through memory: writing directly to a file, numpy does not report a full disk.
     held = BytesIO()
     np.save(held, array, allow_pickle=False)
     with written(path) as file:
@@ -139,5 +139,5 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
 def _half(tensor: Tensor, model: str) -> NDArray[np.float16]:
     half = tensor.half()
     if not half.isfinite().all():
-        raise KeySyncError(f"{model} gives numbers that are not finite or above 65504: give the model it claims to be")
+        raise KeySyncError(f"{model} returns values that are not finite in float16: check that it is the right model")
     return half.cpu().numpy()

@@ -1,7 +1,7 @@
-"""Who does the work: this process, several processes of this machine, or a Ray cluster, always through the same chain.
+"""The engines of a preparation: this process, several processes of this machine, or a Ray cluster.
 
-Each engine is given what makes the chain, the videos and the number of workers, and says of one video after the other,
-in any order, that it is done.
+An engine takes a function that makes the chain, the videos and the number of workers, and yields the outcome of each
+video in any order.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Engine = Callable[[Make, Sequence[Video], int], Iterator[Done]]
 
 
 def run_here(make: Make, videos: Sequence[Video], workers: int) -> Iterator[Done]:
-    """In this process, or in `workers` processes where that is more than one; `make` must then be picklable."""
+    """In this process, or in `workers` processes if there are more than one; `make` must then be picklable."""
     if workers == 1:
         chain = make()
         yield from map(chain.run, videos)
         return
-    # Spawned: libraries that hold threads do not survive a fork.
+    # Spawned: libraries with threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
     others = multiprocessing.active_children()
     pool = ProcessPoolExecutor(min(workers, len(videos)), mp_context=context, initializer=_begin)
@@ -45,9 +45,7 @@ def run_here(make: Make, videos: Sequence[Video], workers: int) -> Iterator[Done
                 raise KeySyncError(done.error)
             yield done
     except BrokenProcessPool as error:
-        raise KeySyncError(
-            "a worker was killed, most likely for want of memory: run again with fewer --workers"
-        ) from error
+        raise KeySyncError("a worker was killed, probably for lack of memory: use fewer --workers") from error
     finally:
         for child in multiprocessing.active_children():
             if child not in others:
@@ -59,7 +57,7 @@ ENGINES: dict[str, Engine] = {"local": run_here, "ray": run_on_ray}
 
 
 def _begin() -> None:
-    """A worker leaves Ctrl-C to the process that started it, and ends when that has gone, however it went."""
+    """A worker ignores Ctrl-C, which its parent handles, and exits when the parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -72,7 +70,7 @@ def _end_with_parent() -> None:
 
 
 def _work(make: Make, video: Video) -> Done:
-    """Errors come back as text: not every exception survives the way between processes."""
+    """Returns errors as text: not every exception can be pickled."""
     try:
         return make().run(video)
     except KeySyncError as error:

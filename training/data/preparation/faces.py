@@ -1,6 +1,6 @@
-"""The one face of each shot that training sees, on the network's grid of 25 frames a second.
+"""The face of each shot that training uses, on the network's grid of 25 frames a second.
 
-Grid frame j is shown at j / 25 seconds after the video's first frame and is the source frame nearest to that time.
+Grid frame j is the source frame nearest to j / 25 seconds after the video's first frame.
 """
 
 from __future__ import annotations
@@ -32,9 +32,8 @@ Integers = NDArray[np.int64]
 class Faces:
     """The faces of a video of n frames, whose grid has N.
 
-    source (N,) the source frame of each grid frame; pts (n,) of all source frames, in the reader's time base;
-    landmarks (N, 68, 2) in source pixels, NaN where no face is seen; shot (N,) rises by one at each cut;
-    size (h, w) of a frame.
+    source (N,): the source frame of each grid frame; pts (n,) of all source frames, in the reader's time base;
+    landmarks (N, 68, 2) in source pixels, NaN without a face; shot (N,): number of the shot; size (h, w) of a frame.
     """
 
     source: Integers
@@ -45,21 +44,21 @@ class Faces:
 
     @cached_property
     def track(self) -> FaceTrack:
-        """The same as a track of N frames."""
+        """The faces as a track of N frames."""
         points = [None if np.isnan(face).any() else face for face in self.landmarks]
         return from_landmarks(points, self.size, self.shot.tolist())
 
     def runs(self, least: int, most: int = 500) -> list[tuple[int, int]]:
-        """Ranges [start, stop) of grid frames in a row that show one face in one shot: `least` to `most` long.
+        """Ranges [start, stop) of consecutive grid frames with one face in one shot, `least` to `most` frames long.
 
-        Longer ones are cut into as few equal parts as that takes.
+        Longer ones are split into as few equal parts as possible. Raises `KeySyncError` unless 1 <= least <= most.
         """
         if not 1 <= least <= most:
-            raise KeySyncError(f"clips of {least} to {most} frames were asked for: ask for 1 <= least <= most")
+            raise KeySyncError(f"clips of {least} to {most} frames: expected 1 <= least <= most")
         found = []
         for start, stop in self.track.runs():
             parts = math.ceil((stop - start) / most)
-            if stop - start < least * parts:  # more than `most`, and yet not enough for two
+            if stop - start < least * parts:  # more than `most`, but not enough for two
                 parts, stop = 1, min(stop, start + most)
             edges = [start + (stop - start) * part // parts for part in range(parts + 1)]
             found += [(a, b) for a, b in pairwise(edges) if b - a >= least]
@@ -70,14 +69,14 @@ class Faces:
         return crop_boxes(self.track, start, stop, scale)
 
     def save(self, path: Path) -> None:
-        """Writes an npz file; the same faces always give the same bytes."""
+        """Writes an npz file; equal faces give equal bytes."""
         with path.open("wb") as file:
             arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
             np.savez(file, **arrays)  # type: ignore[arg-type] # none is allow_pickle
 
     @classmethod
     def load(cls, path: Path) -> Faces:
-        """Reads such a file. Raises `KeySyncError` for one that is missing, cut off or something else."""
+        """Reads a file of `save`. Raises `KeySyncError` for a missing, truncated or other file."""
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays: dict[str, NDArray[Any]] = {field.name: stored[field.name] for field in fields(cls)}
@@ -88,16 +87,16 @@ class Faces:
 
 
 def follow(reader: VideoReader, shots: Sequence[tuple[float, float]], detector: Detector) -> Faces:
-    """Follows the largest face of each of the `shots` (seconds, as `find_shots` gives them) through a video.
+    """Follows the largest face through each of the `shots` (in seconds, as `find_shots` returns them) of a video.
 
-    Only the source frames on the grid are looked at, each once; the tracker's own cuts part the shots further, and
-    neither kind is smoothed or bridged across. Memory: the points, no pictures.
+    Reads each source frame on the grid once. The tracker's own cuts split the shots further; tracks are not smoothed or
+    interpolated across cuts. Memory holds landmarks, no pictures.
     """
     pts = reader.timestamps()
     times = (pts - pts[0]) * float(reader.info.time_base)
     source = grid(times)
     used, index = np.unique(source, return_inverse=True)
-    # Half a microsecond: the seconds of a cut are those of a frame, but for rounding.
+    # Minus half a microsecond: a cut has the time of a frame, except for rounding.
     starts = np.array([start for start, _ in shots]) - 5e-7
     given = np.searchsorted(starts, times[used], side="right")
     tracks: list[FaceTrack] = []
@@ -116,8 +115,8 @@ def follow(reader: VideoReader, shots: Sequence[tuple[float, float]], detector: 
 
 
 def grid(times: Seconds) -> Integers:
-    """The source frame (N,) nearest to each 25th of a second, given the times (n,) of the source frames from 0 on."""
-    # Rounded: float noise must not decide a tie one way here and the other there.
+    """The source frame (N,) nearest to each 25th of a second, given the times (n,) of the source frames from 0."""
+    # Rounded, so that floating-point noise does not decide ties.
     count = math.floor(round(float(times[-1]) * NETWORK_RATE, 6) + 0.5) + 1
     middles = np.round((times[1:] + times[:-1]) / 2, 9)
     nearest: Integers = np.searchsorted(middles, np.round(np.arange(count) / NETWORK_RATE, 9)).astype(np.int64)

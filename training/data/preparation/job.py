@@ -31,7 +31,7 @@ from .videos import Source, Video, find_videos
 logger = logging.getLogger(__name__)
 
 SAME = "the same as another"
-# In the folder of intermediate results: what the shards were last made of.
+# In the folder of intermediate results: the digest of what the shards were last made from.
 PACKED = "packed.txt"
 
 
@@ -40,20 +40,19 @@ def prepare(
 ) -> Report:
     """Prepares the videos in `given` (see `find_videos`) into the folder `settings.data`, and writes the report there.
 
-    Stopped at any moment and called again, it goes on where it was. Where all is discarded, the report says why and
-    there are no shards. Raises `KeySyncError` where there is no video, for models and settings that do not fit, and on
-    a full disk.
+    A call after an interruption resumes. If all videos are discarded, there are no shards and the report gives the
+    reasons. Raises `KeySyncError` if there is no video, for models and settings that do not fit, and on a full disk.
     """
     began = time.perf_counter()
     data = settings.data
     if not 0 < validation < 1:
-        raise KeySyncError(f"{validation} of the videos for validation: choose a --validation between 0 and 1")
+        raise KeySyncError(f"a validation share of {validation}: expected a number between 0 and 1 (--validation)")
     found = find_videos(given, leave_out=data)
     try:
         (data / WORK).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise KeySyncError(f"{data} cannot be made ({error.strerror}): choose another -o") from error
-    # Workers elsewhere load the models for themselves, onto devices that this process may not have.
+        raise KeySyncError(f"cannot create {data} ({error.strerror}): choose another -o") from error
+    # Workers load the models themselves, on devices that this process may not have.
     here = engine == "local" and workers == 1
     info = (open_models(settings) if here else Models(replace(settings, device="cpu"))).check()
     report = Report(videos=len(found.sources), files_ignored=dict(found.ignored))
@@ -74,7 +73,7 @@ def prepare(
 
 
 def _identify(sources: Sequence[Source], manifest: Manifest, report: Report) -> list[Video]:
-    """The videos that can be read at all, each once."""
+    """The readable videos, without duplicates."""
     videos: dict[str, Video] = {}
     for source in tqdm(sources, desc="files", unit="", dynamic_ncols=True, file=sys.stderr):
         try:
@@ -89,7 +88,7 @@ def _identify(sources: Sequence[Source], manifest: Manifest, report: Report) -> 
 
 
 def _work(chain: Chain, engine: str, settings: Settings, videos: Sequence[Video], workers: int) -> set[str]:
-    """Makes what is missing; returns the ids of the videos of which something was."""
+    """Makes missing results; returns the ids of the videos that had any."""
     fresh: set[str] = set()
     if not videos:
         return fresh
@@ -103,7 +102,7 @@ def _work(chain: Chain, engine: str, settings: Settings, videos: Sequence[Video]
 
 
 def _account(records: Mapping[str, Record], video: Video, fresh: bool, report: Report) -> bool:
-    """Puts a finished video into the report; returns whether there are clips of it."""
+    """Adds a finished video to the report; returns whether it has clips."""
     last = list(records.values())[-1]
     held = records["clips"].facts if "clips" in records else {}
     seconds = held.get("seconds") or sum(lost for lost, _ in (last.discard or {}).values())
@@ -121,7 +120,7 @@ def _account(records: Mapping[str, Record], video: Video, fresh: bool, report: R
 
 
 def _pack(clips: Sequence[ClipFiles], info: DataInfo, data: Path, validation: float, made_of: str) -> None:
-    """Writes the shards, unless those that are there were made of the same; without clips there are none."""
+    """Writes the shards, unless they are up to date; without clips there are none."""
     stamp = data / WORK / PACKED
     if clips and stamp.exists() and stamp.read_text(encoding="utf-8") == made_of and _whole(data):
         logger.info("the shards in %s are up to date", data)
@@ -138,7 +137,7 @@ def _pack(clips: Sequence[ClipFiles], info: DataInfo, data: Path, validation: fl
 
 
 def _whole(data: Path) -> bool:
-    """Whether the index and the shards that it names are there."""
+    """Whether the index and its shards exist."""
     try:
         return all((data / name).stat().st_size == size for name, size in read_index(data).sizes.items())
     except (KeySyncError, OSError):

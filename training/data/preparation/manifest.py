@@ -1,7 +1,7 @@
-"""The file manifest.jsonl: each video's digest, so that a second run need not read what has not changed.
+"""The file manifest.jsonl: the digests of the videos, so that a second run does not read unchanged files.
 
-One JSON object a line: {"path", "size", "modified" (ns), "digest", "id", "name"}. Lines are added one by one; of two
-for the same path the later counts, and a last line that a killed run left unfinished does not.
+One JSON object per line: {"path", "size", "modified" (ns), "digest", "id", "name"}. Lines are appended; the last one
+for a path counts, and an incomplete last line is ignored.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Manifest:
             self._replace(self._rows.values())
 
     def identify(self, source: Source) -> Video:
-        """The video in a file; reads the file where it is new or has changed. Raises `OSError` where it cannot be."""
+        """The video in a file; reads the file if it is new or changed. Raises `OSError` if that fails."""
         status = source.path.stat()
         state: dict[str, Any] = {
             "path": str(source.path.absolute()),
@@ -65,7 +65,7 @@ class Manifest:
             raise self._cannot_write(error) from error
 
     def _cannot_write(self, error: OSError) -> KeySyncError:
-        return KeySyncError(f"{self.path} cannot be written ({error.strerror}): free some space or choose another -o")
+        return KeySyncError(f"cannot write {self.path} ({error.strerror}): free some disk space or choose another -o")
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The models that a preparation runs on, each loaded when it is first needed."""
+"""The models of a preparation, each loaded when first used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .shots import load_detector
 
 @lru_cache(maxsize=1)
 def open_models(settings: Settings) -> Models:
-    """The models of these settings; a process that asks again gets the same ones."""
+    """The models of these settings, cached per process."""
     return Models(settings)
 
 
@@ -33,17 +33,20 @@ class Models:
         self.settings = settings
 
     def check(self) -> DataInfo:
-        """Loads everything, so that a wrong file is refused before any work; says what the data will be made with."""
+        """Loads all models, so that a wrong file fails before any work; returns the description of the data.
+
+        Raises `KeySyncError` for models that do not fit.
+        """
         settings = self.settings
         _check_device(settings.device)
         _ = self.detector, self.quality, self.speaker, load_detector()
         height, width = settings.size
         downscale = self.vae.downscale
         if self.vae.encoder is None or downscale != PIXELS_PER_LATENT:
-            has = "no encoder" if self.vae.encoder is None else f"{downscale} pixels a latent"
+            has = "no encoder" if self.vae.encoder is None else f"{downscale} pixels per latent"
             raise KeySyncError(
-                f"{self.vae.source} has {has}: give a whole VAE of Stable Video Diffusion (--vae), which has "
-                f"{PIXELS_PER_LATENT} pixels a latent"
+                f"{self.vae.source} has {has}: expected a complete VAE of Stable Video Diffusion with "
+                f"{PIXELS_PER_LATENT} pixels per latent (--vae)"
             )
         return DataInfo(
             resolution=settings.size,
@@ -74,16 +77,16 @@ class Models:
     @cached_property
     def quality(self) -> quality.Scorer:
         name = self.settings.quality
-        return _unasked if name == NONE else quality.QUALITY[name](self.settings.device_of(name))
+        return _no_score if name == NONE else quality.QUALITY[name](self.settings.device_of(name))
 
     @cached_property
     def speaker(self) -> speaker.Scorer:
         name = self.settings.speaker
-        return _unasked if name == NONE else speaker.load_scorer(name)
+        return _no_score if name == NONE else speaker.load_scorer(name)
 
 
-def _unasked(*_: object) -> float:
-    """The scorer "none": its stage is left out."""
+def _no_score(*_: object) -> float:
+    """The scorer "none", whose stage is omitted."""
     return 0.0
 
 
@@ -92,4 +95,4 @@ def _check_device(name: str) -> None:
         torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).splitlines()[0]
-        raise KeySyncError(f"the device {name!r} cannot be used here ({reason}): try --device cpu") from error
+        raise KeySyncError(f"the device {name!r} is not available ({reason}): use --device cpu") from error

@@ -1,7 +1,7 @@
-"""Preparation on a Ray cluster, or on a Ray of this machine alone where RAY_ADDRESS names none.
+"""Preparation on a Ray cluster, or on a local Ray if RAY_ADDRESS is not set.
 
-Videos flow through two pools of actors that hold the models: one for what processors do, such as finding faces, and on
-GPUs one for what follows. All machines must see videos, models and data under the same paths.
+Videos pass two pools of actors that hold the models: one for the stages on CPUs, such as face detection, and one for
+the stages on GPUs. All machines must see videos, models and data under the same paths.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from keysync.errors import KeySyncError, install_line
 from .chain import Chain, Done
 from .videos import Video
 
-# Blocks of videos a worker gets: many, so that long videos do not leave the others idle.
+# Blocks of videos per worker: many, so that long videos do not leave other workers idle.
 BLOCKS = 16
 Row = dict[str, Any]
 
 
 def run_on_ray(make: Callable[[], Chain], videos: Sequence[Video], workers: int) -> Iterator[Done]:
-    """With `workers` actors in each pool; `make` must be picklable. A Ray that it started ends with it.
+    """With `workers` actors in each pool; `make` must be picklable. A Ray that it started is shut down at the end.
 
-    Raises `KeySyncError` where Ray is not installed, and for what the chain raises.
+    Raises `KeySyncError` if Ray is not installed, and as the chain does.
     """
     ray = _import_ray()
     address = os.environ.get("RAY_ADDRESS")
@@ -32,7 +32,7 @@ def run_on_ray(make: Callable[[], Chain], videos: Sequence[Video], workers: int)
     if ours and address:
         ray.init(address=address, log_to_driver=False)
     elif ours:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone unasked
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
         ray.init(address="local", num_cpus=2 * workers, include_dashboard=False, log_to_driver=False)
     try:
         yield from _results(ray, make, videos, workers)
@@ -47,7 +47,7 @@ def _results(ray: Any, make: Callable[[], Chain], videos: Sequence[Video], worke
     before_gpu = [stage.name for stage in takewhile(lambda stage: not stage.gpu, stages)]
     rows: list[Row] = [{"number": number, "fresh": "", "error": ""} for number in range(len(videos))]
     data = ray.data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS * workers))
-    # Known to Ray once, not once a row.
+    # Stored in Ray once, not per row.
     known = ray.put(list(videos))
     pools: list[tuple[list[str] | None, int]] = [(before_gpu, 0)]
     if len(before_gpu) < len(stages):
@@ -63,7 +63,7 @@ def _results(ray: Any, make: Callable[[], Chain], videos: Sequence[Video], worke
 
 
 class _Worker:
-    """An actor: it makes the chain once and sends one row after the other through the stages `only`, or all."""
+    """An actor: makes the chain once and runs each row through the stages `only`, or all."""
 
     def __init__(self, make: Callable[[], Chain], videos: Any, only: list[str] | None) -> None:
         import ray
@@ -86,5 +86,5 @@ def _import_ray() -> Any:
         import ray
         import ray.data
     except ImportError as error:
-        raise KeySyncError(f"the engine ray does not load ({error}): {install_line('ray[data]')}") from error
+        raise KeySyncError(f"the engine ray needs Ray ({error}): {install_line('ray[data]')}") from error
     return ray

@@ -1,7 +1,6 @@
-"""What a preparation kept, what it discarded and why, and how fast it was: report.json, and a table to read.
+"""The report of a preparation: what was kept, what was discarded and why, and the speed; report.json and a table.
 
-All seconds are of video. Those that came in are those kept and those discarded; a video that cannot be read counts
-as 0.
+All seconds are of video. The total is the sum of those kept and discarded; an unreadable video counts as 0.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from ..disk import written
 from .settings import KEYFRAME_SPAN
 
 NAME = "report.json"
-# How many videos of one reason the table names; the file names all.
+# Number of videos per reason in the table; the file lists all.
 NAMED = 12
 
 
 @dataclass
 class Loss:
-    """What was discarded for one reason: seconds in all, and for each video how many of its seconds and why."""
+    """What was discarded for one reason: seconds in total, and for each video its seconds and the details."""
 
     seconds: float = 0.0
     videos: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -30,7 +29,7 @@ class Loss:
 
 @dataclass
 class Report:
-    """The whole of it. `stages` says for each how many videos' results there are and the seconds spent on them."""
+    """All figures. `stages`: for each, the number of results and the seconds spent on them."""
 
     videos: int = 0
     videos_kept: int = 0
@@ -45,20 +44,20 @@ class Report:
     seconds_spent: float = 0.0
 
     def keep(self, frames: list[int], fps: int) -> None:
-        """Adds the clips of a video, of so many frames each."""
+        """Adds the clips of a video, given their numbers of frames."""
         self.videos_kept += 1
         self.clips += len(frames)
         self.seconds_kept += sum(frames) / fps
         self.seconds_for_keyframes += sum(count for count in frames if count >= KEYFRAME_SPAN) / fps
 
     def lose(self, reason: str, name: str, seconds: float, why: str) -> None:
-        """Adds what of a video was discarded for one reason."""
+        """Adds what was discarded of a video for one reason."""
         loss = self.discarded.setdefault(reason, Loss())
         loss.seconds += seconds
         loss.videos[name] = {"seconds": seconds, "why": why}
 
     def spend(self, stage: str, seconds: float, video_seconds: float) -> None:
-        """Adds what a stage's work on a video took, in this run or an earlier one."""
+        """Adds the time a stage spent on a video, in this run or an earlier one."""
         held = self.stages.setdefault(stage, {"videos": 0, "spent": 0.0, "video_seconds": 0.0})
         held["videos"] += 1
         held["spent"] += seconds
@@ -70,7 +69,7 @@ class Report:
         return self.seconds_worked_on / self.seconds_spent if self.seconds_spent else 0.0
 
     def write(self, folder: Path) -> None:
-        """Writes report.json, whole or not at all. Raises `KeySyncError` where the disk cannot hold it."""
+        """Writes report.json atomically. Raises `KeySyncError` if it cannot be written."""
         content = {**asdict(self), "speed": self.speed}
         with written(folder / NAME) as file:
             file.write_bytes((json.dumps(_rounded(content), indent=1) + "\n").encode())
@@ -88,12 +87,12 @@ class Report:
             if len(named) > NAMED:
                 yield f"    and {len(named) - NAMED} more: see {NAME}"
         yield (
-            f"{self.clips} clips; {self.seconds_for_keyframes:.2f} s of them in clips of {KEYFRAME_SPAN} frames "
-            "or more, which the keyframe stage needs"
+            f"{self.clips} clips; {self.seconds_for_keyframes:.2f} s in clips of at least {KEYFRAME_SPAN} frames, "
+            "which the keyframe stage needs"
         )
         if self.files_ignored:
             kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(self.files_ignored.items()))
-            yield f"{sum(self.files_ignored.values())} files are no videos: {kinds}"
+            yield f"{sum(self.files_ignored.values())} files are not videos: {kinds}"
         for stage, held in self.stages.items():
             speed = held["video_seconds"] / held["spent"] if held["spent"] else float("inf")
             yield f"  {stage:12}{held['spent']:10.1f} s of work{speed:10.1f} s of video per second"
@@ -103,7 +102,7 @@ class Report:
                 f"{self.speed:.2f} s of video per second"
             )
         else:
-            yield f"this run: all had been done before ({self.seconds_spent:.1f} s)"
+            yield f"this run: everything was up to date ({self.seconds_spent:.1f} s)"
 
     def _line(self, what: str, videos: int, seconds: float) -> str:
         share = seconds / self.seconds if self.seconds else 0.0

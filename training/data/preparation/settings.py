@@ -1,4 +1,4 @@
-"""What a preparation is asked for; every stage's key is made of the part of it that the stage depends on."""
+"""The settings of a preparation; the key of each stage covers the settings that it depends on."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from keysync.systems.keysync.small import BUILT_IN, SMALL
 
 from .. import digest
 
-# The least frames of a clip: one window of the interpolation stage.
+# Least number of frames of a clip: one window of the interpolation stage.
 WINDOW = 14
-# What a window of the keyframe stage spans: 14 frames, 13 apart.
+# Span of a window of the keyframe stage: 14 frames, 13 apart.
 KEYFRAME_SPAN = 170
 PUBLISHED_RESOLUTION = 512
 NONE = "none"
-# What works on the processor whatever the device: many workers with networks this small are faster than one GPU.
+# These run on the CPU regardless of the device: with networks this small, many workers are faster than one GPU.
 WITHOUT_DEVICE = ("mediapipe", "sharpness")
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model's file or folder, or the name of the built-in one (a key of `SMALL`), and the digest of its bytes."""
+    """A model's file or folder, or the name of a built-in one (a key of `SMALL`), and the digest of its bytes."""
 
     source: Path | str
     digest: str
 
     @classmethod
     def of(cls, source: Path | str) -> ModelFile:
-        """Raises `KeySyncError` where a path cannot be read."""
+        """Raises `KeySyncError` for a path that cannot be read."""
         path = _path(source)
         try:
             return cls(source, digest.of_path(path))
         except OSError as error:
-            raise KeySyncError(f"cannot open the model {path} ({error.strerror}): check the path") from error
+            raise KeySyncError(f"cannot read the model {path} ({error.strerror}): check the path") from error
 
     @property
     def path(self) -> Path:
-        """Where it lies on this machine."""
+        """The path on this machine."""
         return _path(self.source)
 
     @property
     def origin(self) -> str:
-        """Where the model came from, for the index."""
+        """The source of the model, for the index."""
         return BUILT_IN if isinstance(self.source, str) else str(self.source)
 
 
@@ -83,9 +83,7 @@ class Settings:
     def __post_init__(self) -> None:
         check_resolution(self.resolution)
         if not 1 <= self.crop_scale <= 4:
-            raise KeySyncError(
-                f"crops {self.crop_scale:g} times as wide as the face: choose a --crop-scale from 1 to 4"
-            )
+            raise KeySyncError(f"a crop scale of {self.crop_scale:g}: expected a number from 1 to 4 (--crop-scale)")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -93,5 +91,5 @@ class Settings:
         return self.resolution, self.resolution
 
     def device_of(self, tool: str) -> str:
-        """Where a detector or a scorer works."""
+        """The device of a detector or a scorer."""
         return "cpu" if tool in WITHOUT_DEVICE else self.device

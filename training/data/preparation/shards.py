@@ -1,7 +1,7 @@
-"""The last step of preparation: clips, packed into WebDataset shards, and their index.
+"""The last step of preparation: packs clips into WebDataset shards and writes their index.
 
-The same clips give the same bytes, whatever the order in which they come. Whole videos go to one split, so that nothing
-of a face that is validated on is trained on.
+The same clips give the same bytes in any order. All clips of a video belong to one split, so that validation uses no
+face of the training clips.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ OURS = re.compile(rf"({'|'.join(SPLITS)})-\d{{6}}\.tar")
 
 @dataclass(frozen=True)
 class ClipFiles:
-    """A finished clip of `frames` frames of the video called `video`: the file of each part, by the part's name.
+    """A finished clip of `frames` frames of the video `video`, with the file of each part by the part's name.
 
-    `key` names it in the shards: it holds neither dots, which end a key there, nor slashes.
+    `key` names it in the shards, without dots, which end a key there, and slashes.
     """
 
     key: str
@@ -47,7 +47,7 @@ class ClipFiles:
 
     def __post_init__(self) -> None:
         if not self.key or set(self.key) & set("./"):
-            raise ValueError(f"a clip cannot be called {self.key!r}")
+            raise ValueError(f"{self.key!r} is not a valid key of a clip")
 
 
 def write_shards(
@@ -58,11 +58,11 @@ def write_shards(
     shard_bytes: int = SHARD_BYTES,
     validation_share: float = 0.05,
 ) -> Path:
-    """Writes train-000000.tar ..., validation-000000.tar ... and last the index into `folder`; returns the index.
+    """Writes train-000000.tar ..., validation-000000.tar ... and last the index to `folder`; returns the index.
 
-    A shard ends with the clip that brings it to `shard_bytes`. `validation_share` is that of the videos, at least one.
-    Shards of an earlier preparation go. Raises `KeySyncError` where there is no clip, two have one key, the disk
-    is full, or a share is not between 0 and 1.
+    A shard ends with the clip that reaches `shard_bytes`. `validation_share` is the share of the videos, at least one.
+    Shards of an earlier preparation are deleted. Raises `KeySyncError` without clips, for duplicate keys, on a full
+    disk, and for a share that is not between 0 and 1.
     """
     splits = split(clips, validation_share)
     sizes: dict[str, int] = {}
@@ -76,7 +76,7 @@ def write_shards(
                     _write_shard(temporary, shard)
                     sizes[path.name] = temporary.stat().st_size
                     listed[name] += tuple(_placed(temporary, path.name, shard))
-        # Until the new index is there the folder holds none: never new shards under an old index.
+        # The folder has no index until the new one is written: never new shards with an old index.
         (folder / FILE).unlink(missing_ok=True)
     with written(folder / FILE) as file:
         file.write_bytes(Index(info, sizes, listed).to_json().encode())
@@ -89,27 +89,25 @@ def write_shards(
 def split(clips: Iterable[ClipFiles], validation_share: float) -> dict[str, list[ClipFiles]]:
     """The clips of each split, in the order of their keys.
 
-    Which videos are for validation follows from their names, but the one with the longest clip is always trained on:
-    of few videos it may be the only one that a keyframe window fits into. The clips of one video alone are parted, and
-    one clip alone is in both; that is logged.
+    The names of the videos decide which are for validation, but the video with the longest clip is always for training:
+    it may be the only one that is long enough for a keyframe window. A single video is split by clips, and a single
+    clip is in both splits; a warning is logged.
     """
     if not 0 < validation_share < 1:
-        raise KeySyncError(
-            f"{validation_share} of the videos cannot be kept for validation: choose a share above 0 and below 1"
-        )
+        raise KeySyncError(f"a validation share of {validation_share}: expected a number between 0 and 1")
     ordered = sorted(clips, key=lambda clip: clip.key)
     if not ordered:
-        raise KeySyncError("there is no clip to pack into shards: give more or other videos")
+        raise KeySyncError("no clips to pack into shards: add other videos")
     for first, second in pairwise(ordered):
         if first.key == second.key:
-            raise KeySyncError(f"two clips are called {first.key}, of {first.video} and {second.video}: rename one")
+            raise KeySyncError(f"two clips have the key {first.key}, of {first.video} and {second.video}: rename one")
     if len(ordered) == 1:
-        logger.warning("there is only one clip, %s: it is both trained and validated on", ordered[0].key)
+        logger.warning("there is only one clip, %s: it serves both training and validation", ordered[0].key)
         return dict.fromkeys(SPLITS, ordered)
     longest = max(ordered, key=lambda clip: clip.frames).video
     others = sorted({clip.video for clip in ordered} - {longest}, key=lambda video: sha256(video.encode()).digest())
     if not others:
-        logger.warning("all clips are of %s: the last are validated on, with the face that is trained on", longest)
+        logger.warning("all clips are from %s: its last clips serve validation, with the face of the training", longest)
         count = _validated(len(ordered), validation_share)
         return {TRAIN: ordered[:-count], VALIDATION: ordered[-count:]}
     chosen = set(others[: _validated(1 + len(others), validation_share)])
@@ -120,7 +118,7 @@ def split(clips: Iterable[ClipFiles], validation_share: float) -> dict[str, list
 
 
 def _validated(count: int, share: float) -> int:
-    """How many of `count` things a share is; neither none nor all."""
+    """A share of `count`; neither none nor all."""
     return min(max(1, round(share * count)), count - 1)
 
 
@@ -132,7 +130,7 @@ def _shards(clips: Iterable[ClipFiles], shard_bytes: int) -> Iterator[list[ClipF
         try:
             size += sum(path.stat().st_size for path in clip.parts.values())
         except OSError as error:
-            raise KeySyncError(f"{error.filename} cannot be read ({error.strerror}): prepare the data again") from error
+            raise KeySyncError(f"cannot read {error.filename} ({error.strerror}): prepare the data again") from error
         if size >= shard_bytes:
             yield shard
             shard, size = [], 0
@@ -141,11 +139,11 @@ def _shards(clips: Iterable[ClipFiles], shard_bytes: int) -> Iterator[list[ClipF
 
 
 def _write_shard(path: Path, clips: Iterable[ClipFiles]) -> None:
-    """The same bytes for the same clips: no times, no owners, members in the order of their names."""
+    """Writes reproducible bytes: no times, no owners, members sorted by name."""
     try:
         from webdataset import TarWriter
     except ImportError as error:
-        raise KeySyncError(f"shards need webdataset: {install_line('webdataset')}") from error
+        raise KeySyncError(f"writing shards needs webdataset: {install_line('webdataset')}") from error
     options = {"encoder": False, "mtime": 0, "user": "", "group": ""}
     with path.open("wb") as file, TarWriter(file, **options) as tar:
         for clip in clips:
@@ -153,7 +151,7 @@ def _write_shard(path: Path, clips: Iterable[ClipFiles]) -> None:
 
 
 def _placed(path: Path, name: str, clips: Iterable[ClipFiles]) -> Iterator[Clip]:
-    """The clips of a written shard, with the places of their parts in it."""
+    """The clips of a written shard, with the positions of their parts."""
     members: dict[str, dict[str, tuple[int, int]]] = {}
     with tarfile.open(path) as tar:
         for member in tar:

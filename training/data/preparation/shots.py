@@ -1,4 +1,4 @@
-"""Where a video cuts, by PySceneDetect: shots as (start, stop) in seconds since the first frame."""
+"""The shots of a video, found with PySceneDetect: (start, stop) in seconds since the first frame."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from keysync.errors import KeySyncError, install_line
 from keysync.face.face import Frame
 from keysync.media.reader import VideoReader
 
-# Frames are looked at with a short side of this to twice this many pixels.
+# Frames are scaled down to a short side of this to twice this many pixels.
 SHORT_SIDE = 180
-# A cut changes a frame at least this much (the detector's content value, 0..255) and three times as much as the frames
-# around it: hard cuts measure 48 and more, gestures of a whole picture up to 25.
+# A cut changes a frame by at least this much (the detector's content value, 0..255) and three times as much as the
+# frames around it: hard cuts measure at least 48, gestures across the picture up to 25.
 LEAST_CHANGE = 30.0
 
 
 def find_shots(path: Path) -> list[tuple[float, float]]:
     """The shots [start, stop) of a video in order, without gaps; a video without a cut is one shot.
 
-    The last one stops where the last frame's time is over. Raises `KeySyncError` for what is no video, or a damaged
-    one, and where PySceneDetect is not installed.
+    The last shot ends with the last frame's duration. Raises `KeySyncError` for a file that is damaged or not a video,
+    and if PySceneDetect is not installed.
     """
     detector, timecode = load_detector()
     reader = VideoReader(path)
@@ -40,27 +40,27 @@ def find_shots(path: Path) -> list[tuple[float, float]]:
 
 
 def load_detector() -> tuple[Any, Any]:
-    """A detector that counts frames, and the class of its counts. Shots may be short: clips are chosen later.
+    """A cut detector, and the class of its frame numbers. Shots may be short: clips are selected later.
 
-    Raises `KeySyncError` where PySceneDetect is not installed or does not load.
+    Raises `KeySyncError` if PySceneDetect is not installed or fails to load.
     """
     try:
         from scenedetect import FrameTimecode
         from scenedetect.detectors import AdaptiveDetector
     except ModuleNotFoundError as error:
         raise KeySyncError(
-            f"finding the cuts of a video needs the package {error.name}: {install_line('scenedetect-headless')}"
+            f"finding the cuts of a video needs {error.name}: {install_line('scenedetect-headless')}"
         ) from error
     except ImportError as error:
         line = install_line("--force-reinstall", "--no-deps", "opencv-python-headless")
         raise KeySyncError(
-            f"scenedetect is installed but does not load ({error}): install the OpenCV that needs no display, {line}"
+            f"scenedetect is installed but fails to load ({error}): install OpenCV without display support, {line}"
         ) from error
     return AdaptiveDetector(min_scene_len=1, min_content_val=LEAST_CHANGE), FrameTimecode
 
 
 def _small(frame: Frame) -> NDArray[np.uint8]:
-    """The frame made small by a whole factor, (h, w, 3) in the order that OpenCV expects."""
+    """The frame scaled down by an integer factor, (h, w, 3) in OpenCV's channel order."""
     factor = max(1, min(frame.shape[:2]) // SHORT_SIDE)
     small = np.asarray(Image.fromarray(frame).reduce(factor))
     return np.ascontiguousarray(small[:, :, ::-1])  # RGB -> BGR

@@ -1,7 +1,7 @@
-"""Whether the face of a clip is the one that is heard: scorers of lips against sound, -1..1, higher is surer.
+"""Active-speaker scores of a clip: scorers of lips against sound, -1..1; higher is more certain.
 
-"agreement" needs no weights. It looks for the two plainest traces of speech: lips move while it is loud and rest in
-pauses, and an open mouth sounds brighter than a closed one, for its formants lie higher.
+"agreement" needs no weights. It uses two traces of speech: lips move when the sound is loud and rest in pauses, and an
+open mouth sounds brighter than a closed one, because its formants are higher.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ Signal = NDArray[np.float64]
 
 FRAME = SAMPLE_RATE // NETWORK_RATE  # samples
 WINDOW = 1024  # samples of a spectrum, around the middle of a frame
-# Lips move before they are heard; sound and picture of a file may be off by a little more: frames of sound after lips.
+# Frames of sound after lips: lips move before the sound, and the tracks of a file may be slightly out of sync.
 LAGS = range(-1, 6)
-# What is quieter than the loud frames by this many dB is silence.
+# Sound that is this many dB below the loud frames is silence.
 RANGE = 40.0
 LOUDNESS_BANDS = ((100, 400), (400, 1000), (1000, 2500), (2500, 5000))  # Hz
 DARK, BRIGHT = (100, 600), (1000, 2500)  # Hz: below the first formant of an open mouth, and its first two
-MOTION, SHAPE, POSTURE = 1.5, 1.0, 12.0  # smoothing in frames: of motion, of the mouth's shape, and its slow drift
-SHORTEST = NETWORK_RATE  # frames: in less, chance agrees as well as speech does
+MOTION, SHAPE, POSTURE = 1.5, 1.0, 12.0  # smoothing in frames: of motion, of the mouth's shape, and of its slow drift
+SHORTEST = NETWORK_RATE  # frames: shorter clips agree by chance
 
 
 def agreement(landmarks: ArrayLike, waveform: ArrayLike) -> float:
-    """How well the lips (F, 68, 2) go with the sound (n,): the mean of two correlations, each at its best lag.
+    """How well the lips (F, 68, 2) agree with the sound (n,): the mean of two correlations, each at its best lag.
 
-    One is between the speed at which the inner lips open or close and the loudness; the other between how far they are
-    open and the brightness of what is heard. 0 where there is nothing to compare: silence, still lips, less than a
-    second. A mouth behind a microphone, or music louder than the voice, scores as low as another's lips do.
+    One correlates the speed of the inner lips with the loudness; the other their opening with the brightness of the
+    sound. 0 if there is nothing to compare: silence, still lips, less than a second. A mouth behind a microphone, or
+    music louder than the voice, scores as low as the lips of somebody else.
     """
     points = np.asarray(landmarks, dtype=np.float64)
     if len(points) < SHORTEST:
@@ -50,7 +50,7 @@ def agreement(landmarks: ArrayLike, waveform: ArrayLike) -> float:
     speed: Signal = np.abs(np.gradient(opening))
     motion = gaussian_filter1d(speed, MOTION)
     moves = _best(motion, gaussian_filter1d(loudness, MOTION), every)
-    # Brightness says nothing in pauses: there it counts less the quieter it is.
+    # Brightness is meaningless in pauses: its weight falls with the level.
     total = level(power, (100, 7000), RANGE)
     heard = np.clip((total - total.max()) / RANGE + 1, 0, 1) ** 2
     brightness = level(power, BRIGHT, 1.5 * RANGE) - level(power, DARK, 1.5 * RANGE)
@@ -58,10 +58,10 @@ def agreement(landmarks: ArrayLike, waveform: ArrayLike) -> float:
 
 
 def spectra(waveform: Signal, frames: int) -> Signal:
-    """The power (frames, WINDOW // 2 + 1) around the middle of each frame; silence where the sound has ended."""
+    """The power (frames, WINDOW // 2 + 1) around the middle of each frame, padded with silence."""
     margin = (WINDOW - FRAME) // 2
-    wanted = frames * FRAME
-    sound = np.pad(waveform[:wanted], (margin, margin + max(0, wanted - len(waveform))))
+    samples = frames * FRAME
+    sound = np.pad(waveform[:samples], (margin, margin + max(0, samples - len(waveform))))
     windows = np.lib.stride_tricks.sliding_window_view(sound, WINDOW)[::FRAME]
     waves = np.fft.rfft(windows * np.hanning(WINDOW))
     power: Signal = waves.real**2 + waves.imag**2
@@ -69,7 +69,7 @@ def spectra(waveform: Signal, frames: int) -> Signal:
 
 
 def level(power: Signal, band: tuple[int, int], below: float) -> Signal:
-    """The level (F,) in dB of a band in Hz, never more than `below` dB under that of the loud frames."""
+    """The level (F,) in dB of a band in Hz, at most `below` dB under that of the loud frames."""
     frequencies = np.fft.rfftfreq(WINDOW, 1 / SAMPLE_RATE)
     inside = (frequencies >= band[0]) & (frequencies < band[1])
     decibels = 10 * np.log10(power[:, inside].sum(1) + 1e-9)
@@ -78,14 +78,14 @@ def level(power: Signal, band: tuple[int, int], below: float) -> Signal:
 
 
 def _shape(signal: Signal, weights: Signal) -> Signal:
-    """A signal (F,) without its noise and without its slow drift, each a mean by `weights`."""
+    """A signal (F,) without noise and slow drift, both estimated by means with `weights`."""
     weights = weights + 1e-3
     fast, slow = (gaussian_filter1d(signal * weights, s) / gaussian_filter1d(weights, s) for s in (SHAPE, POSTURE))
     return cast("Signal", fast - slow)
 
 
 def _best(lips: Signal, sound: Signal, weights: Signal) -> float:
-    """The highest correlation over the lags; the weights go with the sound."""
+    """The highest correlation over the lags; the weights belong to the sound."""
     n, found = len(lips), []
     for lag in LAGS:
         early, late = slice(max(0, -lag), n - max(0, lag)), slice(max(0, lag), n - max(0, -lag))
@@ -94,7 +94,7 @@ def _best(lips: Signal, sound: Signal, weights: Signal) -> float:
 
 
 def _correlation(first: Signal, second: Signal, weights: Signal) -> float:
-    """Pearson's, weighted; 0 where either does not change."""
+    """The weighted Pearson correlation; 0 if either is constant."""
     if weights.sum() < 1e-6:
         return 0.0
     first, second = (part - np.average(part, weights=weights) for part in (first, second))
@@ -103,35 +103,34 @@ def _correlation(first: Signal, second: Signal, weights: Signal) -> float:
 
 
 SPEAKER: dict[str, Scorer] = {"agreement": agreement}
-# The least score that is kept unless the user says otherwise. Measured on two speakers: clips with their own sound
-# score 0.40 to 0.56 in 5 s and 0.29 or more in 1.6 s; 85 % of other or shifted sound stays below 0.25 in 5 s, 65 % in
-# 2.4 s.
+# Default limits. Measured on two speakers: clips with their own sound score 0.40 to 0.56 in 5 s and at least 0.29 in
+# 1.6 s; 85 % of other or shifted sound stays below 0.25 in 5 s, 65 % in 2.4 s.
 LEAST = {"agreement": 0.25}
 
 
 def load_scorer(name: str) -> Scorer:
-    """The scorer of that name in `SPEAKER`, or a function of one's own, "package.module:function".
+    """The scorer of that name in `SPEAKER`, or a custom function "package.module:function".
 
-    It is called as `agreement` is; a detector of active speakers, such as Light-ASD, fits in this way. Raises
-    `KeySyncError` for a name that is neither, a module that does not load, and what is not a function.
+    A custom function has the signature of `agreement`; it may wrap a detector such as Light-ASD. Raises `KeySyncError`
+    for an unknown name, a module that fails to load, and an object that is not a function.
     """
     if name in SPEAKER:
         return SPEAKER[name]
     module, colon, function = name.partition(":")
     if not (module and colon and function):
         raise KeySyncError(
-            f"no speaker scorer is called {name!r}: choose one of {', '.join(SPEAKER)}, or give your own as "
+            f"unknown speaker scorer {name!r}: choose from {', '.join(SPEAKER)}, or name your own as "
             "package.module:function"
         )
     try:
         scorer: Any = importlib.import_module(module)
-    except Exception as error:  # whatever the module of another raises while it loads
+    except Exception as error:  # a user's module may raise anything
         raise KeySyncError(
-            f"the speaker scorer {name} does not load ({type(error).__name__}: {error}): name a module that Python "
-            "can import from here"
+            f"cannot load the speaker scorer {name} ({type(error).__name__}: {error}): name a module that Python can "
+            "import"
         ) from error
     for part in function.split("."):
         scorer = getattr(scorer, part, None)
     if not callable(scorer):
-        raise KeySyncError(f"the module {module} has no function {function}: name one that takes landmarks and sound")
+        raise KeySyncError(f"{module} has no function {function}: name one that takes landmarks and a waveform")
     return cast("Scorer", scorer)

@@ -1,4 +1,4 @@
-"""The stages that a video goes through, in order, and what each of them leaves in its folder."""
+"""The stages of a preparation, in order, and the files that each writes to its folder."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ UNREADABLE = "cannot be read"
 NO_SOUND = "no sound"
 POOR_PICTURE = "poor picture"
 OTHER_VOICE = "lips not seen to follow the speech"
-# Quality is judged by so many crops of a clip, all of one size, so that a small face counts as blurred.
+# Quality is measured on this many crops per clip, all of one size, so that a small face counts as blurred.
 JUDGED, JUDGED_SIZE = 8, (512, 512)
-# The stages whose files are the parts of a clip.
+# Stages whose files are the parts of a clip.
 PARTS = ("labels", "crops", "speech", "latents")
 
 
 @lru_cache(maxsize=1)
 def open_chain(settings: Settings) -> Chain:
-    """The chain of these settings; a process that asks again gets the same one.
+    """The chain of these settings, cached per process.
 
-    The process computes with one thread from then on: the bytes of the results depend on no number of cores.
+    Limits the process to one thread, so that the bytes of the results do not depend on the number of cores.
     """
     torch.set_num_threads(1)
     return Chain(settings.data / WORK, table(settings, open_models(settings)))
@@ -95,7 +95,7 @@ def table(settings: Settings, models: Models) -> list[Stage]:
 
 
 def probe(place: Place) -> Facts:
-    """No file: whether the video can be opened, and whether it has sound."""
+    """No file: checks that the video opens and has sound."""
     with discards(UNREADABLE):
         info = VideoReader(place.video.path).info
     if not info.has_audio:
@@ -112,15 +112,15 @@ def sound(place: Place) -> Facts:
 
 
 def shots(place: Place) -> Facts:
-    """shots.json: where the shots begin and end, in seconds."""
-    load_detector()  # what is not installed is the machine's fault, not the video's
+    """shots.json: start and stop of the shots, in seconds."""
+    load_detector()  # a missing package is not a reason to discard the video
     with discards(UNREADABLE, place.facts["probe"]["seconds"]):
         found = find_shots(place.video.path)
     return _write(place.folder / "shots.json", found)
 
 
 def follow_face(models: Models, place: Place) -> Facts:
-    """faces.npz: where the face is in each frame."""
+    """faces.npz: the face in each frame."""
     cuts = _read(place.of("shots", "shots.json"))
     detector = models.detector
     with discards(UNREADABLE, place.facts["probe"]["seconds"]):
@@ -133,21 +133,21 @@ def follow_face(models: Models, place: Place) -> Facts:
 
 
 def clips(place: Place) -> Facts:
-    """clips.json: all clips; how good they are comes later."""
+    """clips.json: all clips, before they are scored."""
     faces = _faces(place)
     found = find_clips(faces, math.ceil(len(_waveform(place)) / FRAME))
     return {**_keep(place, found), "seconds": len(faces.source) / NETWORK_RATE}
 
 
 def speaker(models: Models, place: Place) -> Facts:
-    """scores.json: how well the lips of each clip go with its sound."""
+    """scores.json: the active-speaker score of each clip."""
     faces, waveform = _faces(place), _waveform(place)
     parts = [(faces.landmarks[a:b], waveform[a * FRAME : b * FRAME]) for a, b in _ranges(place, "clips")]
     return _write(place.folder / "scores.json", [float(models.speaker(*part)) for part in parts])
 
 
 def quality(models: Models, place: Place) -> Facts:
-    """scores.json: how good the picture of each clip is."""
+    """scores.json: the image quality of each clip."""
     faces, reader = _faces(place), VideoReader(place.video.path)
     scores = []
     for start, stop in _ranges(place, "clips"):
@@ -160,13 +160,13 @@ def quality(models: Models, place: Place) -> Facts:
 
 
 def selection(limits: Limits, place: Place) -> Facts:
-    """clips.json: the clips that are good enough."""
+    """clips.json: the selected clips."""
     scores = {name: _read(place.of(name, "scores.json")) for name in limits}
     return _keep(place, select(_ranges(place, "clips"), scores, limits))
 
 
 def labels(scorers: dict[str, str], place: Place) -> Facts:
-    """KEY.json: what a sample says of itself."""
+    """KEY.json: the metadata of a clip."""
     named = {"quality": scorers.get("quality", "sharpness"), "speaker": "speaker_score"}
     found = _ranges(place, "clips")
     scores = {named[name]: dict(zip(found, _read(place.of(name, "scores.json")), strict=True)) for name in scorers}
@@ -193,14 +193,14 @@ def crops(size: tuple[int, int], scale: float, place: Place) -> Facts:
 
 
 def features(models: Models, name: str, place: Place) -> Facts:
-    """rows.npy: what a speech encoder hears in the whole video."""
+    """rows.npy: the features of a speech encoder for the whole video."""
     rows = encode.speech_rows(_waveform(place), models.encoders[name])
     encode.save_array(place.folder / "rows.npy", rows)
     return {}
 
 
 def speech(encoders: Sequence[str], place: Place) -> Facts:
-    """KEY.flac and KEY.ENCODER.npy: each clip's part of the sound and of what the encoders hear."""
+    """KEY.flac and KEY.ENCODER.npy: each clip's part of the sound and of the features."""
     waveform = _waveform(place)
     rows = {name: np.load(place.of(name, "rows.npy"), mmap_mode="r", allow_pickle=False) for name in encoders}
     for start, stop in _ranges(place, "selection"):
@@ -221,7 +221,7 @@ def latents(models: Models, size: tuple[int, int], scale: float, place: Place) -
 
 
 def clip_files(chain: Chain, video: Video) -> list[ClipFiles]:
-    """The clips of a video that has gone through all stages."""
+    """The clips of a video that has passed all stages."""
     ranges = [(start, stop) for start, stop in _read(chain.result(video, "selection") / "clips.json")]
     found = []
     for start, stop in ranges:
@@ -240,7 +240,7 @@ def _key(video: Video, start: int) -> str:
 
 
 def _keep(place: Place, held: Clips) -> Facts:
-    """The ranges alone go into the file, so that nothing is made anew where they stay the same."""
+    """Only the ranges are in the file, so that later stages stay valid if the ranges do."""
     _write(place.folder / "clips.json", held.ranges)
     return {"clips": [stop - start for start, stop in held.ranges], "lost": held.lost}
 

@@ -1,4 +1,4 @@
-"""Which videos there are: files, folders that are searched for videos, and text files that list them."""
+"""Finds the videos: files, folders that are searched, and text files that list videos."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIST_SUFFIX = ".txt"
 
 @dataclass(frozen=True)
 class Source:
-    """A file that ought to be a video; `name` says which it is in reports, without the folders above those given."""
+    """A file that is expected to be a video; `name` identifies it in reports, relative to the given folder."""
 
     name: str
     path: Path
@@ -30,7 +30,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Video:
-    """A video to prepare: `id` names its folder and its samples, and is the same wherever name and bytes are."""
+    """A video to prepare: `id` names its folder and its samples, and depends only on its name and bytes."""
 
     id: str
     name: str
@@ -39,25 +39,24 @@ class Video:
 
     @classmethod
     def of(cls, source: Source, digest: str) -> Video:
-        """The video in a file with that digest."""
+        """The video in a file with this digest."""
         stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(source.name).stem).strip("-")[:40]
         return cls(f"{stem or 'video'}-{digest[:12]}", source.name, source.path, digest)
 
 
 @dataclass(frozen=True)
 class Found:
-    """The videos of a search, in order of name, and how many files of which other kinds were passed over."""
+    """The videos found, sorted by name, and the number of ignored files by suffix."""
 
     sources: list[Source]
     ignored: Counter[str] = field(default_factory=Counter)
 
 
 def find_videos(given: Sequence[Path], leave_out: Path | None = None) -> Found:
-    """Finds the videos that `given` names; what lies in the folder `leave_out` is no input.
+    """Finds the videos that `given` names, except those in the folder `leave_out`.
 
-    A file is taken as a video whatever its name; of a folder's files, those with the suffix of a video; a .txt file
-    lists one path a line, beginning at its own folder. Raises `KeySyncError` for paths that do not exist, and where
-    there is no video at all.
+    A file counts as a video whatever its name; in folders, only files with a video's suffix. A .txt file lists one path
+    per line, relative to its folder. Raises `KeySyncError` for paths that do not exist, and if there is no video.
     """
     found: dict[Path, Source] = {}
     ignored: Counter[str] = Counter()
@@ -69,7 +68,7 @@ def find_videos(given: Sequence[Path], leave_out: Path | None = None) -> Found:
                 else:
                     ignored[file.suffix.lower() or file.name] += 1
         elif not path.exists():
-            raise KeySyncError(f"{path} does not exist: give videos, folders of videos, or a .txt file that lists them")
+            raise KeySyncError(f"{path} does not exist: name videos, folders of videos, or .txt files that list videos")
         elif path.suffix.lower() == LIST_SUFFIX:
             for name, file in _listed(path):
                 found.setdefault(file.absolute(), Source(name, file))
@@ -77,14 +76,12 @@ def find_videos(given: Sequence[Path], leave_out: Path | None = None) -> Found:
             found.setdefault(path.absolute(), Source(path.name, path))
     if not found:
         where = ", ".join(map(str, given))
-        raise KeySyncError(
-            f"no video in {where} ({ignored.total()} other files): give folders that hold {' '.join(SUFFIXES)}"
-        )
+        raise KeySyncError(f"no video in {where} ({ignored.total()} other files): expected {' '.join(SUFFIXES)}")
     return Found(_by_name(list(found.values())), ignored)
 
 
 def _by_name(sources: list[Source]) -> list[Source]:
-    """In order of name; where two have one name, each is called by as much of its path as tells it from the others."""
+    """Sorted by name; equal names are extended by as much of their paths as makes them unique."""
     depth = 1
     while len({source.name for source in sources}) < len(sources):
         depth += 1
@@ -96,7 +93,7 @@ def _by_name(sources: list[Source]) -> list[Source]:
 
 
 def _files(folder: Path, leave_out: Path | None) -> Iterator[Path]:
-    """All files below a folder but for those below `leave_out`."""
+    """All files below a folder, except those below `leave_out`."""
     barred = leave_out.resolve() if leave_out else None
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if (Path(root) / name).resolve() != barred)
@@ -104,11 +101,11 @@ def _files(folder: Path, leave_out: Path | None) -> Iterator[Path]:
 
 
 def _listed(path: Path) -> Iterator[tuple[str, Path]]:
-    """The names in a list, and the files that they stand for."""
+    """The names and paths of the files in a list."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise KeySyncError(f"cannot read the list {path} ({error}): give UTF-8 text with one path a line") from error
+        raise KeySyncError(f"cannot read the list {path} ({error}): expected UTF-8 text, one path per line") from error
     for line in lines:
         name = line.strip()
         if name and not name.startswith("#"):

@@ -1,7 +1,8 @@
-"""How well a mouth can be read from a speech encoder's features: python -m training.small.encoder.figures FOLDER.
+"""Measures how well the mouth can be read from a speech encoder's features:
+python -m training.small.encoder.figures FOLDER.
 
-A linear layer is fitted to the pairs of rows of frames of clean speech, and reads speech of other sentences, in clean
-sound and under other conditions. For comparison, what loudness alone and formants tell of the same opening.
+A linear probe is fitted to the features of clean speech and tested on other sentences, in clean sound and under other
+conditions; loudness and formants are baselines.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from .lesson import MOUTH
 
 Array = NDArray[np.float64]
 FPS = 25
-SECONDS = 20.0  # of a talk
+SECONDS = 20.0  # length of a talk
 LAGS = np.arange(-80, 81, 5) / 1000  # seconds
 SETTLED = 0.15  # seconds of a pause after which the mouth is shut
 TELEPHONE = Microphone(low=300, high=3400)
@@ -48,7 +49,7 @@ CONDITIONS: dict[str, Microphone] = {
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """An encoder and the layer (2 c + 1, 5) that reads the mouth from a frame's features."""
+    """An encoder and the linear layer (2 c + 1, 5) that reads the mouth from a frame's features."""
 
     encoder: SpeechEncoder
     weights: Array
@@ -56,13 +57,13 @@ class Probe:
     @classmethod
     def fit(cls, encoder: SpeechEncoder, talks: Sequence[Utterance], ridge: float = 1.0) -> Probe:
         """Fits the layer to these talks."""
-        seen = np.concatenate([_features(encoder, said.waveform) for said in talks])
-        told = np.concatenate([mouths(said, frame_times(said)) for said in talks])
-        square = seen.T @ seen + ridge * np.eye(seen.shape[1])
-        return cls(encoder, np.linalg.solve(square, seen.T @ told))
+        features = np.concatenate([_features(encoder, said.waveform) for said in talks])
+        truth = np.concatenate([mouths(said, frame_times(said)) for said in talks])
+        square = features.T @ features + ridge * np.eye(features.shape[1])
+        return cls(encoder, np.linalg.solve(square, features.T @ truth))
 
     def read(self, waveform: Sound) -> Array:
-        """The mouth (f, 5) at the middle of each frame but the last, half of which no row tells of."""
+        """The mouth (f, 5) at the middle of each frame except the last, whose second row is padding."""
         read: Array = _features(self.encoder, waveform) @ self.weights
         return read
 
@@ -75,26 +76,27 @@ def mouths(said: Utterance, times: Array) -> Array:
 
 
 def frame_times(said: Utterance) -> Array:
-    """The middle of each frame but the last."""
+    """The middle of each frame except the last."""
     return (np.arange(-(-len(said.waveform) // (SAMPLE_RATE // FPS)) - 1) + 0.5) / FPS
 
 
 def unheard(number: int) -> Utterance:
-    """Sentences of the test in a voice that no training hears."""
+    """Test sentences in a held-out voice."""
     voice = speaker(TEST, 0, number)
-    told = sentences(number, TEST)
+    texts = sentences(number, TEST)
     parts = [silence(0.4)]
     while sum(part.seconds for part in parts) < SECONDS:
-        parts += [say(next(told), voice), silence(0.5)]
+        parts += [say(next(texts), voice), silence(0.5)]
     return joined(parts).cut(0.0, SECONDS)
 
 
 def figures(probe: Probe, talks: Sequence[Utterance], microphone: Microphone) -> dict[str, float]:
-    """Correlation of each of the five, the opening's slope and lag in ms, and how open pauses read (95 of 100)."""
+    """The correlation of each of the five values, slope and lag in ms of the opening, and the 95th percentile of the
+    opening in pauses."""
     heard = [_heard(talks, number, microphone) for number in range(len(talks))]
     read = [probe.read(sound) for sound in heard]
-    told = [mouths(said, frame_times(said)) for said in talks]
-    x, y = np.concatenate(told), np.concatenate(read)
+    truth = [mouths(said, frame_times(said)) for said in talks]
+    x, y = np.concatenate(truth), np.concatenate(read)
     found = {name: _correlation(x[:, column], y[:, column]) for column, name in enumerate(MOUTH)}
     opened = np.concatenate([one[:, 0] for one in read])
     lagged = [_correlation(_openings(talks, lag), opened) for lag in LAGS]
@@ -108,14 +110,14 @@ def figures(probe: Probe, talks: Sequence[Utterance], microphone: Microphone) ->
 
 
 def compared(talks: Sequence[Utterance]) -> dict[str, float]:
-    """The correlation with the true opening of what needs no encoder."""
-    told = _openings(talks, 0.0)
+    """The correlation of the baselines, which need no encoder, with the true opening."""
+    truth = _openings(talks, 0.0)
     ways: dict[str, Callable[[Sound, Array], Any]] = {
         "loudness": loudness,
         "formants": lambda sound, times: mouth_from_sound(sound, times).open,
     }
     return {
-        name: _correlation(told, np.concatenate([way(said.waveform, frame_times(said)) for said in talks]))
+        name: _correlation(truth, np.concatenate([way(said.waveform, frame_times(said)) for said in talks]))
         for name, way in ways.items()
     }
 
@@ -127,7 +129,7 @@ def _features(encoder: SpeechEncoder, waveform: Sound) -> Array:
 
 
 def _heard(talks: Sequence[Utterance], number: int, microphone: Microphone) -> Sound:
-    # One who is alone babbles himself.
+    # A single talk provides its own babble.
     others = np.concatenate([said.waveform for said in (*talks[:number], *talks[number + 1 :])] or [talks[0].waveform])
     start = iter(range(0, 1 << 40, SAMPLE_RATE * 7))
 
@@ -155,7 +157,7 @@ def _correlation(x: Array, y: Array) -> float:
 
 
 def report(folder: Path, talks: int = 12) -> dict[str, dict[str, dict[str, float]]]:
-    """All figures of the encoder in a folder: by whose speech it is, then by condition."""
+    """All figures of the encoder in a folder, by set of voices and by condition."""
     probe = Probe.fit(load_encoder(Hubert.name, folder), [talk(seed, SECONDS, TRAIN) for seed in range(2 * talks)])
     sets = {
         "the world's voices": [talk(seed, SECONDS, TEST) for seed in range(talks)],
@@ -171,10 +173,13 @@ def report(folder: Path, talks: int = 12) -> dict[str, dict[str, dict[str, float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folder", type=Path, help="the encoder's")
-    parser.add_argument("--talks", type=int, default=12)
-    parser.add_argument("--json", type=Path)
+    parser = argparse.ArgumentParser(
+        prog="python -m training.small.encoder.figures",
+        description="Measures how well the mouth can be read from a speech encoder's features.",
+    )
+    parser.add_argument("folder", type=Path, help="the encoder's folder")
+    parser.add_argument("--talks", type=int, default=12, help="talks per set of voices (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
     arguments = parser.parse_args()
     found = report(arguments.folder, arguments.talks)
     for name, conditions in found.items():

@@ -1,7 +1,7 @@
-"""What a speech encoder learns from: speech as some microphone hears it, and the mouth and sound at each feature row.
+"""Training batches of the speech encoder: speech recorded by a simulated microphone, the mouth and phoneme per row.
 
-A row of HuBERT hears 400 samples from 320 r on. Its mouth is the one at (r + 1/2) / 50 s, so that the two rows of a
-frame of 25 a second tell of the middle of that frame.
+Row r of HuBERT sees 400 samples from 320 r. Its target is the mouth at (r + 1/2) / 50 s, so that the two rows of a
+frame at 25 fps are centred on the middle of that frame.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from ...synthetic.voice.visemes import PAUSE, VISEMES, Phoneme, symbols
 SOUNDS = (PAUSE, *VISEMES)
 MOUTH = tuple(field.name for field in fields(MouthMotion))
 SECONDS = 24  # of speech in a lesson
-LENGTHS = (2, 3, 4, 6, 8, 12, 24)  # seconds of each of its examples
-LEAD = 0.5  # seconds heard before an example, so that they echo in it
-PACE = 1.15  # as much faster or slower, at most
+LENGTHS = (2, 3, 4, 6, 8, 12, 24)  # lengths of its examples in seconds
+LEAD = 0.5  # seconds before an example, whose echo reaches into it
+PACE = 1.15  # largest factor of the tempo
 
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """Waveforms (b, n) normalised as HuBERT is fed, mouths (b, r, 5) 0..1, sounds (b, r) as places in `SOUNDS`."""
+    """Waveforms (b, n), normalised as for HuBERT, mouths (b, r, 5) in 0..1, sounds (b, r) as indices into `SOUNDS`."""
 
     waveforms: Tensor
     mouths: Tensor
@@ -41,14 +41,14 @@ class Lesson:
 
 
 def lesson(corpus: Corpus, seed: int, number: int, seconds: int = SECONDS) -> Lesson:
-    """A function of its arguments: `seconds` of speech in examples of equal length."""
+    """Lesson `number`: `seconds` of speech in examples of equal length; a function of its arguments."""
     rng = np.random.default_rng((seed, number))
     length = int(rng.choice([length for length in LENGTHS if length <= seconds]))
     return stacked([_example(corpus, rng, length) for _ in range(max(seconds // length, 1))])
 
 
 def stacked(examples: Sequence[tuple[Sound, Utterance, NDArray[np.float64]]]) -> Lesson:
-    """From sounds of one length, what is said in them, and the times of their rows in what is said."""
+    """A lesson of examples of one length: sound, utterance, and the times of its rows in the utterance."""
     waveforms = [normalised(torch.from_numpy(sound)) for sound, _, _ in examples]
     motions = [said.mouth(times) for _, said, times in examples]
     mouths = [np.stack([getattr(motion, name) for name in MOUTH], 1) for motion in motions]
@@ -57,18 +57,18 @@ def stacked(examples: Sequence[tuple[Sound, Utterance, NDArray[np.float64]]]) ->
 
 
 def normalised(waveform: Tensor) -> Tensor:
-    """As `keysync.speech.encoders.Hubert` does it."""
+    """Normalises a waveform as `keysync.speech.hubert.Hubert` does."""
     variance, mean = torch.var_mean(waveform)
     return (waveform - mean) / (variance + 1e-7).sqrt()
 
 
 def row_times(samples: int) -> NDArray[np.float64]:
-    """The seconds of the rows, in time, of so many samples, a multiple of a frame's; the last row is not heard."""
+    """The times in seconds of the rows of `samples` samples, a multiple of a frame; the last row does not exist."""
     return (np.arange(2 * (samples // FRAME) - 1) + 0.5) / ROWS_PER_SECOND
 
 
 def sounds_at(phonemes: Sequence[Phoneme], times: NDArray[np.float64]) -> NDArray[np.int64]:
-    """What is said at `times` (n,), as places in `SOUNDS`; outside of all phonemes that is nothing."""
+    """The sounds at `times` (n,) as indices into `SOUNDS`; a pause outside of all phonemes."""
     edges, names = [-np.inf], [0]
     for phoneme in phonemes:
         parts = [SOUNDS.index(symbol) for symbol in symbols(phoneme.name)] or [
@@ -88,7 +88,7 @@ def _example(corpus: Corpus, rng: np.random.Generator, seconds: int) -> tuple[So
     played = fast_length((length + lead) * np.exp(rng.uniform(-1, 1) * np.log(PACE)))
     pace = played / (length + lead)
     said = _talk(corpus, rng, played / SAMPLE_RATE + 3.0)
-    # Half begin with what comes before any speech.
+    # Half of the examples begin with the silence before the speech.
     first = 0 if rng.random() < 0.5 else int(rng.integers(0, 3 * SAMPLE_RATE))
     sound = said.waveform[first : first + played]
     if rng.random() < 0.5:
@@ -103,7 +103,7 @@ def _example(corpus: Corpus, rng: np.random.Generator, seconds: int) -> tuple[So
 
 
 def _talk(corpus: Corpus, rng: np.random.Generator, seconds: float) -> Utterance:
-    """Sentences with pauses of any length between them; mostly by one voice, sometimes by several, rarely none."""
+    """Sentences with pauses of random length, mostly by one voice, sometimes by several; rarely silence."""
     if rng.random() < 0.03:
         return silence(seconds)
     several = rng.random() < 0.15
@@ -116,7 +116,7 @@ def _talk(corpus: Corpus, rng: np.random.Generator, seconds: float) -> Utterance
 
 
 def _drift(rng: np.random.Generator, length: int) -> Sound:
-    """A factor (length,) that wanders by some 5 dB from second to second."""
+    """A gain (length,) that varies by about 5 dB from second to second."""
     knots = rng.normal(0, 5, length // SAMPLE_RATE + 2)
     curve = np.interp(np.arange(length) / SAMPLE_RATE, np.arange(len(knots)), knots)
     factor: Sound = (10 ** (curve / 20)).astype(np.float32)

@@ -1,8 +1,8 @@
-"""Trains a small speech encoder of HuBERT's kind on the mouth: python -m training.small.encoder.training -o FOLDER.
+"""Trains a small HuBERT to predict the mouth: python -m training.small.encoder.training -o FOLDER.
 
-From its features a linear layer, thrown away afterwards, reads the mouth and the sound of synthetic speech whose
-phonemes are known. FOLDER becomes a HuBERT in transformers' layout, as `load_encoder` reads it;
-beside it lie curve.csv, the corpus, and state.pt, from which the same command goes on.
+A linear layer, discarded afterwards, predicts mouth and phoneme of synthetic speech from the features. FOLDER becomes a
+HuBERT in transformers' layout, as `load_encoder` reads it, with curve.csv, the corpus, and state.pt, from which the
+same command resumes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ ARCHITECTURE: dict[str, Any] = {
     **dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"), 0.0),
     **dict.fromkeys(("layerdrop", "mask_time_prob"), 0.0),
 }
-# Of the squared errors of open, wide, round, teeth and tongue; of all of them; of the sounds' cross entropy.
+# Weights of the squared errors of open, wide, round, teeth and tongue; of their mean; of the sounds' cross entropy.
 WEIGHTS = (2.0, 1.0, 1.0, 0.5, 0.5)
 MOUTH_WEIGHT, SOUND_WEIGHT = 20.0, 0.3
 FIRST_RATE, LAST_RATE, WARM_UP = 1e-3, 1e-5, 200
@@ -59,10 +59,10 @@ CURVE = ("step", "minutes", "learning_rate", "loss", "mouth", "sound", "validati
 
 @dataclass(frozen=True)
 class Settings:
-    """How long: until `steps` or `minutes` of training are over. `hours` of speech; how often the state is kept.
+    """Training ends after `steps` steps or `minutes` minutes. `hours`: of speech; `every`: steps between checkpoints.
 
-    `start`: the folder of an encoder to go on from, of the same architecture or with fewer layers: those on top of them
-    pass on, at first, what they get. None for new weights.
+    `start`: the folder of an encoder to continue from, of the same architecture or with fewer layers; added layers are
+    initially the identity. None for new weights.
     """
 
     steps: int = 20_000
@@ -76,7 +76,7 @@ class Settings:
 
 
 class Pupil(nn.Module):
-    """The encoder, and the layer that reads mouth and sound from its rows."""
+    """The encoder, and the linear layer that predicts mouth and sound from its rows."""
 
     def __init__(self, architecture: Mapping[str, Any] = ARCHITECTURE) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ def losses(pupil: Pupil, taught: Lesson) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class Trainer:
-    """A run: what is trained, its running average, and how far it is."""
+    """A run: the network, its moving average, and the progress."""
 
     def __init__(self, settings: Settings, architecture: Mapping[str, Any] = ARCHITECTURE) -> None:
         torch.manual_seed(settings.seed)
@@ -114,7 +114,7 @@ class Trainer:
 
     @property
     def progress(self) -> float:
-        """0..1, of the steps or of the minutes, whichever end first."""
+        """0..1, of the steps or of the minutes, whichever is further."""
         return min(max(self.number / self.settings.steps, self.minutes / self.settings.minutes), 1.0)
 
     @property
@@ -135,7 +135,7 @@ class Trainer:
         return mouth.item(), sound.item()
 
     def state(self) -> dict[str, Any]:
-        """All that a run needs to go on."""
+        """The state needed to resume."""
         return {
             "pupil": self.pupil.state_dict(),
             "average": self.average.state_dict(),
@@ -144,7 +144,7 @@ class Trainer:
         }
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what `state` returned."""
+        """Resumes from a result of `state`."""
         self.pupil.load_state_dict(state["pupil"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -164,13 +164,13 @@ def _start_from(folder: Path, encoder: Any) -> None:
         encoder.load_state_dict(known)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise KeySyncError(
-            f"{folder} holds no encoder to go on from ({error}): give a folder that this command has written"
+            f"{folder} has no encoder to continue from ({error}): name a folder written by this command"
         ) from error
 
 
 @torch.no_grad()
 def validate(pupil: Pupil, lessons: list[Lesson]) -> tuple[float, float, float]:
-    """The two losses on these lessons, and the correlation of the opening read with the true one."""
+    """The two losses on these lessons, and the correlation of the predicted opening with the true one."""
     pupil.eval()
     read = [losses(pupil, taught) for taught in lessons]
     opened = [torch.stack((r[2][..., 0], t.mouths[..., 0])).flatten(1) for r, t in zip(read, lessons, strict=True)]
@@ -181,9 +181,9 @@ def validate(pupil: Pupil, lessons: list[Lesson]) -> tuple[float, float, float]:
 
 @torch.no_grad()
 def save_encoder(pupil: Pupil, lessons: list[Lesson], folder: Path) -> None:
-    """Writes the encoder as a folder of transformers, half precision.
+    """Writes the encoder as a transformers folder in half precision.
 
-    Its last layer norm takes up that the features of these lessons have mean 0 and a root mean square of 1.
+    Its last layer norm is rescaled so that the features of these lessons have mean 0 and root mean square 1.
     """
     encoder = copy.deepcopy(pupil.encoder).eval()
     rows = torch.cat([encoder(taught.waveforms).last_hidden_state.flatten(0, 1) for taught in lessons])
@@ -198,8 +198,8 @@ def save_encoder(pupil: Pupil, lessons: list[Lesson], folder: Path) -> None:
 
 
 def train(settings: Settings, folder: Path, architecture: Mapping[str, Any] = ARCHITECTURE) -> None:
-    """Trains into a folder, from the state that lies there if one does."""
-    trainer = Trainer(settings, architecture)  # first: a start that does not fit is refused before any work
+    """Trains into a folder, resuming from its state if there is one."""
+    trainer = Trainer(settings, architecture)  # first, so that a wrong start fails before any work
     hours = min(VALIDATION_HOURS, settings.hours)
     known = load_corpus(folder / "corpus" / VALIDATION, hours, VALIDATION, settings.seed, settings.workers)
     corpus = load_corpus(folder / "corpus" / TRAIN, settings.hours, TRAIN, settings.seed, settings.workers)
@@ -207,7 +207,7 @@ def train(settings: Settings, folder: Path, architecture: Mapping[str, Any] = AR
     kept, curve = folder / "state.pt", folder / "curve.csv"
     if kept.is_file():
         trainer.resume(torch.load(kept))
-        log.info("going on from step %d", trainer.number)
+        log.info("resuming from step %d", trainer.number)
     else:
         curve.write_text(",".join(CURVE) + "\n")
     sums, since = [0.0, 0.0], trainer.number
@@ -229,14 +229,18 @@ def train(settings: Settings, folder: Path, architecture: Mapping[str, Any] = AR
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the encoder and of its training")
-    parser.add_argument("--steps", type=int, default=Settings.steps)
-    parser.add_argument("--minutes", type=float, default=Settings.minutes, help="of training, if they are over first")
-    parser.add_argument("--hours", type=float, default=Settings.hours, help="of different speech")
-    parser.add_argument("--seed", type=int, default=Settings.seed)
-    parser.add_argument("--start", type=Path, help="the folder of an encoder to go on from")
-    parser.add_argument("--workers", type=int, default=Settings.workers, help="processes that make the speech")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.small.encoder.training", description="Trains a small HuBERT to predict the mouth."
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the encoder and its training")
+    parser.add_argument("--steps", type=int, default=Settings.steps, help="steps of training (default: %(default)s)")
+    parser.add_argument(
+        "--minutes", type=float, default=Settings.minutes, help="minutes of training, if they end first"
+    )
+    parser.add_argument("--hours", type=float, default=Settings.hours, help="hours of speech to synthesise")
+    parser.add_argument("--seed", type=int, default=Settings.seed, help="seed of weights and speech")
+    parser.add_argument("--start", type=Path, help="folder of an encoder to continue from")
+    parser.add_argument("--workers", type=int, default=Settings.workers, help="processes that synthesise speech")
     arguments = vars(parser.parse_args())
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:

@@ -1,7 +1,6 @@
-"""Crops of rendered people for training a VAE: squares around the face as a dub cuts them, with their 68 points.
+"""Crops of rendered people for training a VAE: squares around the face, as in a dub, with their 68 landmarks.
 
-People are numbered: the same number gives the same crops. They are rendered once, by a process of their own, and kept
-in a folder as one file a person.
+The number of a person determines the crops. A separate process renders them once, into one file per person.
 """
 
 from __future__ import annotations
@@ -32,15 +31,15 @@ from ...synthetic.render.scene import Actor, Scene, framed
 
 PICTURE = (256, 256)
 SCENES, FRAMES = 2, 8  # of each person
-APART = 40  # frames of a take between two that are drawn: each pose is another
-OCCLUDED = 0.15  # the share of scenes in which something crosses the mouth
-UNSEEN = 1 << 20  # the number of the first person that is never trained on
+APART = 40  # frames of a take between two drawn ones, so that poses differ
+OCCLUDED = 0.15  # share of scenes with an occluder
+UNSEEN = 1 << 20  # number of the first held-out person
 POLL = 0.5  # seconds
 
 
 @dataclass(frozen=True, eq=False)
 class PersonCrops:
-    """One person's crops: pictures (n, size, size, 3) uint8 and landmarks (n, 68, 2) in their pixels."""
+    """The crops of one person: pictures (n, size, size, 3) uint8 and landmarks (n, 68, 2) in their pixels."""
 
     pictures: NDArray[np.uint8]
     landmarks: Points
@@ -51,18 +50,20 @@ class PersonCrops:
 
     @classmethod
     def load(cls, path: Path) -> PersonCrops:
-        """Raises `KeySyncError` for a file that is no such thing."""
+        """Reads a file of `save`. Raises `KeySyncError` for any other file."""
         try:
             with np.load(path, allow_pickle=False) as stored:
                 return cls(stored["pictures"], stored["landmarks"])
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise KeySyncError(f"cannot read the crops {path} ({error}): delete it and start again") from error
+            raise KeySyncError(
+                f"cannot read the crops {path} ({error}): delete it and run the command again"
+            ) from error
 
 
 def render_person(number: int, size: int, scenes: int = SCENES, occluded: float = OCCLUDED) -> PersonCrops:
-    """A person in some scenes, in each with other light, backdrop and place, and in each frame with any mouth.
+    """A person in several scenes, which differ in light, backdrop and place, with a random mouth in each frame.
 
-    In that share of the scenes something crosses the mouth.
+    `occluded`: the share of scenes with an occluder.
     """
     rng = np.random.default_rng((number, 0x63726F70))
     portrait = Portrait(Identity.sample(rng))
@@ -73,7 +74,7 @@ def render_person(number: int, size: int, scenes: int = SCENES, occluded: float 
         crossing = str(rng.choice(list(OCCLUDERS))) if rng.random() < occluded else "none"
         scene = Scene(rng, PICTURE, (Actor(portrait, camera, take),), crossing)
         truths = [scene.render(frame, (MouthShape.sample(rng),)) for frame in range(FRAMES)]
-        # Far apart in time, so that no box is smoothed by another's.
+        # Shots of one frame, so that boxes are not smoothed over time.
         track = from_landmarks([truth.landmarks for truth in truths], PICTURE, range(FRAMES))
         for frame, truth in enumerate(truths):
             box = crop_boxes(track, frame, frame + 1, CROP_SCALE)[0]
@@ -83,9 +84,9 @@ def render_person(number: int, size: int, scenes: int = SCENES, occluded: float 
 
 
 class CropStore:
-    """The crops of people 0, 1, ... in a folder, which a process of its own fills while they are used.
+    """The crops of people 0, 1, ... in a folder, which a separate process fills while they are used.
 
-    As a context: at its end the process is ended. Raises `KeySyncError` where the process dies.
+    As a context manager it ends the process on exit. Raises `KeySyncError` if the process dies.
     """
 
     def __init__(self, folder: Path, size: int, people: int) -> None:
@@ -108,11 +109,11 @@ class CropStore:
             self._process.join()
 
     def first(self, count: int) -> list[PersonCrops]:
-        """The first `count` people, at most all; waits for those that are not rendered yet."""
+        """The first `count` people, or all; waits until they are rendered."""
         for number in range(len(self._held), min(count, self.people)):
             while not self._path(number).is_file():
                 if self._process is None or not self._process.is_alive():
-                    raise KeySyncError(f"person {number} was not rendered into {self.folder}: start again")
+                    raise KeySyncError(f"person {number} is missing in {self.folder}: run the command again")
                 time.sleep(POLL)
             self._held.append(PersonCrops.load(self._path(number)))
         return self._held[: min(count, self.people)]
@@ -122,7 +123,7 @@ class CropStore:
 
 
 def person_file(folder: Path, number: int, size: int) -> Path:
-    """Where a person's crops are kept."""
+    """The file of a person's crops."""
     return folder / f"person-{number:06}-{size}.npz"
 
 

@@ -1,4 +1,4 @@
-"""How well a VAE keeps faces it never saw: PSNR of the crop and of the mouth, and the mouth's opening read back."""
+"""Reconstruction quality of a VAE on held-out faces: PSNR of crops and mouths, and the mouth's opening."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DARK = 0.45  # of the brightness of a mouth's surroundings: less is the inside of a mouth
+DARK = 0.45  # of the brightness around a mouth; darker pixels are inside it
 Reader = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Figures:
-    """PSNR in dB of crops and of their mouths; how the opening read after encode-decode follows the truth.
+    """PSNR in dB of crops and mouths; correlation `opening` and `slope` of the reconstructed opening with the truth.
 
-    `best` is the correlation read from the crops themselves.
+    `best` is the correlation for the crops themselves.
     """
 
     psnr: float
@@ -42,34 +42,34 @@ class Figures:
 
 
 def measure(decoded: NDArray[np.uint8], crops: PersonCrops) -> Figures:
-    """Of crops (n, size, size, 3) that went through a VAE."""
+    """The figures of crops (n, size, size, 3) reconstructed by a VAE."""
     side = crops.pictures.shape[1]
     error = (decoded.astype(np.float64) - crops.pictures) ** 2
     boxes = [mouth_box(points, side) for points in crops.landmarks]
     parts = [picture[top:bottom, left:right] for picture, (left, top, right, bottom) in zip(error, boxes, strict=True)]
     read = opening_reader()
-    told = truth(crops.landmarks).opening
+    true = truth(crops.landmarks).opening
     found = read(decoded, crops.landmarks)
     return Figures(
         psnr=_decibels(float(error.mean())),
         mouth_psnr=_decibels(float(np.mean([part.mean() for part in parts]))),
-        opening=correlation(found, told),
-        slope=slope(found, told),
-        best=correlation(read(crops.pictures, crops.landmarks), told),
+        opening=correlation(found, true),
+        slope=slope(found, true),
+        best=correlation(read(crops.pictures, crops.landmarks), true),
     )
 
 
 def opening_reader(weights: Path = WEIGHTS) -> Reader:
-    """What reads openings (n,) from crops (n, h, w, 3) and points (n, 68, 2): the meter, else the dark of mouths."""
+    """A function from crops (n, h, w, 3) and landmarks (n, 68, 2) to openings (n,): the meter, else `dark_opening`."""
     if weights.is_file():
         meter = Meter(weights)
         return lambda pictures, landmarks: meter.read(pictures, landmarks).opening
-    logger.warning("%s is missing: mouths are measured by their dark inside, which is far less exact", weights)
+    logger.warning("%s is missing: measuring openings by their dark pixels, which is much less accurate", weights)
     return dark_opening
 
 
 def dark_opening(pictures: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The dark height in the middle of each mouth over the distance of the eyes."""
+    """The height of the dark pixels in the middle of each mouth over the distance of the eyes."""
     found = []
     for picture, points in zip(pictures, landmarks, strict=True):
         left, top, right, bottom = mouth_box(points, len(picture))
@@ -83,7 +83,7 @@ def dark_opening(pictures: NDArray[np.uint8], landmarks: NDArray[np.float32]) ->
 
 @torch.no_grad()
 def round_trip(vae: Any, pictures: NDArray[np.uint8], batch: int = 8) -> NDArray[np.uint8]:
-    """Pictures (n, h, w, 3) encoded by a training VAE to the posterior's mean and decoded."""
+    """Pictures (n, h, w, 3) encoded to the posterior's mean and decoded."""
     parts = []
     for part in torch.from_numpy(pictures).split(batch):
         planes = part.movedim(-1, 1).float() / 127.5 - 1  # n h w c -> n c h w
@@ -100,7 +100,7 @@ def posterior_mean(vae: Any, planes: Tensor) -> Tensor:
 
 
 def write_sheet(path: Path, crops: NDArray[np.uint8], decoded: NDArray[np.uint8], columns: int = 8) -> None:
-    """A picture of crops, each above what came back."""
+    """Writes crops above their reconstructions."""
     rows = []
     for start in range(0, len(crops) - columns + 1, columns):
         rows += [np.concatenate(list(row[start : start + columns]), axis=1) for row in (crops, decoded)]

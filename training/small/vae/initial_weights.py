@@ -1,10 +1,10 @@
-"""The weights that a small VAE of diffusers' temporal-decoder layout starts from.
+"""The initial weights of a small VAE with diffusers' temporal decoder.
 
-Every residual branch starts at zero, and three channels carry red, green and blue through the network: a new VAE gives
-back each picture blurred and pale, its latents the brightness and two hues of 8 by 8 pixels. From usual weights it
-takes hours until colours come back at all: group norm has 32 groups whatever the width, and with two or three channels
-a group it takes the level of a whole picture away. So the channels of a group start at constants far apart, +OFFSET and
--OFFSET: these, not the picture, make the group's deviation. Three channels keep a level so, two at least the contrast.
+Every residual branch is zero, and three channels carry red, green and blue through the network: a new VAE reconstructs
+each picture blurred and pale, and its latents are the brightness and two hues of 8 by 8 pixels. From common initial
+weights it takes hours to learn colours: group norm always has 32 groups, and with two or three channels per group it
+removes the level of a picture. The channels of a group are therefore offset by +OFFSET and -OFFSET, which dominate the
+group's deviation: three channels per group preserve the level, two preserve the contrast.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-LIT = 1.0  # what the last norms add: silu is nearly linear there, with this value and slope
+LIT = 1.0  # bias of the last norms, where silu is nearly linear with the following value and slope
 LIT_VALUE, LIT_SLOPE = 0.731, 0.928
-GROUPS = 32  # of every group norm of this layout
+GROUPS = 32  # of every group norm
 OFFSET = 2.0
-SILU_MEAN = 0.207  # of what silu makes of a normal distribution
-FAINT = 0.1  # the share that the other channels have in a new VAE's latents and pictures
-QUIET = -6.0  # logarithm of the first posterior's variance: noise as large as what it hides lets nothing be learned
+SILU_MEAN = 0.207  # mean of silu for a normal distribution
+FAINT = 0.1  # weight of the other channels in a new VAE's latents and pictures
+QUIET = -6.0  # logarithm of the initial posterior's variance: larger noise would hide the signal
 # Latents of a colour: brightness, red against blue, green against both.
 HUES = torch.tensor([[1.0, 1.0, 1.0], [1.5, 0.0, -1.5], [-0.75, 1.5, -0.75]])
 BLUR = torch.tensor([0.25, 0.5, 0.25])
 
 
 def new_vae(seed: int, widths: tuple[int, ...], blocks: int) -> Any:
-    """An `AutoencoderKLTemporalDecoder` of these widths and residual blocks a level, with such weights."""
+    """An `AutoencoderKLTemporalDecoder` with these widths, residual blocks per level, and initial weights."""
     from diffusers import AutoencoderKLTemporalDecoder
 
     with torch.random.fork_rng(devices=[]):
@@ -41,7 +41,7 @@ def new_vae(seed: int, widths: tuple[int, ...], blocks: int) -> Any:
 
 
 def offsets(channels: int) -> Tensor:
-    """(channels,): +OFFSET and -OFFSET in turn within each group, a last odd one 0."""
+    """(channels,): alternately +OFFSET and -OFFSET within each group; the last of an odd number is 0."""
     size = channels // GROUPS
     group = torch.tensor([1.0, -1.0]).repeat(size // 2 + 1)[:size]
     if size % 2:
@@ -50,7 +50,7 @@ def offsets(channels: int) -> Tensor:
 
 
 def colours(channels: int) -> list[int]:
-    """The three channels that carry a colour: each in a group of its own."""
+    """The three channels that carry a colour, each in its own group."""
     return [group * (channels // GROUPS) for group in range(3)]
 
 
@@ -94,7 +94,7 @@ def centre(vae: Any) -> None:
 
 
 def plain_weights(vae: Any) -> dict[str, Tensor]:
-    """The weights of the VAE without what `centre` changed."""
+    """The weights of the VAE before `centre`."""
     biases = {f"{name}.bias": part.plain_bias() for name, part in vae.named_modules() if isinstance(part, Centred)}
     return {**vae.state_dict(), **biases}
 
@@ -118,7 +118,7 @@ def _start(vae: Any) -> None:
         last.weight[:3] *= FAINT
         _centre(last, matrix / LIT_SLOPE, colours(last.in_channels), range(3))
         last.bias.copy_(-last.weight.sum((1, 2, 3)) * LIT_VALUE)
-    # The latents' mean and variance: as the encoder gives the one, and small.
+    # The latents' mean passes through; their variance is small.
     vae.quant_conv.weight.zero_()
     vae.quant_conv.weight[:4, :4, 0, 0] = torch.eye(4)
     vae.quant_conv.bias.zero_()
@@ -128,16 +128,16 @@ def _start(vae: Any) -> None:
 
 
 def _stream(conv: nn.Conv2d, stride: int) -> None:
-    """A convolution that a stream goes through on its way: colours are passed on, offsets begin anew."""
+    """A convolution on the residual stream: passes colours on and sets the offsets of its outputs."""
     nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")
     old = offsets(conv.in_channels)
-    # What the old offsets would add to the new ones is taken out.
+    # Remove the contribution of the input offsets to the output.
     added = (conv.weight.sum((2, 3)) * old).sum(1) / (old**2).sum() / conv.weight[0, 0].numel()
     conv.weight -= added[:, None, None, None] * old[:, None, None]
     assert conv.bias is not None
     conv.bias.copy_(offsets(conv.out_channels))
     kernel = torch.ones(1, 1)
-    if stride == 2:  # padded at the right and the bottom alone
+    if stride == 2:  # padded only at the right and the bottom
         kernel = torch.zeros(3, 3)
         kernel[:2, :2] = 0.25
     elif conv.kernel_size == (3, 3):
@@ -145,11 +145,11 @@ def _stream(conv: nn.Conv2d, stride: int) -> None:
     for source, target in zip(colours(conv.in_channels), colours(conv.out_channels), strict=True):
         conv.weight[target] = 0
         conv.weight[target, source] = kernel
-        conv.bias[target] -= OFFSET  # with the colour comes its channel's offset
+        conv.bias[target] -= OFFSET  # the colour brings its channel's offset along
 
 
 def _centre(conv: Any, matrix: Tensor, sources: Any, targets: Any) -> None:
-    """From these channels to those by a matrix, at the kernel's middle and nowhere else."""
+    """Maps these channels to those by a matrix, only in the middle of the kernel."""
     middle = tuple(side // 2 for side in conv.kernel_size)
     for row, target in enumerate(targets):
         for column, source in enumerate(sources):
@@ -161,7 +161,7 @@ def _centre(conv: Any, matrix: Tensor, sources: Any, targets: Any) -> None:
 
 
 def _pass_through(norm: nn.GroupNorm, level: float) -> None:
-    """Makes a norm of inputs around `offsets` give back how far they are from these, plus `level`."""
+    """Makes a norm return the difference of its inputs from `offsets`, plus `level`."""
     offset = offsets(norm.num_channels)
     deviation = offset.view(GROUPS, -1).std(1, correction=0).repeat_interleave(norm.num_channels // GROUPS)
     norm.weight.copy_(deviation)

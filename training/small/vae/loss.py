@@ -1,4 +1,4 @@
-"""What a small VAE is trained on and how: batches of crops, and the loss of what comes back."""
+"""Batches and loss of the small VAE's training."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 CROPS = 2  # in a batch
-MOUTH = slice(48, 68)  # points of the lips
-MOUTH_MARGIN = 0.25  # of the lips' box, around it
-# Of a pixel of the mouth, and of one that a dub keeps, against 1 for the rest of what it generates.
+MOUTH = slice(48, 68)  # landmarks of the lips
+MOUTH_MARGIN = 0.25  # margin around the lips' box, over its size
+# Weights of a pixel of the mouth, and of one that a dub keeps; the rest of the generated region has 1.
 MOUTH_WEIGHT, KEPT_WEIGHT = 8.0, 0.25
-# The share of pictures whose hue is turned, and how much more colour they get. Else most of what there is, skin, has
-# one hue, and it takes long until any other is learned.
+# Share of pictures whose hue is rotated, and the factor of their saturation: otherwise most pixels have the hue of
+# skin, and others are learned slowly.
 DYED, DYE = 0.25, (1.0, 2.5)
-GRADIENT = 0.5  # weight of the edges' error against the colours'
-TINT, SQUARES = 0.7, (2, 4, 8)  # weight of the hue's error, and the sides in pixels of squares whose hue is compared
-KL = 1e-4  # weight of the divergence's mean against the pixels' mean
+GRADIENT = 0.5  # weight of the error of edges; that of colours has 1
+TINT, SQUARES = 0.7, (2, 4, 8)  # weight of the hue's error, and the sides in pixels of the squares it is averaged over
+KL = 1e-4  # weight of the divergence
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +41,14 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Loss:
-    """Of one batch: what is minimised, and its part that comes from colours alone."""
+    """The loss of one batch: the total, and the error of colours."""
 
     total: Tensor
     colour: Tensor
 
 
 def draw_batch(people: Sequence[PersonCrops], seed: int, step: int) -> Batch:
-    """The batch of a step: whole crops, for what group norm takes away from a part is not what it takes from all."""
+    """The batch of a step: whole crops, because group norm treats parts differently."""
     rng = np.random.default_rng((seed, step))
     side = people[0].pictures.shape[1]
     pictures, weights = [], []
@@ -66,17 +66,17 @@ def draw_batch(people: Sequence[PersonCrops], seed: int, step: int) -> Batch:
 
 
 def dyed(picture: np.ndarray[Any, Any], turn: float, factor: float) -> np.ndarray[Any, Any]:
-    """Colours (h, w, 3) turned about grey by an angle, and so many times as far from it."""
+    """Colours (h, w, 3) with the hue rotated by an angle and the saturation scaled by a factor."""
     grey = picture.mean(-1, keepdims=True)
     c, s = np.cos(turn), np.sin(turn) / np.sqrt(3)
-    # What is left has no grey in it, where a turn about (1, 1, 1) is this.
+    # Rotation about (1, 1, 1) of vectors orthogonal to it.
     matrix = np.array([[c, -s, s], [s, c, -s], [-s, s, c]])
     coloured: np.ndarray[Any, Any] = grey + factor * (picture - grey) @ matrix.T
     return coloured
 
 
 def pixel_weights(landmarks: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
-    """The weights (side, side) float32 of a crop's pixels: what a dub generates counts most, and there the mouth."""
+    """The weights (side, side) float32 of a crop's pixels: highest at the mouth, lowest outside the dubbed region."""
     left, top, right, bottom = mouth_box(landmarks, side)
     inside = box(torch.from_numpy(landmarks), (side, side)).numpy()
     weights: np.ndarray[Any, Any] = KEPT_WEIGHT + (1 - KEPT_WEIGHT) * inside
@@ -85,7 +85,7 @@ def pixel_weights(landmarks: np.ndarray[Any, Any], side: int) -> np.ndarray[Any,
 
 
 def mouth_box(landmarks: np.ndarray[Any, Any], side: int) -> tuple[int, int, int, int]:
-    """left, top, right, bottom in whole pixels of a crop: the lips and a margin."""
+    """left, top, right, bottom of the lips and a margin, in whole pixels of a crop."""
     low, high = landmarks[MOUTH].min(0), landmarks[MOUTH].max(0)
     margin = MOUTH_MARGIN * (high - low).max()
     left, top = np.floor(np.clip(low - margin, 0, side)).astype(int).tolist()
@@ -94,7 +94,7 @@ def mouth_box(landmarks: np.ndarray[Any, Any], side: int) -> tuple[int, int, int
 
 
 def loss_of(vae: Any, batch: Batch, generator: torch.Generator) -> Loss:
-    """The loss of a posterior's sample, each picture decoded as a clip of one frame."""
+    """The loss of a sample of the posterior, each picture decoded as a clip of one frame."""
     mean, logvar = vae.quant_conv(vae.encoder(batch.pictures)).chunk(2, dim=1)
     logvar = logvar.clamp(-30, 20)
     z = mean + torch.exp(0.5 * logvar) * torch.randn(mean.shape, generator=generator).to(mean.device)
@@ -107,7 +107,7 @@ def loss_of(vae: Any, batch: Batch, generator: torch.Generator) -> Loss:
         edges = edges + _weighted(small.diff(dim=-1).abs(), weights[..., 1:])
         edges = edges + _weighted(small.diff(dim=-2).abs(), weights[..., 1:, :])
     tint = torch.zeros(())
-    for side in SQUARES:  # without this lips become as pale as skin
+    for side in SQUARES:  # otherwise lips become as pale as skin
         small, weights = F.avg_pool2d(error, side), F.avg_pool2d(batch.weights, side)
         tint = tint + _weighted((small - small.mean(1, keepdim=True)).abs(), weights)
     divergence = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean()

@@ -1,8 +1,8 @@
 """Trains a small VAE on rendered faces: python -m training.small.vae.training -o FOLDER.
 
-FOLDER becomes a VAE in diffusers' layout, of float16 weights and the last average, at every checkpoint and at the end;
-beside it lie the curve (curve.csv), a sheet of unseen faces with what came back (unseen.png), and what a run that was
-stopped goes on from. Latents times 0.18215 have a standard deviation of 1 over the training crops.
+Each checkpoint writes the averaged weights as a float16 VAE in diffusers' layout to FOLDER, with curve.csv, a sheet of
+held-out faces and their reconstructions (unseen.png), and the state from which a stopped run resumes. Latents times
+0.18215 have a standard deviation of 1 over the training crops.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .loss import draw_batch, loss_of, without_time
 logger = logging.getLogger(__name__)
 
 WIDTHS, BLOCKS = (64, 64, 96, 160), 1
-PEOPLE_AT_FIRST, STEPS_A_PERSON = 24, 5  # who is trained on grows with the steps
+PEOPLE_AT_FIRST, STEPS_A_PERSON = 24, 5  # the number of training people grows with the steps
 WARM_UP = 50  # steps
 AVERAGING = 0.995
 STATE, CURVE, SHEET = "training.pt", "curve.csv", "unseen.png"
@@ -44,9 +44,9 @@ COLUMNS = ("step", "minutes", "loss", "colour", "psnr", "mouth_psnr", "opening",
 
 @dataclass(frozen=True)
 class Settings:
-    """`steps` of training in all, a checkpoint each `every`; crops of `size` pixels of so many `people`.
+    """`steps` of training, a checkpoint every `every` steps; crops of `size` pixels of `people` people.
 
-    `unseen` people are measured on; the learning rate falls from `rate` to `final_rate` as a cosine.
+    Figures are measured on `unseen` held-out people; the learning rate is a cosine from `rate` to `final_rate`.
     """
 
     steps: int = 6000
@@ -64,7 +64,7 @@ class Settings:
 
 
 class Trainer:
-    """A run in a folder, begun or taken up again. Raises `KeySyncError` for a checkpoint that cannot be read."""
+    """A new or resumed run in a folder. Raises `KeySyncError` for a checkpoint that cannot be read."""
 
     def __init__(self, folder: Path, settings: Settings, store: CropStore) -> None:
         self.folder, self.settings, self.store = folder, settings, store
@@ -88,7 +88,7 @@ class Trainer:
             self._load()
 
     def run(self) -> None:
-        """Trains until the steps are done, writing a checkpoint now and then and at the end."""
+        """Trains until the last step, with a checkpoint every `every` steps and at the end."""
         losses: list[tuple[float, float]] = []
         begun = time.monotonic()
         while self.step < self.settings.steps:
@@ -143,15 +143,17 @@ class Trainer:
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.minutes, self.rows = state["step"], state["minutes"], state["rows"]
-        except Exception as error:  # whatever torch raises for what is no checkpoint
+        except Exception as error:  # torch raises many types for files that are not checkpoints
             why = str(error).splitlines()[0]
-            raise KeySyncError(f"{path} is no checkpoint of this training ({why}): delete it to begin again") from error
-        logger.info("going on after %d of %d steps", self.step, self.settings.steps)
+            raise KeySyncError(
+                f"{path} is not a checkpoint of this training ({why}): delete it to start over"
+            ) from error
+        logger.info("resuming after %d of %d steps", self.step, self.settings.steps)
 
 
 @torch.no_grad()
 def write_vae(folder: Path, vae: Any, pictures: np.ndarray[Any, Any]) -> None:
-    """Writes config.json and float16 weights whose latents of these pictures (n, h, w, 3) have the wanted spread."""
+    """Writes config.json and float16 weights; scaled latents of these pictures (n, h, w, 3) have a deviation of 1."""
     planes = torch.from_numpy(pictures).movedim(-1, 1).float() / 127.5 - 1  # n h w c -> n c h w
     means = torch.cat([posterior_mean(vae, part) for part in planes.split(8)])
     tensors = scaled(plain_weights(vae), 1 / (SCALE_FACTOR * means.std(dim=(0, 2, 3))))
@@ -165,10 +167,11 @@ def write_vae(folder: Path, vae: Any, pictures: np.ndarray[Any, Any]) -> None:
 
 
 def scaled(tensors: dict[str, Tensor], factor: Tensor) -> dict[str, Tensor]:
-    """The same VAE with each latent channel times a factor (4,): the encoder's last layer and the decoder's first."""
+    """An equivalent VAE with each latent channel multiplied by a factor (4,), in quant_conv and the decoder's first
+    layer."""
     weight, bias = tensors["quant_conv.weight"], tensors["quant_conv.bias"]
     both = torch.cat([factor, torch.ones_like(factor)])
-    wider = torch.cat([torch.zeros_like(factor), 2 * factor.log()])  # of the logarithm of the variance
+    wider = torch.cat([torch.zeros_like(factor), 2 * factor.log()])  # added to the logarithm of the variance
     return tensors | {
         "quant_conv.weight": weight * both[:, None, None, None],
         "quant_conv.bias": bias * both + wider,
@@ -186,17 +189,17 @@ def main() -> int:
         prog="python -m training.small.vae.training", description="Trains a small VAE on rendered faces."
     )
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, help="the VAE's folder; a stopped run goes on there"
+        "-o", "--output", type=Path, required=True, help="folder of the VAE; a stopped run resumes there"
     )
-    parser.add_argument("--work", type=Path, help="where rendered crops are kept (default: OUTPUT/crops)")
+    parser.add_argument("--work", type=Path, help="folder of the rendered crops (default: OUTPUT/crops)")
     for name, text in {
-        "steps": "in all",
-        "every": "steps between two checkpoints",
-        "seed": "of weights and batches",
-        "size": "of the crops, in pixels",
-        "people": "to train on",
-        "unseen": "people to measure on",
-        "rate": "the learning rate at first",
+        "steps": "steps of training",
+        "every": "steps between checkpoints",
+        "seed": "seed of weights and batches",
+        "size": "size of the crops in pixels",
+        "people": "people to train on",
+        "unseen": "held-out people to measure on",
+        "rate": "initial learning rate",
     }.items():
         value = getattr(standard, name)
         parser.add_argument(

@@ -1,1 +1,1 @@
-"""What a mouth does, read from pixels, and how far it is from the truth."""
+"""Measures mouths in pixels and compares them with the ground truth."""

@@ -1,7 +1,7 @@
-"""A meter that reads a mouth from pixels: how far the lips are apart and how wide the opening is.
+"""A meter that measures opening, gap and width of a mouth in pixels.
 
-Where eyes and nose are is known; the mouth is looked up nowhere. A small convolutional network sees the part of the
-picture below the nose, turned and scaled by the eyes. Its training is `meter_training`.
+The positions of eyes and nose are given, that of the mouth is not. A small convolutional network sees the part of the
+picture below the nose, aligned by the eyes. `meter_training` trains it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from keysync.errors import KeySyncError
 
 WEIGHTS = Path(__file__).with_name("meter.safetensors")
-# In distances of the eyes: a patch is 1.6 wide and 1.2 high, its upper edge just above the nose's base.
+# In units of the distance of the eyes: a patch is 1.6 wide and 1.2 high; its upper edge is just above the nose's base.
 EYES = 35.0  # pixels of a patch
 HEIGHT, WIDTH = 42, 56
 ABOVE = 0.06
-# What the network gives is (reading - MEAN) / SPREAD.
+# The network predicts (reading - MEAN) / SPREAD.
 MEAN, SPREAD = (0.16, 0.14, 0.68), (0.13, 0.11, 0.10)
 BATCH = 128
 
@@ -33,7 +33,7 @@ Picture = NDArray[Any] | Tensor
 
 @dataclass(frozen=True, eq=False)
 class Readings:
-    """Of n pictures, each (n,) float32, over the distance of the eyes' middles.
+    """Readings of n pictures, each (n,) float32, over the distance of the eyes' centres.
 
     opening: between the inner lips in the middle (points 62, 66); gap: the mean of the three inner pairs (61 67, 62 66,
     63 65); width: between the inner corners (60, 64).
@@ -63,7 +63,7 @@ class MeterNet(nn.Module):
         self.register_buffer("spread", torch.tensor(SPREAD), persistent=False)
 
     def forward(self, patches: Tensor) -> Tensor:
-        # Skin and light are no news: each colour has the same mean and contrast.
+        # Normalises skin colour and light: each channel has mean 0, each patch the same contrast.
         centred = patches - patches.mean((2, 3), keepdim=True)
         scaled = centred / (centred.std((1, 2, 3), keepdim=True) + 0.02)
         read: Tensor = self.layers(scaled) * self.spread + self.mean
@@ -71,25 +71,27 @@ class MeterNet(nn.Module):
 
 
 class Meter:
-    """Reads pictures. Raises `KeySyncError` where its weights are missing or another network's."""
+    """Reads pictures. Raises `KeySyncError` if its weights are missing or do not fit."""
 
     def __init__(self, weights: Path = WEIGHTS) -> None:
         if not weights.is_file():
             raise KeySyncError(
-                f"{weights}, the meter's weights, is missing: run python -m {__package__}.meter_training"
+                f"the meter's weights {weights} do not exist: run python -m {__package__}.meter_training"
             )
         self.net = MeterNet()
         try:
             self.net.load_state_dict({name: value.float() for name, value in load_file(weights).items()})
         except RuntimeError as error:
-            raise KeySyncError(f"{weights} holds other weights than the meter's: make them anew") from error
+            raise KeySyncError(
+                f"{weights} does not hold the meter's weights: run python -m {__package__}.meter_training"
+            ) from error
         self.net.eval()
 
     @torch.no_grad()
     def read(self, pictures: Picture, landmarks: Picture) -> Readings:
-        """Of pictures (n, h, w, 3), uint8 or float 0..1, with points (n, 68, 2) in their pixels.
+        """Reads pictures (n, h, w, 3), uint8 or float 0..1, with landmarks (n, 68, 2) in their pixels.
 
-        Only the points of the eyes and the nose are looked at.
+        Only the landmarks of eyes and nose are used.
         """
         planes, points = torch.as_tensor(pictures), torch.as_tensor(landmarks).double()
         parts = [
@@ -97,12 +99,12 @@ class Meter:
             for start in range(0, len(planes), BATCH)
         ]
         read = torch.cat(parts).numpy() if parts else np.zeros((0, 3), np.float32)
-        # Lips cannot be less than together.
+        # Openings cannot be negative.
         return Readings(np.maximum(read[:, 0], 0), np.maximum(read[:, 1], 0), np.maximum(read[:, 2], 0))
 
 
 def truth(landmarks: Picture) -> Readings:
-    """What the meter ought to read for points (n, 68, 2)."""
+    """The true readings of landmarks (n, 68, 2)."""
     points = np.asarray(landmarks, dtype=np.float64)
     eyes = np.linalg.norm(points[:, 36:42].mean(1) - points[:, 42:48].mean(1), axis=-1)
     pairs = np.linalg.norm(points[:, [61, 62, 63]] - points[:, [67, 66, 65]], axis=-1)
@@ -112,16 +114,16 @@ def truth(landmarks: Picture) -> Readings:
 
 
 def patches(pictures: Tensor, points: Tensor, margin: int = 0) -> Tensor:
-    """The parts (n, 3, HEIGHT + 2 margin, WIDTH + 2 margin), float 0..1, of pictures (n, h, w, 3) below the noses."""
+    """Patches (n, 3, HEIGHT + 2 margin, WIDTH + 2 margin), float 0..1, of pictures (n, h, w, 3) below the nose."""
     planes = pictures.permute(0, 3, 1, 2).float()  # n h w c -> n c h w
     if pictures.dtype == torch.uint8:
         planes = planes / 255
     right = points[:, 42:48].mean(1) - points[:, 36:42].mean(1)  # along the eyes, as long as their distance
     down = torch.stack([-right[:, 1], right[:, 0]], 1)
-    # The nose's base over the line of the eyes: where it is across, the mouth is too.
+    # Centred on the base of the nose, as the mouth is.
     base = points[:, 31:36].mean(1)
     high, wide = HEIGHT + 2 * margin, WIDTH + 2 * margin
-    # Points of pictures that are larger than patches are averaged.
+    # Pictures of a higher resolution than the patches are averaged.
     fine = min(max(round(float(right.norm(dim=1).max()) / EYES), 1), 6)
     y = ((torch.arange(high * fine, dtype=torch.float64) + 0.5) / fine - margin) / EYES - ABOVE
     x = ((torch.arange(wide * fine, dtype=torch.float64) + 0.5) / fine - margin - WIDTH / 2) / EYES

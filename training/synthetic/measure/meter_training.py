@@ -1,7 +1,7 @@
-"""Trains the meter on rendered mouths whose opening is known: python -m training.synthetic.measure.meter_training.
+"""Trains the meter on rendered mouths of known opening: python -m training.synthetic.measure.meter_training.
 
-People are drawn at random, each in three lights; training sees them sharp, blurred, noisy and a little off. The same
-arguments give the same weights. The people of the test are others than those of the training.
+Each random person is rendered in three lights; augmentation blurs, shifts and adds noise. The same arguments give the
+same weights. Training and test use different people.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from .meter import HEIGHT, SPREAD, WEIGHTS, WIDTH, MeterNet, patches, truth
 log = logging.getLogger(__name__)
 
 SIZE = (192, 192)
-MARGIN = 4  # pixels around a patch that its augmentation may use
+MARGIN = 4  # pixels around a patch, for augmentation
 SCENES, FRAMES = 3, 10  # of each person
 BATCH = 64
-TEST_PEOPLE = 1 << 20  # the number of the first person of the test
+TEST_PEOPLE = 1 << 20  # number of the first test person
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +45,14 @@ class Mouths:
 
 
 def person_mouths(number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """One person's patches (SCENES * FRAMES, 3, h, w) and truth (SCENES * FRAMES, 3)."""
+    """The patches (SCENES * FRAMES, 3, h, w) of one person and their truth (SCENES * FRAMES, 3)."""
     rng = np.random.default_rng((number, 0x6D657465))
     portrait = Portrait(Identity.sample(rng))
     truths = []
     for _ in range(SCENES):
         camera = framed(SIZE, rng.uniform(0.46, 0.54), rng.uniform(0.43, 0.48), rng.uniform(1.0, 1.4))
         take = Take.sample(rng, FRAMES * 40, 1.3)
-        spread = Take(take.poses[::40])  # one pose in 1.6 seconds: each is another
+        spread = Take(take.poses[::40])  # one pose per 1.6 seconds, so that poses differ
         scene = Scene(rng, SIZE, (Actor(portrait, camera, spread),))
         truths += [scene.render(frame, (MouthShape.sample(rng),)) for frame in range(FRAMES)]
     points = np.stack([frame.landmarks for frame in truths])
@@ -63,7 +63,7 @@ def person_mouths(number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
 
 
 def rendered(first: int, people: int, workers: int) -> Mouths:
-    """The mouths of so many people, counted from `first`, rendered by so many processes."""
+    """The mouths of people `first` to `first + people`, rendered by `workers` processes."""
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         made = list(pool.map(person_mouths, range(first, first + people), chunksize=4))
     return Mouths(
@@ -73,7 +73,7 @@ def rendered(first: int, people: int, workers: int) -> Mouths:
 
 
 def train(mouths: Mouths, epochs: int, seed: int = 0) -> MeterNet:
-    """A meter's network, fitted to these mouths."""
+    """A network trained on these mouths."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     net = MeterNet()
@@ -100,13 +100,13 @@ def train(mouths: Mouths, epochs: int, seed: int = 0) -> MeterNet:
 
 
 def augmented(wide: Tensor, generator: torch.Generator) -> Tensor:
-    """Patches with a margin (n, 3, h, w) to patches: moved, mirrored, blurred, in other light and with noise."""
+    """Patches from patches with a margin (n, 3, h, w): shifted, mirrored, blurred, in other light and with noise."""
 
     def uniform(low: float, high: float, *size: int) -> Tensor:
         return torch.rand(size or (1,), generator=generator) * (high - low) + low
 
     parts = []
-    # Blur and place are a group's, all else a patch's own.
+    # Blur and shift are shared by a group; everything else is per patch.
     for group in wide.chunk(8):
         factor = float(uniform(0.28, 1.6))
         if factor < 1:
@@ -124,7 +124,7 @@ def augmented(wide: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def blurred(wide: Tensor, factor: float) -> Tensor:
-    """Patches without their margin, shrunk by a factor and brought back: as a picture of fewer pixels has them."""
+    """Patches without their margin, scaled down by a factor and up again, as in a picture of lower resolution."""
     if factor < 1:
         small = F.interpolate(wide, scale_factor=factor, mode="bilinear", antialias=True, align_corners=False)
         wide = F.interpolate(small, wide.shape[-2:], mode="bilinear", align_corners=False)
@@ -133,12 +133,12 @@ def blurred(wide: Tensor, factor: float) -> Tensor:
 
 @torch.no_grad()
 def figures(net: MeterNet, mouths: Mouths, factor: float) -> dict[str, tuple[float, float, float]]:
-    """For opening, gap and width: correlation with the truth, slope, and mean absolute error."""
+    """Correlation with the truth, slope and mean absolute error of opening, gap and width."""
     parts = [net(blurred(part.float() / 255, factor)) for part in mouths.patches.split(256)]
-    read, told = torch.cat(parts).double().numpy(), mouths.readings.double().numpy()
+    read, true = torch.cat(parts).double().numpy(), mouths.readings.double().numpy()
     found = {}
     for number, name in enumerate(("opening", "gap", "width")):
-        x, y = told[:, number], read[:, number]
+        x, y = true[:, number], read[:, number]
         correlation = float(np.corrcoef(x, y)[0, 1])
         found[name] = (correlation, float(correlation * y.std() / x.std()), float(np.abs(y - x).mean()))
     return found
@@ -146,12 +146,12 @@ def figures(net: MeterNet, mouths: Mouths, factor: float) -> dict[str, tuple[flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("-o", "--output", type=Path, default=WEIGHTS, help="where the weights go")
-    parser.add_argument("--people", type=int, default=280, help="to train on; a tenth of it more to test")
-    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("-o", "--output", type=Path, default=WEIGHTS, help="file of the weights")
+    parser.add_argument("--people", type=int, default=280, help="people to train on; a tenth as many to test")
+    parser.add_argument("--epochs", type=int, default=24, help="epochs of training (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes that render")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--mouths", type=Path, help="a file that keeps the rendered mouths from one run to the next")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights and batches")
+    parser.add_argument("--mouths", type=Path, metavar="FILE", help="cache of the rendered mouths")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if arguments.mouths and arguments.mouths.is_file():

@@ -1,7 +1,7 @@
-"""What lip sync is judged by: how the mouth follows the truth, how it leaks, how it trembles.
+"""Metrics of lip sync: agreement with the truth, leakage and jitter.
 
-A figure is one of many clips and comes with the 95 % interval of a bootstrap over the clips. Curves are a number a
-frame, 25 a second.
+Each figure is computed over many clips, with the 95 % interval of a bootstrap over the clips. Curves have one value per
+frame, 25 per second.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from keysync.errors import KeySyncError
 Array = NDArray[np.float64]
 Curve = NDArray[np.floating[Any]]
 
-OPEN = 0.25  # a mouth whose aspect ratio is larger speaks (paper §4.2)
+OPEN = 0.25  # a mouth with a larger aspect ratio speaks (paper §4.2)
 RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and the ends of its 95 % interval."""
+    """A figure and its 95 % interval."""
 
     value: float
     low: float
     high: float
 
     def within(self, low: float = -np.inf, high: float = np.inf) -> bool:
-        """Whether the whole interval lies between two bounds."""
+        """Whether the whole interval is between two bounds."""
         return low <= self.low and self.high <= high
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Sync:
-    """How mouths follow: correlation, slope (1: as far open as the truth), lag in frames (above 0: too late)."""
+    """How mouths follow the truth: correlation, slope (1: equal openings), lag in frames (positive: late)."""
 
     correlation: Estimate
     slope: Estimate
@@ -48,9 +48,9 @@ class Sync:
 
 
 def bootstrap(statistic: Callable[[NDArray[np.int64]], float], clips: int, seed: int = 0) -> Estimate:
-    """A statistic of a choice of clips, numbers (m,): its value for all and the interval over clips drawn anew."""
+    """A statistic of clips, given by their numbers (m,): its value for all clips, and its interval over resamples."""
     if clips < 1:
-        raise KeySyncError("no clip to measure: give at least one")
+        raise KeySyncError("no clips to measure: expected at least one")
     rng = np.random.default_rng(seed)
     drawn = [statistic(rng.integers(0, clips, clips)) for _ in range(RESAMPLES)]
     low, high = np.percentile(drawn, (2.5, 97.5)).tolist()
@@ -64,15 +64,15 @@ def mean_of(values: Sequence[float] | Curve, seed: int = 0) -> Estimate:
 
 
 def sync(read: Sequence[Curve], truth: Sequence[Curve], most: int = 5, seed: int = 0) -> Sync:
-    """Compares curves read from clips with the true ones: means over the clips of what each clip says.
+    """Compares the curves read from clips with the true ones; correlation and slope are means over the clips.
 
-    The lag is the one of -most..most whose correlation, over all clips, is the highest. A clip whose mouth never moves
-    correlates 0. Raises `KeySyncError` for curves of different lengths or too short ones.
+    The lag is the one of -most..most with the highest mean correlation. A clip whose mouth never moves has correlation
+    0. Raises `KeySyncError` for curves of different lengths and for curves that are too short.
     """
     for number, (one, other) in enumerate(zip(read, truth, strict=True)):
         if len(one) != len(other) or len(one) <= 2 * most + 2:
             raise KeySyncError(
-                f"clip {number} has {len(one)} frames read and {len(other)} true ones: give as many, and more than "
+                f"clip {number} has {len(one)} frames read and {len(other)} true ones: expected equal numbers above "
                 f"{2 * most + 2}"
             )
     moved = np.array([[_lagged(a, b, lag) for lag in range(-most, most + 1)] for a, b in zip(read, truth, strict=True)])
@@ -84,21 +84,21 @@ def sync(read: Sequence[Curve], truth: Sequence[Curve], most: int = 5, seed: int
 
 
 def correlation(read: Curve, truth: Curve) -> float:
-    """Pearson's; 0 where one of the curves is a constant."""
+    """The Pearson correlation; 0 if a curve is constant."""
     x, y = (np.asarray(curve, dtype=np.float64) - np.mean(curve) for curve in (truth, read))
     size = float(np.sqrt((x @ x) * (y @ y)))
     return float(x @ y) / size if size > 1e-12 else 0.0
 
 
 def slope(read: Curve, truth: Curve) -> float:
-    """How much the curve read changes for each 1 that the truth does, by least squares; 0 for a constant truth."""
+    """The least-squares slope of the curve read over the truth; 0 for a constant truth."""
     x, y = (np.asarray(curve, dtype=np.float64) - np.mean(curve) for curve in (truth, read))
     size = float(x @ x)
     return float(x @ y) / size if size > 1e-12 else 0.0
 
 
 def mouth_aspect_ratio(landmarks: Curve) -> Array:
-    """Of points (..., 68, 2): the mean distance of the three inner pairs of lip points over that of the corners."""
+    """The mean distance of the three inner pairs of lip points over that of the corners, of landmarks (..., 68, 2)."""
     points = np.asarray(landmarks, dtype=np.float64)
     gap = np.linalg.norm(points[..., [61, 62, 63], :] - points[..., [67, 66, 65], :], axis=-1).mean(-1)
     width = np.linalg.norm(points[..., 60, :] - points[..., 64, :], axis=-1)
@@ -107,19 +107,19 @@ def mouth_aspect_ratio(landmarks: Curve) -> Array:
 
 
 def lip_leak(ratios: Sequence[Curve], seed: int = 0) -> Estimate:
-    """The share of frames whose mouth aspect ratio is above `OPEN`, of clips (n,) in which nobody is to speak."""
+    """The share of frames with a mouth aspect ratio above `OPEN`, over clips (n,) of silence."""
     above = np.array([np.sum(np.asarray(curve) > OPEN) for curve in ratios])
     frames = np.array([len(curve) for curve in ratios])
     return bootstrap(lambda drawn: float(above[drawn].sum() / frames[drawn].sum()), len(frames), seed)
 
 
 def jitter(read: Sequence[Curve], real: Sequence[Curve], seed: int = 0) -> Estimate:
-    """How much curves tremble against real ones: the ratio of their mean absolute second differences."""
+    """The jitter of curves over that of real ones: the ratio of their mean absolute second differences."""
     return _ratio([_trembling(curve) for curve in read], [_trembling(curve) for curve in real], seed)
 
 
 def pixel_jitter(read: Sequence[Curve], real: Sequence[Curve], masks: Sequence[Curve], seed: int = 0) -> Estimate:
-    """The same for pictures (n, h, w, 3) of clips, where their masks (n, h, w) are above 0.5."""
+    """The same for pictures (n, h, w, 3) of clips, where the masks (n, h, w) are above 0.5."""
     return _ratio(
         [_flicker(clip, mask) for clip, mask in zip(read, masks, strict=True)],
         [_flicker(clip, mask) for clip, mask in zip(real, masks, strict=True)],
@@ -132,7 +132,7 @@ def _trembling(curve: Curve) -> float:
 
 
 def _flicker(clip: Curve, mask: Curve) -> float:
-    """The mean absolute second difference over time of the pixels that three frames' masks have in common."""
+    """The mean absolute second difference over time of the pixels inside the masks of all three frames."""
     inside = np.asarray(mask) > 0.5
     common = inside[:-2] & inside[1:-1] & inside[2:]
     bend = np.abs(np.diff(np.asarray(clip, dtype=np.float64), 2, axis=0)).mean(-1)
@@ -149,7 +149,7 @@ def _ratio(read: list[float], real: list[float], seed: int) -> Estimate:
 
 
 def _lagged(read: Curve, truth: Curve, lag: int) -> float:
-    """The correlation of the curve read `lag` frames after the truth."""
+    """The correlation of the curve read with the truth `lag` frames before."""
     late = np.asarray(read)[max(lag, 0) : len(read) + min(lag, 0)]
     early = np.asarray(truth)[max(-lag, 0) : len(truth) + min(-lag, 0)]
     return correlation(late, early)

@@ -1,1 +1,1 @@
-"""Talking heads, drawn: people, light and camera in, pictures and their 68 points out."""
+"""Renders talking heads: people, light and camera to pictures and their 68 landmarks."""

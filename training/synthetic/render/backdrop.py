@@ -1,4 +1,4 @@
-"""What is behind people: a wall, a room out of focus, or lights at night."""
+"""Backgrounds: a wall, a room out of focus, or lights at night."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-# y, half the width, depth to the front and to the back around z = CENTRE.
+# y, half width, and depths to the front and the back of z = CENTRE, mm.
 PROFILE = np.array(
     [
         (50, 50, 34, 50),
@@ -38,7 +38,7 @@ CENTRE = -22.0
 
 
 def follow(y: Array) -> Array:
-    """How far a point of neck and shoulders goes with the head, 0..1."""
+    """How far a point of neck and shoulders follows the head, 0..1."""
     return 1 - step(y, 62, 160)
 
 
@@ -55,7 +55,7 @@ def body(person: Identity, rng: np.random.Generator, rows: int, columns: int) ->
     x = width * sine
     z = np.where(cosine > 0, front, back) * cosine
     y = y + 0 * x
-    # Shoulders lie behind the neck's pit, the windpipe and the muscles beside it in front.
+    # The windpipe and the muscles beside it protrude; the pit of the neck and the shoulders recede.
     z += 2.5 * bump(x, y, (0, 128), (9, 22)) * (cosine > 0) * (0.6 + 0.9 * person.manly)
     tendon = np.abs(x) - (34 - 0.42 * (y - 90))
     z += 2.2 * np.exp(-((tendon / 6) ** 2)) * step(y, 85, 110) * (1 - step(y, 150, 162)) * (cosine > 0)

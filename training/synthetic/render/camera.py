@@ -1,6 +1,6 @@
-"""Where a head is, where it looks, and how the camera sees it.
+"""The pose of a head and the camera.
 
-Camera axes: x to the right, y down, z to the viewer, in mm. Pixels are continuous: (0, 0) is the picture's corner.
+Camera axes: x right, y down, z towards the viewer, in mm. Pixel coordinates are continuous: (0, 0) is the corner.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ PIVOT = np.array([0.0, 72.0, -14.0])  # where the head turns on the neck
 
 @dataclass(frozen=True)
 class Pose:
-    """One frame of a person but for the mouth: angles in radians, shifts in mm.
+    """The pose of a person in one frame, except the mouth: angles in radians, shifts in mm.
 
-    yaw > 0 turns the face to the viewer's right, pitch > 0 lowers the chin, roll > 0 tilts clockwise; gaze in shares of
-    an eye's width and height; blink 0 open .. 1 shut; brows in mm above rest; light is a factor; `away`: the person
-    stands with the back to the camera.
+    yaw > 0 turns the face to the viewer's right, pitch > 0 lowers the chin, roll > 0 tilts clockwise; gaze relative to
+    an eye's width and height; blink 0 open .. 1 shut; brows in mm above rest; light is a factor; `away`: the back faces
+    the camera.
     """
 
     yaw: float = 0.0
@@ -44,11 +44,11 @@ class Pose:
 
     @cached_property
     def torso(self) -> Array:
-        """The shoulders' rotation (3, 3): they follow a little."""
+        """The shoulders' rotation (3, 3), which partly follows the head."""
         return _rotation(0.22 * self.yaw + np.pi * self.away, 0.05 * self.pitch, 0.12 * self.roll)
 
     def place_head(self, points: Array) -> Array:
-        """Points (..., 3) of the head in the camera's axes."""
+        """Points (..., 3) of the head in camera axes."""
         moved: Array = (points - PIVOT) @ self.head.T + PIVOT
         moved[..., :2] += self.shift
         return moved
@@ -61,13 +61,13 @@ class Pose:
 
 @dataclass(frozen=True)
 class Camera:
-    """`centre` in pixels is where (0, 0, 0) is seen; `scale` in pixels per mm at z = 0."""
+    """`centre`: the projection of (0, 0, 0) in pixels; `scale`: pixels per mm at z = 0."""
 
     centre: tuple[float, float]
     scale: float
 
     def project(self, points: Array) -> Array:
-        """Pixels (..., 2) of points (..., 3) in the camera's axes."""
+        """The pixels (..., 2) of points (..., 3) in camera axes."""
         near = DISTANCE / (DISTANCE - points[..., 2:])
         pixels: Array = points[..., :2] * near * self.scale + self.centre
         return pixels

@@ -1,4 +1,4 @@
-"""Eyes: lids that open and shut, the ball with its iris, lashes."""
+"""Eyes: lids, eyeball with iris, and lashes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FACTOR = 3
 POINTS = 25
 IRIS = 6.3  # mm
 BALL = 12.2  # mm
-# Places of iBUG's points on the lids, from the inner corner to the outer.
+# Positions of iBUG's points on the lids, from the inner corner to the outer.
 LID_PLACES = (-0.36, 0.36)
 
 
@@ -37,18 +37,18 @@ def lids(person: Identity, shape: HeadShape, pose: Pose) -> Array:
 
 
 def lid_heights(person: Identity, out: Array, pose: Pose) -> tuple[Array, Array]:
-    """y of the upper and the lower lid at places -1 (inner corner) .. 1 (outer)."""
+    """y of the upper and the lower lid at positions -1 (inner corner) .. 1 (outer)."""
     corner = -person.eye_tilt * out + 0.6
     upper = corner - 0.51 * person.eye_height * np.clip(1 - np.abs(out + 0.10 * (1 - out**2)) ** 2.1, 0, 1) ** 0.85
     lower = corner + 0.41 * person.eye_height * np.clip(1 - np.abs(out - 0.12 * (1 - out**2)) ** 2.1, 0, 1) ** 0.95
-    # The upper lid follows the gaze; a blink brings it down to the lower.
+    # The upper lid follows the gaze; a blink lowers it to the lower lid.
     upper = upper + 1.6 * pose.gaze[1] * (1 - out**2)
     shut = lower + 0.25 - 0.12 * (lower - upper)
     return upper + (shut - upper) * pose.blink, lower - 0.12 * (lower - upper) * pose.blink
 
 
 def points(lids: Array) -> Array:
-    """iBUG's points 36 to 47 in mm: (12, 3)."""
+    """Landmarks 36 to 47 in mm: (12, 3)."""
     inner, outer = (int(np.abs(np.linspace(-1, 1, POINTS) - place).argmin()) for place in LID_PLACES)
     (upper, lower), (upper_2, lower_2) = lids
     left = [upper[-1], upper[outer], upper[inner], upper[0], lower[inner], lower[outer]]
@@ -59,7 +59,7 @@ def points(lids: Array) -> Array:
 def draw(
     picture: Floats, person: Identity, shape: HeadShape, lids: Array, pose: Pose, camera: Camera, light: Light
 ) -> None:
-    """Both eyes with these lids into a picture (h, w, 3) of linear colours."""
+    """Draws both eyes with these lids into a picture (h, w, 3) of linear colours."""
     centres = np.stack([SIDES * person.eye_distance, np.full(2, 0.3), np.zeros(2)], -1)
     centres[:, 2] = shape.depth(centres[:, 0], centres[:, 1]) - BALL + 0.6
     look = np.array([0.42 * pose.gaze[0], 0.30 * pose.gaze[1], 1.0])
@@ -101,7 +101,7 @@ def _draw(
         patch.line(lash, line[2:], strength, width)
     flick = max(made - 0.25, 0) * 4.2 * mm
     if flick > 0.4:
-        # A few hairs that stand out, longest at the outer corner.
+        # Single lashes, longest at the outer corner.
         for index in range(6, POINTS, 2):
             t = index / (POINTS - 1)
             tip = upper[index] + flick * (
@@ -123,7 +123,7 @@ def _ball(
     hole: Floats,
     light: Light,
 ) -> Floats:
-    """The eyeball as far as the lids show it, lit by 1."""
+    """The visible part of the eyeball, lit by 1."""
     x, y = patch.places()
     radius = IRIS * mm
     dx, dy = (x - np.float32(iris[0])) / radius, (y - np.float32(iris[1])) / radius
@@ -141,7 +141,7 @@ def _ball(
     colour *= 1 - np.clip((0.44 - far) * 14, 0, 1)[..., None] * 0.98
     soft = max(0.75 / (radius * patch.factor), 0.06)
     ball += (colour - ball) * np.clip((1 - far) / soft, 0, 1)[..., None]
-    # The lid's shadow on the ball, and a window's glint.
+    # The shadow of the lid on the eyeball, and a specular highlight.
     shaded = np.roll(patch.soften(hole, 0.9 * mm), round(1.7 * mm * patch.factor), axis=0)
     ball *= (0.28 + 0.72 * np.clip(shaded * 1.25 - 0.1, 0, 1))[..., None]
     glint = _length(dx - np.float32(0.45 * light.key[0]), dy - np.float32(0.45 * light.key[1] - 0.08))

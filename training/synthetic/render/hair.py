@@ -1,4 +1,4 @@
-"""Hair: the cap that grows on a head's surface, and the curtain of long hair behind it."""
+"""Hair: on the surface of the head, and the curtain of long hair behind it."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ EDGES = {
 
 
 def grow(person: Identity, points: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Where the head (h, w, 3) bears hair, 0..1, and its strands, -1..1; moves the points there out, in place."""
+    """The coverage with hair, 0..1, and its strands, -1..1, of a head (h, w, 3); displaces the points in place."""
     x, y, z = np.moveaxis(points, -1, 0)
     angle = np.degrees(np.arctan2(np.abs(x), z))
     front = 1 - step(angle, 38, 75)
     edge = blur(np.interp(angle, ANGLES, EDGES[person.style]) - person.hairline, 6)
     edge += front * _fringe(person, x)
-    # In front the hairs lie along the hairline, to the sides and behind they hang.
+    # In front the strands follow the hairline; at the sides and behind they hang.
     across = np.degrees(np.arctan2(x, z)) * 1.3
     combed = {"long": 1.0, "swept": 0.9, "short": 0.35}.get(person.style, 0.0) * front
     strands = _strands(
@@ -61,7 +61,7 @@ def grow(person: Identity, points: Array, rng: np.random.Generator) -> tuple[Arr
 
 
 def colours(person: Identity, strands: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Colour (h, w, 3) linear and gloss (h, w) of hair with these strands."""
+    """Linear colour (h, w, 3) and gloss (h, w) of hair with these strands."""
     shape = (strands.shape[0], strands.shape[1])
     locks = noise(rng, shape, (4, 42), 2)
     curl = noise(rng, shape, (34, 54), 2) if person.style == "curls" else np.zeros(shape)
@@ -72,9 +72,9 @@ def colours(person: Identity, strands: Array, rng: np.random.Generator) -> tuple
 
 
 def _fringe(person: Identity, x: Array) -> Array:
-    """How much lower the hair in front hangs than the hairline, mm."""
+    """How far the hair in front hangs below the hairline, mm."""
     if person.style == "long":
-        # Parted: it falls to both sides.
+        # Parted, falling to both sides.
         parted: Array = 0.034 * np.minimum(np.abs(x - 14 * person.parting), 60) ** 1.9 - 8
         return parted
     if person.style == "swept":
@@ -85,7 +85,7 @@ def _fringe(person: Identity, x: Array) -> Array:
 
 
 def curtain(person: Identity, rng: np.random.Generator, rows: int, columns: int) -> Surface:
-    """Long hair that falls behind the face to the shoulders: open to the front."""
+    """Long hair from behind the face to the shoulders, open in front."""
     t = np.linspace(0, 1, rows)[:, None]
     angle = np.radians(np.linspace(64, 296, columns))[None]
     y = -60 + 205 * t + 10 * noise(rng, (rows, columns), (1, 9), 1) * t
@@ -103,7 +103,7 @@ def curtain(person: Identity, rng: np.random.Generator, rows: int, columns: int)
 
 
 def _strands(rng: np.random.Generator, across: Array, along: Array) -> Array:
-    """Noise that is long along hairs and fine across them, at places in mm: about -1..1."""
+    """Noise that is smooth along hairs and fine across them, at positions in mm: about -1..1."""
     size = 512
     grain = cv2.GaussianBlur(rng.normal(size=(size, size)).astype(np.float32), (0, 0), sigmaX=1.0, sigmaY=12)
     grain = grain / np.std(grain) / 2

@@ -1,7 +1,7 @@
-"""The shape of a head: a surface over height and angle, and how it moves with jaw, lips and brows.
+"""The shape of a head, a surface over height and angle, and its motion with jaw, lips and brows.
 
-Millimetres: x to the viewer's right, y down, z to the viewer; (0, 0, 0) lies between the ears at the pupils' height.
-A horizontal cut is a superellipse around the y axis; nose, sockets, lips, chin and cheeks are added to z.
+Millimetres: x to the viewer's right, y down, z towards the viewer; (0, 0, 0) is between the ears at the pupils' height.
+Horizontal sections are superellipses around the y axis; nose, sockets, lips, chin and cheeks are added to z.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-# y, half the width, depth to the front, depth to the back: from the top of the head to under the chin.
+# y, half width, depth to the front, depth to the back: from the top of the head to below the chin.
 PROFILE = np.array(
     [
         (-116, 0, 0, 0),
@@ -47,9 +47,9 @@ PROFILE = np.array(
     dtype=np.float64,
 )
 ROUNDNESS = 2.25
-# The share of the angle that grows evenly over the columns: the front has more columns than the back.
+# Share of the angle that is uniform over the columns; the rest concentrates columns in front.
 EVEN = 0.30
-MAP = (90, -70, 140)  # x to both sides, y from and to, where depths are tabulated
+MAP = (90, -70, 140)  # range of the depth table: x to both sides, y from and to
 
 
 class HeadShape:
@@ -63,19 +63,19 @@ class HeadShape:
         wide = person.face_width * (1 + (person.jaw_width - 1) * lower + 0.07 * (person.fat - 0.4) * step(y, 10, 60))
         table[:, 1] *= wide
         table[:, 0] = np.where(y > 0, y * person.face_length, y)
-        # Rows are spent on the face more than on the skull and the throat.
+        # More rows for the face than for the skull and the throat.
         weight = np.where((y > -30) & (y < 118), 1.5, 0.85) + 0.9 * ((y > 25) & (y <= 60))
         length = np.hypot(np.diff(table[:, 0]), 0.8 * np.diff(table[:, 2])) * weight[1:]
         place = np.concatenate([[0], np.cumsum(length)])
         self._rows = PchipInterpolator(place / place[-1], table, axis=0)
-        # Front half only, as functions of y, for points given by x and y.
+        # The front half as functions of y, for points given by x and y.
         front = table[:-2]
         self._front = PchipInterpolator(front[:, 0], front[:, 1:3], axis=0, extrapolate=True)
         x, y = np.meshgrid(np.arange(-MAP[0], MAP[0] + 1.0), np.arange(MAP[1], MAP[2] + 1.0))
         self._map = self._depth(x, y).astype(np.float32)
 
     def grid(self, rows: int, columns: int) -> Array:
-        """Points (rows, columns, 3) from the top down and, from the back, around by the viewer's left."""
+        """Points (rows, columns, 3): rows from the top down, columns from the back around the viewer's left."""
         y, width, front, back = self._rows(np.linspace(0, 1, rows)).T[:, :, None]
         u = np.linspace(-1, 1, columns)
         angle = np.pi * (EVEN * u + (1 - EVEN) * u**3)[None]
@@ -91,11 +91,11 @@ class HeadShape:
         return np.stack([x, y, z + facing * self.relief(x, y)], axis=-1)
 
     def front(self, y: Array) -> Array:
-        """Half the width and the depth to the front at heights: (..., 2)."""
+        """Half width and depth to the front at heights y: (..., 2)."""
         return np.asarray(self._front(np.clip(y, -110, 117 * self.person.face_length)))
 
     def depth(self, x: Array, y: Array) -> Array:
-        """z of the front at x and y, between whole millimetres in proportion."""
+        """z of the front at x and y, interpolated between whole millimetres."""
         across, down = (np.atleast_2d(v).astype(np.float32) for v in (x + MAP[0], y - MAP[1]))
         shape = np.shape(x)
         flat = cv2.remap(
@@ -112,7 +112,7 @@ class HeadShape:
         return facing
 
     def relief(self, x: Array, y: Array) -> Array:
-        """What the features add to z, mm."""
+        """The contribution of the facial features to z, mm."""
         person = self.person
         side = np.abs(x)
         z = -9.5 * bump(side, y, (person.eye_distance, -3), (18, 12)) - 3.5 * bump(side, y, (13, -2), (7, 9))
@@ -146,7 +146,7 @@ class HeadShape:
 
 
 class Motion:
-    """How points of a head move: displacements at the given points (n, 3), per unit of what drives them."""
+    """The motion of points (n, 3) of a head: displacements per unit of each control."""
 
     def __init__(self, person: Identity, points: Array) -> None:
         x, y, z = np.moveaxis(np.asarray(points, dtype=np.float64), -1, 0)
@@ -154,7 +154,7 @@ class Motion:
         side, half = np.abs(x), person.mouth_width
         front = step(z, 0, 45)
         aside = step(side, 5, 1.15 * half)
-        # Below the lips all of the chin follows the jaw, beside them the cheeks follow in part.
+        # Below the lips the chin follows the jaw fully, beside them the cheeks in part.
         self._jaw = step(y, 63 - 22 * aside, 76 + 34 * aside) * step(z, -25, 40)
         self._mouth = bump(x, y, (0, LINE + 2), (1.45 * half, 22)) * front
         self._above = bump(x, y, (0, LINE - 8), (22, 9)) * front
@@ -165,7 +165,7 @@ class Motion:
         self._x, self._sign = x, np.sign(x) * np.clip(side / 6, 0, 1)
 
     def move(self, points: Array, mouth: MouthShape, brows: float = 0.0) -> Array:
-        """The points with the mouth in that shape and the brows `brows` mm higher."""
+        """The points with this mouth and the brows raised by `brows` mm."""
         person = self.person
         drop, rise = jaw_drop(person, mouth), raised(person, mouth)
         stretch = half_width(person, mouth) / person.mouth_width - 1

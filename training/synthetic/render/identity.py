@@ -1,6 +1,6 @@
-"""Who a rendered head is: its measures in millimetres, its colours and its hair; all drawn from one generator.
+"""The identity of a rendered head: its dimensions in millimetres, colours and hair, all drawn from one generator.
 
-Colours are sRGB in 0..1. Lengths are those of adults' heads: 63 mm between the pupils, 68 mm from them to the mouth.
+Colours are sRGB in 0..1. Lengths are those of adult heads: 63 mm between the pupils, 68 mm from them to the mouth.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ STYLES = ("short", "long", "curls", "bald", "swept")
 
 @dataclass(frozen=True)
 class Identity:
-    """One person. Numbers without a unit are factors of the average or shares of 1."""
+    """One person. Numbers without a unit are relative to the average, or shares of 1."""
 
     seed: int  # of the noise in skin and hair
     manly: float  # 0..1: brow ridge, jaw, brows
@@ -73,8 +73,8 @@ class Identity:
     nose_height: float
     eye_width: float  # half a lid's, mm
     eye_height: float  # from the lower lid to the upper, mm
-    eye_tilt: float  # mm that the outer corner is higher
-    eye_distance: float  # half of it, mm
+    eye_tilt: float  # height of the outer corner over the inner, mm
+    eye_distance: float  # half the distance, mm
     iris: Colour
     makeup: float
     brow_height: float  # mm above the pupils
@@ -93,8 +93,8 @@ class Identity:
     upper_lip: float  # mm
     lower_lip: float  # mm
     cupid: float  # depth of the bow
-    corner: float  # mm that the corners are higher than the middle
-    gape: float  # mm between the inner lips where the mouth is widest open
+    corner: float  # height of the corners over the middle, mm
+    gape: float  # largest distance of the inner lips, mm
     teeth: Colour
     tooth_width: float
     tooth_gap: float
@@ -105,7 +105,7 @@ class Identity:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> Identity:
-        """Anyone; the same generator state gives the same person."""
+        """A random person; the same generator state gives the same person."""
         manly = float(np.clip(rng.beta(0.45, 0.45), 0, 1))
         man = manly > 0.5
         tone = float(rng.uniform(0, len(SKINS) - 1))
@@ -174,7 +174,7 @@ class Identity:
 
 
 def _mix(colours: tuple[Colour, ...], place: float, rng: np.random.Generator, spread: float) -> Colour:
-    """The colour at a place between the listed ones, a little off."""
+    """An interpolated colour with some noise."""
     table = np.array(colours)
     mixed = [np.interp(place, np.arange(len(table)), table[:, channel]) for channel in range(3)]
     r, g, b = np.clip(np.array(mixed) + rng.normal(0, spread, 3) * mixed, 0.01, 1).tolist()
@@ -187,7 +187,7 @@ def _blended(first: Colour, second: Colour, share: float) -> Colour:
 
 
 def _shares(dark: float, count: int = 8) -> list[float]:
-    """Chances of colours that are the likelier the darker the skin, the earlier they stand."""
+    """Probabilities of colours; the darker the skin, the more likely the first ones."""
     weights = np.exp(-np.arange(count) * (0.05 + 1.1 * dark))
     shares: list[float] = (weights / weights.sum()).tolist()
     return shares

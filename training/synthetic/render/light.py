@@ -1,4 +1,4 @@
-"""How light falls on a person: one soft key light with its shadow, light from all around, and a little shine."""
+"""Lighting of a person: a soft key light with its shadow, ambient light, and specular highlights."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from .opencv import cv2
 from .raster import Floats
 
-# Red light goes farthest in skin: how far round the shadow's edge each colour reaches.
+# How far each colour wraps around the shadow's edge: red light scatters farthest in skin.
 WRAP = (0.34, 0.20, 0.16)
 SHADOW_STEPS = (7.0, 18.0, 40.0)  # mm towards the light
 
 
 @dataclass(frozen=True)
 class Light:
-    """`key` points to the light (x right, y down, z to the viewer); colours are linear."""
+    """`key` points to the light (x right, y down, z towards the viewer); colours are linear."""
 
     key: tuple[float, float, float] = (-0.45, -0.5, 0.74)
     key_colour: tuple[float, float, float] = (0.80, 0.76, 0.70)
@@ -27,7 +27,7 @@ class Light:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> Light:
-        """Soft light from somewhere in front and above."""
+        """Random soft light from the front and above."""
         across, up = rng.uniform(-0.85, 0.85), rng.uniform(-0.75, -0.2)
         key = np.array([across, up, rng.uniform(0.65, 1.1)])
         warm, strong = rng.uniform(-1, 1), rng.uniform(0.72, 1.0)
@@ -42,13 +42,13 @@ class Light:
 def shade(paint: Floats, normal: Floats, openness: Floats, depth: Floats, light: Light, scale: float) -> Floats:
     """Linear colours (h, w, 3) of a part of the picture.
 
-    paint (h, w, 4): linear colour and gloss; normal (h, w, 3) in the camera's axes; openness (h, w); depth (h, w) in
-    mm to the viewer; `scale` in pixels per mm.
+    paint (h, w, 4): linear colour and gloss; normal (h, w, 3) in camera axes; openness (h, w); depth (h, w) in mm
+    towards the viewer; `scale` in pixels per mm.
     """
     key = np.array(light.key, dtype=np.float32)
     half = key + np.array((0, 0, 1), dtype=np.float32)
     half /= np.linalg.norm(half)
-    # One pass over the normals: towards the key, towards what shines, upwards, away from the viewer.
+    # One pass over the normals: towards the key light, the half vector, up, and away from the viewer.
     rows = np.array([key, half, (0, -0.5, 0), (0, 0, -1)], dtype=np.float32)
     towards, shine, up, away = cv2.split(cv2.transform(normal, rows))
     lit = shadow(depth, light, scale)
@@ -73,7 +73,7 @@ def shade(paint: Floats, normal: Floats, openness: Floats, depth: Floats, light:
 
 
 def shadow(depth: Floats, light: Light, scale: float) -> Floats:
-    """The share 0.25..1 of the key light that no nearer surface keeps away; drawn at half the size."""
+    """The unshadowed share 0.25..1 of the key light, computed at half the resolution."""
     h, w = depth.shape
     small = cv2.resize(depth, (max(w // 2, 1), max(h // 2, 1)), interpolation=cv2.INTER_NEAREST)
     hidden = np.zeros_like(small)
@@ -88,5 +88,5 @@ def shadow(depth: Floats, light: Light, scale: float) -> Floats:
 
 
 def shown(colour: Floats) -> Floats:
-    """Linear light as display values 0..255."""
+    """Linear colours as display values 0..255."""
     return np.asarray(cv2.sqrt(np.maximum(colour, 0)), dtype=np.float32) * np.float32(255)

@@ -1,4 +1,4 @@
-"""Lips as they are painted, and what shows between them: teeth, tongue and the dark of the mouth."""
+"""Draws the lips and what is visible between them: teeth, tongue and the inside of the mouth."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Array = NDArray[np.float64]
 Place = Callable[[Array], Array]
 
 FACTOR = 3
-# Widths of teeth from the middle to the side, mm.
+# Widths of the teeth from the middle outwards, mm.
 UPPER_TEETH = (8.6, 6.8, 7.6, 7.0, 6.8, 9.0)
 LOWER_TEETH = (5.4, 5.9, 6.8, 7.0, 7.0, 9.5)
-ROWS = ACROSS + 1  # one more row goes in behind the inner edge, so that no skin shows there
+ROWS = ACROSS + 1  # one more row continues behind the inner edge, so that no skin shows there
 TRIANGLES = np.concatenate([grid_triangles(ROWS, ALONG), grid_triangles(ROWS, ALONG, ROWS * ALONG)[:, ::-1]])
 
 
 class LipPaint:
-    """One person's lips: a texture of fine lines, and how they are drawn over the skin."""
+    """The lips of one person: their texture of fine lines, and their drawing over the skin."""
 
     def __init__(self, person: Identity, rng: np.random.Generator) -> None:
         self.person = person
@@ -88,7 +88,7 @@ def draw_opening(
     camera: Camera,
     light: Light,
 ) -> None:
-    """What the lips leave open, into a picture (h, w, 3) of linear colours."""
+    """Draws the opening between the lips into a picture (h, w, 3) of linear colours."""
     rim = camera.project(place(edge.inner_edge))
     mm = camera.scale
     patch = Patch(rim, 2 * mm + 1, (picture.shape[0], picture.shape[1]), FACTOR)
@@ -96,7 +96,7 @@ def draw_opening(
         return
     part = picture[patch.window]
     upper, lower = rim[:ALONG], np.concatenate([rim[:1], rim[: ALONG - 1 : -1], rim[ALONG - 1 : ALONG]])
-    # Where lips meet it is dark, even closed.
+    # The line between the lips is dark, even when closed.
     seam = patch.blank(0.0)
     patch.line(seam, (upper + lower) / 2 if mouth.open < 0.03 else upper, 1.0, 0.75 * mm)
     part *= 1 - np.float32(0.72) * patch.small(patch.soften(seam, 0.30 * mm))[..., None]
@@ -107,7 +107,7 @@ def draw_opening(
     inside = _inside(patch, person, mouth, edge, place, camera)
     soft = patch.soften(hole, 1.3 * mm)
     dim = 0.22 + 0.78 * np.clip(2.2 * soft - 1.1, 0, 1)
-    # The upper lip keeps the light from above away.
+    # The upper lip blocks light from above.
     below = np.roll(patch.soften(hole, 2.2 * mm), round(2.6 * mm * FACTOR), axis=0)
     dim *= 0.50 + 0.50 * np.clip(1.3 * below, 0, 1)
     bright = 0.72 * np.array(light.key_colour) * max(light.key[2], 0.3) + 0.45 * np.add(light.above, light.below)
@@ -116,7 +116,7 @@ def draw_opening(
 
 
 def _inside(patch: Patch, person: Identity, mouth: MouthShape, edge: Lips, place: Place, camera: Camera) -> Floats:
-    """Dark, tongue, lower and upper teeth."""
+    """The inside of the mouth: background, tongue, lower and upper teeth."""
     canvas = patch.blank(0.055, 0.014, 0.014)
     front = float(edge.upper[-1, ALONG // 2, 2]) - 6.0 - 5.0 * mouth.round
     drop = jaw_drop(person, mouth)
@@ -164,7 +164,7 @@ def _row(
             w = width * person.tooth_width * (1 - 0.06 * number)
             gap = 0.12 + 0.40 * person.tooth_gap * (number == 0)
             a, b = start + gap, start + w - gap
-            # Side teeth are shorter, and the corners of all are round.
+            # Side teeth are shorter; all have round corners.
             end = tip + way * (0.5 * (number == 1) + 0.25 * number)
             x = side * np.array([a, b, b, b - 0.9, a + 0.7, a])
             y = np.array([root, root, end + way * 1.1, end, end, end + way * 0.9])
@@ -183,7 +183,7 @@ def _row(
 
 
 def _with_hem(lip: Array, mouth: Lips) -> Array:
-    """A lip and one more row that goes in behind its inner edge, at most 1 mm and not past the other lip."""
+    """A lip with one more row behind its inner edge, at most 1 mm inwards and not beyond the other lip."""
     middle = (mouth.upper[-1] + mouth.lower[-1]) / 2
     inward = middle - lip[-1]
     far = np.linalg.norm(inward, axis=-1, keepdims=True)

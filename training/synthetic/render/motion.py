@@ -1,4 +1,4 @@
-"""How a person moves while talking: head, gaze, blinks, brows, and light that is never quite still."""
+"""The motion of a talking person: head, gaze, blinks and brows, and slight changes of light."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from .camera import Pose
 Array = NDArray[np.float64]
 
 RATE = 25.0
-# How far the lids are shut in the frames of a blink.
+# Closure of the lids over the frames of a blink.
 BLINK = (0.35, 0.95, 1.0, 0.7, 0.3, 0.1)
 
 
 @dataclass(frozen=True)
 class Take:
-    """The poses of consecutive frames at 25 a second."""
+    """The poses of consecutive frames at 25 fps."""
 
     poses: tuple[Pose, ...]
 
     @classmethod
     def sample(cls, rng: np.random.Generator, frames: int, liveliness: float = 1.0) -> Take:
-        """Smooth motion around a resting pose; liveliness 0 stands still but for gaze and blinks."""
+        """Smooth random motion around a resting pose; with liveliness 0 only gaze and blinks move."""
         seconds = np.arange(frames) / RATE
         sway = [_wander(rng, seconds, fastest) * size * liveliness for fastest, size in SWAYS]
         yaw, pitch, roll, x, y, scale, brows = sway
@@ -35,7 +35,7 @@ class Take:
         gaze = _glances(rng, frames)
         blink = _blinks(rng, frames)
         light = 1 + 0.012 * _wander(rng, seconds, 3.0)
-        # Eyes stay with who they look at while the head turns.
+        # The eyes compensate the rotation of the head.
         gaze[:, 0] = np.clip(gaze[:, 0] - 1.1 * yaw, -0.8, 0.8)
         gaze[:, 1] = np.clip(gaze[:, 1] - 1.1 * pitch, -0.6, 0.6)
         rows = zip(yaw, pitch, roll, x, y, scale, brows, gaze, blink, light, strict=True)
@@ -67,12 +67,12 @@ class Take:
         return iter(self.poses)
 
 
-# Highest frequency in Hz and size of yaw, pitch, roll (radians), x, y (mm), scale, brows (mm).
+# Highest frequency in Hz and amplitude of yaw, pitch, roll (radians), x, y (mm), scale, brows (mm).
 SWAYS = ((0.7, 0.13), (0.9, 0.055), (0.5, 0.045), (0.4, 9.0), (0.5, 5.0), (0.2, 0.02), (0.8, 1.3))
 
 
 def _wander(rng: np.random.Generator, seconds: Array, fastest: float) -> Array:
-    """A smooth path around 0 of about unit size."""
+    """A smooth random curve around 0 of about unit amplitude."""
     rates = fastest * np.array([0.15, 0.4, 0.7, 1.0]) * rng.uniform(0.8, 1.2, 4)
     sizes = np.array([1.0, 0.8, 0.5, 0.3]) * rng.uniform(0.5, 1.3, 4)
     phases = rng.uniform(0, 2 * np.pi, 4)
@@ -82,7 +82,7 @@ def _wander(rng: np.random.Generator, seconds: Array, fastest: float) -> Array:
 
 
 def _glances(rng: np.random.Generator, frames: int) -> Array:
-    """Where the eyes look (frames, 2): mostly at the camera, in jumps."""
+    """The gaze (frames, 2): mostly at the camera, in saccades."""
     gaze = np.zeros((frames, 2))
     frame = 0
     while frame < frames:

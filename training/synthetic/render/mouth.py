@@ -1,6 +1,6 @@
-"""The mouth of one frame: how far it is open and how it is shaped, and where its lips then are.
+"""The mouth of one frame: its opening and shape, and the resulting geometry of the lips.
 
-Lips are curves in the head's millimetres (x to the viewer's right, y down, z to the viewer), 0 between the pupils.
+Lips are curves in millimetres (x to the viewer's right, y down, z towards the viewer) with 0 between the pupils.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 Curve = NDArray[np.float64]
 
 LINE = 69.0  # where closed lips meet, mm below the pupils
-ALONG = 33  # points of each curve; the landmarks are among them
-ACROSS = 7  # from the outer edge of a lip to the inner
-RAISED = 0.2  # of the opening that the upper lip makes, the jaw makes the rest
-CLOSED_CORNER = 0.36  # of the jaw's way that the corners of the mouth go along
-# Places along the lips of iBUG's points, left to right, as shares of half the mouth's width.
+ALONG = 33  # points of each curve, including the landmarks
+ACROSS = 7  # points from the outer edge of a lip to the inner
+RAISED = 0.2  # share of the opening due to the upper lip; the rest is due to the jaw
+CLOSED_CORNER = 0.36  # share of the jaw's motion that the corners of the mouth follow
+# Positions of iBUG's points along the lips, left to right, over half the mouth's width.
 OUTER_PLACES = (-1.0, -0.62, -0.25, 0.0, 0.25, 0.62, 1.0)
 INNER_PLACES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 _KNOTS = sorted({*OUTER_PLACES, *INNER_PLACES})
-# Places of all of the curves' points, those of the landmarks among them, and which these are.
+# Positions of the curves' points, including the landmarks, and the columns of the landmarks.
 PLACES: Curve = np.interp(np.linspace(0, len(_KNOTS) - 1, ALONG), np.arange(len(_KNOTS)), _KNOTS)
 OUTER_COLUMNS = [int(np.abs(PLACES - place).argmin()) for place in OUTER_PLACES]
 INNER_COLUMNS = [int(np.abs(PLACES - place).argmin()) for place in INNER_PLACES]
@@ -34,10 +34,10 @@ INNER_COLUMNS = [int(np.abs(PLACES - place).argmin()) for place in INNER_PLACES]
 
 @dataclass(frozen=True)
 class MouthShape:
-    """What speech asks of a mouth, each 0..1: 0 is at rest.
+    """The articulation of a mouth, each value in 0..1, 0 at rest.
 
-    open: the gap between the inner lips over the widest, exactly; wide: corners drawn apart ("ee"); round: pursed and
-    protruded ("oo"); teeth: how much both rows show; tongue: its tip raised to the upper teeth ("l", "th").
+    open: the gap between the inner lips over the largest one; wide: corners drawn apart ("ee"); round: pursed and
+    protruded ("oo"); teeth: visibility of both rows; tongue: tip raised to the upper teeth ("l", "th").
     """
 
     open: float = 0.0
@@ -68,53 +68,53 @@ class Lips:
 
     @property
     def outer_points(self) -> Curve:
-        """iBUG's points 48 to 59: (12, 3)."""
+        """Landmarks 48 to 59: (12, 3)."""
         places = OUTER_COLUMNS
         return np.concatenate([self.upper[0, places], self.lower[0, places[-2:0:-1]]])
 
     @property
     def inner_points(self) -> Curve:
-        """iBUG's points 60 to 67: (8, 3)."""
+        """Landmarks 60 to 67: (8, 3)."""
         places = INNER_COLUMNS
         return np.concatenate([self.upper[-1, places], self.lower[-1, places[-2:0:-1]]])
 
     @property
     def inner_edge(self) -> Curve:
-        """The closed line around the opening: (2 ALONG - 2, 3)."""
+        """The closed contour of the opening: (2 ALONG - 2, 3)."""
         return np.concatenate([self.upper[-1], self.lower[-1, -2:0:-1]])
 
 
 def jaw_drop(person: Identity, mouth: MouthShape) -> float:
-    """How far the lower lip and the chin are below their rest, mm."""
+    """Displacement of lower lip and chin below their rest position, mm."""
     return (1 - RAISED) * person.gape * mouth.open
 
 
 def raised(person: Identity, mouth: MouthShape) -> float:
-    """How far the upper lip is above its rest, mm."""
+    """Displacement of the upper lip above its rest position, mm."""
     return RAISED * person.gape * mouth.open
 
 
 def half_width(person: Identity, mouth: MouthShape) -> float:
-    """From the middle of the mouth to its corner, mm."""
+    """Distance from the middle of the mouth to its corner, mm."""
     return person.mouth_width * (1 + 0.16 * mouth.wide - 0.34 * mouth.round - 0.05 * mouth.open)
 
 
 def protrusion(mouth: MouthShape) -> float:
-    """How far the lips are pushed out, mm."""
+    """Protrusion of the lips, mm."""
     return 6.0 * mouth.round - 1.2 * mouth.wide
 
 
 def lips(person: Identity, mouth: MouthShape, surface: NDArray[np.float64]) -> Lips:
-    """The lips on a face whose depth at the points of `lip_places` is `surface` (2, ACROSS, ALONG), mm."""
+    """The lips on a face with depth `surface` (2, ACROSS, ALONG) in mm at the points of `lip_places`."""
     places = lip_places(person, mouth)
     q = PLACES
     across = np.linspace(0, 1, ACROSS)[:, None]
-    # A lip is round across and flat at the corners, its inner edge lies deeper.
+    # Lips are round in section and flat at the corners; the inner edge is deeper.
     body = np.sin(np.pi * np.clip(0.12 + 0.80 * across, 0, 1)) * (1 - np.abs(q) ** 3)
     pout = 1 + 0.9 * mouth.round - 0.25 * mouth.wide - 0.15 * mouth.open
     z = surface + protrusion(mouth) * (1 - 0.5 * np.abs(q) ** 2)
     z = z + np.stack([0.34 * person.upper_lip * body, 0.42 * person.lower_lip * body]) * pout
-    # The jaw turns about the ears: what it lowers also goes back.
+    # The jaw rotates about the ears: lowered points also move back.
     z[1] -= 0.22 * jaw_drop(person, mouth) * (1 - np.abs(q) ** 2)
     both = np.concatenate([places, z[..., None]], axis=-1)
     return Lips(both[0], both[1])
@@ -128,7 +128,7 @@ def lip_places(person: Identity, mouth: MouthShape) -> NDArray[np.float64]:
     drop, rise = jaw_drop(person, mouth), raised(person, mouth)
     corner = LINE - person.corner - 1.0 * mouth.wide + CLOSED_CORNER * drop - 0.25 * rise
     thick = 1 + 0.14 * mouth.round - 0.16 * mouth.wide - 0.10 * mouth.open
-    # Between the corners the edges of the opening are flatter than an ellipse's where the mouth is wide, rounder "oo".
+    # The edges of the opening are flatter than an ellipse; less so for a round mouth.
     bulge = (1 - np.abs(q) ** (2.3 - 0.4 * mouth.round)) ** (0.75 - 0.2 * mouth.round)
     line = _rest_line(person, q)
     upper_inner = corner + (LINE - rise - corner) * bulge + line
@@ -147,6 +147,6 @@ def lip_places(person: Identity, mouth: MouthShape) -> NDArray[np.float64]:
 
 
 def _rest_line(person: Identity, q: Curve) -> Curve:
-    """The wave of the line between closed lips, 0 in the middle: mm."""
+    """The curve of the line between closed lips, mm; 0 in the middle."""
     line: Curve = 0.16 * person.upper_lip * (np.cos(2 * np.pi * np.abs(q)) - 1) * 0.5 * (1 - np.abs(q)) * 2
     return line

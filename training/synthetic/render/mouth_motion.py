@@ -1,4 +1,4 @@
-"""How a mouth moves: a `MouthShape` for each of n times."""
+"""The motion of a mouth: a `MouthShape` for each of n times."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class MouthMotion:
 
     @classmethod
     def of(cls, table: NDArray[np.floating[Any]]) -> MouthMotion:
-        """From a table (n, 5), cut to 0..1."""
+        """From a table (n, 5), clipped to 0..1."""
         return cls(*np.clip(table, 0, 1).astype(np.float32).T)
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""What crosses the mouth: a hand or a microphone, drawn once and moved over the picture."""
+"""Occluders of the mouth: a hand or a microphone, drawn once and moved over the picture."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .surface import linear, noise
 
 Array = NDArray[np.float64]
 
-SIDE = 320  # mm that a thing's picture covers, and its pixels
-MIDDLE = 130.0  # where in it the thing's (0, 0) lies, across and down
+SIDE = 320  # side of an occluder's picture in mm and in pixels
+MIDDLE = 130.0  # position of the occluder's (0, 0) in it, in both directions
 
-# x, y of both ends and their radii, mm; a finger is straight, (0, 0) is the middle of the palm.
+# x, y of both ends and their radii, mm; (0, 0) is the middle of the palm.
 HAND = (
     (0, 40, 2, 190, 26, 32),
     (-16, -22, -12, 34, 22, 20),
@@ -37,9 +37,9 @@ GRIP = ((30, 62, -22, 58, 10, 8.5), (32, 79, -23, 77, 10.5, 9), (32, 97, -22, 96
 
 @dataclass(frozen=True, eq=False)
 class Thing:
-    """A picture (SIDE, SIDE, 3) of linear colours in the light of a scene, and how much of each pixel it covers.
+    """An occluder: its picture (SIDE, SIDE, 3) of linear colours in the light of a scene, and its coverage per pixel.
 
-    At rest its (0, 0) lies between `rest[0]` and `rest[1]` mm below the mouth.
+    At rest its (0, 0) is between `rest[0]` and `rest[1]` mm below the mouth.
     """
 
     colour: Floats
@@ -48,7 +48,7 @@ class Thing:
 
 
 def hand(person: Identity, light: Light, rng: np.random.Generator) -> Thing:
-    """A hand with stretched fingers, the arm below it."""
+    """A hand with stretched fingers, and the arm below it."""
     height, owner = _limbs(HAND)
     height = np.where(height > 0, cv2.GaussianBlur(height, (0, 0), 1.2), 0)
     colour = _skin(person, height.shape, rng)
@@ -68,7 +68,7 @@ def hand(person: Identity, light: Light, rng: np.random.Generator) -> Thing:
 
 
 def microphone(person: Identity, light: Light, rng: np.random.Generator) -> Thing:
-    """A microphone with a ball of wire, held by a hand."""
+    """A microphone with a wire mesh, held by a hand."""
     x, y = _places()
     ball = np.sqrt(np.maximum(25.0**2 - x**2 - y**2, 0))
     body, _ = _limbs(((0, 26, 0, 175, 14, 11),))
@@ -97,14 +97,14 @@ OCCLUDERS: dict[str, Callable[[Identity, Light, np.random.Generator], Thing]] = 
 
 @dataclass(frozen=True, eq=False)
 class Crossing:
-    """A thing and its way: per frame its (0, 0) in mm from the mouth and its angle in radians; NaN while absent."""
+    """An occluder and its path: per frame its (0, 0) in mm from the mouth and its angle in radians; NaN if absent."""
 
     thing: Thing
     way: Array  # (frames, 3)
 
     @classmethod
     def sample(cls, thing: Thing, rng: np.random.Generator, frames: int, share: float = 0.5) -> Crossing:
-        """It comes from below, stays at the mouth and goes, `share` of the frames in all."""
+        """A path from below to the mouth and back, over `share` of the frames."""
         way = np.full((frames, 3), np.nan)
         here = max(2, round(share * frames))
         start = int(rng.integers(0, max(frames - here, 0) + 1))
@@ -122,9 +122,9 @@ class Crossing:
     def draw(
         self, picture: Floats, frame: int, mouth: Array, scale: float, light: Light, shaded: Floats
     ) -> NDArray[np.bool_]:
-        """Draws the thing over a picture (h, w, 3) of linear colours; True where it hides what is behind.
+        """Draws the occluder over a picture (h, w, 3) of linear colours; returns its mask (h, w).
 
-        `mouth` is in pixels, `scale` in pixels per mm; its shadow falls where `shaded` (h, w) is above 0.
+        `mouth` is in pixels, `scale` in pixels per mm; the shadow falls where `shaded` (h, w) is above 0.
         """
         h, w = picture.shape[:2]
         x, y, turn = self.way[frame]
@@ -170,7 +170,7 @@ def _skin(person: Identity, shape: tuple[int, ...], rng: np.random.Generator) ->
 
 
 def _lit(colour: Array, height: Array, gloss: Array, light: Light, rest: tuple[float, float]) -> Thing:
-    """Shades a relief that stands towards the viewer."""
+    """Shades a height map that faces the viewer."""
     down, across = np.gradient(height)
     normal = np.dstack([-across, -down, np.full(height.shape, 1.0)])
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""OpenCV, which draws the synthetic world; it comes with the training extra."""
+"""OpenCV, which renders the synthetic world; part of the training extra."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ try:
     import cv2
 except ModuleNotFoundError as error:
     raise KeySyncError(
-        "the synthetic world is drawn with OpenCV, which is not installed: " + install_line("opencv-python-headless")
+        f"rendering the synthetic world needs OpenCV: {install_line('opencv-python-headless')}"
     ) from error
 
 __all__ = ["cv2"]

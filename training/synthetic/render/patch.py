@@ -1,4 +1,4 @@
-"""A small piece of a picture, drawn several times as large and brought back smooth."""
+"""A part of a picture, drawn with supersampling."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Array = NDArray[np.float64]
 
 
 class Patch:
-    """Covers the given points (n, 2) in pixels and `margin` pixels around, as far as they are in the picture (h, w).
+    """Covers the points (n, 2) in pixels and `margin` pixels around them, clipped to the picture (h, w).
 
-    `factor` is how many of its pixels make one of the picture's. It is empty where the points lie outside.
+    `factor` canvas pixels per picture pixel in each direction. Empty if the points are outside the picture.
     """
 
-    SHIFT = 4  # binary digits after the point that OpenCV draws with
+    SHIFT = 4  # fractional bits of OpenCV's coordinates
 
     def __init__(self, points: Array, margin: float, size: tuple[int, int], factor: int) -> None:
         h, w = size
@@ -44,23 +44,23 @@ class Patch:
         return np.broadcast_to(np.array(values, dtype=np.float32), (*shape, len(values))).copy()
 
     def here(self, points: Array) -> Array:
-        """Picture pixels as this canvas's, where (0, 0) is the middle of the first."""
+        """Picture coordinates as canvas coordinates, where (0, 0) is the middle of the first pixel."""
         moved: Array = (points - (self.left, self.top)) * self.factor - 0.5
         return moved
 
     def places(self) -> tuple[Floats, Floats]:
-        """x (1, w) and y (h, 1) of the canvas's pixels in the picture's."""
+        """x (1, w) and y (h, 1) of the canvas pixels in picture coordinates."""
         factor = np.float32(self.factor)
         x = (np.arange(self.width * self.factor, dtype=np.float32) + 0.5) / factor + self.left
         y = (np.arange(self.height * self.factor, dtype=np.float32) + 0.5) / factor + self.top
         return x[None], y[:, None]
 
     def fill(self, canvas: Floats, points: Array, value: tuple[float, ...] | float) -> None:
-        """A filled polygon (n, 2) in picture pixels."""
+        """Fills a polygon (n, 2) in picture coordinates."""
         cv2.fillPoly(canvas, [self._fixed(points)], _scalar(value), cv2.LINE_8, self.SHIFT)
 
     def line(self, canvas: Floats, points: Array, value: tuple[float, ...] | float, width: float) -> None:
-        """A line through the points, `width` in picture pixels."""
+        """Draws a line through the points, `width` picture pixels wide."""
         thick = max(1, round(width * self.factor))
         cv2.polylines(canvas, [self._fixed(points)], False, _scalar(value), thick, cv2.LINE_8, self.SHIFT)
 

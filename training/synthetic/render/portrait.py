@@ -1,4 +1,4 @@
-"""One person as the camera sees them: drawn into a picture, with the truth of the 68 points."""
+"""Draws one person into a picture and returns the true 68 landmarks."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .surface import STRIDE, Atlas, Surface
 Array = NDArray[np.float64]
 
 FINE = 54 * STRIDE + 1
-FAR = -4000.0  # mm: where there is nobody
+FAR = -4000.0  # depth of the background, mm
 JAW = 17
 
 
 class Portrait:
-    """A person ready to be drawn. Making one takes about half a second, a frame some hundredths."""
+    """A person prepared for drawing. Preparation takes about half a second, a frame a few hundredths."""
 
     def __init__(self, person: Identity) -> None:
         rng = np.random.default_rng(person.seed)
@@ -52,7 +52,7 @@ class Portrait:
     def draw(
         self, picture: Floats, pose: Pose, mouth: MouthShape, light: Light, camera: Camera
     ) -> tuple[Points, Floats]:
-        """Draws into a picture (h, w, 3) of linear colours; returns the points (68, 2) and the coverage (h, w)."""
+        """Draws into a picture (h, w, 3) of linear colours; returns the landmarks (68, 2) and the coverage (h, w)."""
         camera = Camera(camera.centre, camera.scale * pose.scale)
         where = self._drawn(picture.shape[:2], pose, mouth, camera)
         covered = (where[..., 2] > FAR / 2).astype(np.uint8)
@@ -78,14 +78,14 @@ class Portrait:
         return marks, coverage
 
     def lips(self, mouth: MouthShape) -> Lips:
-        """The lips in mm of the head."""
+        """The lips in mm."""
         places = lip_places(self.person, mouth)
-        # The skin that bears them is where it was before the jaw moved.
+        # Their depth is that of the skin before the jaw moves.
         rest = lip_places(self.person, MouthShape(wide=mouth.wide, round=mouth.round))
         return lips(self.person, mouth, self.shape.depth(places[..., 0], rest[..., 1]))
 
     def landmarks(self, pose: Pose, mouth: MouthShape, edge: Lips, lids: Array, camera: Camera) -> Points:
-        """The points (68, 2) in pixels, of the lips and lids that are drawn."""
+        """The landmarks (68, 2) in pixels with these lips and lids."""
         resting = self._mark_motion.move(self._marks, mouth, pose.brows)
         points = np.concatenate([resting, eyes.points(lids), edge.outer_points, edge.inner_points])
         return camera.project(pose.place_head(points)).astype(np.float32)
@@ -110,7 +110,7 @@ class Portrait:
         return Surface(points, colour, gloss, openness)
 
     def _drawn(self, size: tuple[int, int], pose: Pose, mouth: MouthShape, camera: Camera) -> Floats:
-        """Per pixel (h, w, 4): place in the atlas, depth in mm, and 1 where it goes with the head."""
+        """Per pixel (h, w, 4): position in the atlas, depth in mm, and 1 for parts that move with the head."""
         points = self.atlas.points.copy()
         points[: self._skull] = self._motion.move(points[: self._skull], mouth, pose.brows)
         head, torso = pose.place_head(points), pose.place_torso(points)
@@ -123,7 +123,7 @@ class Portrait:
         return where
 
     def _lit(self, where: Floats, pose: Pose, edge: Lips, light: Light, camera: Camera) -> Floats:
-        """Linear colours (h, w, 3) of the drawn surfaces with lips."""
+        """Linear colours (h, w, 3) of the surfaces and the lips."""
         column, row, depth, of_head = (np.ascontiguousarray(where[..., k]) for k in range(4))
         paint, form = (_looked_up(texture, column, row) for texture in (self.atlas.paint, self.atlas.form))
         openness = np.ascontiguousarray(form[..., 3])
@@ -136,7 +136,7 @@ class Portrait:
         return shade(paint, normal, openness, depth, light, camera.scale) * np.float32(pose.light)
 
     def _resting_marks(self) -> Array:
-        """iBUG's points 0 to 35 in mm at rest: jaw, brows, nose."""
+        """Landmarks 0 to 35 in mm at rest: jaw, brows, nose."""
         person, shape = self.person, self.shape
         turn = np.linspace(-1, 1, JAW)
         jaw_y = np.interp(np.abs(turn), np.linspace(0, 1, 9), (114, 112.5, 104, 91, 78, 63, 46, 17, 0))
@@ -160,11 +160,11 @@ def _looked_up(texture: Floats, column: Floats, row: Floats) -> Floats:
 
 
 def _turned(form: Floats, matrix: Array) -> Floats:
-    """Normals (h, w, 3) of a form (h, w, 4) turned by a matrix (3, 3)."""
+    """Normals (h, w, 3) of a form (h, w, 4), rotated by a matrix (3, 3)."""
     return np.asarray(cv2.transform(form, np.c_[matrix, np.zeros(3)].astype(np.float32)), dtype=np.float32)
 
 
 def _smooth_cover(covered: NDArray[np.uint8]) -> Floats:
-    """0..1: soft towards the edge of what is drawn, 0 outside."""
+    """The coverage 0..1, antialiased at the edge."""
     soft = cv2.GaussianBlur(covered.astype(np.float32), (0, 0), 0.8)
     return np.asarray(np.clip((soft - np.float32(0.45)) * np.float32(1.9), 0, 1), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Triangles to pixels: the values of a mesh's corners at every pixel that shows it, the nearest triangle on top."""
+"""Rasterises triangles: interpolates the values of a mesh's vertices at every pixel, the nearest triangle on top."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-AT_ONCE = 1200  # triangles whose pixels fit a processor's cache
+AT_ONCE = 1200  # triangles whose pixels fit the processor's cache
 
 
 def grid_triangles(rows: int, columns: int, first: int = 0) -> Ints:
-    """The two triangles of each cell of a grid of corners: (2 (rows - 1) (columns - 1), 3) from number `first` on."""
+    """The two triangles per cell of a grid of vertices numbered from `first`: (2 (rows - 1) (columns - 1), 3)."""
     corner = np.arange(rows * columns).reshape(rows, columns) + first
     a, b, c, d = corner[:-1, :-1], corner[:-1, 1:], corner[1:, :-1], corner[1:, 1:]
     return np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([b, d, c], -1).reshape(-1, 3)])
@@ -21,10 +21,10 @@ def grid_triangles(rows: int, columns: int, first: int = 0) -> Ints:
 def draw(
     points: Floats, depth: Floats, values: Floats, triangles: Ints, picture: Floats, two_sided: NDArray[np.bool_]
 ) -> None:
-    """Writes the corners' values (n, k) into a picture (H, W, k) where the triangles cover a pixel's middle.
+    """Writes the vertices' values (n, k) into a picture (H, W, k) where the triangles cover a pixel's centre.
 
-    `points` (n, 2) are pixels, `depth` (n,) grows to the viewer. A triangle that turns its back is left out unless it
-    is two-sided. Triangles are drawn from the farthest to the nearest: they must be small.
+    `points` (n, 2) are pixels, `depth` (n,) grows towards the viewer. Back faces are culled unless they are two-sided.
+    Triangles are sorted by depth and must be small.
     """
     H, W = picture.shape[:2]
     x, y = (np.ascontiguousarray(points[:, axis], dtype=np.float32) for axis in (0, 1))
@@ -40,13 +40,13 @@ def draw(
 
 
 def _fill(flat: Floats, size: tuple[int, int], x: Floats, y: Floats, values: Floats, corners: Ints) -> None:
-    """Writes triangles (3, m) in their order into the picture's pixels (H W, k)."""
+    """Writes triangles (3, m) in order into the pixels (H W, k) of a picture."""
     H, W = size
     (x0, x1, x2), (y0, y1, y2) = x[corners], y[corners]
     left, right = _span(x0, x1, x2, W)
     top, bottom = _span(y0, y1, y2, H)
     wide, count = right - left, (right - left) * (bottom - top)
-    # Weights of the second and third corner are linear in a pixel's place.
+    # The barycentric weights of the second and third vertex are linear in the pixel's position.
     over = 1 / ((x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0))
     second_x, second_y, third_x, third_y = (y2 - y0) * over, (x0 - x2) * over, (y0 - y1) * over, (x1 - x0) * over
     off_x, off_y = left + np.float32(0.5) - x0, top + np.float32(0.5) - y0
@@ -65,11 +65,11 @@ def _fill(flat: Floats, size: tuple[int, int], x: Floats, y: Floats, values: Flo
     pixel = (top[which] + row[inside]) * W + left[which] + column[inside]
     first = values[corners[0]]
     value = first[which] + second * (values[corners[1]] - first)[which] + third * (values[corners[2]] - first)[which]
-    flat[pixel] = value  # of several at one pixel the last, the nearest, stays
+    flat[pixel] = value  # the last value per pixel, which is the nearest, remains
 
 
 def _span(a: Floats, b: Floats, c: Floats, size: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """First pixel and one past the last whose middles may lie between the three, inside 0..size."""
+    """First pixel and one past the last whose centres may be between the three, inside 0..size."""
     low = np.ceil(np.minimum(np.minimum(a, b), c) - np.float32(0.501))
     high = np.floor(np.maximum(np.maximum(a, b), c) + np.float32(0.501))
     first = np.clip(low, 0, size).astype(np.int32)

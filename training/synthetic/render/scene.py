@@ -1,4 +1,4 @@
-"""One shot: people before a backdrop, seen by a camera; it draws its frames with their truth."""
+"""A shot: people in front of a backdrop, seen by a camera; renders frames with their ground truth."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from .portrait import Portrait
 
 SHUT = MouthShape()
-FIELD = 360.0  # mm that the shorter side of a picture shows around one person
+FIELD = 360.0  # mm covered by the shorter side of a picture of one person
 NOBODY: Points = np.full((POINTS, 2), np.nan, dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """A picture and what is true of it.
+    """A picture and its ground truth.
 
-    picture (h, w, 3) uint8 RGB; landmarks (68, 2) in pixels of who speaks, NaN where no face is seen; opening: from
-    point 62 to 66, and width: from 60 to 64, both over the distance of the eyes' middles; occluder (h, w): True where
-    something hides the person; others: the landmarks of the other people; shot: which of the clip's.
+    picture (h, w, 3) uint8 RGB; landmarks (68, 2) of the speaker in pixels, NaN without a visible face; opening: from
+    point 62 to 66, and width: from 60 to 64, both over the distance of the eyes' centres; occluder (h, w): True where
+    something hides the person; others: the landmarks of other people; shot: its number in the clip.
     """
 
     picture: Frame
@@ -59,7 +59,7 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)
 class Actor:
-    """A person with a place in the picture and a take to play."""
+    """A person with a position in the picture and a take."""
 
     portrait: Portrait
     camera: Camera
@@ -67,7 +67,7 @@ class Actor:
 
 
 class Scene:
-    """A shot of some frames in a picture of size (h, w). The first actor speaks."""
+    """A shot in a picture of size (h, w). The first actor speaks."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class Scene:
             self._crossing = Crossing.sample(thing, rng, len(actors[0].take), occluded)
 
     def render(self, frame: int, mouths: tuple[MouthShape, ...], shot: int = 0) -> Truth:
-        """Frame number `frame` of the shot; `mouths` are the actors', who keep theirs shut where none is given."""
+        """Frame `frame` of the shot; `mouths` are those of the actors, by default closed."""
         picture = self._backdrop.copy()
         cover = np.zeros(self.size, dtype=np.float32)
         order = sorted(range(len(self.actors)), key=lambda number: self.actors[number].camera.scale)
@@ -120,7 +120,7 @@ class Scene:
         return self._crossing.draw(picture, frame, at, first.camera.scale, self.light, cover)
 
     def _developed(self, picture: Floats, frame: int) -> Frame:
-        """Linear colours as a camera shows them: highlights rolled off, a soft lens, grain."""
+        """Linear colours as a camera picture: highlight roll-off, soft lens and grain."""
         h, w = self.size
         toned = shown(picture * (np.float32(1) / (1 + np.float32(0.22) * picture)) * np.float32(1.15))
         soft = np.asarray(cv2.GaussianBlur(toned, (0, 0), 0.55), dtype=np.float32)
@@ -130,6 +130,6 @@ class Scene:
 
 
 def framed(size: tuple[int, int], across: float = 0.5, down: float = 0.46, zoom: float = 1.0) -> Camera:
-    """A camera that shows a head at these shares of the picture's width and height."""
+    """A camera with the head at these fractions of the picture's width and height."""
     h, w = size
     return Camera((across * w, down * h), min(h, w) / FIELD * zoom)

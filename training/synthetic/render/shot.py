@@ -1,4 +1,4 @@
-"""One person before one camera, moving in one way: the same shot again with another mouth, or with another person."""
+"""A shot of one person that can be rendered again with another mouth or another person."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .scene import Actor, Scene, Truth, framed
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """What was drawn: frames (n, h, w, 3) uint8, their points (n, 68, 2), and where something hides the person."""
+    """Rendered frames (n, h, w, 3) uint8, their landmarks (n, 68, 2), and the masks of the occluder."""
 
     frames: NDArray[np.uint8]
     landmarks: Points
@@ -39,10 +39,10 @@ class Pictures:
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """A shot of `frames` frames, `side` pixels wide and high; `seeds` choose all of it but what the mouth says.
+    """A shot of `frames` frames, `side` pixels wide and high; `seeds` determine everything but the mouth.
 
-    `stranger` 1, 2, ...: another person each, in the same place, in the same light and with the same motion. `occluder`
-    is a key of `OCCLUDERS` or "none", and crosses the mouth all the time.
+    `stranger` 1, 2, ...: other people in the same place and light with the same motion. `occluder` is a key of
+    `OCCLUDERS` or "none"; it crosses the mouth throughout.
     """
 
     seeds: tuple[int, ...]
@@ -52,20 +52,20 @@ class Shot:
     stranger: int = 0
 
     def draw(self, mouths: Sequence[MouthShape], frames: Iterable[int] | None = None) -> Pictures:
-        """All frames, or those with the given numbers, each with its mouth."""
+        """Renders all frames, or those with the given numbers, each with its mouth."""
         numbers = range(self.frames) if frames is None else frames
         return Pictures.of([self._scene.render(number, (mouths[number],)) for number in numbers])
 
     def landmarks(self, mouths: Sequence[MouthShape]) -> Points:
-        """The points (n, 68, 2) of all frames, which need no drawing."""
+        """The landmarks (n, 68, 2) of all frames, computed without rendering."""
         return np.stack([self._landmarks(number, mouths[number]) for number in range(self.frames)])
 
     def bare(self) -> Shot:
-        """The same without anything before the mouth."""
+        """The same shot without an occluder."""
         return self if self.occluder == "none" else replace(self, occluder="none")
 
     def of_stranger(self, number: int) -> Shot:
-        """The same with another person; numbers from 1 on."""
+        """The same shot with another person; numbers from 1."""
         return replace(self, stranger=number)
 
     def _landmarks(self, number: int, mouth: MouthShape) -> Points:
@@ -90,7 +90,7 @@ class Shot:
 def render(
     person: Identity | Portrait, pose: Pose, mouth: MouthShape, size: tuple[int, int] = (256, 256), seed: int = 0
 ) -> Truth:
-    """One frame of one person. A `Portrait` is drawn sooner than an `Identity`, which has to be made one first."""
+    """One frame of one person. A `Portrait` is faster than an `Identity`, which is prepared first."""
     portrait = person if isinstance(person, Portrait) else Portrait(person)
     scene = Scene(np.random.default_rng(seed), size, (Actor(portrait, framed(size), Take((pose,))),))
     return scene.render(0, (mouth,))

@@ -1,4 +1,4 @@
-"""What is painted on a head: skin with its blush, freckles, stubble and wrinkles, brows, nostrils, beard."""
+"""The paint of a head: skin with blush, freckles, stubble and wrinkles; brows, nostrils and beard."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 
 def brow_line(person: Identity, x: Array) -> tuple[Array, Array]:
-    """Middle and half the thickness of the brows, mm, at |x|; the thickness is 0 where there is no brow."""
+    """Middle and half thickness of the brows in mm at |x|; the thickness is 0 outside of them."""
     t = (np.abs(x) - 11.5) / 44
     middle = -person.brow_height - person.brow_arch * np.sin(np.pi * np.clip(t, 0, 1) ** 1.15) + 5.0 * t**2
     thick = (
@@ -53,7 +53,7 @@ def crease(person: Identity, x: Array, y: Array) -> Array:
 
 
 def paint(person: Identity, points: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
-    """Colour (h, w, 3) linear, gloss and openness (h, w) of a head's skin."""
+    """Linear colour (h, w, 3), gloss and openness (h, w) of a head's skin."""
     x, y, z = np.moveaxis(points, -1, 0)
     side, shape = np.abs(x), (x.shape[0], x.shape[1])
     front = step(z, 10, 50)
@@ -91,7 +91,7 @@ def paint(person: Identity, points: Array, rng: np.random.Generator) -> tuple[Ar
 
 
 def whisker_area(x: Array, y: Array, z: Array) -> Array:
-    """Where beards grow, 0..1, at points in mm."""
+    """The density of beards, 0..1, at points in mm."""
     side = np.abs(x)
     moustache = bump(x, y, (0, 58), (27, 6.5)) * (1 - 0.5 * bump(x, y, (0, 56), (3, 5)))
     edge = 62 - 48 * step(side, 32, 66) ** 1.5
@@ -102,7 +102,7 @@ def whisker_area(x: Array, y: Array, z: Array) -> Array:
 
 
 def _openness(points: Array, front: Array) -> Array:
-    """Hollows get less light: how deep a point lies below its surroundings, at two sizes."""
+    """Ambient occlusion: the depth of a point below its surroundings, at two scales."""
     z = points[..., 2]
     total = np.ones(z.shape)
     for sigma, depth in ((7, 5.0), (20, 14.0)):
@@ -128,7 +128,7 @@ def _whiskers(person: Identity, colour: Array, gloss: Array, points: Array, rng:
 def _brows(person: Identity, colour: Array, gloss: Array, points: Array, rng: np.random.Generator) -> None:
     x, y, z = np.moveaxis(points, -1, 0)
     middle, thick = brow_line(person, x)
-    # Hairs lie along the brow and rise at its inner end.
+    # Hairs follow the brow and rise at its inner end.
     strands = blur(rng.normal(size=x.shape), 0.8) * 2 + noise(rng, x.shape, (90, 45), 2) * 0.6
     inside = 1 - np.abs(y - middle) / np.maximum(thick, 0.05) + 0.10 * strands
     share = np.clip(
@@ -145,7 +145,7 @@ def _brows(person: Identity, colour: Array, gloss: Array, points: Array, rng: np
 
 
 def _tint(colour: Array, factor: Array, share: Array) -> None:
-    """Multiplies by the factor as far as the share says, in place."""
+    """Multiplies by the factor, weighted by the share, in place."""
     colour *= 1 + (factor - 1) * share[..., None]
 
 

@@ -1,7 +1,7 @@
-"""A painted surface of a person, and the atlas that holds all of a person's surfaces.
+"""A painted surface of a person, and the atlas of all surfaces of a person.
 
-A surface is a fine grid of points in mm, each with its colour and light. The atlas stacks the grids below each other:
-colours and normals become textures, every `STRIDE`-th point a corner of the mesh that is moved and drawn.
+A surface is a fine grid of points in mm with colour and shading. The atlas stacks the grids: colours and normals become
+textures, every `STRIDE`-th point a vertex of the mesh that is moved and drawn.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ STRIDE = 8
 class Surface:
     """points (h, w, 3) in mm, h - 1 and w - 1 multiples of STRIDE; colour (h, w, 3) linear; gloss and openness (h, w).
 
-    Openness is the share of the light from all around that gets there. Normals stand to the side from which the rows'
-    direction is reached from the columns' clockwise; a two-sided surface is seen from both.
+    Openness is the share of ambient light that reaches a point. Normals point to the side from which the rows'
+    direction is clockwise from the columns'; a two-sided surface is visible from both.
     """
 
     points: Array
@@ -77,7 +77,7 @@ class Atlas:
 
 
 def noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[int, int], octaves: int = 3) -> Array:
-    """Smooth noise of about -1..1: `cells` are the rows and columns of its coarsest grain."""
+    """Smooth noise of about -1..1; `cells`: rows and columns of the coarsest octave."""
     total = np.zeros(shape, dtype=np.float32)
     for octave in range(octaves):
         size = (min(cells[0] << octave, shape[0]), min(cells[1] << octave, shape[1]))
@@ -92,7 +92,7 @@ def blur(values: Array, sigma: float) -> Array:
 
 
 def linear(colour: Sequence[float] | Array) -> Array:
-    """A display colour as light; `shown` in `light` is the way back."""
+    """A display colour as linear light; `light.shown` is the inverse."""
     return np.square(np.asarray(colour, dtype=np.float64))
 
 

@@ -1,4 +1,4 @@
-"""Clips of talking heads with their truth: whole shots, cuts, people side by side, things in front of the mouth."""
+"""Clips of talking heads with their ground truth: shots, cuts, several people, occluders."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ FACELESS = ("none", "empty", "away")
 
 @dataclass(frozen=True)
 class Clip:
-    """What is to be seen: `shots` of other people with cuts between; `people` in each, 1 or 2, the first speaks.
+    """A clip of `shots` shots of different people; `people` in each, 1 or 2, of whom the first speaks.
 
-    `occluder` (a key of `OCCLUDERS` or "none") hides the mouth in `occluded` of each shot's frames; `faceless`
-    ("empty": nobody, "away": from behind) puts a shot without a face of about that share of the frames after the first
-    shot. `person` is who speaks in the first shot. Size is (h, w).
+    `occluder` (a key of `OCCLUDERS` or "none") hides the mouth in a share `occluded` of each shot's frames; `faceless`
+    ("empty": nobody, "away": from behind) adds a shot without a face after the first one, `faceless_share` of the
+    frames long. `person` speaks in the first shot. Size is (h, w).
     """
 
     size: tuple[int, int] = (256, 256)
@@ -47,24 +47,24 @@ class Clip:
 
     def __post_init__(self) -> None:
         if self.occluder not in (*OCCLUDERS, "none"):
-            raise KeySyncError(f"there is no occluder {self.occluder!r}: choose one of {', '.join(OCCLUDERS)} or none")
+            raise KeySyncError(f"unknown occluder {self.occluder!r}: choose from {', '.join(OCCLUDERS)}, none")
         if self.faceless not in FACELESS:
-            raise KeySyncError(f"there are no frames {self.faceless!r}: choose one of {', '.join(FACELESS)}")
+            raise KeySyncError(f"unknown faceless shot {self.faceless!r}: choose from {', '.join(FACELESS)}")
         if self.shots < 1 or self.people not in (1, 2):
-            raise KeySyncError(f"{self.shots} shots of {self.people} people: choose at least 1 shot, of 1 or 2 people")
+            raise KeySyncError(f"{self.shots} shots of {self.people} people: expected at least 1 shot of 1 or 2 people")
 
 
 def clip(seed: int, mouths: Sequence[MouthShape], options: Clip | None = None) -> Iterator[Truth]:
-    """Yields a frame for each mouth, 25 a second; the same seed, mouths and options give the same pixels.
+    """Yields a frame per mouth, at 25 fps; the same seed, mouths and options give the same pixels.
 
-    Raises `KeySyncError` where there are fewer frames than shots.
+    Raises `KeySyncError` if there are fewer frames than shots.
     """
     options = options or Clip()
     kinds = ["face"] * options.shots
     if options.faceless != "none":
         kinds.insert(1, options.faceless)
     if len(mouths) < len(kinds):
-        raise KeySyncError(f"{len(mouths)} frames cannot hold {len(kinds)} shots: give more mouths or fewer shots")
+        raise KeySyncError(f"{len(mouths)} frames for {len(kinds)} shots: pass more mouths or fewer shots")
     weights = [options.faceless_share * options.shots if kind != "face" else 1.0 for kind in kinds]
     ends = np.round(np.cumsum(weights) / sum(weights) * len(mouths)).astype(int)
     ends = np.maximum.accumulate(np.maximum(ends, np.arange(len(kinds)) + 1))
@@ -78,12 +78,12 @@ def clip(seed: int, mouths: Sequence[MouthShape], options: Clip | None = None) -
 
 
 def write_clip(path: Path, truths: Iterable[Truth]) -> Path:
-    """Writes the pictures as a video without sound at 25 frames a second, the truth beside it as NAME.npz."""
+    """Writes the pictures as a video without sound at 25 fps, and the truth as NAME.npz next to it."""
     kept: list[Truth] = []
     frames = iter(truths)
     first = next(frames, None)
     if first is None:
-        raise KeySyncError(f"{path} is not written: there is no frame for it")
+        raise KeySyncError(f"cannot write {path}: there are no frames")
 
     def pictures() -> Iterator[NDArray[np.uint8]]:
         for truth in chain([first], frames):
@@ -97,7 +97,7 @@ def write_clip(path: Path, truths: Iterable[Truth]) -> Path:
 
 
 def write_video(path: Path, pictures: Iterable[NDArray[np.uint8]], size: tuple[int, int]) -> None:
-    """Writes pictures of `size` (h, w) as a video without sound at 25 frames a second."""
+    """Writes pictures of `size` (h, w) as a video without sound at 25 fps."""
     h, w = size
     with VideoWriter(path, PictureFormat(w, h, time_base=1 / RATE, rate=RATE)) as writer:
         for pts, picture in enumerate(pictures):

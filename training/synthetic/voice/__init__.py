@@ -1,1 +1,1 @@
-"""Speech, synthesised: sentences in, sound, phonemes and the mouth's motion out."""
+"""Synthesises speech: sentences to sound, phonemes and the motion of the mouth."""

@@ -1,7 +1,7 @@
-"""Sentences said by many voices, kept in a folder so that none is synthesised twice.
+"""A corpus of sentences by many voices, stored in a folder so that none is synthesised twice.
 
-FOLDER/sound.npy holds all samples one after the other, int16; FOLDER/sayings.json, written last, where each lies, who
-says it and its phonemes. The mouth is not kept: it is computed from the phonemes.
+FOLDER/sound.npy holds all samples, concatenated, int16; FOLDER/sayings.json, written last, the position, voice and
+phonemes of each sentence. The mouth is not stored: it is computed from the phonemes.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from .visemes import Phoneme
 
 log = logging.getLogger(__name__)
 
-# Voices of espeak-ng beside those that talk in the synthetic world, and those of both kinds that are kept for tests.
+# Voices of espeak-ng besides those of the synthetic world, and the held-out ones of both kinds.
 _OTHERS = """Alex Alicia Andrea Andy Annie Diogo Gene Henrique Lee Marco Michael Mike Storm adam anika antonio belinda
     benjamin boris caleb david ed edward gustave john klatt klatt2 klatt3 klatt4 linda marcelo max miguel pablo paul
     pedro quincy rob robert sandro shelby steph travis victor whisper whisperf zac"""
 OTHERS = tuple(_OTHERS.split())
 HELD_OUT = ("m8", "f4", "Andrea", "klatt3", "max", "shelby", "victor")
 SENTENCES = 4  # of each voice
-OWN_THROATS = 0.75  # the share of voices to train on that are none of espeak-ng's
+OWN_THROATS = 0.75  # share of the training voices with a random timbre
 FULL_SCALE = np.float32(32767)
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Samples (n,) int16 at 16 kHz, and of each saying its first and last sample, its voice's number and phonemes."""
+    """Samples (n,) int16 at 16 kHz; for each sentence its range of samples, the number of its voice, its phonemes."""
 
     sound: NDArray[np.int16]
     sayings: Sequence[dict[str, Any]]
@@ -57,13 +57,13 @@ class Corpus:
         return len(self.sound) / SAMPLE_RATE
 
     def utterance(self, number: int) -> Utterance:
-        """One of the sayings."""
+        """Sentence `number`."""
         saying = self.sayings[number]
         samples = self.sound[saying["start"] : saying["stop"]].astype(np.float32) / FULL_SCALE
         return Utterance(saying["text"], samples, tuple(Phoneme(*phoneme) for phoneme in saying["phonemes"]))
 
     def of_voice(self, number: int) -> range:
-        """The sayings of the one who says this one."""
+        """All sentences of the voice of sentence `number`."""
         voice, first, last = self.sayings[number]["voice"], number, number
         while first > 0 and self.sayings[first - 1]["voice"] == voice:
             first -= 1
@@ -73,25 +73,25 @@ class Corpus:
 
 
 def load_corpus(folder: Path, hours: float, split: str = TRAIN, seed: int = 0, workers: int = 1) -> Corpus:
-    """The corpus in a folder, synthesised first where it is not there whole; `workers` processes do that.
+    """The corpus in a folder, synthesised by `workers` processes if it is missing or incomplete.
 
-    Voices of the split "train" are never those of the other splits. The same arguments give the same samples.
-    Raises `KeySyncError` for a folder that holds another corpus.
+    The voices of the split "train" are not in the other splits. The same arguments give the same samples.
+    Raises `KeySyncError` for a folder with another corpus.
     """
-    wanted = {"hours": hours, "split": split, "seed": seed, "sentences": SENTENCES, "own_throats": OWN_THROATS}
+    made_of = {"hours": hours, "split": split, "seed": seed, "sentences": SENTENCES, "own_throats": OWN_THROATS}
     index = folder / "sayings.json"
     if not index.is_file():
-        _write(folder, wanted, workers)
+        _write(folder, made_of, workers)
     known = json.loads(index.read_text())
-    if known["made"] != wanted:
-        raise KeySyncError(f"{folder} holds a corpus of {known['made']}, {wanted} was wanted: give another folder")
+    if known["made"] != made_of:
+        raise KeySyncError(f"{folder} has a corpus of {known['made']}: expected {made_of}; name another folder")
     return Corpus(np.load(folder / "sound.npy", mmap_mode="r"), known["sayings"])
 
 
 def speaker(split: str, seed: int, number: int) -> Voice:
-    """A voice of a split: slower, faster, lower and higher than those of the synthetic world are.
+    """A voice of a split, with a wider range of pitch and rate than `Voice.sample`.
 
-    Most of those that are trained on speak with a throat of their own; those kept for tests are espeak-ng's.
+    Most training voices have a random timbre; held-out voices are espeak-ng's own.
     """
     rng = _rng(f"speaker {split} {seed} {number}")
     own = [variant for variant in VARIANTS if (variant in HELD_OUT) != (split == TRAIN)]
@@ -108,10 +108,10 @@ def speaker(split: str, seed: int, number: int) -> Voice:
 
 
 def _said(split: str, seed: int, number: int) -> list[Utterance]:
-    """What one voice says."""
+    """The sentences of one voice."""
     voice = speaker(split, seed, number)
-    told = sentences(seed * 1_000_003 + number, split)
-    return [say(next(told), voice) for _ in range(SENTENCES)]
+    texts = sentences(seed * 1_000_003 + number, split)
+    return [say(next(texts), voice) for _ in range(SENTENCES)]
 
 
 def _write(folder: Path, made: dict[str, Any], workers: int) -> None:
@@ -138,7 +138,7 @@ def _write(folder: Path, made: dict[str, Any], workers: int) -> None:
 
 
 def _all_said(pool: Executor | None, split: str, seed: int, ahead: int) -> Iterator[tuple[int, Utterance]]:
-    """Voice by voice without end, so many voices at a time."""
+    """The sentences voice by voice, endlessly; `ahead` voices are synthesised at a time."""
     first = 0
     while True:
         numbers = range(first, first + ahead)

@@ -1,10 +1,10 @@
-"""The speech synthesizer espeak-ng, through its C library: text in, samples and the phonemes' places in them out.
+"""The speech synthesiser espeak-ng, through its C library: text to samples and the positions of the phonemes.
 
-The library and its data are those of the package espeakng-loader, whatever else is installed: releases of espeak-ng
-differ in sound, and the same text is to give the same samples on every machine.
+The library and its data are always those of the package espeakng-loader: releases of espeak-ng differ in sound, and the
+same text must give the same samples on every machine.
 
-The library keeps the phase of its oscillators from one text to the next. It is therefore opened afresh for each text,
-which takes some 15 ms, and the same text in the same voice gives the same samples.
+The library keeps the phase of its oscillators from one text to the next. It is therefore reloaded for each text, which
+takes about 15 ms, so that the same text in the same voice gives the same samples.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RATE, PITCH, RANGE = 1, 3, 4
 LIST_END, PHONEME = 0, 7
 SEED = 1
 
-VARIANT_FILES, OWN = Path("voices", "!v"), "keysync"  # where variants lie in the data; the name of one of ours
+VARIANT_FILES, OWN = Path("voices", "!v"), "keysync"  # folder of the variants in the data; name of our own variant
 
 
 class _Id(ctypes.Union):
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     _Events = ctypes._Pointer[_Event]
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
-_LOCK = threading.Lock()  # the library has one state for the whole process
+_LOCK = threading.Lock()  # the library has global state
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,10 @@ class Spoken:
 def speak(
     text: str, voice: str, rate: int = 175, pitch: int = 50, pitch_range: int = 50, timbre: str | None = None
 ) -> Spoken:
-    """Says a text with espeak-ng's voice of that name, such as "en-us+f3", at `rate` words a minute.
+    """Synthesises a text with a voice of espeak-ng, such as "en-us+f3", at `rate` words per minute.
 
-    `pitch` and `pitch_range` are 0..100. `timbre`: the text of a file of a variant, as espeak-ng's own are written; the
-    voice is then the language's in that variant. Raises `KeySyncError` where the library is missing or has no such
-    voice.
+    `pitch` and `pitch_range` are 0..100. `timbre`: the content of a variant file in espeak-ng's format, which replaces
+    the variant of the voice. Raises `KeySyncError` if the library or the voice is missing.
     """
     path, data = _find()
     if timbre is not None:
@@ -103,10 +102,10 @@ def speak(
             hertz = _begin(library, data)
             library.espeak_SetSynthCallback(callback)
             if library.espeak_SetVoiceByName(voice.encode()) != 0:
-                raise KeySyncError(f"espeak-ng has no voice {voice!r}: choose a language and a variant, like en-us+f3")
+                raise KeySyncError(f"espeak-ng has no voice {voice!r}: expected a language and a variant: en-us+f3")
             for parameter, value in ((RATE, rate), (PITCH, pitch), (RANGE, pitch_range)):
                 library.espeak_SetParameter(parameter, value, 0)
-            # Hiss is drawn at random, in one synthesizer by the C library's rand(); unseeded it is the clock's.
+            # Noise is random, in one synthesiser through the C library's rand(), which is seeded by the clock.
             library.espeak_ng_SetRandSeed(SEED)
             ctypes.CDLL(None).srand(SEED)
             coded = text.encode()
@@ -119,23 +118,23 @@ def speak(
 
 
 def _name(event: _Event) -> str:
-    # Up to eight bytes, with a zero after them only where there is room.
+    # Up to eight bytes, zero-terminated only if shorter.
     place = ctypes.addressof(event) + _Event.id.offset
     return ctypes.string_at(place, 8).split(b"\0")[0].decode("utf-8", "ignore")
 
 
 def _begin(library: ctypes.CDLL, data: Path) -> int:
-    """Gets the library ready; returns its samples per second."""
+    """Initialises the library; returns its sample rate."""
     flags = PHONEME_EVENTS | PHONEME_IPA | DONT_EXIT
     hertz: int = library.espeak_Initialize(SYNCHRONOUS, 0, os.fsencode(data), flags)
     if hertz <= 0:
-        raise KeySyncError(f"espeak-ng finds no voices in {data}: {_install('--force-reinstall')}")
+        raise KeySyncError(f"espeak-ng finds no voices in {data}: reinstall it, {_install('--force-reinstall')}")
     return hertz
 
 
 @lru_cache(maxsize=1)
 def _linked_data(source: Path) -> tempfile.TemporaryDirectory[str]:
-    """A folder of links to espeak-ng's data but for its voices, where variants may be put; it goes with the process."""
+    """A temporary folder of links to espeak-ng's data, with a writable folder of variants."""
     folder = tempfile.TemporaryDirectory(prefix="keysync-espeak-")
     for part in source.iterdir():
         if part.name != VARIANT_FILES.parts[0]:
@@ -145,11 +144,11 @@ def _linked_data(source: Path) -> tempfile.TemporaryDirectory[str]:
 
 
 def _find() -> tuple[str, Path]:
-    """The library's path and its data folder."""
+    """The path of the library and its data folder."""
     try:
         import espeakng_loader
     except ImportError as error:
-        raise KeySyncError(f"the speech synthesizer espeak-ng is missing: {_install()}") from error
+        raise KeySyncError(f"synthesising speech needs espeak-ng: {_install()}") from error
     return espeakng_loader.get_library_path(), Path(espeakng_loader.get_data_path())
 
 
@@ -158,14 +157,14 @@ def _install(*options: str) -> str:
 
 
 def _open(path: str) -> ctypes.CDLL:
-    """The library, afresh: shut down and opened again without being unloaded it would wait for itself for ever."""
+    """Loads the library. It must be unloaded after each use: reinitialised without that, it deadlocks."""
     try:
         _ctypes.dlclose(ctypes.CDLL(path, mode=os.RTLD_NOLOAD)._handle)
     except OSError:
         library = ctypes.CDLL(path)
     else:
         raise KeySyncError(
-            f"another part of this process uses espeak-ng's library {path}: make speech in another process"
+            f"another part of this process uses espeak-ng's library {path}: synthesise speech in another process"
         )
     library.espeak_Initialize.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
     library.espeak_SetSynthCallback.argtypes = [_Callback]

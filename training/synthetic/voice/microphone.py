@@ -1,7 +1,7 @@
-"""What a room and a microphone make of speech: echo, noise, colour, band limits, level; and its tempo.
+"""Simulates a room and a microphone: echo, noise, colour, band limits and level; and the tempo.
 
-All of it happens in the spectrum of the whole sound, at once. Who speaks faster than recorded also speaks higher and
-with a smaller mouth, as a sound played faster does.
+All effects are applied to the spectrum of the whole sound. A faster tempo also raises pitch and formants, as in a sound
+played faster.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Sound = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Microphone:
-    """How speech is heard. `noise`: None, or its spectrum falls with frequency to this power (0 is white).
+    """The conditions of a recording. `noise`: None, or the exponent of the fall of its power with frequency (0: white).
 
-    `babble`: voices in the background beside or instead of it. `snr` in dB for both together. `echo`: seconds until it
-    is 60 dB down, 0 for none; `direct`: dB of the voice itself above the echo. `low`, `high`: Hz that are let through.
-    `colour`: dB at octaves from 125 Hz on. `gain` in dB; samples beyond 1 are cut off.
+    `babble`: number of background voices. `snr` in dB of noise and babble together. `echo`: reverberation time (60 dB)
+    in seconds, 0 for none; `direct`: level of the direct sound over the echo in dB. `low`, `high`: pass band in Hz.
+    `colour`: dB at octaves from 125 Hz. `gain` in dB; samples beyond 1 are clipped.
     """
 
     noise: float | None = None
@@ -42,7 +42,7 @@ class Microphone:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> Microphone:
-        """Any; one in three hears speech as it is but for its level."""
+        """Random conditions; one in three changes only the level."""
         seed, gain = int(rng.integers(1 << 30)), float(rng.uniform(-20, 6))
         if rng.random() < 1 / 3:
             return cls(gain=gain, seed=seed)
@@ -62,9 +62,9 @@ class Microphone:
         )
 
     def hear(self, sound: Sound, length: int, voices: Callable[[int], Sound] | None = None) -> Sound:
-        """A sound (n,) at 16 kHz as (length,) samples: it goes n / length times as fast. The end echoes in the start.
+        """A sound (n,) at 16 kHz as (length,) samples, n / length times as fast; echo wraps from the end to the start.
 
-        `voices(m)` gives (m,) samples of somebody else's speech, for the babble.
+        `voices(m)` returns (m,) samples of other speech for the babble.
         """
         rng = np.random.default_rng(self.seed)
         spectrum = _spectrum(sound, length)
@@ -79,7 +79,7 @@ class Microphone:
                 (voices(length) * rng.uniform(0.3, 1) for _ in range(self.babble)), np.zeros(length, np.float32)
             )
             noise += _scaled(rfft(crowd.astype(np.float64)), length)
-        # Where nobody speaks, noise is as loud as below a voice of ordinary level.
+        # In silence, the noise has the level for a voice of ordinary level.
         spectrum += _scaled(noise, length) * ((level or 0.1) * 10 ** (-self.snr / 20))
         heard = irfft(spectrum * self._response(length), length) * 10 ** (self.gain / 20)
         cut: Sound = np.clip(heard, -1, 1).astype(np.float32)
@@ -97,12 +97,12 @@ class Microphone:
 
 
 def fast_length(length: float) -> int:
-    """The next number of samples whose spectrum is quickly made."""
+    """The next number of samples with a fast Fourier transform."""
     return int(next_fast_len(round(length), real=True))
 
 
 def _spectrum(sound: Sound, length: int) -> Spectrum:
-    """That of the sound played in `length` samples, whatever it was recorded in."""
+    """The spectrum of the sound resampled to `length` samples."""
     whole = rfft(sound.astype(np.float64)) * (length / len(sound))
     spectrum = np.zeros(length // 2 + 1, np.complex128)
     shared = min(len(whole), len(spectrum))
@@ -111,13 +111,13 @@ def _spectrum(sound: Sound, length: int) -> Spectrum:
 
 
 def _level(sound: Sound) -> float:
-    """Root mean square of what is no silence."""
-    told = np.abs(sound) > 1e-3
-    return float(np.sqrt(np.mean(np.square(sound[told], dtype=np.float64)))) if told.any() else 0.0
+    """Root mean square of the samples that are not silent."""
+    loud = np.abs(sound) > 1e-3
+    return float(np.sqrt(np.mean(np.square(sound[loud], dtype=np.float64)))) if loud.any() else 0.0
 
 
 def _echo(rng: np.random.Generator, seconds: float, direct: float) -> Array:
-    """A room's impulse response: the voice itself, then noise that decays."""
+    """The impulse response of a room: the direct sound, then decaying noise."""
     times = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     tail = rng.standard_normal(len(times)) * np.exp(-6.9 * times / seconds) * (times > 0.002)
     response: Array = tail * (10 ** (-direct / 20) / np.sqrt((tail**2).sum()))
@@ -126,7 +126,7 @@ def _echo(rng: np.random.Generator, seconds: float, direct: float) -> Array:
 
 
 def _noise(rng: np.random.Generator, length: int, power: float) -> Spectrum:
-    """Noise whose power falls with frequency to this power; below 50 Hz it falls no further."""
+    """Noise whose power falls with frequency with this exponent; constant below 50 Hz."""
     bins = np.arange(length // 2 + 1)
     hertz = np.maximum(bins * (SAMPLE_RATE / length), 50)
     drawn: Spectrum = (rng.standard_normal(len(bins)) + 1j * rng.standard_normal(len(bins))) * hertz ** (-power / 2)
@@ -134,6 +134,6 @@ def _noise(rng: np.random.Generator, length: int, power: float) -> Spectrum:
 
 
 def _scaled(spectrum: Spectrum, length: int) -> Spectrum:
-    """To a root mean square of 1 in time, where it is not zero."""
+    """A spectrum scaled to a root mean square of 1 in time, unless it is zero."""
     power = 2 * float((np.abs(spectrum) ** 2).sum()) / length**2
     return spectrum / np.sqrt(power) if power else spectrum

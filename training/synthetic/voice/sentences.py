@@ -1,6 +1,6 @@
-"""English sentences without end, from a small grammar and a list of words; each belongs to one split for good.
+"""Random English sentences from a small grammar and a list of words; each belongs to one split.
 
-A sentence's split is a function of its words alone, so that what is held out is never trained on, whatever the seeds.
+The split of a sentence is a function of its words only, so that held-out sentences are never trained on with any seed.
 """
 
 from __future__ import annotations
@@ -88,9 +88,9 @@ TEMPLATES = (
 
 
 def sentences(seed: int, split: str = TRAIN) -> Iterator[str]:
-    """Sentences of a split, one after the other without end; the same seed gives the same."""
+    """Sentences of a split, endlessly; a function of the seed. Raises `KeySyncError` for an unknown split."""
     if split not in SHARES:
-        raise KeySyncError(f"no sentences are called {split!r}: choose one of {', '.join(SHARES)}")
+        raise KeySyncError(f"unknown split of sentences {split!r}: choose from {', '.join(SHARES)}")
     digest = sha256(f"sentences {split} {seed}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
     while True:
@@ -100,7 +100,7 @@ def sentences(seed: int, split: str = TRAIN) -> Iterator[str]:
 
 
 def split_of(sentence: str) -> str:
-    """The split that a sentence belongs to; capitals and punctuation make no difference."""
+    """The split of a sentence, independent of capitals and punctuation."""
     words = " ".join(re.findall(r"[a-z]+", sentence.lower()))
     tenth = sha256(words.encode()).digest()[0] * 10 // 256
     return next(split for split, share in SHARES.items() if tenth in share)

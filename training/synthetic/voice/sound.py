@@ -1,8 +1,8 @@
-"""The mouth of somebody whose phonemes nobody knows, from the sound alone: loudness, formants and hiss.
+"""Estimates the mouth from sound without phonemes: loudness, formants and hiss.
 
-The wider the mouth, the more sound comes out between 450 and 2600 Hz, where hums and hisses have little; the second
-formant falls with rounding; and what is loud above 4 kHz is said through teeth. Formants are the poles of linear
-prediction. Against the phonemes' own mouth this opening correlates 0.72, loudness alone 0.68.
+An open mouth emits more sound between 450 and 2600 Hz, where hums and hisses have little; rounding lowers the second
+formant; sound above 4 kHz is produced at the teeth. Formants are the poles of linear prediction. The opening correlates
+0.72 with that of the phonemes, loudness alone 0.68.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Array = NDArray[np.float64]
 HOP, WINDOW = 160, 480  # samples: 10 and 30 ms
 ORDER = 14
 VOWELS = (450.0, 2600.0)  # Hz
-DEPTH = 38.0  # dB from the loud parts of speech to what counts as silence
-LEAST = 0.0  # dB of loud parts that are none
-SMOOTH = 0.022  # seconds: standard deviation of the final curves
+DEPTH = 38.0  # dB from the loud parts of speech to silence
+LEAST = 0.0  # least level of the loud parts in dB
+SMOOTH = 0.022  # seconds: standard deviation of the smoothing of the curves
 
 
 def mouth_from_sound(waveform: NDArray[np.float32], times: Array) -> MouthMotion:
-    """The mouth at `times` (n,), seconds, of who says the sound (m,) at 16 kHz; at rest where it is silent or over."""
+    """The mouth at `times` (n,) in seconds for a sound (m,) at 16 kHz; at rest in silence and outside of the sound."""
     frames, centres, padded = _frames(waveform)
     level = _levels(frames)
     jaw = _levels(frames, VOWELS)
@@ -48,7 +48,7 @@ def mouth_from_sound(waveform: NDArray[np.float32], times: Array) -> MouthMotion
 
 
 def loudness(waveform: NDArray[np.float32], times: Array) -> Array:
-    """How loud it is at `times` (n,), 0..1: what a mouth driven by nothing else would follow."""
+    """The loudness at `times` (n,), 0..1."""
     frames, centres, _ = _frames(waveform)
     curve = _smoothed(_levels(frames)[:, None])[:, 0]
     heard: Array = np.interp(times, centres / SAMPLE_RATE, curve, left=0.0, right=0.0)
@@ -56,7 +56,7 @@ def loudness(waveform: NDArray[np.float32], times: Array) -> Array:
 
 
 def _frames(waveform: NDArray[np.float32]) -> tuple[Array, NDArray[np.int64], Array]:
-    """Frames (n, WINDOW), the samples (n,) in their middles, and the padded sound they are cut from."""
+    """Frames (n, WINDOW), their middle samples (n,), and the padded sound."""
     sound = np.asarray(waveform, dtype=np.float64)
     centres = np.arange(0, max(len(sound), 1), HOP)
     padded = np.pad(sound, (WINDOW // 2, WINDOW))
@@ -64,7 +64,7 @@ def _frames(waveform: NDArray[np.float32]) -> tuple[Array, NDArray[np.int64], Ar
 
 
 def _levels(frames: Array, band: tuple[float, float] = (0.0, SAMPLE_RATE)) -> Array:
-    """0..1 over the decibels of a band, from quiet to loud relative to the loud parts of the sound."""
+    """The level of a band relative to the loud parts of the sound, mapped to 0..1."""
     level: Array = 10 * np.log10(_power(frames, *band).sum(1) + 1e-9)
     top = max(float(np.percentile(level, 95)), LEAST)
     scaled: Array = np.clip((level - top) / DEPTH + 1, 0, 1)
@@ -78,14 +78,14 @@ def _power(frames: Array, low: float, high: float) -> Array:
 
 
 def _hiss(frames: Array) -> Array:
-    """The share of the power that lies above 4 kHz, made 0..1."""
+    """The share of the power above 4 kHz, mapped to 0..1."""
     share = _power(frames, 4000, SAMPLE_RATE).sum(1) / (_power(frames, 0, SAMPLE_RATE).sum(1) + 1e-9)
     made: Array = np.clip((share - 0.1) / 0.5, 0, 1)
     return made
 
 
 def _formants(padded: Array, centres: NDArray[np.int64]) -> tuple[Array, Array]:
-    """The first two formants in Hz of each frame, 500 and 1500 where there are none."""
+    """The first two formants of each frame in Hz, by default 500 and 1500."""
     emphasised = lfilter([1, -0.95], [1], padded)
     frames = emphasised[centres[:, None] + np.arange(WINDOW)] * np.hamming(WINDOW)
     spectrum = np.abs(np.fft.rfft(frames, 2 * WINDOW, axis=1)) ** 2
@@ -101,7 +101,7 @@ def _formants(padded: Array, centres: NDArray[np.int64]) -> tuple[Array, Array]:
 
 
 def _poles(correlation: Array) -> NDArray[np.complex128]:
-    """The poles (n, ORDER) of linear prediction from autocorrelations (n, ORDER + 1), by Levinson and Durbin."""
+    """The poles (n, ORDER) of linear prediction from autocorrelations (n, ORDER + 1), by Levinson-Durbin recursion."""
     power = correlation[:, 0] * (1 + 1e-6) + 1e-9
     error = power.copy()
     filters = np.zeros((len(correlation), ORDER + 1))

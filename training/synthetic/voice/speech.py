@@ -1,7 +1,7 @@
-"""Speech whose mouth is known: sentences said by espeak-ng, each phoneme's time, and the mouth at any time.
+"""Speech with known articulation: sentences synthesised by espeak-ng, the times of the phonemes, and the mouth.
 
-The times are the synthesizer's own to the sample. It gives a stop's release; the silence before it, in which the lips
-or the tongue are closed, is the stop's too and is found as the digital silence that it is.
+The times are those of the synthesiser, to the sample. It reports the release of a stop; the closure before it is found
+as digital silence and assigned to the stop.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from .visemes import PAUSE, STOPS, Phoneme, mouth_motion, symbols
 LANGUAGES = ("en", "en-us", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029")
 VARIANTS = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5")
 LONGEST_CLOSURE = 0.12  # seconds
-UNTOLD = 0.025  # seconds; nothing but a stop is that short
+SHORTEST = 0.025  # seconds; only stops are shorter
 SHORT_PAUSE, LONGER_PAUSE = (0.15, 0.5), (0.6, 1.6)  # seconds between sentences
 
 
 @dataclass(frozen=True)
 class Voice:
-    """One who speaks: espeak-ng's language and variant, pitch and its range 0..100, words a minute, loudest sample.
+    """A voice: espeak-ng's language and variant, pitch and its range 0..100, words per minute, peak amplitude.
 
-    `timbre`: the text of a variant's file, instead of one of espeak-ng's own.
+    `timbre`: the content of a variant file, which replaces `variant`.
     """
 
     language: str = "en-us"
@@ -46,7 +46,7 @@ class Voice:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> Voice:
-        """Anyone; the same generator state gives the same voice."""
+        """A random voice; the same generator state gives the same voice."""
         return cls(
             language=str(rng.choice(LANGUAGES)),
             variant=str(rng.choice(VARIANTS)),
@@ -59,7 +59,7 @@ class Voice:
 
 @dataclass(frozen=True, eq=False)
 class Utterance:
-    """Sound (n,) float32 in -1..1 at 16 kHz, and the phonemes and pauses in it, one after the other."""
+    """Sound (n,) float32 in -1..1 at 16 kHz, and its phonemes and pauses in order."""
 
     text: str
     waveform: NDArray[np.float32]
@@ -70,15 +70,15 @@ class Utterance:
         return len(self.waveform) / SAMPLE_RATE
 
     def mouth(self, times: NDArray[np.float64]) -> MouthMotion:
-        """The mouth at `times` (n,), seconds: the middle of 25 fps frame k is at (k + 0.5) / 25."""
+        """The mouth at `times` (n,) in seconds; the middle of frame k at 25 fps is at (k + 0.5) / 25."""
         return mouth_motion(self.phonemes, times)
 
     def pauses(self, least: float = 0.0) -> list[tuple[float, float]]:
-        """Start and stop of each silence of at least so many seconds."""
+        """Start and stop of each pause of at least `least` seconds."""
         return [(p.start, p.stop) for p in _merged(self.phonemes) if p.name == PAUSE and p.stop - p.start >= least]
 
     def cut(self, start: float, stop: float) -> Utterance:
-        """The part between two times, in seconds. Its text stays that of the whole."""
+        """The part between two times in seconds, with the text of the whole."""
         first, last = round(start * SAMPLE_RATE), round(stop * SAMPLE_RATE)
         parts = tuple(
             Phoneme(p.name, max(p.start, start) - start, min(p.stop, stop) - start)
@@ -89,7 +89,7 @@ class Utterance:
 
 
 def say(text: str, voice: Voice) -> Utterance:
-    """One text in one voice; the same text and voice give the same samples. Raises `KeySyncError` without espeak-ng."""
+    """A text in a voice; equal arguments give equal samples. Raises `KeySyncError` without espeak-ng."""
     name = f"{voice.language}+{voice.variant}"
     spoken = speak(text, name, voice.rate, voice.pitch, voice.pitch_range, voice.timbre)
     waveform = resample(torch.from_numpy(spoken.samples)[None], spoken.rate, SAMPLE_RATE)[0].numpy()
@@ -99,13 +99,13 @@ def say(text: str, voice: Voice) -> Utterance:
 
 
 def silence(seconds: float) -> Utterance:
-    """Nothing said for so long."""
+    """Silence of `seconds` seconds."""
     count = round(seconds * SAMPLE_RATE)
     return Utterance("", np.zeros(count, np.float32), (Phoneme(PAUSE, 0.0, count / SAMPLE_RATE),))
 
 
 def joined(parts: Sequence[Utterance]) -> Utterance:
-    """One after the other."""
+    """The utterances, concatenated."""
     phonemes: list[Phoneme] = []
     start = 0.0
     for part in parts:
@@ -116,25 +116,24 @@ def joined(parts: Sequence[Utterance]) -> Utterance:
 
 
 def talk(seed: int, seconds: float, split: str = TRAIN, voice: Voice | None = None) -> Utterance:
-    """Somebody who says sentences of that split for exactly `seconds`, with pauses before and between.
+    """Sentences of a split for exactly `seconds` seconds, with pauses before and between them.
 
-    The seed chooses sentences and pauses, and the voice where none is given; no sentence of one split is ever one of
-    another.
+    The seed determines sentences and pauses, and the voice if none is given; splits share no sentence.
     """
     digest = sha256(f"talk {split} {seed}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
     sampled = Voice.sample(rng)
     voice = voice or sampled
     parts = [silence(float(rng.uniform(*SHORT_PAUSE)))]
-    told = sentences(seed, split)
+    texts = sentences(seed, split)
     while sum(part.seconds for part in parts) < seconds:
         pause = LONGER_PAUSE if rng.random() < 0.3 else SHORT_PAUSE
-        parts += [say(next(told), voice), silence(float(rng.uniform(*pause)))]
+        parts += [say(next(texts), voice), silence(float(rng.uniform(*pause)))]
     return joined(parts).cut(0.0, seconds)
 
 
 def _phonemes(spoken: Spoken, seconds: float) -> tuple[Phoneme, ...]:
-    """Seconds of each phoneme, without gaps: closures go to their stops, phonemes without length get one."""
+    """The phonemes with times, without gaps: closures belong to their stops, phonemes of zero length get a length."""
     names = [name for name, _ in spoken.phonemes]
     starts = [first / spoken.rate for _, first in spoken.phonemes]
     if not names or starts[0] > 0:
@@ -146,14 +145,14 @@ def _phonemes(spoken: Spoken, seconds: float) -> tuple[Phoneme, ...]:
             continue
         if symbols(names[number])[0] in STOPS:
             edges[number] -= min(_silence_before(spoken, edges[number]), before, LONGEST_CLOSURE)
-        elif edges[number + 1] - edges[number] < UNTOLD:
-            # Its sound lies in what came before, as that of an l after a vowel does.
+        elif edges[number + 1] - edges[number] < SHORTEST:
+            # Its sound is part of the previous phoneme, like an l after a vowel.
             edges[number] -= min(before / 3, 0.09)
     return _merged(Phoneme(*part) for part in zip(names, edges[:-1], edges[1:], strict=True))
 
 
 def _silence_before(spoken: Spoken, stop: float) -> float:
-    """Seconds of digital silence right before a time."""
+    """Seconds of digital silence immediately before a time."""
     last = round(stop * spoken.rate)
     first = max(last - round(LONGEST_CLOSURE * spoken.rate), 0)
     heard = np.flatnonzero(np.abs(spoken.samples[first:last]) > 0)
@@ -161,7 +160,7 @@ def _silence_before(spoken: Spoken, stop: float) -> float:
 
 
 def _merged(phonemes: Iterable[Phoneme]) -> tuple[Phoneme, ...]:
-    """Pauses in a row as one, and nothing that has no length."""
+    """The phonemes with consecutive pauses merged and empty ones removed."""
     merged: list[Phoneme] = []
     for phoneme in phonemes:
         if phoneme.stop <= phoneme.start:

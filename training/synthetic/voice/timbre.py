@@ -1,7 +1,7 @@
-"""Throats that nobody has: variants of espeak-ng's voices, drawn at random, as the text of their files.
+"""Random timbres: the content of variant files for espeak-ng's voices.
 
-Formants lie higher or lower and are louder, softer, wider or narrower than those of a language's own voice, in per
-cent; the rest is what espeak-ng's own variants set: pitch, tone, roughness, breath, and the kind of synthesizer.
+Frequency, level and width of the formants vary, in per cent of those of the language's voice, as do the settings of
+espeak-ng's own variants: pitch, tone, roughness, breath, and the type of synthesiser.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 FORMANTS = 9
-KLATT = (1, 2, 4, 5)  # kinds of the other synthesizer; the third is kept for tests
+KLATT = (1, 2, 4, 5)  # types of the Klatt synthesiser; the third is held out
 
 
 def draw(rng: np.random.Generator) -> str:
-    """Any; the same generator state gives the same."""
+    """A random timbre; the same generator state gives the same timbre."""
     lines = ["language variant", "name keysync", f"gender {rng.choice(['male', 'female'])}"]
     if rng.random() < 0.25:
         lines.append(f"klatt {rng.choice(KLATT)}")
@@ -50,7 +50,7 @@ def _formants(rng: np.random.Generator) -> list[str]:
     for number in range(FORMANTS):
         frequency = 100 * throat * rng.uniform(0.93, 1.07)
         height = 100 * loud * rng.uniform(0.6, 1.4)
-        if number > 3:  # those that make a voice, not a vowel
+        if number > 3:  # formants of the voice, not of the vowel
             frequency, height = 100 * rng.uniform(0.8, 1.3), 100 * rng.uniform(0.1, 1.3)
         width = 100 * wide * rng.uniform(0.7, 1.3)
         lines.append(f"formant {number} {frequency:.0f} {height:.0f} {width:.0f}")

@@ -1,8 +1,8 @@
-"""What a phoneme asks of the mouth, and how the mouth gets from one to the next.
+"""The mouth shapes of phonemes, and coarticulation.
 
-Each phoneme pulls the mouth to its own shape with a force that is full in its middle and falls off to both sides; the
-shape at a time is the mean of what pulls there, as in Cohen and Massaro's model of coarticulation (1993). Lips that a
-phoneme closes are held closed, whatever the neighbours ask, and so they are in a pause.
+Each phoneme has a target shape with a dominance that is greatest in its middle and falls off on both sides; the shape
+at a time is the mean of the targets weighted by dominance, after Cohen and Massaro (1993). Closures of the lips
+override their neighbours, as do pauses.
 """
 
 # ruff: noqa: RUF001 - phonemes are written in IPA
@@ -19,7 +19,7 @@ from ..render.mouth_motion import MouthMotion
 
 Array = NDArray[np.float64]
 
-PAUSE = ""  # the name of a phoneme that is none
+PAUSE = ""  # the name of a pause
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Phoneme:
 
 @dataclass(frozen=True)
 class Viseme:
-    """The shape (open, wide, round, teeth, tongue) a phoneme asks for, and how strongly for the jaw and for the lips.
+    """The target shape (open, wide, round, teeth, tongue) of a phoneme, and its strength for jaw and lips.
 
-    `closed`: the opening may not be larger than its own while it lasts.
+    `closed`: its opening is an upper limit during the phoneme.
     """
 
     shape: tuple[float, float, float, float, float]
@@ -72,7 +72,7 @@ CONSONANTS = {
     **dict.fromkeys("wʍɥ", GLIDE_ROUND),
     **dict.fromkeys("jʲ", GLIDE_WIDE),
 }
-STOPS = frozenset("pbtdkɡgcqʔʈɖ")  # they close the way of the breath
+STOPS = frozenset("pbtdkɡgcqʔʈɖ")  # they block the air flow
 VOWEL = 1.8  # the jaw follows vowels more than consonants
 VOWELS = {
     **dict.fromkeys("ɑ", Viseme((1.00, 0.10, 0.0, 0.25, 0.0), VOWEL)),
@@ -93,24 +93,24 @@ VOWELS = {
 }
 VISEMES: dict[str, Viseme] = {**CONSONANTS, **VOWELS}
 
-# Seconds over which a pull falls off before and after its phoneme: lips are rounded earlier than the jaw moves.
+# Seconds over which dominance falls off before and after a phoneme: lip rounding precedes the motion of the jaw.
 JAW_BEFORE, JAW_AFTER = 0.055, 0.050
 LIPS_BEFORE, LIPS_AFTER = 0.110, 0.060
-PLATEAU = 0.3  # of a phoneme's length, the middle that pulls in full
-LEAST_CLOSED = 0.045  # so that a frame of 25 a second falls into each closure
+PLATEAU = 0.3  # share of a phoneme's length with full dominance
+LEAST_CLOSED = 0.045  # so that each closure contains a frame at 25 fps
 CLOSING, OPENING = 0.060, 0.070
-LONG_PAUSE = 0.20  # in a longer one the mouth closes
+LONG_PAUSE = 0.20  # in a longer pause the mouth closes
 PAUSE_CLOSING, PAUSE_OPENING = 0.12, 0.10
 
 
 def symbols(name: str) -> list[str]:
-    """The sounds in a phoneme's name, such as t and ʃ in tʃ: marks of length and stress and accents left out."""
+    """The sounds in a phoneme's name, such as t and ʃ in tʃ, without marks of length and stress and accents."""
     plain = unicodedata.normalize("NFD", name)
     return [symbol for symbol in plain if symbol in VISEMES]
 
 
 def mouth_motion(phonemes: Sequence[Phoneme], times: Array) -> MouthMotion:
-    """The mouth at `times` (n,), seconds, of one who says these phonemes, sorted by start; at rest outside them."""
+    """The mouth at `times` (n,) in seconds for phonemes sorted by start; at rest outside of them."""
     moments = np.asarray(times, dtype=np.float64)
     pulls = list(_pulls(phonemes))
     start = np.array([begin for _, begin, _ in pulls])
@@ -119,7 +119,7 @@ def mouth_motion(phonemes: Sequence[Phoneme], times: Array) -> MouthMotion:
     middle, half = (start + stop) / 2, PLATEAU * (stop - start) / 2
     away = moments[:, None] - middle
     away = np.sign(away) * np.maximum(np.abs(away) - half, 0)
-    # Loud and long: a phoneme that lasts pulls more than one that is skipped over.
+    # Long phonemes have more dominance than short ones.
     length = np.clip((stop - start) / 0.08, 0.5, 1.5)
     inner = _force(away, JAW_BEFORE, JAW_AFTER, half) * length  # of teeth and tongue
     jaw = inner * [viseme.jaw for viseme, _, _ in pulls]
@@ -133,7 +133,7 @@ def mouth_motion(phonemes: Sequence[Phoneme], times: Array) -> MouthMotion:
 
 
 def _pulls(phonemes: Sequence[Phoneme]) -> Iterator[tuple[Viseme, float, float]]:
-    """Visemes with start and stop: a name of several sounds is cut into them, pauses are added before and after."""
+    """Visemes with start and stop: phonemes of several sounds are split, rest is added before and after."""
     yield REST, _first(phonemes) - 10.0, _first(phonemes)
     for phoneme in phonemes:
         sounds = [VISEMES[symbol] for symbol in symbols(phoneme.name)] or [
@@ -147,20 +147,20 @@ def _pulls(phonemes: Sequence[Phoneme]) -> Iterator[tuple[Viseme, float, float]]
 
 
 def _closures(phonemes: Sequence[Phoneme]) -> Iterator[tuple[float, float, float, float, float]]:
-    """The largest opening from a start to a stop, and the seconds of the way there and back."""
+    """The largest opening from a start to a stop, and the seconds of the transitions to it and from it."""
     for viseme, start, stop in _pulls(phonemes):
         if viseme is REST:
             yield 0.0, start + PAUSE_CLOSING, stop - PAUSE_OPENING, PAUSE_CLOSING, PAUSE_OPENING
         elif viseme.closed:
-            # The last part of such a sound is its release.
+            # The end of such a sound is its release.
             end = max(start + 0.7 * (stop - start), start + LEAST_CLOSED)
             yield viseme.shape[0], start, end, CLOSING, OPENING
 
 
 def _force(away: Array, before: float, after: float, half: Array) -> Array:
-    """How much of a pull is left so far away from its plateau, negative before it; long phonemes reach further."""
+    """The dominance at a time `away` from the plateau, negative before it; long phonemes reach further."""
     reach = np.where(away < 0, before, after) + 0.5 * np.minimum(half, 0.05)
-    # Never quite zero, so that far from all the nearest wins.
+    # Never zero, so that far from all phonemes the nearest dominates.
     force: Array = np.exp(-np.minimum((away / reach) ** 2, 300.0))
     return force
 
@@ -177,7 +177,7 @@ def _step(x: Array) -> Array:
 
 
 def _first(phonemes: Sequence[Phoneme]) -> float:
-    """Where the first sound begins: the mouth is shut before it, however short the silence that is part of the clip."""
+    """The start of the first sound; the mouth is closed before it, even in a short silence."""
     return next((phoneme.start for phoneme in phonemes if phoneme.name != PAUSE), 0.0)
 
 
