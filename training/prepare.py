@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         default = "the built-in one" if name in SMALL else "none"
         add(f"--{name}", dest=name, type=Path, metavar="PATH", help=f"{encoder.files}; default: {default}")
     add("--detector", choices=sorted(DETECTORS), default="mediapipe", help="face detector; default: %(default)s")
-    add("--detector-weights", type=Path, metavar="FOLDER", help="for detectors that need files")
+    add("--detector-weights", type=Path, metavar="FOLDER", help="weights of a detector that needs files")
     add(
         "--quality",
         choices=[*quality.QUALITY, NONE],

@@ -62,4 +62,4 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["interpolation", *words]) == 0
     assert "| interpolation |" in capsys.readouterr().out
     assert main(["nothing"]) == 1
-    assert "no preset is called nothing" in capsys.readouterr().err
+    assert "unknown preset nothing" in capsys.readouterr().err

@@ -120,7 +120,7 @@ def test_random_models_run_and_do_not_follow_the_speech(models: Models, monkeypa
 
 
 def test_one_clip_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(KeySyncError, match="1 clips make no interval"):
+    with pytest.raises(KeySyncError, match="1 clips give no interval"):
         Scope(clips=1)
     assert main(["--clips", "1"]) == 1
     assert "--clips" in capsys.readouterr().err

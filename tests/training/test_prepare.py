@@ -48,8 +48,7 @@ def test_all_discarded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "discarded: no face" in said.out
     error = said.err.splitlines()[-1]
     assert (
-        error
-        == f"prepare: error: all 1 videos were discarded: {tmp_path / 'data' / 'report.json'} says why; give others"
+        error == f"prepare: error: all 1 videos were discarded: see {tmp_path / 'data' / 'report.json'} for the reasons"
     )
 
 
@@ -59,7 +58,7 @@ def test_ctrl_c(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
 
     monkeypatch.setattr(prepare, "prepare", stop)
     assert prepare.main([str(tmp_path), "-o", str(tmp_path)]) == 130
-    assert capsys.readouterr().err == "prepare: stopped; the same command goes on from here\n"
+    assert capsys.readouterr().err == "prepare: stopped; the same command resumes\n"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +67,7 @@ def test_ctrl_c(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
         (["gone.mp4"], "gone.mp4 does not exist"),
         ([".", "--vae", "gone"], "/gone"),
         ([".", "--resolution", "100"], "crops of 100 pixels"),
-        ([".", "--validation", "1"], "choose a --validation between 0 and 1"),
+        ([".", "--validation", "1"], "expected a number between 0 and 1"),
     ],
 )
 def test_errors_in_one_line(

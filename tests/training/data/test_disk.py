@@ -18,7 +18,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
-        with pytest.raises(KeySyncError, match=r"file cannot be written \(File too large\): choose another place"):
+        with pytest.raises(KeySyncError, match=r"cannot write .*file \(File too large\): choose another folder"):
             _fill(path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -32,9 +32,9 @@ def _fill(path: Path) -> None:
 
 
 def test_what_to_do_follows_from_the_reason(tmp_path: Path) -> None:
-    message = r"x cannot be written \(No space left on device\): free some space"
+    message = r"cannot write .*x \(No space left on device\): free some disk space"
     with pytest.raises(KeySyncError, match=message), disk(tmp_path / "x"):
         raise OSError(errno.ENOSPC, "No space left on device")
-    message = r"x cannot be written \(No such file or directory\): choose another place"
+    message = r"cannot write .*x \(No such file or directory\): choose another folder"
     with pytest.raises(KeySyncError, match=message), written(tmp_path / "nowhere" / "x"):
         pass

@@ -73,9 +73,9 @@ def test_older_data_has_the_published_crops_of_every_frame(tmp_path: Path) -> No
 
 
 def test_no_index(tmp_path: Path) -> None:
-    with pytest.raises(KeySyncError, match=r"holds no prepared data .* python -m training.prepare"):
+    with pytest.raises(KeySyncError, match=r"has no prepared data .* python -m training.prepare"):
         read_index(tmp_path)
-    with pytest.raises(KeySyncError, match="holds no prepared data"):
+    with pytest.raises(KeySyncError, match="has no prepared data"):
         read_index(tmp_path / "nowhere")
 
 
@@ -102,7 +102,7 @@ def test_garbage(text: str | bytes, tmp_path: Path) -> None:
 
 
 def test_another_format(tmp_path: Path) -> None:
-    with pytest.raises(KeySyncError, match=r"index.json is of format 2 but this KeySync reads 1"):
+    with pytest.raises(KeySyncError, match=r"index.json has format 2: expected 1"):
         read_index(write(tmp_path, INDEX.to_json().replace('"format": 1', '"format": 2')))
 
 
@@ -111,23 +111,23 @@ def _shard(content: Any) -> Any:
 
 
 DAMAGE: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "another frame rate": (lambda c: c.update(fps=30), "30 frames a second instead of 25"),
+    "another frame rate": (lambda c: c.update(fps=30), "30 frames a second, expected 25"),
     "a size of one number": (lambda c: c.update(resolution=[512]), "not enough values"),
-    "a size that is no number": (lambda c: c.update(latent_size=["64", 64]), "'64' is no whole number"),
+    "a size that is no number": (lambda c: c.update(latent_size=["64", 64]), "'64' is not an integer"),
     "no window": (lambda c: c.pop("window"), "'window' is missing"),
     "no validation": (lambda c: c["splits"].pop("validation"), "'validation' is missing"),
     "a shard elsewhere": (
         lambda c: _shard(c).update(shard="../secret.tar"),
-        r"'\.\./secret.tar' is no name of a shard",
+        r"'\.\./secret.tar' is not the name of a shard",
     ),
     "a shard of no name": (lambda c: _shard(c).update(shard=7), "expected string"),
-    "a clip outside": (lambda c: _shard(c).update(bytes=4000), "clip 'a' lies outside its shard train-000000.tar"),
+    "a clip outside": (lambda c: _shard(c).update(bytes=4000), "clip 'a' is outside its shard train-000000.tar"),
     "a negative place": (
         lambda c: _shard(c)["samples"][0]["members"].update(mp4=[-1, 5]),
-        "-1 is no whole number of 0 or more",
+        "-1 is not an integer of at least 0",
     ),
-    "a clip of no frames": (lambda c: _shard(c)["samples"][0].update(frames=0), "0 is no whole number of 1 or more"),
-    "true for a number": (lambda c: _shard(c)["samples"][0].update(frames=True), "True is no whole number"),
+    "a clip of no frames": (lambda c: _shard(c)["samples"][0].update(frames=0), "0 is not an integer of at least 1"),
+    "true for a number": (lambda c: _shard(c)["samples"][0].update(frames=True), "True is not an integer"),
     "an encoder without width": (lambda c: c["encoders"].update(wavlm={}), "'channels' is missing"),
     "a list of encoders": (lambda c: c.update(encoders=["hubert"]), "items"),
 }

@@ -39,7 +39,7 @@ def test_what_all_clips_share(data: Path) -> None:
     assert (shards.resolution, shards.latent_size, shards.info.window) == (SIZE, (6, 10), 14)
     assert shards.channels("hubert") == 32
     assert [clip.frames for split in ("train", "validation") for clip in shards.clips(split)] == [FRAMES, FRAMES]
-    with pytest.raises(KeySyncError, match="no speech features of whisper but of hubert, wavlm: choose one"):
+    with pytest.raises(KeySyncError, match="no speech features of whisper, only of hubert, wavlm: set speech_encoder"):
         shards.channels("whisper")
 
 
@@ -66,7 +66,7 @@ def test_every_frame_is_the_one_that_was_written(data: Path) -> None:
         assert distances[frame] < 2
         assert np.abs(picture.mean((0, 1)) - written[frame].mean((0, 1))).max() < 0.8  # no colour is shifted
     for beyond in (FRAMES, -1):
-        with pytest.raises(KeySyncError, match=rf"clip1.mp4 cannot be decoded \(frame {beyond} is not in it\)"):
+        with pytest.raises(KeySyncError, match=rf"cannot decode clip1.mp4 \(frame {beyond} is missing\)"):
             shards.picture(clip, beyond)
 
 
@@ -87,12 +87,10 @@ def test_a_shard_that_is_cut_off(copy: Path) -> None:
     path = copy / "train-000000.tar"
     whole = path.read_bytes()
     path.write_bytes(whole[:3000])
-    with pytest.raises(
-        KeySyncError, match=rf"train-000000.tar has 3000 bytes instead of {len(whole)}: .* copy the data"
-    ):
+    with pytest.raises(KeySyncError, match=rf"train-000000.tar has 3000 bytes, expected {len(whole)}: .* copy or"):
         Shards(copy)
     path.unlink()
-    with pytest.raises(KeySyncError, match=r"train-000000.tar cannot be read \(No such file or directory\): copy"):
+    with pytest.raises(KeySyncError, match=r"cannot read .*train-000000.tar \(No such file or directory\): copy"):
         Shards(copy)
 
 
@@ -106,9 +104,7 @@ def test_a_shard_that_is_cut_off_while_it_is_read(copy: Path) -> None:
         lambda: shards.array(clip, "wavlm.npy", (2 * FRAMES, 32)),
         lambda: shards.picture(clip, 0),
     ):
-        with pytest.raises(
-            KeySyncError, match=r"train-000000.tar: clip0\.\S+ cannot be (read|decoded) \(.+\): prepare"
-        ):
+        with pytest.raises(KeySyncError, match=r"train-000000.tar: cannot (read|decode) clip0\.\S+ \(.+\): prepare"):
             read()
 
 
@@ -120,7 +116,7 @@ def test_a_part_that_is_garbage(part: str, copy: Path) -> None:
     offset, size = clip.members[part]
     content[offset : offset + size] = np.random.default_rng(0).bytes(size)
     (copy / clip.shard).write_bytes(content)
-    with pytest.raises(KeySyncError, match=rf"train-000000.tar: clip0.{part} cannot be (read|decoded) \(.+\): prepare"):
+    with pytest.raises(KeySyncError, match=rf"train-000000.tar: cannot (read|decode) clip0.{part} \(.+\): prepare"):
         shards.picture(clip, 5) if part == "mp4" else shards.array(clip, part, (FRAMES, 2, 4, 6, 10))
 
 
@@ -128,12 +124,12 @@ def test_arrays_of_another_shape_kind_or_length(data: Path) -> None:
     shards = Shards(data)
     (clip,) = shards.clips("train")
     with pytest.raises(
-        KeySyncError, match=r"clip0.hubert.npy cannot be read \(float16 \(200, 32\) instead of \(198, 32\)"
+        KeySyncError, match=r"cannot read clip0.hubert.npy \(float16 \(200, 32\) instead of \(198, 32\)"
     ):
         shards.array(clip, "hubert.npy", (198, 32))
     offset, size = clip.members["hubert.npy"]
     shorter = replace(clip, members={"hubert.npy": (offset, size - 1)})
-    with pytest.raises(KeySyncError, match=r"clip0.hubert.npy cannot be read \(it is cut off\)"):
+    with pytest.raises(KeySyncError, match=r"cannot read clip0.hubert.npy \(it is truncated\)"):
         shards.array(shorter, "hubert.npy", (200, 32))
-    with pytest.raises(KeySyncError, match=r"train-000000.tar holds no clip0.mp4: prepare the data again"):
+    with pytest.raises(KeySyncError, match=r"train-000000.tar has no clip0.mp4: prepare the data again"):
         shards.picture(shorter, 0)

@@ -425,4 +425,4 @@ def test_what_pixels_need_is_named() -> None:
     assert "rgb_weight is 0.5 but there is no VAE decoder" in error_of(lambda: LossModule(stage, None, config))
     blind = replace(batch_of(), pixels=None, pixel_mask=None)
     module = LossModule(stage, Decoder(), config)
-    assert "the batch holds no pixels" in error_of(lambda: module(blind, draws_of(blind)))
+    assert "the batch has no pixels" in error_of(lambda: module(blind, draws_of(blind)))

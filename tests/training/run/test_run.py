@@ -31,13 +31,13 @@ def test_what_may_change_and_what_may_not(config: TrainConfig, tmp_path: Path) -
     longer = load_config("tiny-keyframe", None, {"steps": "9", "workers": "3"})
     run.begin(longer)
     assert run.config() == longer
-    with pytest.raises(KeySyncError, match=r"a run with seed 0 but 5 was given: go on with the same settings"):
+    with pytest.raises(KeySyncError, match=r"a run with seed 0, not 5: resume it with the same settings"):
         run.begin(load_config("tiny-keyframe", None, {"seed": "5"}))
     assert run.config() == longer
 
 
 def test_a_folder_without_a_run(tmp_path: Path) -> None:
-    with pytest.raises(KeySyncError, match=r"is no training run: it holds no config\.toml"):
+    with pytest.raises(KeySyncError, match=r"is not a training run: it has no config\.toml"):
         Run(tmp_path).config()
 
 
@@ -81,7 +81,7 @@ def test_a_full_disk_names_the_checkpoint(config: TrainConfig, tmp_path: Path) -
     run.begin(config)
     with run.new_checkpoint(7, keep=0) as part:
         (part / "stage.safetensors").write_text("old")
-    full = pytest.raises(KeySyncError, match=r"step-000007 cannot be written \(No space left on device\)")
+    full = pytest.raises(KeySyncError, match=r"cannot write .*step-000007 \(No space left on device\)")
     with full, run.new_checkpoint(7, keep=0) as part:
         (part / "stage.safetensors").write_text("half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

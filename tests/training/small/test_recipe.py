@@ -89,4 +89,4 @@ def test_a_step_before_the_others_is_asked_for(
 ) -> None:
     monkeypatch.setattr(small, "read_toml", lambda _: tables(**SHORT))
     assert small.main(["-o", str(tmp_path), "--only", "keyframe"]) == 1
-    assert "holds no prepared data" in capsys.readouterr().err
+    assert "has no prepared data" in capsys.readouterr().err

@@ -72,7 +72,7 @@ def test_the_sheet_shows_the_demo_before_and_after(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report.main([str(folder), str(tmp_path / "none.json"), "-o", str(tmp_path)]) == 1
-    assert "none.json is no result of python -m training.evaluate" in capsys.readouterr().err
+    assert "none.json is not an evaluation" in capsys.readouterr().err
     (folder / "encoder" / "curve.csv").unlink()
     assert report.main([str(folder), "none.json", "-o", str(tmp_path)]) == 1
-    assert "encoder/curve.csv is missing: do python -m training.small" in capsys.readouterr().err
+    assert "encoder/curve.csv does not exist: run python -m training.small" in capsys.readouterr().err

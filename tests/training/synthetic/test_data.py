@@ -170,13 +170,13 @@ def test_each_clip_is_another_person(settings: Settings) -> None:
 
 
 def test_settings_that_make_no_sense(models: dict[str, Path]) -> None:
-    with pytest.raises(KeySyncError, match="at least 14 are needed"):
+    with pytest.raises(KeySyncError, match="expected at least 14"):
         Settings(models["vae"], {"hubert": models["hubert"]}, seconds=0.2)
-    with pytest.raises(KeySyncError, match="13 frames are to be drawn of a clip of 10 s: at least 14"):
+    with pytest.raises(KeySyncError, match="a clip of 10 s has 13 frames to draw: expected at least 14"):
         Settings(models["vae"], {"hubert": models["hubert"]}, excerpt=13)
-    with pytest.raises(KeySyncError, match="have 20 frames to draw but an excerpt of 21 is wanted"):
+    with pytest.raises(KeySyncError, match="an excerpt of 21 frames: clips of 10 s have only 20"):
         Settings(models["vae"], {"hubert": models["hubert"]}, spacing=13, excerpt=21)
-    with pytest.raises(KeySyncError, match="choose a spacing of 1 or more"):
+    with pytest.raises(KeySyncError, match="expected 1 or more"):
         Settings(models["vae"], {"hubert": models["hubert"]}, spacing=0)
     with pytest.raises(KeySyncError, match="expected a multiple of 8"):
         Settings(models["vae"], {"hubert": models["hubert"]}, resolution=100)

@@ -94,7 +94,7 @@ def test_a_stage_is_guided_as_the_settings_say(changes: dict[str, float], tiny_f
 
 def test_new_weights_without_temporal_training_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     start(settings("keyframe", trainable="published"))
-    assert "new weights want trainable all" in caplog.text
+    assert "set trainable all for new weights" in caplog.text
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -111,8 +111,8 @@ def test_a_checkpoint_goes_on_as_it_is(name: str, tiny_files: dict[str, Path]) -
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"window": 10}, "has window 14 but this run has 10: set it to the checkpoint's"),
-        ({"speech_encoder": "wavlm"}, "has speech_encoder hubert but this run has wavlm: set it to"),
+        ({"window": 10}, "has window 14 but this run has 10: set window to 14"),
+        ({"speech_encoder": "wavlm"}, "has speech_encoder hubert but this run has wavlm: set speech_encoder to hubert"),
     ],
 )
 def test_a_checkpoint_of_other_settings(changes: dict[str, Any], message: str, tiny_files: dict[str, Path]) -> None:
@@ -126,12 +126,14 @@ def test_a_checkpoint_and_other_data(tiny_files: dict[str, Path]) -> None:
         KeySyncError, match="has speech channels 32 but this run has 768: prepare the data with its hub"
     ):
         starting_stage(config, LATENT_SIZE, 768)
-    with pytest.raises(KeySyncError, match=r"has crop_scale 2.0 but this run has 1.4: prepare the data with the ch"):
+    with pytest.raises(
+        KeySyncError, match=r"has crop_scale 2.0 but this run has 1.4: prepare the data with --crop-scale 2"
+    ):
         starting_stage(config, LATENT_SIZE, AUDIO_CHANNELS, 1.4)
     with pytest.raises(KeySyncError, match="has latents 8x8 but this run has 16x16: prepare the data at"):
         starting_stage(replace(config, resolution=128), (16, 16), AUDIO_CHANNELS)
     with pytest.raises(
-        KeySyncError, match="data holds crops of 64x64 pixels but resolution is 128: set it to the data"
+        KeySyncError, match="data has crops of 64x64 pixels but resolution is 128: set resolution to 64"
     ):
         starting_stage(replace(config, resolution=128), LATENT_SIZE, AUDIO_CHANNELS)
 
@@ -143,14 +145,14 @@ def test_the_other_stage_and_other_files_are_refused_by_kind(tiny_files: dict[st
     ):
         start(settings("keyframe", start=str(other)))
     for path, kind in ((tiny_files["vae"], "a VAE"), (tiny_files["hubert"] / "model.safetensors", "a HuBERT speech")):
-        with pytest.raises(KeySyncError, match=f"is {kind} .*: a KeySync keyframe stage or Stable Video Diffusion was"):
+        with pytest.raises(
+            KeySyncError, match=f"is {kind} .*: expected a KeySync keyframe stage or Stable Video Diffusion"
+        ):
             start(settings("keyframe", start=str(path)))
     save_file({"diffusion_model.out.0.lora_A.weight": torch.ones(1, 2)}, tmp_path / "lora.safetensors")
-    with pytest.raises(KeySyncError, match=r"lora.safetensors is a LoRA: give the checkpoint that it was trained on"):
+    with pytest.raises(KeySyncError, match=r"lora.safetensors is a LoRA: start from the checkpoint it was trained on"):
         start(settings("keyframe", start=str(tmp_path / "lora.safetensors")))
-    with pytest.raises(
-        KeySyncError, match=r"is a folder without unet/diffusion_pytorch_model.safetensors or diffusion_"
-    ):
+    with pytest.raises(KeySyncError, match=r"has neither unet/diffusion_pytorch_model.safetensors nor diffusion_"):
         start(settings("keyframe", start=str(tmp_path)))
     with pytest.raises(KeySyncError, match=r"none.safetensors: no such file"):
         start(settings("keyframe", start=str(tmp_path / "none.safetensors")))
@@ -205,7 +207,7 @@ def changed(tensors: dict[str, Tensor], change: str, name: str) -> dict[str, Ten
         ("missing", f"{UNET}out.2.bias", f"1 tensors missing, first {UNET}out.2.bias"),
         ("misshapen", f"{UNET}out.2.bias", rf"1 tensors misshapen, first {UNET}out.2.bias \(\[3\] instead of \[4\]\)"),
         ("unknown", f"{UNET}out.7.bias", f"1 tensors unknown, first {UNET}out.7.bias"),
-        ("unknown", "text_encoder.bias", "text_encoder.bias is unknown: it is no tensor of Stable Video Diffusion"),
+        ("unknown", "text_encoder.bias", "unknown tensor text_encoder.bias: expected the tensors"),
     ],
 )
 def test_every_tensor_of_one_file_is_accounted_for(change: str, name: str, message: str, tmp_path: Path) -> None:
@@ -271,7 +273,7 @@ def test_diffusers_weights_in_parts(tmp_path: Path) -> None:
     parts = start(settings("keyframe", start=str(tmp_path))).state_dict()
     assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
     (folder / "diffusion_pytorch_model-00002-of-00002.safetensors").unlink()
-    with pytest.raises(KeySyncError, match=r"unet holds 1 of 2 files diffusion_pytorch_model-"):
+    with pytest.raises(KeySyncError, match=r"unet has 1 of 2 files diffusion_pytorch_model-"):
         start(settings("keyframe", start=str(tmp_path)))
 
 
@@ -289,14 +291,14 @@ def test_every_tensor_of_a_folder_is_accounted_for(change: str, name: str, messa
     file = folder / "diffusion_pytorch_model.safetensors"
     save_file(changed(load_file(file), change, name), tmp_path / "changed")
     shutil.move(tmp_path / "changed", file)
-    with pytest.raises(KeySyncError, match=f"{file.name} is no whole U-Net of Stable Video Diffusion: {message}"):
+    with pytest.raises(KeySyncError, match=f"{file.name} is not a complete U-Net of Stable Video Diffusion: {message}"):
         start(settings("keyframe", start=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[", "does not say the widths"),
+        ("[", "expected block_out_channels"),
         ('{"block_out_channels": [32, 64], "num_attention_heads": 2}', "of \\[16, 32\\]"),
     ],
 )
@@ -309,9 +311,9 @@ def test_settings_beside_the_weights_that_make_no_sense(text: str, message: str,
 
 def test_adapters_are_not_put_on_weights_that_nobody_trained(tmp_path: Path) -> None:
     save_file(sgm_tensors(), tmp_path / "svd.safetensors")
-    with pytest.raises(KeySyncError, match="is a plain Stable Video Diffusion model: trainable lora adapts a trained"):
+    with pytest.raises(KeySyncError, match="is a plain Stable Video Diffusion model: trainable lora needs a trained"):
         start(settings("keyframe", start=str(tmp_path / "svd.safetensors"), head_dim=HEAD_DIM, trainable="lora"))
-    with pytest.raises(KeySyncError, match="start is empty: trainable lora adapts a trained stage"):
+    with pytest.raises(KeySyncError, match="start is empty: trainable lora needs a trained stage"):
         start(settings("keyframe", trainable="lora"))
 
 
@@ -320,7 +322,7 @@ def test_a_checkpoint_takes_the_mask_that_it_goes_on_with(
 ) -> None:
     stage = start(settings("keyframe", start=str(tiny_files["keyframe"]), mask="jaw"))
     assert stage.spec == replace(load_stage(tiny_files["keyframe"]).spec, mask="jaw")
-    assert "was trained with mask box, and goes on with jaw" in caplog.text
+    assert "was trained with mask box: continuing with mask jaw" in caplog.text
 
 
 def test_the_reference_of_svd_is_ours() -> None:

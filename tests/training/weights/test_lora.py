@@ -160,12 +160,14 @@ def test_files_that_do_not_fit(tiny_files: dict[str, Path], tmp_path: Path) -> N
     stage, path = trained(start(config)), tmp_path / "lora.safetensors"
     write_lora(path, stage.spec, stage.state_dict(), config, {})
     refused(
-        path, settings(tiny_files, "interpolation"), r"lora.safetensors is a LoRA for the keyframe stage: one for the i"
+        path,
+        settings(tiny_files, "interpolation"),
+        r"lora.safetensors is a LoRA for the keyframe stage: expected one for the i",
     )
     refused(
-        path, replace(config, lora_rank=4), r"is no LoRA for this network and rank: \d+ misshapen, first diffusion_mod"
+        path, replace(config, lora_rank=4), r"does not fit this network and rank: \d+ misshapen, first diffusion_mod"
     )
-    refused(path, replace(config, lora_alpha=5.0), r"\.alpha 6 but lora_alpha is 5: set it to the file's")
+    refused(path, replace(config, lora_alpha=5.0), r"\.alpha 6 but lora_alpha is 5: set lora_alpha to 6")
     tensors = lora_tensors(stage.state_dict(), ALPHA)
     name = f"{PREFIX}middle_block.1.transformer_blocks.0.attn2.to_k.lora_A.weight"
     assert name in tensors

@@ -31,7 +31,7 @@ def test_what_is_lost_adds_up() -> None:
     assert found.ranges == ((0, 20), (38, 60))
     assert found.lost == {
         NO_FACE: (5 / 25, "5 of 98 frames"),
-        TOO_SHORT: (13 / 25, "in sight for less than 14 frames (0.56 s)"),
+        TOO_SHORT: (13 / 25, "visible for less than 14 frames (0.56 s)"),
         SOUND_ENDS: (38 / 25, "after 2.40 s"),
     }
 
@@ -54,8 +54,8 @@ def test_scores() -> None:
     found = select(RANGES, scores, LIMITS)
     assert found.ranges == ((0, 20),)
     assert found.lost == {
-        "not the speaker": (30 / 25, "1 of 3 clips: speaker 0.2, 0.25 is wanted"),
-        "poor picture": (15 / 25, "1 of 3 clips: quality nan, 20 is wanted"),
+        "not the speaker": (30 / 25, "1 of 3 clips: speaker 0.2, expected at least 0.25"),
+        "poor picture": (15 / 25, "1 of 3 clips: quality nan, expected at least 20"),
     }
 
 
@@ -64,5 +64,5 @@ def test_without_scorers_all_are_kept() -> None:
 
 
 def test_all_poor() -> None:
-    with pytest.raises(Discard, match=r"not the speaker: 3 of 3 clips: speaker 0\.1 to 0\.2, 0\.25 is wanted"):
+    with pytest.raises(Discard, match=r"not the speaker: 3 of 3 clips: speaker 0\.1 to 0\.2, expected at least 0\.25"):
         select(RANGES, {"speaker": [0.1, 0.2, 0.15]}, {"speaker": LIMITS["speaker"]})

@@ -179,7 +179,7 @@ def test_memory_holds_a_few_crops_whatever_the_length(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [float("nan"), 1e6])
 def test_numbers_that_are_no_latents(value: float, tmp_path: Path) -> None:
     vae = CountingVAE()
-    with pytest.raises(KeySyncError, match="counting gives numbers that are not finite or above 65504"):
+    with pytest.raises(KeySyncError, match="counting returns values that are not finite"):
         encode.write_latents(vae, [torch.full((64, 64, 3), value)], tmp_path, "key")
     assert list(tmp_path.iterdir()) == []
 
@@ -199,7 +199,7 @@ def test_a_full_disk_leaves_no_file(
     }
     try:
         for part, write in writes.items():
-            with pytest.raises(KeySyncError, match=rf"key.{part} cannot be written \(File too large\)"):
+            with pytest.raises(KeySyncError, match=rf"key.{part}.* \(File too large\)"):
                 write()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -196,7 +196,7 @@ def test_without_wavlm_only_hubert_is_heard(videos: Path, data: Path) -> None:
     shards = Shards(data)
     assert list(shards.info.encoders) == ["hubert"]
     assert not [clip for split in SPLITS for clip in shards.clips(split) if "wavlm.npy" in clip.members]
-    with pytest.raises(KeySyncError, match=r"holds no speech features of wavlm but of hubert: .* again with --wavlm"):
+    with pytest.raises(KeySyncError, match=r"has no speech features of wavlm, only of hubert: .* again with --wavlm"):
         shards.channels("wavlm")
 
 
@@ -228,13 +228,13 @@ def test_a_shard_that_is_gone_is_written_again(videos: Path, data: Path) -> None
 def test_refused_at_once(videos: Path, tmp_path: Path) -> None:
     settings = small_settings(tmp_path / "data")
     for wrong, message in (
-        (replace(settings, speaker="none.such:scorer"), "the speaker scorer none.such:scorer does not load"),
+        (replace(settings, speaker="none.such:scorer"), "cannot load the speaker scorer none.such:scorer"),
         (replace(settings, vae=ModelFile(videos / "one.mp4", "x")), "one.mp4"),
-        (replace(settings, device="nowhere"), "the device 'nowhere' cannot be used here"),
-        (replace(settings, data=videos / "one.mp4"), "one.mp4 cannot be made"),
+        (replace(settings, device="nowhere"), "the device 'nowhere' is not available"),
+        (replace(settings, data=videos / "one.mp4"), "one.mp4 \\("),
     ):
         with pytest.raises(KeySyncError, match=message):
             job.prepare([videos], wrong)
-    with pytest.raises(KeySyncError, match="--validation between 0 and 1"):
+    with pytest.raises(KeySyncError, match="expected a number between 0 and 1"):
         job.prepare([videos], settings, validation=0)
     assert not list((tmp_path / "data").glob("work/*/*"))

@@ -47,7 +47,7 @@ def test_a_vae_that_only_decodes(tmp_path: Path, tiny_files: dict[str, Path]) ->
     tensors = load_file(tiny_files["vae"] / "diffusion_pytorch_model.safetensors")
     path = tmp_path / "decoder.safetensors"
     save_file({name: tensor for name, tensor in tensors.items() if name.startswith("decoder")}, path)
-    with pytest.raises(KeySyncError, match=r"decoder.safetensors has no encoder: give a whole VAE"):
+    with pytest.raises(KeySyncError, match=r"decoder.safetensors has no encoder: expected a complete VAE"):
         Models(small_settings(tmp_path, vae=ModelFile.of(path))).check()
 
 

@@ -135,7 +135,7 @@ def test_without_its_weights_the_error_says_so(monkeypatch: pytest.MonkeyPatch) 
     module = ModuleType("pyiqa")
     monkeypatch.setattr(module, "create_metric", create_metric, raising=False)
     monkeypatch.setitem(sys.modules, "pyiqa", module)
-    with pytest.raises(KeySyncError, match=r'HyperIQA.*no route to host.*"sharpness"'):
+    with pytest.raises(KeySyncError, match=r"HyperIQA.*no route to host.*--quality sharpness"):
         QUALITY["hyperiqa"]("cpu")
 
 

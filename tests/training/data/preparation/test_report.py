@@ -30,8 +30,8 @@ def test_table() -> None:
         "discarded: no face 1 8.20 27.3%",
         "talk.mp4: 8.20 s (205 of 500 frames)",
     ]
-    assert "2 clips; 6.80 s of them in clips of 170 frames or more" in table
-    assert "2 files are no videos: 2 .md" in table
+    assert "2 clips; 6.80 s in clips of at least 170 frames" in table
+    assert "2 files are not videos: 2 .md" in table
     assert "faces 10.0 s of work 3.0 s of video per second" in " ".join(table.split())
     assert lines[-1] == "this run: 20.0 s of video in 40.0 s: 0.50 s of video per second"
 
@@ -59,4 +59,4 @@ def test_many_of_one_reason_are_named_in_the_file(tmp_path: Path) -> None:
 
 
 def test_nothing_new() -> None:
-    assert list(Report(videos=1, seconds_spent=1.5).lines())[-1] == "this run: all had been done before (1.5 s)"
+    assert list(Report(videos=1, seconds_spent=1.5).lines())[-1] == "this run: everything was up to date (1.5 s)"

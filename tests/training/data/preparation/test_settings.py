@@ -29,7 +29,7 @@ def test_a_built_in_model_is_known_by_its_bytes_too() -> None:
 
 
 def test_a_model_that_is_gone(tmp_path: Path) -> None:
-    with pytest.raises(KeySyncError, match=r"cannot open the model .*gone \(No such file or directory\)"):
+    with pytest.raises(KeySyncError, match=r"cannot read the model .*gone \(No such file or directory\)"):
         ModelFile.of(tmp_path / "gone")
 
 

@@ -157,7 +157,7 @@ def test_one_video_alone_is_parted_and_said(tmp_path: Path, caplog: pytest.LogCa
     with caplog.at_level(logging.WARNING):
         splits = split(made, 0.2)
     assert (keys(splits["train"]), keys(splits["validation"])) == (keys(made[:8]), keys(made[8:]))
-    assert "all clips are of talk.mp4" in caplog.text
+    assert "all clips are from talk.mp4" in caplog.text
     assert [len(held) for held in split(made[:2], 0.9).values()] == [1, 1]
 
 
@@ -165,7 +165,7 @@ def test_one_clip_alone_is_in_both_and_said(tmp_path: Path, caplog: pytest.LogCa
     (tmp_path / "data").mkdir()
     with caplog.at_level(logging.WARNING):
         write_shards(clips(tmp_path / "parts", 1), tmp_path / "data", INFO)
-    assert "only one clip, clip000: it is both trained and validated on" in caplog.text
+    assert "only one clip, clip000: it serves both training and validation" in caplog.text
     index = read_index(tmp_path / "data")
     assert [[held.key for held in index.splits[name]] for name in ("train", "validation")] == [["clip000"]] * 2
     assert sorted(index.sizes) == ["train-000000.tar", "validation-000000.tar"]
@@ -173,18 +173,18 @@ def test_one_clip_alone_is_in_both_and_said(tmp_path: Path, caplog: pytest.LogCa
 
 def test_what_cannot_be_packed(tmp_path: Path) -> None:
     made = clips(tmp_path, 2)
-    with pytest.raises(KeySyncError, match="there is no clip to pack into shards: give more or other videos"):
+    with pytest.raises(KeySyncError, match="no clips to pack into shards: add other videos"):
         write_shards([], tmp_path, INFO)
-    with pytest.raises(KeySyncError, match=r"two clips are called clip000, of clip000 and other.mp4"):
+    with pytest.raises(KeySyncError, match=r"two clips have the key clip000, of clip000 and other.mp4"):
         write_shards([*made, replace(made[0], video="other.mp4")], tmp_path, INFO)
     for share in (0, 1, -0.5, float("nan")):
-        with pytest.raises(KeySyncError, match="choose a share above 0 and below 1"):
+        with pytest.raises(KeySyncError, match="expected a number between 0 and 1"):
             split(made, share)
     for key in ("", "a.b", "a/b"):
-        with pytest.raises(ValueError, match="a clip cannot be called"):
+        with pytest.raises(ValueError, match="is not a valid key"):
             replace(made[0], key=key)
     made[1].parts["json"].unlink()
-    with pytest.raises(KeySyncError, match=r"clip001.json cannot be read \(No such file or directory\)"):
+    with pytest.raises(KeySyncError, match=r"cannot read .*clip001.json \(No such file or directory\)"):
         write_shards(made, tmp_path, INFO)
     assert not list(tmp_path.glob("*.tar"))
 
@@ -212,7 +212,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, before[1]))
     try:
-        with pytest.raises(KeySyncError, match=r"train-000000.tar cannot be written \(File too large\)"):
+        with pytest.raises(KeySyncError, match=r"cannot write .*train-000000.tar \(File too large\)"):
             write_shards(made, data, INFO)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

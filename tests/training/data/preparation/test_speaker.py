@@ -152,15 +152,15 @@ def test_a_scorer_of_one_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         load_scorer("own_scorer:missing")
     with pytest.raises(KeySyncError, match="own_scorer has no function number"):
         load_scorer("own_scorer:number")
-    with pytest.raises(KeySyncError, match=r"broken_scorer:score does not load.*nothing_of_that_name"):
+    with pytest.raises(KeySyncError, match=r"cannot load the speaker scorer broken_scorer:score.*nothing_of_that_name"):
         load_scorer("broken_scorer:score")
-    with pytest.raises(KeySyncError, match=r"absent_scorer:score does not load"):
+    with pytest.raises(KeySyncError, match=r"cannot load the speaker scorer absent_scorer:score"):
         load_scorer("absent_scorer:score")
 
 
 @pytest.mark.parametrize("name", ["agree", "module", ":function", "module:", ""])
 def test_other_names_are_refused(name: str) -> None:
-    with pytest.raises(KeySyncError, match=r"choose one of agreement, .* package\.module:function"):
+    with pytest.raises(KeySyncError, match=r"choose from agreement, .* package\.module:function"):
         load_scorer(name)
 
 

@@ -63,9 +63,9 @@ def test_a_run_starts_from_an_encoder(folder: Path, tmp_path: Path) -> None:
         before, after = (run.pupil.eval().encoder(heard).last_hidden_state for run in (started, deeper))
     # Of what lies below, a new layer takes the norm alone.
     assert torch.allclose(after, F.layer_norm(before, (64,)), atol=1e-4)
-    with pytest.raises(KeySyncError, match="holds no encoder to go on from"):
+    with pytest.raises(KeySyncError, match="has no encoder to continue from"):
         Trainer(replace(SETTINGS, start=tmp_path), SMALL)
-    with pytest.raises(KeySyncError, match="holds no encoder to go on from"):
+    with pytest.raises(KeySyncError, match="has no encoder to continue from"):
         Trainer(replace(SETTINGS, start=folder))
 
 

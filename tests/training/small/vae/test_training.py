@@ -245,7 +245,7 @@ def test_a_stopped_run_goes_on(tmp_path: Path, store: CropStore) -> None:
     assert (folder / "unseen.png").is_file()
     assert load_vae(folder).downscale == 8
     (folder / "training.pt").write_bytes(b"nothing")
-    with pytest.raises(KeySyncError, match=r"training.pt is no checkpoint.*delete it to begin again"):
+    with pytest.raises(KeySyncError, match=r"training.pt is not a checkpoint.*delete it to start over"):
         Trainer(folder, longer, store)
 
 

@@ -68,7 +68,7 @@ def test_bound_holds_only_for_the_whole_interval() -> None:
 def test_curves_of_different_lengths_are_refused() -> None:
     with pytest.raises(KeySyncError, match="clip 1 has 79 frames read and 80 true ones"):
         sync([np.zeros(80), np.zeros(79)], [np.zeros(80), np.zeros(80)])
-    with pytest.raises(KeySyncError, match="no clip"):
+    with pytest.raises(KeySyncError, match="no clips"):
         mean_of([])
 
 

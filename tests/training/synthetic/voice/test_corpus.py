@@ -61,5 +61,5 @@ def test_it_is_not_made_twice_nor_taken_for_another(corpus: Corpus, tmp_path: Pa
     written = (tmp_path / "sound.npy").stat().st_mtime_ns
     load_corpus(tmp_path, 0.0001)
     assert (tmp_path / "sound.npy").stat().st_mtime_ns == written
-    with pytest.raises(KeySyncError, match="give another folder"):
+    with pytest.raises(KeySyncError, match="name another folder"):
         load_corpus(tmp_path, 0.0001, seed=1)
