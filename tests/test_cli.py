@@ -233,11 +233,11 @@ def test_files_that_are_not_what_they_should_be(
 
 @pytest.mark.usefixtures("loaded")
 def test_media_in_each_other_s_place(files: dict[str, Path], fails: Fails, tmp_path: Path) -> None:
-    check(fails(video=files["audio"]), r"speech\.wav has no video track \(it holds audio .*\): give a video here")
+    check(fails(video=files["audio"]), r"speech\.wav has no video track \(it contains audio .*\): expected a video")
     check(
-        fails(audio=files["video"]), r"in\.mp4 has no audio track \(it holds video .*\): give a file with speech here"
+        fails(audio=files["video"]), r"in\.mp4 has no audio track \(it contains video .*\): expected a file with speech"
     )
-    check(fails(video=tmp_path), r" is a folder: give the video or sound file itself")
+    check(fails(video=tmp_path), r" is a folder: expected a video or sound file")
 
 
 @pytest.mark.usefixtures("loaded")
@@ -310,10 +310,10 @@ def test_options_that_cannot_be_are_refused_before_any_work(
     monkeypatch.setattr("keysync.systems.keysync.models.load_models", refuse)
     output, nowhere = files["output"], tmp_path / "nowhere"
     avi = output.with_suffix(".avi")
-    check(fails(output=avi), r"out\.avi ends in '\.avi': name a result with \.mp4, \.mov, \.mkv")
-    check(fails("--lossless"), r"out\.mp4 ends in '\.mp4': name a lossless result with \.mkv")
-    check(fails(output=nowhere / "out.mp4"), "cannot be written: there is no folder .*nowhere; make it first")
-    check(fails(output=files["video"]), r"in\.mp4 is an input too: choose another name for the result")
+    check(fails(output=avi), r"out\.avi has an unsupported file extension for a result: expected \.mp4, \.mov, \.mkv")
+    check(fails("--lossless"), r"out\.mp4 has an unsupported file extension for a lossless result: expected \.mkv")
+    check(fails(output=nowhere / "out.mp4"), "cannot be written: the folder .*nowhere does not exist; create it first")
+    check(fails(output=files["video"]), r"in\.mp4 is also an input: choose another name for the result")
     check(fails("--steps", 5), r"5 steps are too few: expected at least 10; the published number is 11 \(--steps\)$")
     check(fails("--device", "nonsense"), r"the device 'nonsense' is not available \(.*\): try --device cpu")
     check(fails("--device", "meta"), r"the device 'meta' is not available \(.*\): try --device cpu")

@@ -247,7 +247,7 @@ def test_a_reader_stands_for_its_window_of_a_file(
     )
     assert (report.source_frames, report.frames, report.video) == (5, 5, str(files["video"]))
     assert [part.state for part in report.ranges] == ["passed through"]
-    with pytest.raises(KeySyncError, match="is an input too"):
+    with pytest.raises(KeySyncError, match="is also an input"):
         dub_file(VideoReader(files["video"]), files["audio"], files["video"], models, SETTINGS, FaceSource(), Quiet())
 
 

@@ -121,7 +121,7 @@ def _track(file: MediaFile, container: InputContainer) -> AudioStream:
     tracks = container.streams.audio
     if not tracks:
         raise KeySyncError(
-            f"{file} has no audio track (it holds {describe_streams(container)}): give a file with speech here"
+            f"{file} has no audio track (it contains {describe_streams(container)}): expected a file with speech"
         )
     if tracks[0].codec_context is None:
         raise KeySyncError(f"{file} uses an audio codec that PyAV cannot decode: convert it to wav")

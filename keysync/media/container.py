@@ -81,7 +81,7 @@ def _check_regular(path: Path) -> None:
     except OSError as error:
         raise KeySyncError(f"cannot open {path} ({error.strerror}): check the path") from error
     if stat.S_ISDIR(mode):
-        raise KeySyncError(f"{path} is a folder: give the video or sound file itself")
+        raise KeySyncError(f"{path} is a folder: expected a video or sound file")
     if not stat.S_ISREG(mode):
         raise KeySyncError(f"{path} is not a regular file: save it as a video or sound file first")
 
@@ -101,7 +101,7 @@ def open_input(file: str | Path | MediaFile) -> Iterator[InputContainer]:
         container = av.open(place, "r", container_options=LOCAL_ONLY, metadata_errors="replace")
     with container:
         if container.format.name in TEXT_SCREENS:
-            raise KeySyncError(f"{file} is text: give a video or sound file")
+            raise KeySyncError(f"{file} is text: expected a video or sound file")
         yield container
 
 

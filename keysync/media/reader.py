@@ -214,7 +214,7 @@ def _best_track(file: MediaFile, container: InputContainer) -> VideoStream:
     """The default video track, the largest of several; cover pictures are not video."""
     tracks = video_tracks(container)
     if not tracks:
-        raise KeySyncError(f"{file} has no video track (it holds {describe_streams(container)}): give a video here")
+        raise KeySyncError(f"{file} has no video track (it contains {describe_streams(container)}): expected a video")
     known = [stream for stream in tracks if stream.codec_context is not None]
     if not known:
         raise KeySyncError(f"{file} uses a codec that PyAV cannot decode: convert it to an H.264 mp4")

@@ -51,14 +51,14 @@ def check_output(path: str | Path, inputs: Iterable[str | Path] = (), *, lossles
     suffixes = (".mkv",) if lossless else tuple(FORMATS)
     if path.suffix.lower() not in suffixes:
         kind = "a lossless result" if lossless else "a result"
-        raise KeySyncError(f"{path} ends in {path.suffix or 'nothing'!r}: name {kind} with {', '.join(suffixes)}")
+        raise KeySyncError(f"{path} has an unsupported file extension for {kind}: expected {', '.join(suffixes)}")
     if not path.parent.is_dir():
-        raise KeySyncError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
+        raise KeySyncError(f"{path} cannot be written: the folder {path.parent} does not exist; create it first")
     if path.is_dir():
         raise KeySyncError(f"{path} is a folder: choose another name for the result")
     for source in map(Path, inputs):
         if path.exists() and source.exists() and path.samefile(source):
-            raise KeySyncError(f"{path} is an input too: choose another name for the result")
+            raise KeySyncError(f"{path} is also an input: choose another name for the result")
     return path
 
 

@@ -124,7 +124,7 @@ def test_video_without_sound(tmp_path: Path) -> None:
         container.mux(pictures.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
         container.mux(pictures.encode(None))
     with pytest.raises(
-        KeySyncError, match=r"a\.mp4 has no audio track \(it holds video \(mpeg4\)\): give a file with speech"
+        KeySyncError, match=r"a\.mp4 has no audio track \(it contains video \(mpeg4\)\): expected a file with speech"
     ):
         read_speech(path)
 

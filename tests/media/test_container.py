@@ -30,7 +30,7 @@ def test_missing_file(reader: type, tmp_path: Path) -> None:
 
 @READERS
 def test_folder(reader: type, tmp_path: Path) -> None:
-    assert "is a folder: give the video or sound file itself" in refusal(reader, tmp_path)
+    assert "is a folder: expected a video or sound file" in refusal(reader, tmp_path)
 
 
 @READERS

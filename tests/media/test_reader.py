@@ -243,7 +243,7 @@ def write_sound(path: Path, cover: bool = False) -> Path:
 def test_sound_given_as_video(tmp_path: Path) -> None:
     path = write_sound(tmp_path / "speech.m4a")
     with pytest.raises(
-        KeySyncError, match=r"speech\.m4a has no video track \(it holds audio \(aac\)\): give a video here"
+        KeySyncError, match=r"speech\.m4a has no video track \(it contains audio \(aac\)\): expected a video"
     ):
         VideoReader(path)
 

@@ -235,22 +235,20 @@ def test_sound_and_picture_are_interleaved(tmp_path: Path) -> None:
                 assert abs(latest["video"] - latest["audio"]) < 1
 
 
-SUFFIXES = {"out.avi": "'.avi'", "out": "'nothing'", "out.webm": "'.webm'"}
-
-
-@pytest.mark.parametrize(("name", "ending"), SUFFIXES.items())
-def test_unknown_suffix(name: str, ending: str, tmp_path: Path) -> None:
-    with pytest.raises(KeySyncError, match=rf"ends in {ending}: name a result with \.mp4, \.mov, \.mkv"):
+@pytest.mark.parametrize("name", ["out.avi", "out", "out.webm"])
+def test_unknown_suffix(name: str, tmp_path: Path) -> None:
+    message = rf"{name} has an unsupported file extension for a result: expected \.mp4, \.mov, \.mkv"
+    with pytest.raises(KeySyncError, match=message):
         VideoWriter(tmp_path / name, LIKE)
 
 
 def test_lossless_wants_mkv(tmp_path: Path) -> None:
-    with pytest.raises(KeySyncError, match=r"ends in '\.mp4': name a lossless result with \.mkv"):
+    with pytest.raises(KeySyncError, match=r"has an unsupported file extension for a lossless result: expected \.mkv"):
         VideoWriter(tmp_path / "out.mp4", LIKE, lossless=True)
 
 
 def test_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(KeySyncError, match=r"out\.mp4 cannot be written: there is no folder .*none; make it first"):
+    with pytest.raises(KeySyncError, match=r"out\.mp4 cannot be written: the folder .*none does not exist; create"):
         VideoWriter(tmp_path / "none" / "out.mp4", LIKE)
 
 
@@ -262,9 +260,9 @@ def test_folder_instead_of_a_file(tmp_path: Path) -> None:
 
 def test_output_is_an_input(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", [0, 40], audio=write_wav(tmp_path / "a.wav", 0.1))
-    with pytest.raises(KeySyncError, match=r"a\.mp4 is an input too: choose another name for the result"):
+    with pytest.raises(KeySyncError, match=r"a\.mp4 is also an input: choose another name for the result"):
         VideoWriter(path, LIKE, audio=tmp_path / ".." / tmp_path.name / "a.mp4")
-    with pytest.raises(KeySyncError, match="is an input too"):
+    with pytest.raises(KeySyncError, match="is also an input"):
         check_output(path, [tmp_path / "none.mp4", path])
     assert check_output(tmp_path / "new.mp4", [path]) == tmp_path / "new.mp4"
 
