@@ -88,8 +88,8 @@ class StageSpec:
         for what, scale in (("audio", self.audio_guidance), ("identity", self.identity_guidance)):
             if not 1 <= scale <= MOST_GUIDANCE:
                 raise KeySyncError(
-                    f"the {what} guidance of the {self.name} model is {scale:g}: a number from 1 to {MOST_GUIDANCE} "
-                    "was wanted"
+                    f"the {what} guidance of the {self.name} model is {scale:g}: expected a number from 1 to "
+                    f"{MOST_GUIDANCE}"
                 )
 
     @property
@@ -238,7 +238,7 @@ class Stage(nn.Module):
         features, known = windows.features, windows.known
         if features.shape[-1] != self.spec.audio_channels:
             raise KeySyncError(
-                f"speech features have {features.shape[-1]} channels but the {self.spec.name} model wants "
+                f"speech features have {features.shape[-1]} channels but the {self.spec.name} model needs "
                 f"{self.spec.audio_channels}: encode the speech with {self.spec.speech_encoder}"
             )
         if self.learned_mask is not None and tuple(known.shape[-2:]) != self.spec.latent_size:

@@ -1,4 +1,4 @@
-"""The network of both stages: Stable Video Diffusion's U-Net, told what is said instead of camera motion (paper §3.3).
+"""The network of both stages: Stable Video Diffusion's U-Net, conditioned on speech instead of camera motion (§3.3).
 
 Frames travel flattened, (b*t, c, h, w). Every frame attends to all t audio tokens of its clip, and its own token is
 added to the time embedding. Attribute names are the published ones.

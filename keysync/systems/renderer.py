@@ -18,7 +18,7 @@ from torch import Tensor
 
 # Times a stage of the work for the report, by the stage's name.
 Clock = Callable[[str], AbstractContextManager[None]]
-# Told after each step how many network evaluations it took.
+# Called after each step with the number of network evaluations it took.
 OnStep = Callable[[int], None]
 
 
@@ -94,7 +94,7 @@ class Renderer(Protocol):
 
 @dataclass(frozen=True)
 class Option:
-    """An option of the command line: its flag, and what argparse is told of it."""
+    """An option of the command line: its flag, and the arguments for argparse."""
 
     flag: str
     words: Mapping[str, Any]

@@ -26,7 +26,7 @@ from .checks import spec_of, want_size, want_speech, want_stage
 from .network import KeySyncModel
 from .sockets import Speech
 
-# How much more than its own estimate the core wants free before it evaluates conditions together.
+# The core needs this many times its own estimate free before it evaluates conditions together.
 SPARE_MEMORY = 1.5
 
 OnGroup = Callable[[int, Tensor], None]

@@ -63,7 +63,7 @@ class KeySyncModel(comfy.model_base.SVD_img2vid):
         condition: Condition | None = kwargs.get("keysync_condition")
         if condition is None:
             raise KeySyncError(
-                f"the KeySync {self.spec.name} model was given to a sampler that knows no speech: "
+                f"the KeySync {self.spec.name} model is connected to a sampler without speech: "
                 "use Sample Keyframes, Interpolate Keyframes, or SamplerCustomAdvanced with KeySync Guider"
             )
         tokens, reference = (part.to(kwargs["device"]) for part in (condition.tokens, condition.reference))

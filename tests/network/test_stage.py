@@ -211,7 +211,7 @@ def test_features_of_another_encoder(name: str) -> None:
     features = torch.zeros(2, FRAMES, 2, AUDIO_CHANNELS + 1)
     message = error_of(small_stage(name), replace(given.windows, features=features))
     assert message == (
-        f"speech features have {AUDIO_CHANNELS + 1} channels but the {name} model wants {AUDIO_CHANNELS}: "
+        f"speech features have {AUDIO_CHANNELS + 1} channels but the {name} model needs {AUDIO_CHANNELS}: "
         "encode the speech with wavlm"
     )
 

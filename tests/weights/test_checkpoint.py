@@ -241,7 +241,7 @@ def test_convert(keyframe: Stage, weights: dict[str, Tensor], tmp_path: Path) ->
     assert load_stage(again).spec == replace(loaded.spec, audio_guidance=3.0, identity_guidance=1.5)
     assert {tensor.dtype for tensor in load_file(again).values()} == {torch.float16}
     assert error_of(convert, target, tmp_path / "wrong.safetensors", identity_guidance=0.5) == (
-        "the identity guidance of the keyframe model is 0.5: a number from 1 to 20 was wanted"
+        "the identity guidance of the keyframe model is 0.5: expected a number from 1 to 20"
     )
     assert "is both source and target" in error_of(convert, target, target)
     assert "head dim 64 does not divide the width 32" in error_of(convert, source, tmp_path / "wrong.safetensors")

@@ -1,7 +1,7 @@
 """KeySync small: a trained model that comes with KeySync, for a first try without downloads and for tests.
 
-It is of the published architecture, but narrow, and works on 128 x 128 pixels; both of its stages hear its HuBERT. It
-has seen a rendered world alone: real faces want the published weights. Whatever is not given is taken from here.
+It has the published architecture at a smaller width and works on 128 x 128 pixels; both stages use its own HuBERT. It
+was trained on rendered people only: real faces need the published weights. Models that are not given are taken from here.
 """
 
 from __future__ import annotations

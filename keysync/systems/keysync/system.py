@@ -27,7 +27,7 @@ FILES = (
     _file("--vae", "Stable Video Diffusion VAE: folder or file"),
     *(_file(f"--{name}", encoder.files) for name, encoder in ENCODERS.items()),
 )
-GUIDANCE = {"type": float, "metavar": "X", "help": "default: as the models want it"}
+GUIDANCE = {"type": float, "metavar": "X", "help": "default: that of the models"}
 OPTIONS = (
     Option("--steps", {"type": int, "default": 11, "metavar": "N", "help": "sampling steps, 10 or more"}),
     Option("--audio-guidance", GUIDANCE),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class LatentStream:
-    """Latents (4, h, w) and masks (1, h, w) of a clip's frames, pulled as they are asked for and dropped when done."""
+    """Latents (4, h, w) and masks (1, h, w) of a clip's frames, read on demand and dropped when done."""
 
     def __init__(self, encoded: Iterator[tuple[Tensor, Tensor]]) -> None:
         self._encoded = encoded
@@ -42,13 +42,13 @@ class LatentStream:
         return torch.stack([latent for latent, _ in held]), torch.stack([mask for _, mask in held])
 
     def forget_before(self, frame: int) -> None:
-        """Lets go of all frames before this one, but the first: it is the anchor of every batch."""
+        """Drops all frames before this one except the first, which is the anchor of every batch."""
         self._held = {index: held for index, held in self._held.items() if index == 0 or index >= frame}
 
 
 @dataclass(frozen=True)
 class ClipSpeech:
-    """What is said while the clip runs: two feature rows for each network frame, (frames, 2, channels) per stage."""
+    """The speech of a clip: two feature rows for each network frame, (frames, 2, channels) per stage."""
 
     keyframe: Tensor
     interpolation: Tensor
@@ -56,7 +56,7 @@ class ClipSpeech:
 
 @dataclass(frozen=True)
 class Run:
-    """What all clips of one dub share: models, sampling, noise, who is told of each step, and who times each stage."""
+    """What all clips of one dub share: models, sampling, noise, and the callbacks that time stages and count steps."""
 
     models: Models
     sampling: Sampling

@@ -320,5 +320,5 @@ def test_whole_numbers_are_no_weights(loader: Any, error: type[Exception], tiny:
 
 def test_the_core_s_own_samplers_are_refused(loader: Any, error: type[Exception], tiny: Path) -> None:
     model = part("nodes.host.model").load_model(tiny / "keyframe.safetensors")
-    with pytest.raises(error, match="the KeySync keyframe model was given to a sampler that knows no speech: use"):
+    with pytest.raises(error, match="the KeySync keyframe model is connected to a sampler without speech: use"):
         model.model.extra_conds(noise=torch.zeros(1, 4, 8, 8), device="cpu")
