@@ -79,8 +79,7 @@ def preparation() -> dict[str, Any]:
             Path(folder) / "data",
             RESOLUTION,
             vae=ModelFile.of("vae"),
-            hubert=ModelFile.of("hubert"),
-            wavlm=None,
+            encoders={"hubert": ModelFile.of("hubert")},
             least_quality=0.0,
             least_agreement=-1.0,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ class Loudness(SpeechEncoder):
 
     name = "loudness"
     files = "any file"
-    channels = 1  # type: ignore[assignment]
+    channels = 1
 
     @classmethod
     def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> Loudness:
@@ -64,7 +65,12 @@ def test_every_command_has_its_option(
     row: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["data", "--help"])
-    for command in (lambda: prepare.main(["--help"]), lambda: evaluate.main(["--help"]), synthetic.main):
+    commands: list[Callable[[], int]] = [
+        lambda: prepare.main(["--help"]),
+        lambda: evaluate.main(["--help"]),
+        synthetic.main,
+    ]
+    for command in commands:
         with pytest.raises(SystemExit, match="0"):
             command()
         assert "--loudness PATH" in capsys.readouterr().out

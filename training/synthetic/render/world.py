@@ -31,7 +31,7 @@ class Clip:
     """A clip of `shots` shots of different people; `people` in each, 1 or 2, of whom the first speaks.
 
     `occluder` (a key of `OCCLUDERS` or "none") hides the mouth in a share `occluded` of each shot's frames; `faceless`
-    ("empty": nobody, "away": from behind) adds a shot without a face after the first one, `faceless_share` of the
+    ("empty": no person, "away": from behind) adds a shot without a face after the first one, `faceless_share` of the
     frames long. `person` speaks in the first shot. Size is (h, w).
     """
 
