@@ -126,7 +126,5 @@ def test_the_other_stage_and_plain_svd(golden: Golden, tmp_path: Path) -> None:
     label = "model.diffusion_model.label_emb.0.0.weight"
     plain = {name: tensor for name, tensor in tensors.items() if not name.startswith("conditioner.")}
     save_file({**plain, label: torch.zeros(tensors[label].shape[0], 768)}, tmp_path / "svd.safetensors")
-    with pytest.raises(
-        KeySyncError, match=r"is a plain Stable Video Diffusion model .*: expected a KeySync keyframe stage"
-    ):
+    with pytest.raises(KeySyncError, match=r"is a plain Stable Video Diffusion model .*: expected a KeySync keyframe"):
         load_stage(tmp_path / "svd.safetensors", expect="keyframe")
