@@ -278,7 +278,7 @@ def test_an_exception_leaves_the_older_file(raised: type[BaseException], written
         with VideoWriter(path, LIKE, audio=wav, seconds=9) as writer:
             for number in range(written):
                 writer.write(picture(number), 40 * number)
-            raise raised
+            raise raised("stopped")
 
     with pytest.raises(raised):
         stop()
