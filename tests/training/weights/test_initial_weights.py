@@ -141,7 +141,7 @@ def test_a_checkpoint_and_other_data(tiny_files: dict[str, Path]) -> None:
 def test_the_other_stage_and_other_files_are_refused_by_kind(tiny_files: dict[str, Path], tmp_path: Path) -> None:
     other = tiny_files["interpolation"]
     with pytest.raises(
-        KeySyncError, match=r"interpolation.safetensors is a KeySync interpolation stage .*: a KeySync k"
+        KeySyncError, match=r"interpolation.safetensors is a KeySync interpolation stage .*: expected a KeySync k"
     ):
         start(settings("keyframe", start=str(other)))
     for path, kind in ((tiny_files["vae"], "a VAE"), (tiny_files["hubert"] / "model.safetensors", "a HuBERT speech")):
