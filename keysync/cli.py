@@ -70,8 +70,13 @@ def remedies() -> dict[str, str]:
 
 
 def _system_options() -> dict[str, Option]:
-    """The options of all systems by name; systems may share an option."""
-    return {option.name: option for system in SYSTEMS.values() for option in (*system.files, *system.options)}
+    """The options of all systems by name. Raises `ValueError` where two systems define one differently."""
+    options: dict[str, Option] = {}
+    for system in SYSTEMS.values():
+        for option in (*system.files, *system.options):
+            if options.setdefault(option.name, option) != option:
+                raise ValueError(f"{system.name} defines {option.flag} unlike a system above it: share one option")
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 # Times a stage of the work for the report, by the stage's name.
 Clock = Callable[[str], AbstractContextManager[None]]
-# Called after each step with the number of network evaluations it took.
+# Called after each step with the number of network evaluations it took; over a span they add up to `evaluations`.
 OnStep = Callable[[int], None]
 
 
@@ -27,7 +27,8 @@ class Needs:
     """What a renderer needs of a dub.
 
     `crop_size` (H, W) pixels of a crop, `crop_scale` its width over that of the face's points; `mask` the kind that it
-    was made for (a key of `MASKS`), None where it looks at no mask; `encoders` the speech encoders that it hears (keys
+    was made for (a key of `MASKS`), None if it ignores masks: its crops are then pasted with `dub.DEFAULT_MASK` unless
+    the user chooses a mask; `encoders` the speech encoders that it hears (keys
     of `ENCODERS`); `controls` the per-frame numbers that it takes, such as valence and arousal; `source` whether it
     looks at the source's frames: one that does not gets the identity for every frame, and nothing is pasted.
     """
@@ -44,8 +45,9 @@ class Needs:
 class Span:
     """Consecutive frames of one face in one shot, at the network's times.
 
-    `crops` yields a crop (H, W, 3), 0..1, and its mask (H, W), 0 or 1, for each of `frames`, as they are asked for;
-    `speech` holds two feature rows a frame (frames, 2, channels) by encoder; `controls` (frames,) by name.
+    `crops` yields a crop (H, W, 3), 0..1, and its mask (H, W), 0 or 1 and without the occluder, for each of `frames`,
+    as they are asked for; `speech` holds two feature rows a frame (frames, 2, channels) by encoder; `controls`
+    (frames,) by name.
     """
 
     frames: int
@@ -71,7 +73,11 @@ class Hearing(Protocol):
 
 
 class Renderer(Protocol):
-    """A loaded system. `origins` says for the report where each of its models came from."""
+    """A loaded system, which `job.dub_file` takes as its models.
+
+    `encoders` are loaded speech encoders by name, one for each that it `needs`; `origins` says for the report where
+    each of its models came from.
+    """
 
     @property
     def needs(self) -> Needs: ...
@@ -88,16 +94,24 @@ class Renderer(Protocol):
     def begin(self, settings: Any, seed: int, clock: Clock, on_step: OnStep | None) -> Rendering:
         """Starts a run; its spans are drawn in order, and the same seed gives the same frames.
 
-        `settings`: the system's own, None for its defaults.
+        `settings`: what `System.settings` or the caller put into `Settings.sampling`, None for its defaults.
         """
 
 
 @dataclass(frozen=True)
 class Option:
-    """An option of the command line: its flag, and the arguments for argparse."""
+    """An option of the command line: its flag, and the arguments for argparse.
+
+    Systems may share an option; it is then the same in each, since the command line has it once.
+    """
 
     flag: str
     words: Mapping[str, Any]
+
+    @classmethod
+    def file(cls, flag: str, help: str, metavar: str = "PATH") -> Option:
+        """The option that names a file or folder."""
+        return cls(flag, {"type": Path, "metavar": metavar, "help": help})
 
     @property
     def name(self) -> str:
@@ -109,7 +123,10 @@ class Option:
 
 
 class Load(Protocol):
-    """Loads a system from its files, those that are None being the built-in ones; raises `KeySyncError`."""
+    """Loads a system from its files by `Option.name`, None for those that are not given.
+
+    Raises `KeySyncError`, with the option's name (without `_model`) as `about` for a missing file that is not built in.
+    """
 
     def __call__(
         self, files: Mapping[str, Path | None], *, device: torch.device, dtype: torch.dtype | None
@@ -120,13 +137,11 @@ class Load(Protocol):
 class System:
     """One row of the table of systems.
 
-    `kinds` of weight files make it (keys of `identify.KINDS`); `files` are the options that name its files, `options`
-    those that `settings` makes its settings of.
+    `files` are the options that name its files, `options` those that `settings` makes its settings of: what it returns
+    is `Settings.sampling`.
     """
 
     name: str
-    title: str
-    kinds: tuple[str, ...]
     files: tuple[Option, ...]
     options: tuple[Option, ...]
     settings: Callable[[argparse.Namespace], Any]

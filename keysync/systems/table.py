@@ -1,8 +1,8 @@
-"""The systems there are, by name: command line, identification and documents read this table."""
+"""The systems by name: the command line reads this table."""
 
 from __future__ import annotations
 
 from .keysync.system import KEYSYNC
 from .renderer import System
 
-SYSTEMS: dict[str, System] = {KEYSYNC.name: KEYSYNC}
+SYSTEMS: dict[str, System] = {system.name: system for system in (KEYSYNC,)}

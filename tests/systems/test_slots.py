@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from keysync import FaceSource, Settings, dub_file
-from keysync.cli import main
+from keysync.cli import main, remedies
 from keysync.errors import KeySyncError
 from keysync.report import DUBBED
 from keysync.speech.encoder import SpeechEncoder
 from keysync.speech.encoders import ENCODERS
+from keysync.systems.keysync.system import KEYSYNC
 from keysync.systems.renderer import Clock, Needs, OnStep, Option, Rendering, Span, System
 from keysync.systems.table import SYSTEMS
 
@@ -82,8 +83,6 @@ def load(files: Mapping[str, Path | None], *, device: torch.device, dtype: torch
 
 BLINKER = System(
     name="blinker",
-    title="Blinker",
-    kinds=(),
     files=(Option("--loudness", {"type": Path}),),
     options=(Option("--speed", {"type": int, "default": 3}),),
     settings=lambda options: ("speed", options.speed),
@@ -128,6 +127,16 @@ def test_the_command_line_knows_every_row(
     words = ["dub", files["video"], files["speech"], "-o", files["output"], "--landmarks", files["landmarks"]]
     assert main([*map(str, words), "--system", "blinker", "--loudness", "x", "--speed", "7", "--lossless"]) == 0
     assert "frames dubbed" in capsys.readouterr().out
+
+
+def test_systems_share_an_option_only_if_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = next(option for option in KEYSYNC.options if option.flag == "--steps")
+    monkeypatch.setitem(SYSTEMS, "blinker", replace(BLINKER, options=(steps,)))
+    assert remedies()["steps"] == "--steps"
+    more = Option("--steps", {"type": int, "default": 50})
+    monkeypatch.setitem(SYSTEMS, "blinker", replace(BLINKER, options=(more,)))
+    with pytest.raises(ValueError, match="blinker defines --steps unlike a system above it"):
+        remedies()
 
 
 def test_a_head_from_one_picture_fits_the_same_seam(files: dict[str, Path], tmp_path: Path) -> None:

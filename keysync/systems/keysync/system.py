@@ -17,15 +17,11 @@ if TYPE_CHECKING:
     from .models import Models
 
 
-def _file(flag: str, help: str, metavar: str = "PATH") -> Option:
-    return Option(flag, {"type": Path, "metavar": metavar, "help": help})
-
-
 FILES = (
-    _file("--keyframe-model", "keyframe checkpoint (.safetensors, .pt)", "FILE"),
-    _file("--interpolation-model", "interpolation checkpoint (.safetensors, .pt)", "FILE"),
-    _file("--vae", "Stable Video Diffusion VAE: folder or file"),
-    *(_file(f"--{name}", encoder.files) for name, encoder in ENCODERS.items()),
+    Option.file("--keyframe-model", "keyframe checkpoint (.safetensors, .pt)", "FILE"),
+    Option.file("--interpolation-model", "interpolation checkpoint (.safetensors, .pt)", "FILE"),
+    Option.file("--vae", "Stable Video Diffusion VAE: folder or file"),
+    *(Option.file(f"--{name}", encoder.files) for name, encoder in ENCODERS.items()),
 )
 GUIDANCE = {"type": float, "metavar": "X", "help": "default: that of the models"}
 OPTIONS = (
@@ -56,8 +52,6 @@ def load(files: Mapping[str, Path | None], *, device: torch.device, dtype: torch
 
 KEYSYNC = System(
     name="keysync",
-    title="KeySync",
-    kinds=("keyframe", "interpolation"),
     files=FILES,
     options=OPTIONS,
     settings=sampling,
