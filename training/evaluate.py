@@ -19,6 +19,7 @@ from pathlib import Path
 from keysync.errors import KeySyncError
 from keysync.network.stage import ROWS
 from keysync.speech.encoders import ENCODERS
+from keysync.systems.keysync.small import SMALL
 
 from .data.disk import written
 from .evaluation.scope import ModelFiles, Scope, open_models, read_all, rows_of
@@ -71,7 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clips", type=int, default=Scope.clips, help="clips of each kind (default: %(default)s)")
     for name in _models():
         flag = f"--{name}-model" if name in ROWS else f"--{name}"
-        parser.add_argument(flag, dest=name, type=Path, metavar="PATH", help="file or folder (default: built-in)")
+        default = "built-in" if name in SMALL else "none"
+        parser.add_argument(flag, dest=name, type=Path, metavar="PATH", help=f"file or folder (default: {default})")
     parser.add_argument("--device", default="cpu", help="device of the models (default: %(default)s)")
     parser.add_argument(
         "--workers", type=int, default=0, help=f"processes (default: up to {MOST_WORKERS} on a CPU, else 1)"

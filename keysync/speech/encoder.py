@@ -1,4 +1,4 @@
-"""The base of all speech encoders: a transformers model, run in one pass or, for long speech, in overlapping windows.
+"""The base of all speech encoders, and how a transformers model is run: in one pass or, for long speech, in windows.
 
 Attention and group norm see the whole signal, so up to a minute is encoded in one pass; longer speech is encoded in
 windows, so that memory stays constant.
@@ -30,8 +30,14 @@ CONTEXT = 5 * SAMPLE_RATE
 
 
 class SpeechEncoder(ABC):
-    """A speech model of transformers, and how its rows align with frames."""
+    """A speech model, and how its rows align with frames: two a frame, `ROW` samples each.
 
+    A model of transformers needs `load` and `_encode` only. Any other also overrides `channels`, and may override
+    `recognises`. `model` is a torch module, since ComfyUI moves it between devices: `_encode` gets its waveform on the
+    CPU and moves it to the model's device.
+    """
+
+    # A key of `ENCODERS`, the option of the command line, and the `about` of errors about its file.
     name: ClassVar[str]
     # What it is loaded from, for people: a line in English, and the same in Chinese.
     files: ClassVar[str]
@@ -40,7 +46,10 @@ class SpeechEncoder(ABC):
     @classmethod
     @abstractmethod
     def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> SpeechEncoder:
-        """The encoder in a local folder or file. Raises `KeySyncError` for another kind of file."""
+        """The encoder in a local folder or file. Raises `KeySyncError` for another kind of file.
+
+        `weights.load_model` loads models of transformers; `weights.files.read_tensors` reads any weight file.
+        """
 
     @classmethod
     def recognises(cls, shapes: Shapes) -> bool:
@@ -52,7 +61,7 @@ class SpeechEncoder(ABC):
 
     @property
     def channels(self) -> int:
-        """Width of a feature row."""
+        """Width of a feature row; by default that of a model of transformers."""
         return int(self.model.config.hidden_size)
 
     @torch.no_grad()
@@ -69,7 +78,11 @@ class SpeechEncoder(ABC):
 
     @abstractmethod
     def _encode(self, waveform: Tensor, one_pass: int) -> Tensor:
-        """Rows (2 f, c) of a waveform of f whole frames."""
+        """Rows (2 f, c), float32 on the CPU, of a waveform of f whole frames.
+
+        An encoder that sees the whole signal encodes more than `one_pass` samples in windows, as `_rows` does; others
+        need not look at it.
+        """
 
     def _rows(self, waveform: Tensor, one_pass: int, prepare: Callable[[Tensor], Tensor] = lambda part: part) -> Tensor:
         """The model's own rows (2 f - 1, c) of a waveform of f frames; row r starts at sample 320 r."""

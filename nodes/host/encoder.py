@@ -52,7 +52,7 @@ def load(path: Path) -> CoreSpeechEncoder:
     name = next((name for name, encoder in ENCODERS.items() if encoder.recognises(shapes)), None)
     if name is None:
         kind, sign = identify(shapes)
-        wanted = " or ".join(FILE_KINDS[name] for name in ENCODERS if name in FILE_KINDS)
+        wanted = " or ".join(FILE_KINDS.get(name, encoder.files) for name, encoder in ENCODERS.items())
         raise KeySyncError(f"{file} is {FILE_KINDS[kind]} ({sign}): expected {wanted}")
     device = comfy.model_management.text_encoder_offload_device()
     # The executor runs nodes in inference mode, and weights made there are slow to cast later.
