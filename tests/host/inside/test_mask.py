@@ -42,21 +42,21 @@ def cropped(extension: ModuleType, track: Any) -> Any:
 
 
 def test_the_schemas_are_complete(node: ModuleType, library: SimpleNamespace) -> None:
-    assert [each.GET_SCHEMA().node_id for each in node.NODES] == ["KeySyncMouthMask", "KeySyncSubtractOcclusion"]
+    assert {each.GET_SCHEMA().node_id for each in node.NODES} >= {"KeySyncMouthMask", "KeySyncSubtractOcclusion"}
     for each in node.NODES:
         assert all(field.tooltip for field in each.define_schema().inputs)
     assert node.MouthMask.define_schema().inputs[1].options == list(library.masks.MASKS)
 
 
-@pytest.mark.parametrize("kind", ["box", "full", "mouth", "face", "jaw"])
-def test_masks_of_crops_are_the_commands(node: ModuleType, library: SimpleNamespace, cropped: Any, kind: str) -> None:
-    (masks,) = node.MouthMask.execute(cropped, kind).args
-    assert masks.shape == (3, *CROP)
-    for frame in range(2):
-        landmarks = library.crop.to_crop(cropped.track.landmarks[frame], BOXES[frame], CROP)
-        assert torch.equal(masks[frame], library.masks.MASKS[kind](landmarks, CROP))
-        assert masks[frame].any()
-    assert not masks[2].any()
+def test_masks_of_crops_are_the_commands(node: ModuleType, library: SimpleNamespace, cropped: Any) -> None:
+    for kind, draw in library.masks.MASKS.items():
+        (masks,) = node.MouthMask.execute(cropped, kind).args
+        assert masks.shape == (3, *CROP), kind
+        for frame in range(2):
+            landmarks = library.crop.to_crop(cropped.track.landmarks[frame], BOXES[frame], CROP)
+            assert torch.equal(masks[frame], draw(landmarks, CROP)), kind
+            assert masks[frame].any(), kind
+        assert not masks[2].any(), kind
 
 
 def test_masks_of_an_uncropped_track_have_the_frames_size(
