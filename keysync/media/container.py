@@ -33,15 +33,40 @@ def url(path: Path) -> str:
 
 @dataclass(frozen=True, eq=False)
 class MediaFile:
-    """A media file: its path, or all of its bytes. Messages call it by `name`."""
+    """A media file: its path, or all of its bytes. Messages call it by `name`.
+
+    `stamp` is what the disk said of a path's file when this object was made: it must not change until the last pass.
+    """
 
     content: Path | bytes = field(repr=False)
     name: str
+    stamp: tuple[int, int, int] | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stamp", self._stat())
 
     @staticmethod
     def of(file: str | Path | MediaFile) -> MediaFile:
         """The file at a path; a `MediaFile` is one already."""
         return file if isinstance(file, MediaFile) else MediaFile(Path(file), str(file))
+
+    def _stat(self) -> tuple[int, int, int] | None:
+        """Size, time of the last change in nanoseconds, and inode; None where there is no such file."""
+        if not isinstance(self.content, Path):
+            return None
+        try:
+            found = self.content.stat()
+        except OSError:
+            return None
+        return found.st_size, found.st_mtime_ns, found.st_ino
+
+    def check_unchanged(self) -> None:
+        """Raises `KeySyncError` if the file is not the one that it was when this object was made."""
+        if self._stat() != self.stamp:
+            raise KeySyncError(
+                f"{self.name} changed during the run: it must stay as it is until the end; "
+                "run again when nothing else writes to it"
+            )
 
     def __str__(self) -> str:
         return self.name
@@ -91,6 +116,7 @@ def open_input(file: str | Path | MediaFile) -> Iterator[InputContainer]:
     """An open media file, closed at the end. Raises `KeySyncError` for everything else."""
     file = MediaFile.of(file)
     check_input(file)
+    file.check_unchanged()
     message = (
         f"{file} cannot be read as video or sound ({{}}): it is damaged, cut off or not what its name says; "
         "copy or export it again"
