@@ -17,6 +17,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from ..errors import KeySyncError
+from .readable import check_readable
 from .truncation import check_complete
 
 # Playlists and the like may name further files, also on the network: nothing but local files is ever opened.
@@ -41,6 +42,7 @@ class MediaFile:
     content: Path | bytes = field(repr=False)
     name: str
     stamp: tuple[int, int, int] | None = field(init=False, repr=False)
+    checked: bool = field(init=False, default=False, repr=False)  # that it is complete, once
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stamp", self._stat())
@@ -91,13 +93,18 @@ def libav_errors(message: str) -> Iterator[None]:
 
 
 def check_input(file: MediaFile) -> None:
-    """Raises `KeySyncError` for what cannot be a media file whatever its format: missing, empty, cut off."""
+    """Raises `KeySyncError` for what cannot be read whatever its format: missing, empty, cut off, encrypted, changed."""
     if file.path is not None:
         _check_regular(file.path)
+    file.check_unchanged()
+    if file.checked:
+        return
     with libav_errors(f"cannot open {file} ({{}}): check the path"), file.open() as content:
         if content.seek(0, os.SEEK_END) == 0:
             raise KeySyncError(f"{file} is empty (0 bytes): copy or export it again")
+        check_readable(content, file.name)
         check_complete(content, file.name)
+    object.__setattr__(file, "checked", True)
 
 
 def _check_regular(path: Path) -> None:
@@ -116,7 +123,6 @@ def open_input(file: str | Path | MediaFile) -> Iterator[InputContainer]:
     """An open media file, closed at the end. Raises `KeySyncError` for everything else."""
     file = MediaFile.of(file)
     check_input(file)
-    file.check_unchanged()
     message = (
         f"{file} cannot be read as video or sound ({{}}): it is damaged, cut off or not what its name says; "
         "copy or export it again"

@@ -12,6 +12,7 @@ import numpy as np
 from av.container import InputContainer
 from av.filter import Graph
 from av.sidedata.sidedata import Type
+from av.video.format import VideoFormat, VideoFormatComponent
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -251,6 +252,12 @@ def _tagged_duration(stream: VideoStream) -> Fraction | None:
     return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
 
 
+def chroma_parts(pixels: VideoFormat) -> list[VideoFormatComponent]:
+    """The two chroma components of a format of YUV; none of RGB and grey."""
+    coloured = [part for part in pixels.components if not part.is_alpha]
+    return [] if pixels.is_rgb or pixels.has_palette or len(coloured) != 3 else coloured[1:]
+
+
 FULL_CHROMA = ("RGB", "4:4:4")
 
 
@@ -259,7 +266,7 @@ def _sampling(frame: VideoFrame) -> str:
     pixels = frame.format
     if pixels.is_rgb or pixels.has_palette:
         return "RGB"
-    chroma = [part for part in pixels.components if part.is_chroma]
+    chroma = chroma_parts(pixels)
     if not chroma:
         return "grey"
     across, down = round(frame.width / chroma[0].width), round(frame.height / chroma[0].height)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from ..errors import KeySyncError
 from .container import MediaFile, describe_streams, libav_errors, open_input, video_tracks
 from .extras import Extras
-from .info import Orientation, header_end, read_info
+from .info import Orientation, chroma_parts, header_end, read_info
 from .source import GREY_LEVELS, Facts, Frame, FrameSource, is_grey
 
 Decoded = Generator[VideoFrame, None, None]
@@ -279,7 +279,7 @@ class _Grey:
         """Takes a frame into account: a constant tint, as of a film that was coloured as a whole, is grey too."""
         if not self.so_far:
             return
-        chroma = [part for part in frame.format.components if part.is_chroma]
+        chroma = chroma_parts(frame.format)
         planes = {part.plane for part in chroma}
         if not chroma and not frame.format.is_rgb and not frame.format.has_palette:
             return  # luma alone
