@@ -20,7 +20,7 @@ from .errors import KeySyncError
 from .face.detectors import make_detector, read_landmarks_file
 from .face.face import Frame
 from .face.track import FaceChoice, FaceTrack, Tracker, no_face
-from .media.audio import open_sound, read_speech
+from .media.audio import AudioReader, open_sound, read_speech
 from .media.container import MediaFile
 from .media.extras import Extras, Kept
 from .media.info import BT2020_PRIMARIES, IN_MEMORY, PictureFormat, VideoInfo
@@ -32,6 +32,9 @@ from .report import Report
 from .speech.encoder import ONE_PASS, WINDOW
 from .systems.renderer import Renderer
 from .timeline import PAUSE, Timeline, fit, still
+
+# Sound that begins so many seconds beside the picture of its file is noted: less is not seen, and encoders add as much.
+AUDIBLE_LEAD = 0.08
 
 
 class Progress(Protocol):
@@ -131,7 +134,7 @@ def dub_file(
         seed=settings.seed,
         network_evaluations=0,
         models=dict(models.origins),
-        notes=list(_notes(source, pts, audio_seconds, timeline, lossless, models, settings, kept)),
+        notes=list(_notes(source, pts, speech, audio_seconds, timeline, lossless, models, settings, kept)),
     )
     report.seconds_per_stage["face track"] = round(tracked, 4)
     hidden = Occluder.open(masks, source.info.width, source.info.height, len(pts)) if masks else None
@@ -201,6 +204,7 @@ def _fitted(waveform: Tensor, seconds: float) -> Tensor:
 def _notes(
     source: FrameSource,
     pts: NDArray[np.int64],
+    speech: SoundSource,
     audio_seconds: float,
     timeline: Timeline,
     lossless: bool,
@@ -215,6 +219,7 @@ def _notes(
     if renderer.needs.source:
         yield from _notes_on_time(source, pts, audio_seconds, timeline)
         yield from _notes_on_damage(source.facts())
+    yield from _notes_on_lead(speech)
     yield from _notes_on_picture(source.info, lossless)
     if kept.lost:
         yield f"the result is without {'; '.join(kept.lost)}"
@@ -241,6 +246,9 @@ def _notes_on_time(
             f"the video's header gives it {facts.promised:.2f} s but the last picture begins at "
             f"{float(int(pts[-1] - pts[0]) * time_base):.2f} s: the header is not followed"
         )
+    if facts.new_clocks:
+        times = "once" if facts.new_clocks == 1 else f"{facts.new_clocks} times"
+        yield f"the video's timestamps begin anew {times}: its pictures go on without a gap"
     slowest, fastest = FRAME_BY_FRAME
     rate = float(timeline.moving_rate)
     if not slowest <= round(rate, 2) <= fastest:
@@ -254,6 +262,15 @@ def _notes_on_time(
             f"{PAUSE:.0f} s ({still_for[longest]:.2f} s from {timeline.times[longest]:.2f} s on): the lips do not move "
             "there"
         )
+
+
+def _notes_on_lead(speech: SoundSource) -> Iterator[str]:
+    """A note where the speech is a video file whose sound does not begin with its picture."""
+    lead = speech.lead if isinstance(speech, AudioReader) else 0.0
+    if lead >= AUDIBLE_LEAD:
+        yield f"the sound of {speech.name} begins {lead:.2f} s after its first picture: the speech starts with silence"
+    elif lead <= -AUDIBLE_LEAD:
+        yield f"the sound of {speech.name} begins {-lead:.2f} s before its first picture: that part is left out"
 
 
 def _notes_on_damage(facts: Facts) -> Iterator[str]:

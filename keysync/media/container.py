@@ -93,7 +93,7 @@ def libav_errors(message: str) -> Iterator[None]:
 
 
 def check_input(file: MediaFile) -> None:
-    """Raises `KeySyncError` for what cannot be read whatever its format: missing, empty, cut off, encrypted, changed."""
+    """Raises `KeySyncError` for what cannot be read: missing, empty, cut off, encrypted, changed."""
     if file.path is not None:
         _check_regular(file.path)
     file.check_unchanged()

@@ -1,4 +1,4 @@
-"""What a video file holds beside picture and sound: tags, chapters, subtitles. The result keeps what its format can hold.
+"""What a video file holds beside picture and sound: tags, chapters, subtitles. The result keeps what its format can.
 
 Times are in seconds since the first picture of the video, or of the window that is dubbed.
 """

@@ -101,7 +101,7 @@ def _known_side_data(frame: VideoFrame) -> Any:
     try:
         return frame.side_data
     except ValueError:
-        known = {kind.value for kind in Type}
+        known: set[Any] = {kind.value for kind in Type}
         foreign = [kind for kind in range(SIDE_DATA_KINDS) if kind not in known]
         cleaned = filtered(frame, *(("sidedata", f"mode=delete:type={kind}") for kind in foreign))
         return {} if cleaned is None else cleaned.side_data
@@ -158,7 +158,8 @@ class VideoInfo(PictureFormat):
     `rotation` is the counter-clockwise turn in degrees that the file asks for and the reader has applied.
     `duration_seconds` and `frame_count` come from the file's header: good for progress, not for counting; 0 where it
     does not give them. `sampling` names how a file stores colour; `alpha` tells whether it has transparency,
-    `captions` whether its pictures carry closed captions; `lost_field_order` is that of an interlaced picture which a rotation has destroyed.
+    `captions` whether its pictures carry closed captions; `lost_field_order` is that of an interlaced picture whose
+    rows are no longer its fields, because it was turned.
     """
 
     rotation: int

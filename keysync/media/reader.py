@@ -40,6 +40,11 @@ SEEK_BACK = (0, 2, 20)
 # A header that shows the last picture longer than this is not believed, for the speech is held as long as the video:
 # 230 MB an hour.
 LONGEST_PICTURE = 3600
+# Seconds by which timestamps may fall behind before it is another clock, as where recordings were joined; and by which
+# they may jump ahead in formats that are known for it (libav takes the same number). A real pause is shorter.
+NEW_CLOCK_BACK, NEW_CLOCK_AHEAD = 1, 10
+# The flag of these formats: AVFMT_TS_DISCONT.
+TS_DISCONT = 0x0200
 # Checksums and the bit stream's own rules are checked: what breaks them is counted.
 ERROR_DETECTION = {"err_detect": "crccheck+bitstream+buffer"}
 # Decoders of these take one packet for every picture: what is missing could not be decoded.
@@ -71,6 +76,7 @@ class VideoReader:
             if first is None:
                 raise KeySyncError(f"{self.name} has a video track without a single frame: copy or export it again")
             info = read_info(container, stream, first)
+            self._jumpy = bool(container.format.flags & TS_DISCONT)
             self._header_end = header_end(container, stream, first.pts or 0)
             begin = (first.pts or 0) * info.time_base + Fraction(start)
             self.extras = Extras.of(self._file, container, stream, begin)
@@ -78,6 +84,7 @@ class VideoReader:
             hdr = f" ({info.colours.hdr})" if info.hdr else ""
             log.warning("%s has %d bits a colour%s: the result has 8", self.name, info.bits, hdr)
         self._facts: Facts | None = None
+        self._new_clocks = 0
         self._orientation = Orientation.of(first)
         self._stored_size = first.width, first.height
         self._first = first.pts or 0
@@ -140,6 +147,11 @@ class VideoReader:
         assert self._facts is not None
         return self._facts
 
+    def seconds(self) -> float:
+        """The exact length in seconds, from a pass over the frames."""
+        stamps = self.timestamps()
+        return float((int(stamps[-1] - stamps[0]) + self.facts().last_duration) * self.info.time_base)
+
     def _picture(self, frame: VideoFrame, to_rgb: VideoReformatter) -> Frame:
         width, height = self._stored_size  # a track whose size changes keeps that of its first frame
         message = f"{self.name} has colours that cannot become RGB ({{}}): convert it to an ordinary H.264 mp4"
@@ -166,7 +178,9 @@ class VideoReader:
         self._file.check_unchanged()
         duration, promised = self._last_duration(last, length, ended)
         undecoded = tally.undecoded if ended and self._begin == self._first else tally.skipped
-        self._facts = Facts(duration, grey.so_far, tally.damaged, tally.first_damage, undecoded, promised)
+        self._facts = Facts(
+            duration, grey.so_far, tally.damaged, tally.first_damage, undecoded, promised, self._new_clocks
+        )
 
     def _last_duration(self, last: int, length: int, ended: bool) -> tuple[int, float | None]:
         """How long the last frame is shown, and the length in seconds that the header promised in vain.
@@ -178,7 +192,7 @@ class VideoReader:
             return round(self._end) - last, None
         longest = round(LONGEST_PICTURE / self.info.time_base)
         promised = None
-        end = self._header_end
+        end = None if self._new_clocks else self._header_end
         if end is not None and end - last > longest:
             promised, end = float((end - self._first) * self.info.time_base), None
         if end is None or end <= last:
@@ -210,7 +224,8 @@ class VideoReader:
     def _from(self, target: int, tally: _Tally | None = None) -> Stamped:
         """Yields (pts, frame) from a keyframe at or before the pts `target` on, or from the start of the file."""
         tally = tally or _Tally()
-        for back in SEEK_BACK if target > self._first else ():
+        # Behind a new clock the same timestamp may come twice: then frames are found from the start.
+        for back in SEEK_BACK if target > self._first and not self._new_clocks else ():
             with _open_pass(self._file, tally) as (container, stream, frames):
                 try:
                     container.seek(target - round(back / self.info.time_base), stream=stream)
@@ -226,14 +241,34 @@ class VideoReader:
 
     def _stamp(self, frames: Iterable[VideoFrame]) -> Stamped:
         last: int | None = None
+        shift = clocks = 0
         for frame in frames:
             pts = frame.pts
             if pts is None:
                 pts = self._first if last is None else last + self.info.frame_duration
+            elif last is not None and self._is_new_clock(pts + shift - last):
+                clocks += 1
+                shift = last + self.info.frame_duration - pts
+                self._new_clocks = max(self._new_clocks, clocks)
+                pts += shift
+            else:
+                pts += shift
             if last is not None and pts <= last:
                 pts = last + 1
             last = pts
             yield pts, frame
+
+    def _is_new_clock(self, step: int) -> bool:
+        """Whether so many ticks from one frame to the next mean that timestamps begin anew."""
+        seconds = step * self.info.time_base
+        return seconds < -NEW_CLOCK_BACK or (self._jumpy and seconds > NEW_CLOCK_AHEAD)
+
+
+def first_picture(file: MediaFile) -> float | None:
+    """When the first picture that can be decoded is shown, in seconds of a file's own time; None without a time."""
+    with _open_pass(file, _Tally()) as (_, _, frames):
+        first = next(frames, None)
+        return None if first is None else first.time
 
 
 def _with_next(indices: Iterable[int]) -> Iterator[tuple[int, float]]:
@@ -290,7 +325,7 @@ class _Grey:
             plane = frame.planes[part.plane]
             wide = part.bits > 8
             kind = np.dtype(np.uint16 if wide else np.uint8).newbyteorder(">" if frame.format.is_big_endian else "<")
-            rows = np.frombuffer(plane, kind).reshape(plane.height, -1)[:, : plane.width]
+            rows = np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)[:, : plane.width]
             levels = rows >> (part.bits - 8) if wide else rows
             self._lowest[number] = min(self._lowest[number], int(levels.min()))
             self._highest[number] = max(self._highest[number], int(levels.max()))

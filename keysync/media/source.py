@@ -35,7 +35,7 @@ class Facts:
     `last_duration` is how long the last frame is shown, in the video's time base. `grey`: no frame has colour.
     `damaged` counts the frames that the decoder had to patch up, the first at `first_damage` seconds; `undecoded`
     those that it could make no picture of; `promised` is the length in seconds that a file's header gives where it is
-    not believable.
+    not believable; `new_clocks` is how often timestamps begin anew.
     """
 
     last_duration: int
@@ -44,6 +44,7 @@ class Facts:
     first_damage: float = 0.0
     undecoded: int = 0
     promised: float | None = None
+    new_clocks: int = 0
 
 
 class FrameSource(Protocol):

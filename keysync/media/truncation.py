@@ -1,7 +1,7 @@
 """Whether a media file is complete: its outermost boxes give its length, and its index the place of every frame.
 
-libav plays a cut file without an error. Checks mp4 and mov (ISO 14496-12), mkv and webm (RFC 9559) and avi. Other formats
-give neither.
+libav plays a cut file without an error. Checks mp4 and mov (ISO 14496-12), mkv and webm (RFC 9559) and avi. Other
+formats give neither.
 """
 
 from __future__ import annotations

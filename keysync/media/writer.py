@@ -84,9 +84,11 @@ class VideoWriter:
     """Writes one video file; a context manager. The file appears under its name when all of it is written.
 
     `like` gives size, timing and colours; a `VideoInfo` does. `audio`, a file or another source, is cut or padded with
-    silence to `seconds` (its own length where that is None); the last frame is shown until then, without `seconds` as
-    long as frames last on average. `kept` are the tags, chapters and subtitles to write. Raises `KeySyncError` where nothing can be written, as on
-    a full disk; then, and at any other exception, no file is left and an older one stays.
+    silence to `seconds` (its own length where that is None). The last frame is shown until then; without `seconds`, as
+    long as frames last on average. `kept` are the tags, chapters and subtitles to write.
+
+    Raises `KeySyncError` where nothing can be written, as on a full disk; then, and at any other exception, no file is
+    left and an older one stays.
     """
 
     def __init__(
@@ -117,21 +119,22 @@ class VideoWriter:
         with ExitStack() as undo:
             with self._disk():
                 temporary = undo.enter_context(whole_file(self.path))
-                mov_options = {"movflags": "+faststart", "movie_timescale": str(self._movie_timescale())}
                 suffix = self.path.suffix.lower()
+                flags = "+faststart+use_metadata_tags" if suffix == ".mov" else "+faststart"
+                mov_options = {"movflags": flags, "movie_timescale": str(self._movie_timescale())}
                 options = {} if suffix == ".mkv" else mov_options
                 self._container = av.open(url(temporary), "w", FORMATS[suffix], container_options=options)
                 undo.callback(self._close)
                 self._stream = self._add_stream()
+                self._sound: Soundtrack | None = None
+                if self._audio is not None:
+                    self._sound = Soundtrack(self._container, self._audio, self._seconds, self._lossless)
+                    undo.callback(self._sound.close)
                 if self._kept is not None:
                     self._kept.write(self._container)
                     if self._kept.subtitles:
                         self._subtitles = Subtitles(self._container, self._kept)
                         undo.callback(self._subtitles.close)
-                self._sound: Soundtrack | None = None
-                if self._audio is not None:
-                    self._sound = Soundtrack(self._container, self._audio, self._seconds, self._lossless)
-                    undo.callback(self._sound.close)
             self._undo = undo.pop_all()
         return self
 
@@ -170,8 +173,8 @@ class VideoWriter:
                 self._container.mux(self._last_packet(packet))
             self._advance(math.inf)
             if self._sound is not None:
-                for packet in self._sound.finish():
-                    self._container.mux(packet)
+                for sound in self._sound.finish():
+                    self._container.mux(sound)
             self._container.close()
 
     def _advance(self, seconds: float) -> None:
