@@ -33,6 +33,8 @@ SUBTITLES = {
     ".mov": {"mov_text"},
     ".mkv": {"subrip", "ass", "ssa", "webvtt", "text", "hdmv_pgs_subtitle", "dvd_subtitle"},
 }
+# Tags that a note names one by one.
+NAMED = 8
 # Chapters keep times to the millisecond.
 CHAPTER_TIME_BASE = Fraction(1, 1000)
 
@@ -90,9 +92,14 @@ class Extras:
         """
         suffix = path.suffix.lower()
         lost = list(self.others)
-        tags = {key: text for key, text in self.tags.items() if suffix != ".mp4" or key.partition("-")[0] in MP4_TAGS}
-        if gone := sorted(self.tags.keys() - tags.keys()):
-            lost.append(f"the {'tag' if len(gone) == 1 else 'tags'} {', '.join(gone)} ({suffix} has no place for them)")
+        tags, gone = dict(self.tags), []
+        if suffix == ".mp4":
+            names = {key: key.lower() for key in self.tags}  # Matroska's are in capitals
+            tags = {names[key]: text for key, text in self.tags.items() if names[key].partition("-")[0] in MP4_TAGS}
+            gone = sorted(key for key, name in names.items() if name not in tags)
+        if gone:
+            listed = ", ".join(gone[:NAMED]) + (f" and {len(gone) - NAMED} more" if len(gone) > NAMED else "")
+            lost.append(f"{'a tag' if len(gone) == 1 else 'tags'} that .mp4 has no place for ({listed})")
         end = Fraction(seconds)
         chapters = [
             Chapter(max(each.start, Fraction(0)), min(each.end, end), each.tags)
@@ -181,9 +188,11 @@ class Subtitles:
                 continue
             packet.pts -= shift
             packet.dts = packet.pts
+            if packet.duration:
+                packet.duration = min(packet.duration, round((self._kept.seconds - time) / packet.time_base))
             packet.stream = self._targets[packet.stream.index]
             yield time, packet
 
 
 def _codec(stream: Stream) -> str:
-    return stream.codec_context.name if stream.codec_context else "unknown"
+    return stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"

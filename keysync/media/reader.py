@@ -25,6 +25,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from ..errors import KeySyncError
+from .checksums import is_intact
 from .container import MediaFile, describe_streams, libav_errors, open_input, video_tracks
 from .extras import Extras
 from .info import Orientation, chroma_parts, header_end, read_info
@@ -288,7 +289,8 @@ class _Tally:
         self.packets = self.pictures = self.skipped = self.damaged = 0
         self.first_damage = 0.0
         self.countable = True
-        self.broken: set[int | None] = set()  # pts of packets that the container calls damaged
+        self.broken: set[int | None] = set()  # pts of packets that container or checksum call damaged
+        self._has_checksums = False
 
     def note(self, seconds: float, frame: VideoFrame) -> None:
         """Counts a frame of the window that was patched up by the decoder, or whose packet is damaged."""
@@ -296,6 +298,12 @@ class _Tally:
             if self.damaged == 0:
                 self.first_damage = seconds
             self.damaged += 1
+
+    def is_intact(self, packet: bytes) -> bool:
+        """Whether a packet of FFV1 has the checksums that the others have; in a file without any, all are intact."""
+        intact = not packet or is_intact(packet)
+        self._has_checksums |= intact and bool(packet)
+        return intact or not self._has_checksums
 
     @property
     def undecoded(self) -> int:
@@ -362,6 +370,7 @@ def _decode(file: MediaFile, container: InputContainer, stream: VideoStream, tal
     """
     seconds: float | None = None
     packets = container.demux(stream)
+    is_ffv1 = stream.codec_context.name == "ffv1"
     tally.countable = stream.codec_context.name in PACKET_A_PICTURE
     while True:
         with libav_errors(f"{file} is damaged or cut off after {seconds or 0:.2f} s ({{}}): copy or export it again"):
@@ -369,7 +378,7 @@ def _decode(file: MediaFile, container: InputContainer, stream: VideoStream, tal
             if packet is None:
                 return
             tally.packets += packet.size > 0 and not packet.is_discard
-            if packet.is_corrupt:
+            if packet.is_corrupt or (is_ffv1 and not tally.is_intact(bytes(packet))):
                 tally.broken.add(packet.pts)
             try:
                 frames = packet.decode()
