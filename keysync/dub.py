@@ -89,9 +89,9 @@ def find_clips(track: FaceTrack, timeline: Timeline) -> list[Clip]:
     runs, steps = run_of[timeline.source], np.diff(timeline.source)
     breaks = np.flatnonzero((np.diff(runs) != 0) | (steps < -1)) + 1
     edges = [0, *np.union1d(breaks, timeline.pauses).tolist(), len(runs)]
-    seconds = timeline.times
+    seconds, rate = timeline.times, timeline.moving_rate
     return [
-        Clip(start, stop, network_times(seconds[start:stop], timeline.moving_rate))
+        Clip(start, stop, network_times(seconds[start:stop], rate))
         for start, stop in pairwise(edges)
         if runs[start] >= 0
     ]

@@ -285,13 +285,13 @@ def _notes_on_damage(facts: Facts) -> Iterator[str]:
 
 def _notes_on_picture(info: VideoInfo, lossless: bool) -> Iterator[str]:
     """Notes on what the result's picture lacks of the source's."""
-    if info.hdr or info.bits > 8:
-        kind = [info.colours.hdr] if info.hdr else []
-        if info.colours.primaries == BT2020_PRIMARIES:
-            kind.append("BT.2020")
-        words = f" ({', '.join(kind)})" if kind else ""
-        kept = ", keeps these colours and lacks data for HDR displays" if info.hdr else ""
-        yield f"the video has {info.bits} bits a colour{words}: the result has 8{kept}"
+    kind = ", ".join([info.colours.hdr] * info.hdr + ["BT.2020"] * (info.colours.primaries == BT2020_PRIMARIES))
+    kept = "keeps these colours and lacks data for HDR displays"
+    if info.bits > 8:
+        words = f" ({kind})" if kind else ""
+        yield f"the video has {info.bits} bits a colour{words}: the result has 8{f', {kept}' if info.hdr else ''}"
+    elif info.hdr:
+        yield f"the video is HDR ({kind}): the result {kept}"
     if info.alpha:
         yield "the video has an alpha channel: the result has no transparency"
     if info.captions:

@@ -56,13 +56,13 @@ class Timeline:
     @property
     def pauses(self) -> Integers:
         """The frames that follow a picture which is shown for longer than `PAUSE`."""
-        return np.flatnonzero(np.diff(self.pts) * self.time_base > PAUSE) + 1
+        return np.flatnonzero(np.diff(self.pts) > float(PAUSE / self.time_base)) + 1
 
     @property
     def moving_rate(self) -> Fraction:
         """Average frames per second between the pauses."""
         steps = np.diff(self.pts)
-        moving = steps[steps * self.time_base <= PAUSE]
+        moving = steps[steps <= float(PAUSE / self.time_base)]
         return Fraction(len(moving)) / (int(moving.sum()) * self.time_base) if len(moving) else self.rate
 
 

@@ -39,7 +39,8 @@ def record(
     colours: tuple[int, int, int] | None = None,
     fields: str = "",
     sound: tuple[float, float] | None = None,
-    draw: Callable[[int], Frame] = picture,
+    draw: Callable[[int], Frame] | None = None,
+    height: int = 48,
     change: Callable[[bytes], bytes] | None = None,
     container: dict[str, str] | None = None,
     prepare: Callable[[Any], None] | None = None,
@@ -50,7 +51,7 @@ def record(
     the length in seconds of a tone; `change` edits the coded pictures; `prepare` the output before the first packet.
     """
     with av.open(str(path), "w", container_options=container or {}) as output:
-        stream = output.add_stream(codec, rate=25, width=64, height=48, pix_fmt=pixels, options=options or {})
+        stream = output.add_stream(codec, rate=25, width=64, height=height, pix_fmt=pixels, options=options or {})
         assert isinstance(stream, av.VideoStream)
         stream.codec_context.time_base = MILLISECONDS
         if colours:
@@ -62,12 +63,15 @@ def record(
         graph: Graph | None = None
         packets: list[Packet[Any]] = []
         for number, stamp in enumerate(pts):
-            frame = av.VideoFrame.from_ndarray(draw(number), format="rgb24").reformat(format=pixels)
+            pixel_values = draw(number) if draw else picture(number, height)
+            frame = av.VideoFrame.from_ndarray(pixel_values, format="rgb24").reformat(format=pixels)
             frame.pts, frame.time_base = stamp, MILLISECONDS
             if fields:
                 graph = graph or _marker(frame, fields)
                 graph.push(frame)
-                frame = graph.pull()
+                marked = graph.pull()
+                assert isinstance(marked, av.VideoFrame)
+                frame = marked
             packets += stream.encode(frame)
         packets += stream.encode(None)
         for number, packet in enumerate(packets):

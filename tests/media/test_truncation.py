@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from keysync.errors import KeySyncError
-from keysync.media.reader import VideoReader
 from keysync.media.readable import check_readable
+from keysync.media.reader import VideoReader
 from keysync.media.truncation import check_complete
 
 
