@@ -20,7 +20,7 @@ from torch import Tensor
 from .errors import KeySyncError
 from .face.crop import crop, crop_boxes, to_crop
 from .face.masks import MASKS, is_empty, subtract
-from .face.paste import Place, paste
+from .face.paste import Place, grey, paste
 from .face.track import FaceTrack
 from .media.source import Frame, FrameSource, as_bytes
 from .report import DUBBED, PASSED_THROUGH, Report
@@ -82,16 +82,16 @@ class Clip:
 
 
 def find_clips(track: FaceTrack, timeline: Timeline) -> list[Clip]:
-    """The runs of the track as they appear in the result; a jump back (a loop that restarts) ends a clip."""
+    """The runs of the track as they appear in the result; a jump back (a loop that restarts) or a pause ends a clip."""
     run_of = np.full(len(track.found), -1)
     for number, (start, stop) in enumerate(track.runs()):
         run_of[start:stop] = number
     runs, steps = run_of[timeline.source], np.diff(timeline.source)
     breaks = np.flatnonzero((np.diff(runs) != 0) | (steps < -1)) + 1
-    edges = [0, *breaks.tolist(), len(runs)]
-    seconds = timeline.times
+    edges = [0, *np.union1d(breaks, timeline.pauses).tolist(), len(runs)]
+    seconds, rate = timeline.times, timeline.moving_rate
     return [
-        Clip(start, stop, network_times(seconds[start:stop], timeline.rate))
+        Clip(start, stop, network_times(seconds[start:stop], rate))
         for start, stop in pairwise(edges)
         if runs[start] >= 0
     ]
@@ -128,6 +128,7 @@ class Dub:
         self.video, self.pts, self.track, self.timeline = video, pts, track, timeline
         self.renderer, self.settings, self.report, self.occluder = renderer, settings, report, occluder
         self.waveform = waveform
+        self._grey = needs.source and video.facts().grey
         self.size = needs.crop_size
         self.clips = find_clips(track, timeline)
         self.boxes = np.zeros((len(pts), 3), dtype=np.int64)
@@ -155,6 +156,8 @@ class Dub:
 
     def _paste(self, original: Frame, picture: Tensor, source: int, occluder: Frame | None) -> tuple[Frame, str, str]:
         with self.report.clock("paste"):
+            if self._grey:
+                picture = grey(picture)
             mask = self._mask(source, occluder)
             if is_empty(mask):
                 return (

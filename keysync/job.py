@@ -20,16 +20,21 @@ from .errors import KeySyncError
 from .face.detectors import make_detector, read_landmarks_file
 from .face.face import Frame
 from .face.track import FaceChoice, FaceTrack, Tracker, no_face
-from .media.audio import open_sound, read_speech
-from .media.info import PictureFormat
+from .media.audio import AudioReader, open_sound, read_speech
+from .media.container import MediaFile
+from .media.extras import Extras, Kept
+from .media.info import BT2020_PRIMARIES, IN_MEMORY, PictureFormat, VideoInfo
 from .media.reader import open_video
-from .media.source import FramesInMemory, FrameSource, SoundSource
-from .media.writer import VideoWriter, check_output
+from .media.source import Facts, FramesInMemory, FrameSource, SoundSource
+from .media.writer import VideoWriter, check_output, h264_pixels, keeps_fields
 from .method import FRAME_BY_FRAME, NETWORK_RATE, SAMPLE_RATE
 from .report import Report
 from .speech.encoder import ONE_PASS, WINDOW
 from .systems.renderer import Renderer
-from .timeline import Timeline, fit, still
+from .timeline import PAUSE, Timeline, fit, still
+
+# Sound that begins so many seconds beside the picture of its file is noted: less is not seen, and encoders add as much.
+AUDIBLE_LEAD = 0.08
 
 
 class Progress(Protocol):
@@ -97,21 +102,24 @@ def dub_file(
         if occluder is not None:
             raise KeySyncError("a talking head is not pasted into a video: an occluder has no effect; leave it out")
     masks = None if occluder is None else open_video(occluder)
-    inputs = (source.path, speech.path, masks.path if masks else None)
-    check_output(output, [path for path in inputs if path], lossless=lossless)
+    inputs = [path for path in (source.path, speech.path, masks.path if masks else None) if path]
+    check_output(output, inputs, lossless=lossless)
+    files = [MediaFile.of(path) for path in inputs]
     waveform, audio_seconds = read_speech(speech)
     began = time.perf_counter()
-    progress.begin("following the face", source.info.frame_count)
+    progress.begin("following the face", source.info.frame_count or None)
     pts, track = survey(source, face, progress)
     tracked = time.perf_counter() - began
     if not (track.found | track.turned).any():
         raise KeySyncError(f"{no_face(track)} of {source.name}: nothing to dub; try another detector")
     if needs.source:
-        timeline = fit(pts, source.info.frame_duration, source.info.time_base, audio_seconds, settings.sync_mode)
+        timeline = fit(pts, source.facts().last_duration, source.info.time_base, audio_seconds, settings.sync_mode)
         form: PictureFormat = source.info
     else:
         timeline = still(audio_seconds)
         form = PictureFormat(needs.crop_size[1], needs.crop_size[0], timeline.time_base, timeline.rate)
+    extras = source.extras if needs.source else Extras()
+    kept = extras.fit(output, timeline.seconds, timeline.same_times)
     report = Report(
         video=source.name,
         speech=speech.name,
@@ -126,17 +134,19 @@ def dub_file(
         seed=settings.seed,
         network_evaluations=0,
         models=dict(models.origins),
-        notes=list(_notes(source, audio_seconds, timeline, lossless, models, settings)),
+        notes=list(_notes(source, pts, speech, audio_seconds, timeline, lossless, models, settings, kept)),
     )
     report.seconds_per_stage["face track"] = round(tracked, 4)
     hidden = Occluder.open(masks, source.info.width, source.info.height, len(pts)) if masks else None
     dub = Dub(source, pts, track, timeline, _fitted(waveform, timeline.seconds), models, settings, report, hidden)
-    writer = VideoWriter(output, form, lossless=lossless, audio=speech, seconds=timeline.seconds)
+    writer = VideoWriter(output, form, lossless=lossless, audio=speech, seconds=timeline.seconds, kept=kept)
     progress.begin("network evaluations", dub.evaluations)
     with writer:
         for stamp, frame in dub.frames(progress.step):
             with report.clock("write"):
-                writer.write(frame, stamp)
+                writer.write(frame, stamp - int(timeline.pts[0]))  # the result begins at 0
+        for file in files:
+            file.check_unchanged()
     progress.end()
     return report
 
@@ -193,25 +203,26 @@ def _fitted(waveform: Tensor, seconds: float) -> Tensor:
 
 def _notes(
     source: FrameSource,
+    pts: NDArray[np.int64],
+    speech: SoundSource,
     audio_seconds: float,
     timeline: Timeline,
     lossless: bool,
     renderer: Renderer,
     settings: Settings,
+    kept: Kept,
 ) -> Iterator[str]:
     """Notes for the user on this job, a line each."""
     trained = renderer.needs.mask
     if trained is not None and settings.mask not in (None, trained):
         yield f"the models were trained with the mask {trained}; this job uses the mask {settings.mask}"
-    video_seconds = source.info.duration_seconds
-    if renderer.needs.source and abs(audio_seconds - video_seconds) > 1 / 25:
-        lengths = f"the video lasts {video_seconds:.2f} s, the speech {audio_seconds:.2f} s"
-        yield f"{lengths}, the result {timeline.seconds:.2f} s"
-    slowest, fastest = FRAME_BY_FRAME
-    if not slowest <= round(float(timeline.rate), 2) <= fastest:
-        yield f"{float(timeline.rate):.3g} frames a second: the network works at 25 and each frame takes the nearest"
-    if source.info.hdr or source.info.bits > 8:
-        yield f"the video has {source.info.bits} bits a colour{' in HDR' if source.info.hdr else ''}: the result has 8"
+    if renderer.needs.source:
+        yield from _notes_on_time(source, pts, audio_seconds, timeline)
+        yield from _notes_on_damage(source.facts())
+    yield from _notes_on_lead(speech)
+    yield from _notes_on_picture(source.info, lossless)
+    if kept.lost:
+        yield f"the result is without {'; '.join(kept.lost)}"
     if lossless and (source.path is None or source.path.suffix.lower() != ".mkv"):
         yield "the lossless result is Matroska, which keeps timestamps to the millisecond"
     if timeline.seconds * SAMPLE_RATE > ONE_PASS:
@@ -219,3 +230,80 @@ def _notes(
             f"the speech is longer than {ONE_PASS // SAMPLE_RATE} s: its features come from windows of "
             f"{WINDOW // SAMPLE_RATE} s and differ by some percent from those of one pass"
         )
+
+
+def _notes_on_time(
+    source: FrameSource, pts: NDArray[np.int64], audio_seconds: float, timeline: Timeline
+) -> Iterator[str]:
+    """Notes on lengths, rate and pauses."""
+    facts, time_base = source.facts(), source.info.time_base
+    video_seconds = float((int(pts[-1] - pts[0]) + facts.last_duration) * time_base)
+    if abs(audio_seconds - video_seconds) > 1 / NETWORK_RATE:
+        lengths = f"the video lasts {video_seconds:.2f} s, the speech {audio_seconds:.2f} s"
+        yield f"{lengths}, the result {timeline.seconds:.2f} s"
+    if facts.promised is not None:
+        yield (
+            f"the video's header gives it {facts.promised:.2f} s but the last picture begins at "
+            f"{float(int(pts[-1] - pts[0]) * time_base):.2f} s: the header is not followed"
+        )
+    if facts.new_clocks:
+        times = "once" if facts.new_clocks == 1 else f"{facts.new_clocks} times"
+        yield f"the video's timestamps begin anew {times}: its pictures go on without a gap"
+    slowest, fastest = FRAME_BY_FRAME
+    rate = float(timeline.moving_rate)
+    if not slowest <= round(rate, 2) <= fastest:
+        yield f"{rate:.3g} frames a second: the network works at 25 and each frame takes the nearest"
+    still_for = np.diff(timeline.times, append=timeline.seconds)
+    pauses = np.flatnonzero(still_for > PAUSE)
+    if len(pauses):
+        longest = pauses[np.argmax(still_for[pauses])]
+        yield (
+            f"the video stands still {len(pauses)} {'time' if len(pauses) == 1 else 'times'} for longer than "
+            f"{PAUSE:.0f} s ({still_for[longest]:.2f} s from {timeline.times[longest]:.2f} s on): the lips do not move "
+            "there"
+        )
+
+
+def _notes_on_lead(speech: SoundSource) -> Iterator[str]:
+    """A note where the speech is a video file whose sound does not begin with its picture."""
+    lead = speech.lead if isinstance(speech, AudioReader) else 0.0
+    if lead >= AUDIBLE_LEAD:
+        yield f"the sound of {speech.name} begins {lead:.2f} s after its first picture: the speech starts with silence"
+    elif lead <= -AUDIBLE_LEAD:
+        yield f"the sound of {speech.name} begins {-lead:.2f} s before its first picture: that part is left out"
+
+
+def _notes_on_damage(facts: Facts) -> Iterator[str]:
+    """Notes on what the decoder had to patch up or leave out."""
+    if facts.damaged:
+        frames = "1 frame" if facts.damaged == 1 else f"{facts.damaged} frames"
+        yield f"the video is damaged: {frames} could be decoded only in part, the first at {facts.first_damage:.2f} s"
+    if facts.undecoded:
+        frames = "1 frame" if facts.undecoded == 1 else f"{facts.undecoded} frames"
+        yield f"the video is damaged: {frames} could not be decoded and are missing"
+
+
+def _notes_on_picture(info: VideoInfo, lossless: bool) -> Iterator[str]:
+    """Notes on what the result's picture lacks of the source's."""
+    kind = ", ".join([info.colours.hdr] * info.hdr + ["BT.2020"] * (info.colours.primaries == BT2020_PRIMARIES))
+    kept = "keeps these colours and lacks data for HDR displays"
+    if info.bits > 8:
+        words = f" ({kind})" if kind else ""
+        yield f"the video has {info.bits} bits a colour{words}: the result has 8{f', {kept}' if info.hdr else ''}"
+    elif info.hdr:
+        yield f"the video is HDR ({kind}): the result {kept}"
+    if info.alpha:
+        yield "the video has an alpha channel: the result has no transparency"
+    if info.captions:
+        yield "the video has closed captions: the result has none"
+    if lossless:
+        if info.lost_field_order:
+            yield "the video is interlaced and turned: the result is progressive"
+        return
+    if info.lost_field_order or (info.field_order and not keeps_fields(info)):
+        why = "turned" if info.lost_field_order else f"{info.height} rows high"
+        yield f"the video is interlaced and {why}: the result is marked as progressive, so deinterlace the video first"
+    if h264_pixels(info) == "yuv444p" and info.full_chroma:
+        yield f"the video has {info.sampling} colour: the result keeps it as 4:4:4, which some players cannot show"
+    elif info.sampling not in ("4:2:0", "grey", IN_MEMORY) and h264_pixels(info) == "yuv420p":
+        yield f"the video has {info.sampling} colour: the result has 4:2:0, a colour for four pixels"

@@ -18,6 +18,10 @@ from .choice import Choice
 from .errors import KeySyncError
 from .method import FRAME_BY_FRAME, NETWORK_RATE
 
+# A picture that is shown for longer than this many seconds is a pause: the network starts anew behind it instead of
+# generating 25 frames a second that nobody sees. Starting anew costs at most as many evaluations as one second does.
+PAUSE = 1.0
+
 Integers = NDArray[np.int64]
 Seconds = NDArray[np.float64]
 
@@ -26,13 +30,15 @@ Seconds = NDArray[np.float64]
 class Timeline:
     """The frames of the result: frame i shows source frame `source[i]` at `pts[i]`, in `time_base`; both are (n,).
 
-    `seconds` is the duration of the result; the audio is padded with silence or cut to it.
+    `seconds` is the duration of the result; the audio is padded with silence or cut to it. `same_times`: each source
+    frame that is shown is shown at its own time.
     """
 
     source: Integers
     pts: Integers
     time_base: Fraction
     seconds: float
+    same_times: bool = False
 
     @property
     def times(self) -> Seconds:
@@ -46,6 +52,18 @@ class Timeline:
         if len(self.pts) == 1:
             return Fraction(NETWORK_RATE)
         return (len(self.pts) - 1) / (int(self.pts[-1] - self.pts[0]) * self.time_base)
+
+    @property
+    def pauses(self) -> Integers:
+        """The frames that follow a picture which is shown for longer than `PAUSE`."""
+        return np.flatnonzero(np.diff(self.pts) > float(PAUSE / self.time_base)) + 1
+
+    @property
+    def moving_rate(self) -> Fraction:
+        """Average frames per second between the pauses."""
+        steps = np.diff(self.pts)
+        moving = steps[steps <= float(PAUSE / self.time_base)]
+        return Fraction(len(moving)) / (int(moving.sum()) * self.time_base) if len(moving) else self.rate
 
 
 @dataclass(frozen=True)
@@ -154,7 +172,8 @@ def fit(pts: Integers, last_duration: int, time_base: Fraction, audio_seconds: f
     speech = Fraction(audio_seconds).limit_denominator(1_000_000) / time_base
     starts: Integers = pts.astype(np.int64) - int(pts[0])
     source, shown, length = SYNC_MODES[sync_mode](_Clock(starts, durations, speech))
-    return Timeline(source, shown + int(pts[0]), time_base, float(length * time_base))
+    same = bool((source == np.arange(len(source))).all() and (shown == starts[source]).all())
+    return Timeline(source, shown + int(pts[0]), time_base, float(length * time_base), same)
 
 
 def still(audio_seconds: float) -> Timeline:

@@ -233,8 +233,8 @@ def test_silence_keeps_count_size_and_timestamps(
     report = clip.dub(models, output)
     source, result = VideoReader(clip.video), VideoReader(clip.output)
     assert (result.info.width, result.info.height) == (WIDTH, HEIGHT)
-    times = [[stamp * reader.info.time_base for stamp in reader.timestamps().tolist()] for reader in (source, result)]
-    assert times[0] == times[1]
+    stamps, times = ([s * r.info.time_base for s in r.timestamps().tolist()] for r in (source, result))
+    assert times == [stamp - stamps[0] for stamp in stamps]
     assert (report.frames, report.source_frames, report.count(DUBBED)) == (20, 20, 20)
     heard, seconds = read_speech(clip.output)
     assert seconds == pytest.approx(report.seconds, abs=0.1)
@@ -340,6 +340,54 @@ def test_clips_are_runs_of_the_result() -> None:
     assert ranges_of(whole, [0, 1, 2, 3, 4] * 2 + [0, 1]) == [(0, 5), (5, 10), (10, 12)]
     assert ranges_of(whole, [0, 0, 1, 1, 2, 4]) == [(0, 6)]
     assert ranges_of(track_of([False] * 5), range(5)) == []
+
+
+def test_a_pause_begins_a_new_clip() -> None:
+    timeline = Timeline(np.arange(6), np.asarray([0, 40, 80, 60_000, 60_040, 62_000]), Fraction(1, 1000), 62.0)
+    clips = find_clips(track_of([True] * 6), timeline)
+    assert [(clip.start, clip.stop, len(clip.network.times)) for clip in clips] == [(0, 3, 3), (3, 5, 2), (5, 6, 1)]
+
+
+@pytest.mark.parametrize("step", [40, 100], ids=["25 a second", "10 a second"])
+def test_a_pause_of_a_minute_costs_no_more_than_a_cut(
+    step: int, models: Models, cheap: CheapStages, tmp_path: Path
+) -> None:
+    """A recorder of the screen writes no frame while nothing moves; the network draws none that nobody sees."""
+    pts = [step * n for n in range(10)]
+    (tmp_path / "cut").mkdir()
+    even = scene(tmp_path / "cut", 20, pts=[step * n for n in range(20)], cut=10).dub(models)
+    cheap.identities.clear()
+    paused = scene(tmp_path, 20, pts=[*pts, *(60_000 + stamp for stamp in pts)])
+    report = paused.dub(models)
+    assert report.network_evaluations == even.network_evaluations
+    assert len(cheap.identities) == 2
+    assert report.count(DUBBED) == 20
+    assert report.seconds == pytest.approx(60 + 10 * step / 1000, abs=0.2)
+    still = f"({60 - 9 * step / 1000:.2f} s from {9 * step / 1000:.2f} s on)"
+    assert [note for note in report.notes if "stands still" in note] == [
+        f"the video stands still 1 time for longer than 1 s {still}: the lips do not move there"
+    ]
+
+
+def test_network_frames_are_bounded_by_the_frames_shown() -> None:
+    """Whatever the timestamps: at most a second of network frames for each."""
+    draw = np.random.default_rng(0)
+    for _ in range(50):
+        pts = np.cumsum(draw.choice([1, 40, 900, 1100, 30_000], 40))
+        timeline = Timeline(np.arange(40), pts, Fraction(1, 1000), float(pts[-1]) / 1000)
+        clips = find_clips(track_of([True] * 40), timeline)
+        assert sum(len(clip.network.times) for clip in clips) <= 25 * 40
+
+
+@pytest.mark.usefixtures("cheap")
+@pytest.mark.parametrize("output", ["out.mkv", "out.mp4"])
+def test_a_grey_film_stays_grey(output: str, models: Models, tmp_path: Path) -> None:
+    clip = scene(tmp_path, 6, seconds=0.3)
+    write_video(clip.video, [np.repeat(frame[..., :1], 3, -1) for frame in map(picture, range(6))])
+    assert clip.dub(models, output).count(DUBBED) == 6
+    for source, frame in zip(clip.source(), clip.result(), strict=True):
+        assert np.abs(source.astype(int) - frame).max() > 8  # it is dubbed
+        assert (np.ptp(frame, -1) <= (0 if output == "out.mkv" else 2)).all()
 
 
 @pytest.mark.usefixtures("cheap")

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -38,6 +39,8 @@ from .clips import (
     write_speech,
     write_video,
 )
+from .media.recordings import record
+from .media.test_extras import with_subtitles
 from .synthetic_face import face, face_points
 
 SETTINGS = Settings(sampling=Sampling(evaluations=10))
@@ -295,3 +298,160 @@ def test_frames_and_sound_in_memory_are_dubbed_like_files_of_them(
     assert reports[0].ranges == reports[1].ranges
     assert reports[1].count("dubbed") == reports[1].frames
     assert reports[0].seconds == pytest.approx(reports[1].seconds, abs=1e-9)
+
+
+# What a file has beside its pictures, and what of it is lost
+
+
+def changed(path: Path) -> Path:
+    """Damages the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x55
+    path.write_bytes(content)
+    return path
+
+
+RECORDINGS: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "fields of a size that cannot keep them": (
+        lambda folder: record(folder / "a.mkv", codec="ffv1", pixels="yuv420p", fields="tff", height=46),
+        "the video is interlaced and 46 rows high: the result is marked as progressive, so deinterlace the video first",
+    ),
+    "4:4:4": (
+        lambda folder: record(folder / "a.mp4", pixels="yuv444p"),
+        "the video has 4:4:4 colour: the result keeps it as 4:4:4, which some players cannot show",
+    ),
+    "4:2:2": (
+        lambda folder: record(folder / "a.mp4", pixels="yuv422p"),
+        "the video has 4:2:2 colour: the result has 4:2:0, a colour for four pixels",
+    ),
+    "HDR": (
+        lambda folder: record(folder / "a.mkv", codec="ffv1", pixels="yuv420p10le", colours=(9, 9, 16)),
+        "the video has 10 bits a colour (PQ, BT.2020): the result has 8, keeps these colours and lacks data for HDR "
+        "displays",
+    ),
+    "a wide range of colours that is no HDR": (
+        lambda folder: record(folder / "a.mkv", codec="ffv1", pixels="yuv420p10le", colours=(9, 9, 14)),
+        "the video has 10 bits a colour (BT.2020): the result has 8",
+    ),
+    "HDR in 8 bits": (
+        lambda folder: record(folder / "a.mp4", colours=(9, 9, 18)),
+        "the video is HDR (HLG, BT.2020): the result keeps these colours and lacks data for HDR displays",
+    ),
+    "transparency": (
+        lambda folder: record(folder / "a.mov", codec="qtrle", pixels="argb"),
+        "the video has an alpha channel: the result has no transparency",
+    ),
+    "subtitles": (lambda folder: with_subtitles(folder / "a.mkv"), "the result is without subtitles (subrip)"),
+    "damage": (
+        lambda folder: changed(record(folder / "a.mkv", codec="ffv1", options={"level": "3", "g": "1"})),
+        "the video is damaged: 1 frame could be decoded only in part, the first at 0.16 s",
+    ),
+    "a length that is not believed": (
+        lambda folder: record(folder / "a.mp4", last=20 * 3600 * 1000),
+        "the video's header gives it 72000.36 s but the last picture begins at 0.36 s: the header is not followed",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", RECORDINGS)
+def test_what_is_lost_is_noted(
+    kind: str, models: Models, detector: Detector, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    CheapStages().install(monkeypatch)
+    monkeypatch.setattr(detector, "detect", lambda *_: [face((32, 22), 24)])
+    make, note = RECORDINGS[kind]
+    speech = write_speech(tmp_path / "speech.wav", 0.4)
+    report = dub_file(make(tmp_path), speech, tmp_path / "out.mp4", models, SETTINGS, FaceSource(), Quiet())
+    assert report.count("dubbed") == 10
+    assert note in report.notes
+
+
+def test_an_ordinary_video_has_no_notes(
+    models: Models, detector: Detector, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    CheapStages().install(monkeypatch)
+    monkeypatch.setattr(detector, "detect", lambda *_: [face((32, 22), 24)])
+    speech = write_speech(tmp_path / "speech.wav", 0.4)
+    for name in ("a.mp4", "a.mkv", "a.mov"):
+        video = record(tmp_path / name, sound=(0.0, 0.4))
+        report = dub_file(video, speech, tmp_path / f"out-{name}", models, SETTINGS, FaceSource(), Quiet())
+        assert report.notes == []
+
+
+@pytest.mark.usefixtures("detector")
+@pytest.mark.parametrize(("start", "words"), [(0.5, "after its first picture"), (-0.3, "before its first picture")])
+def test_sound_beside_the_picture_of_its_file_is_noted(
+    start: float, words: str, files: Files, models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    CheapStages().install(monkeypatch)
+    speech = record(tmp_path / "speech.ts", [1000 + pts for pts in range(0, 400, 40)], sound=(1 + start, 1.0))
+    report = dub_file(files["video"], speech, tmp_path / "out.mp4", models, SETTINGS, FaceSource(), Quiet())
+    assert sum(words in note for note in report.notes) == 1
+
+
+@pytest.mark.usefixtures("detector")
+@pytest.mark.parametrize("what", ["video", "audio"])
+@pytest.mark.parametrize("when", [1, 30, 59])
+def test_an_input_that_changes_during_the_job_leaves_no_result(
+    what: str, when: int, files: Files, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    CheapStages().install(monkeypatch)
+    path = files["video"] if what == "video" else files["audio"]
+
+    class Meddling(Quiet):
+        def step(self, count: int = 1) -> None:
+            super().step(count)
+            if self.parts[self._current][1] >= when and self._current != "following the face":
+                path.touch()
+
+    with pytest.raises(KeySyncError, match=rf"{path.name} changed during the run"):
+        dub_file(**files, models=models, settings=SETTINGS, face=FaceSource(), progress=Meddling())
+    assert not files["output"].exists()
+    assert sorted(entry.name for entry in files["output"].parent.iterdir()) == ["in.mp4", "speech.wav"]
+
+
+@pytest.mark.usefixtures("detector")
+@pytest.mark.parametrize(
+    ("mode", "seconds"), [("cut_off", 2.0), ("silence", 2.0), ("loop", 2.5), ("bounce", 2.5), ("remap", 2.5)]
+)
+def test_the_last_picture_stands_as_long_as_the_file_says(
+    mode: str, seconds: float, models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ten pictures, the last of them for 1.64 s, and 2.5 s of speech."""
+    CheapStages().install(monkeypatch)
+    monkeypatch.setattr(keysync.job, "make_detector", lambda *_, **__: OneFace())
+    video = record(tmp_path / "in.mp4", last=1640)
+    output = tmp_path / "out.mp4"
+    settings = Settings(sync_mode=mode, sampling=SETTINGS.sampling)
+    report = dub_file(
+        video, write_speech(tmp_path / "speech.wav", 2.5), output, models, settings, FaceSource(), Quiet()
+    )
+    assert report.seconds == pytest.approx(seconds)
+    assert VideoReader(output).seconds() == pytest.approx(seconds, abs=0.001)
+    if mode == "loop":
+        assert report.frames == 20  # all again from 2.0 s on
+
+
+@pytest.mark.usefixtures("detector")
+@pytest.mark.parametrize("name", ["a.ts", "a.mkv", "a.mp4"])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_result_begins_at_0(
+    name: str, suffix: str, models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    CheapStages().install(monkeypatch)
+    monkeypatch.setattr(keysync.job, "make_detector", lambda *_, **__: OneFace())
+    video = record(tmp_path / name, [50_000_000 + 40 * n for n in range(10)], sound=(50_000.0, 0.4))
+    output = tmp_path / f"out.{suffix}"
+    report = dub_file(video, video, output, models, SETTINGS, FaceSource(), Quiet())
+    assert report.seconds == pytest.approx(0.4, abs=0.1)
+    with av.open(str(output)) as container:
+        assert container.start_time == 0
+        assert container.duration is not None
+        assert container.duration < 600_000
+
+
+class OneFace(Detector):
+    """Finds a face that fits pictures of 64 x 48."""
+
+    def detect(self, *_: object) -> list[Face]:
+        return [face((32, 22), 24)]

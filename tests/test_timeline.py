@@ -161,3 +161,28 @@ def test_a_picture_lasts_as_long_as_the_speech(seconds: float, count: int) -> No
     assert timeline.pts.tolist() == list(range(count))
     assert timeline.rate == 25
     assert timeline.seconds == seconds
+
+
+def timeline_of(milliseconds: list[int]) -> Timeline:
+    return Timeline(np.arange(len(milliseconds)), np.asarray(milliseconds), Fraction(1, 1000), milliseconds[-1] / 1000)
+
+
+def test_a_pause_has_no_part_in_the_rate() -> None:
+    even = list(range(0, 1000, 40))
+    paused = timeline_of([*even, *(60_000 + pts for pts in even)])
+    assert paused.pauses.tolist() == [25]
+    assert paused.moving_rate == 25
+    assert paused.rate < 1
+    assert timeline_of(even).moving_rate == timeline_of(even).rate == 25
+    assert timeline_of([0, 1000, 2000]).pauses.tolist() == []
+    slides = timeline_of([0, 5000, 9000])
+    assert slides.pauses.tolist() == [1, 2]
+    assert slides.moving_rate == slides.rate
+
+
+@pytest.mark.parametrize(
+    ("mode", "seconds", "same"),
+    [("cut_off", 9.0, True), ("silence", 0.1, True), ("loop", 0.1, True), ("loop", 9.0, False), ("remap", 1.0, False)],
+)
+def test_whether_frames_keep_their_times(mode: str, seconds: float, same: bool) -> None:
+    assert fit(np.asarray([500, 540, 600]), 40, TICK, seconds, mode).same_times is same

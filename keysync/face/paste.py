@@ -20,6 +20,8 @@ from .crop import Box, Picture, region, resize
 FEATHER = 0.04  # of the crop's side
 # Colours follow the frame around the mask up to this much (0..1): a larger difference is content, not a colour shift.
 LARGEST_SHIFT = 0.1
+# Red, green and blue in the luma of BT.709.
+LUMA = (0.2126, 0.7152, 0.0722)
 
 
 class Sides(NamedTuple):
@@ -76,6 +78,12 @@ def paste(frame: Picture, generated: Picture, place: Place) -> Picture:
     if isinstance(frame, Tensor):
         return torch.from_numpy(_paste(frame.cpu().numpy(), generated, place)).to(frame.device)
     return _paste(frame, generated, place)
+
+
+def grey(picture: Tensor) -> Tensor:
+    """A picture (H, W, 3) without its colour: three times its luma (BT.709)."""
+    luma = (picture * picture.new_tensor(LUMA)).sum(-1, keepdim=True)
+    return luma.expand(-1, -1, 3)
 
 
 def feathered(mask: Picture, width: float, frame_border: Sides | None = None) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..errors import KeySyncError
 from ..method import SAMPLE_RATE
 from .container import MediaFile, describe_streams, libav_errors, open_input, video_tracks
+from .reader import first_picture
 from .resample import resample
 from .source import Block, SoundSource
 
@@ -44,7 +45,12 @@ class AudioReader:
             self.rate = first.sample_rate
             self.channels = len(first.layout.channels)
             self.is_16_bit = first.format.bits <= 16
-            self._lead = _lead(container, first)
+            self._lead = _lead(self._file, container, first)
+
+    @property
+    def lead(self) -> float:
+        """Seconds by which the sound of a video file begins after its first picture; negative where before."""
+        return self._lead
 
     def blocks(self) -> Generator[Block, None, None]:
         """Yields the samples in order, -1..1, in the blocks (channels, n) in which they are coded."""
@@ -128,11 +134,7 @@ def _track(file: MediaFile, container: InputContainer) -> AudioStream:
     return tracks[0]
 
 
-def _lead(container: InputContainer, first: AudioFrame) -> float:
+def _lead(file: MediaFile, container: InputContainer, first: AudioFrame) -> float:
     """Seconds by which the sound of a video file begins after its picture; negative where it begins before."""
-    starts = [
-        stream.start_time * stream.time_base
-        for stream in video_tracks(container)
-        if stream.start_time is not None and stream.time_base
-    ]
-    return first.time - float(min(starts)) if starts and first.time is not None else 0.0
+    picture = first_picture(file) if any(track.codec_context for track in video_tracks(container)) else None
+    return 0.0 if picture is None or first.time is None else first.time - picture

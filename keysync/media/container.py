@@ -17,6 +17,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from ..errors import KeySyncError
+from .readable import check_readable
 from .truncation import check_complete
 
 # Playlists and the like may name further files, also on the network: nothing but local files is ever opened.
@@ -33,15 +34,41 @@ def url(path: Path) -> str:
 
 @dataclass(frozen=True, eq=False)
 class MediaFile:
-    """A media file: its path, or all of its bytes. Messages call it by `name`."""
+    """A media file: its path, or all of its bytes. Messages call it by `name`.
+
+    `stamp` is what the disk said of a path's file when this object was made: it must not change until the last pass.
+    """
 
     content: Path | bytes = field(repr=False)
     name: str
+    stamp: tuple[int, int, int] | None = field(init=False, repr=False)
+    checked: bool = field(init=False, default=False, repr=False)  # that it is complete, once
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stamp", self._stat())
 
     @staticmethod
     def of(file: str | Path | MediaFile) -> MediaFile:
         """The file at a path; a `MediaFile` is one already."""
         return file if isinstance(file, MediaFile) else MediaFile(Path(file), str(file))
+
+    def _stat(self) -> tuple[int, int, int] | None:
+        """Size, time of the last change in nanoseconds, and inode; None where there is no such file."""
+        if not isinstance(self.content, Path):
+            return None
+        try:
+            found = self.content.stat()
+        except OSError:
+            return None
+        return found.st_size, found.st_mtime_ns, found.st_ino
+
+    def check_unchanged(self) -> None:
+        """Raises `KeySyncError` if the file is not the one that it was when this object was made."""
+        if self._stat() != self.stamp:
+            raise KeySyncError(
+                f"{self.name} changed during the run: it must stay as it is until the end; "
+                "run again when nothing else writes to it"
+            )
 
     def __str__(self) -> str:
         return self.name
@@ -66,13 +93,18 @@ def libav_errors(message: str) -> Iterator[None]:
 
 
 def check_input(file: MediaFile) -> None:
-    """Raises `KeySyncError` for what cannot be a media file whatever its format: missing, empty, cut off."""
+    """Raises `KeySyncError` for what cannot be read: missing, empty, cut off, encrypted, changed."""
     if file.path is not None:
         _check_regular(file.path)
+    file.check_unchanged()
+    if file.checked:
+        return
     with libav_errors(f"cannot open {file} ({{}}): check the path"), file.open() as content:
         if content.seek(0, os.SEEK_END) == 0:
             raise KeySyncError(f"{file} is empty (0 bytes): copy or export it again")
+        check_readable(content, file.name)
         check_complete(content, file.name)
+    object.__setattr__(file, "checked", True)
 
 
 def _check_regular(path: Path) -> None:

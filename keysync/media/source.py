@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,18 +17,41 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import KeySyncError
+from .extras import Extras
 from .info import VideoInfo
 
 Frame = NDArray[np.uint8]
 Block = NDArray[np.float32]
 # Samples that a sound in memory yields at once.
 BLOCK = 4096
+# How far the colours of a grey picture may differ from it: conversions round by a level or two.
+GREY_LEVELS = 2
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What only a pass over the whole video tells.
+
+    `last_duration` is how long the last frame is shown, in the video's time base. `grey`: no frame has colour.
+    `damaged` counts the frames that the decoder had to patch up, the first at `first_damage` seconds; `undecoded`
+    those that it could make no picture of; `promised` is the length in seconds that a file's header gives where it is
+    not believable; `new_clocks` is how often timestamps begin anew.
+    """
+
+    last_duration: int
+    grey: bool = False
+    damaged: int = 0
+    first_damage: float = 0.0
+    undecoded: int = 0
+    promised: float | None = None
+    new_clocks: int = 0
 
 
 class FrameSource(Protocol):
     """The frames of a video, in passes that may run side by side; pts are in `info.time_base`.
 
-    `name` is what messages and the report call it; `path` is the file it reads, None where there is none.
+    `name` is what messages and the report call it; `path` is the file it reads, None where there is none; `extras` is
+    what that file holds beside picture and sound.
     """
 
     @property
@@ -39,6 +63,9 @@ class FrameSource(Protocol):
     @property
     def info(self) -> VideoInfo: ...
 
+    @property
+    def extras(self) -> Extras: ...
+
     def frames(self) -> Iterator[tuple[int, Frame]]:
         """Yields (pts, frame), frames (h, w, 3) uint8 RGB, in display order; pts rise from frame to frame."""
 
@@ -47,6 +74,9 @@ class FrameSource(Protocol):
 
     def pick(self, pts: Sequence[int] | NDArray[np.int64], indices: Iterable[int]) -> Iterator[Frame]:
         """Yields the frames with these indices, in any order; `pts` are those of all frames."""
+
+    def facts(self) -> Facts:
+        """What the last whole pass told; where there was none, one is made."""
 
 
 class SoundSource(Protocol):
@@ -83,6 +113,12 @@ def as_bytes(frame: NDArray[Any] | Tensor) -> Frame:
     return np.ascontiguousarray(pixels.numpy().astype(np.uint8, copy=False))
 
 
+def is_grey(frame: Frame) -> bool:
+    """Whether red, green and blue (h, w, 3) are equal everywhere, apart from rounding."""
+    middle = frame[..., 1:2].astype(np.int16)
+    return bool((np.abs(frame - middle) <= GREY_LEVELS).all())
+
+
 class FramesInMemory:
     """Frames (n, h, w, ...) in memory, shown at a constant `rate` from time 0.
 
@@ -91,6 +127,7 @@ class FramesInMemory:
     """
 
     path = None
+    extras = Extras()
 
     def __init__(
         self,
@@ -115,6 +152,7 @@ class FramesInMemory:
             has_audio=False,
         )
         self._frames, self._picture = frames, picture
+        self._facts: Facts | None = None
 
     def frames(self) -> Iterator[tuple[int, Frame]]:
         """Yields (pts, frame) for each frame."""
@@ -127,6 +165,12 @@ class FramesInMemory:
     def pick(self, pts: Sequence[int] | NDArray[np.int64], indices: Iterable[int]) -> Iterator[Frame]:
         """Yields the frames with these indices, in any order; `pts` is not needed here."""
         return (self._picture(self._frames[index]) for index in indices)
+
+    def facts(self) -> Facts:
+        """The last frame lasts as long as the others; whether there is colour is looked for once."""
+        if self._facts is None:
+            self._facts = Facts(1, grey=all(is_grey(frame) for _, frame in self.frames()))
+        return self._facts
 
 
 class SoundInMemory:

@@ -11,12 +11,14 @@ import math
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import cast
 
 import av
 import numpy as np
+from av.filter import Graph
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
@@ -26,7 +28,8 @@ from ..errors import KeySyncError
 from ..whole import whole_file
 from .audio import open_sound
 from .container import libav_errors, url
-from .info import BT709, FULL_RANGE, LIMITED_RANGE, PictureFormat
+from .extras import Kept, Subtitles
+from .info import BOTTOM_FIRST, BT709, FULL_RANGE, LIMITED_RANGE, TOP_FIRST, PictureFormat
 from .soundtrack import Soundtrack
 from .source import Frame, SoundSource
 
@@ -43,6 +46,10 @@ SWS_MATRIX = {1: 1, 2: 5, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 # Chroma averaged over the pixels that share it: undoes exactly how the decoder repeats it.
 # SWS_AREA, SWS_ACCURATE_RND and SWS_FULL_CHR_H_INP as numbers: PyAV before 18 has no names for the last two.
 AVERAGED = 0x20 | 0x40000 | 0x4000
+# By field order, what libav's filter and x264 call it, and libav's own number, which the container notes.
+FIELDS = {TOP_FIRST: ("tff", 2), BOTTOM_FIRST: ("bff", 3)}
+# H.264 codes interlaced pictures in pairs of rows of each field's chroma: the height is a multiple of this.
+INTERLACED_ROWS = {"yuv420p": 4, "yuv444p": 2, "bgr0": 1}
 
 
 def check_output(path: str | Path, inputs: Iterable[str | Path] = (), *, lossless: bool = False) -> Path:
@@ -62,12 +69,26 @@ def check_output(path: str | Path, inputs: Iterable[str | Path] = (), *, lossles
     return path
 
 
+def h264_pixels(like: PictureFormat) -> str:
+    """The pixel format of an H.264 result: 4:2:0, which every player shows, unless that would lose colour or a row."""
+    return "yuv444p" if like.full_chroma or like.width % 2 or like.height % 2 else "yuv420p"
+
+
+def keeps_fields(like: PictureFormat, *, lossless: bool = False) -> bool:
+    """Whether a result of this format is marked as interlaced, as its source is."""
+    rows = INTERLACED_ROWS["bgr0" if lossless else h264_pixels(like)]
+    return bool(like.field_order) and like.height % rows == 0
+
+
 class VideoWriter:
     """Writes one video file; a context manager. The file appears under its name when all of it is written.
 
     `like` gives size, timing and colours; a `VideoInfo` does. `audio`, a file or another source, is cut or padded with
-    silence to `seconds` (its own length where that is None). Raises `KeySyncError` where nothing can be written, as on
-    a full disk; then, and at any other exception, no file is left and an older one stays.
+    silence to `seconds` (its own length where that is None). The last frame is shown until then; without `seconds`, as
+    long as frames last on average. `kept` are the tags, chapters and subtitles to write.
+
+    Raises `KeySyncError` where nothing can be written, as on a full disk; then, and at any other exception, no file is
+    left and an older one stays.
     """
 
     def __init__(
@@ -78,20 +99,29 @@ class VideoWriter:
         lossless: bool = False,
         audio: str | Path | SoundSource | None = None,
         seconds: float | None = None,
+        kept: Kept | None = None,
     ) -> None:
         sound = None if audio is None else open_sound(audio)
         self.path = check_output(path, [sound.path] if sound and sound.path else [], lossless=lossless)
         self._like, self._lossless, self._audio, self._seconds = like, lossless, sound, seconds
+        self._kept = kept
         self._first: int | None = None
         self._shift = 0
+        self._latest: int | None = None
+        self._first_dts: int | None = None
+        self._lasting: dict[int, int] = {}  # how long frames are shown, by pts, until their packets are written
+        self._held: list[Packet[VideoStream]] = []  # the latest packet: the last of all ends with the video
         self._to_yuv = VideoReformatter()
+        self._marked: Graph | None = None
+        self._subtitles: Subtitles | None = None
 
     def __enter__(self) -> VideoWriter:
         with ExitStack() as undo:
             with self._disk():
                 temporary = undo.enter_context(whole_file(self.path))
-                mov_options = {"movflags": "+faststart", "movie_timescale": str(self._movie_timescale())}
                 suffix = self.path.suffix.lower()
+                flags = "+faststart+use_metadata_tags" if suffix == ".mov" else "+faststart"
+                mov_options = {"movflags": flags, "movie_timescale": str(self._movie_timescale())}
                 options = {} if suffix == ".mkv" else mov_options
                 self._container = av.open(url(temporary), "w", FORMATS[suffix], container_options=options)
                 undo.callback(self._close)
@@ -100,6 +130,11 @@ class VideoWriter:
                 if self._audio is not None:
                     self._sound = Soundtrack(self._container, self._audio, self._seconds, self._lossless)
                     undo.callback(self._sound.close)
+                if self._kept is not None:
+                    self._kept.write(self._container)
+                    if self._kept.subtitles:
+                        self._subtitles = Subtitles(self._container, self._kept)
+                        undo.callback(self._subtitles.close)
             self._undo = undo.pop_all()
         return self
 
@@ -116,10 +151,12 @@ class VideoWriter:
         picture = VideoFrame.from_ndarray(frame, format="rgb24") if self._lossless else self._converted(frame)
         picture.pts = pts + self._shift
         picture.time_base = time_base
+        if self._latest is not None:
+            self._lasting[self._latest] = picture.pts - self._latest
+        self._latest = picture.pts
         with self._disk():
-            self._mux(self._stream.encode(picture))
-            if self._sound is not None:
-                self._container.mux(list(self._sound.advance(float((picture.pts - self._first) * time_base))))
+            self._mux(self._stream.encode(self._as_fields(picture)))
+            self._advance(float((picture.pts - self._first) * time_base))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -130,11 +167,45 @@ class VideoWriter:
         with self._disk(), self._undo:
             if self._first is None:
                 raise KeySyncError(f"{self.path} is not written: it has no frame")
+            self._lasting[cast("int", self._latest)] = self._last_duration()
             self._mux(self._stream.encode(None))
+            for packet in self._held:
+                self._container.mux(self._last_packet(packet))
+            self._advance(math.inf)
             if self._sound is not None:
-                for packet in self._sound.finish():
-                    self._container.mux(packet)
+                for sound in self._sound.finish():
+                    self._container.mux(sound)
             self._container.close()
+
+    def _advance(self, seconds: float) -> None:
+        """Writes sound and subtitles up to a time since the first frame."""
+        if self._sound is not None and seconds < math.inf:
+            self._container.mux(list(self._sound.advance(seconds)))
+        if self._subtitles is not None:
+            for packet in self._subtitles.advance(seconds):
+                self._container.mux(packet)
+
+    def _last_packet(self, packet: Packet[VideoStream]) -> Packet[VideoStream]:
+        """The packet that is coded last, with its duration.
+
+        Mp4 and mov count the durations of packets in the order of coding: this one's makes them last as long as the
+        video, whichever frame it holds.
+        """
+        latest, first = cast("int", self._latest), cast("int", self._first)
+        last_duration = self._last_duration()
+        packet.duration = self._lasting.get(packet.pts or 0, last_duration)
+        if self.path.suffix.lower() != ".mkv" and packet.dts is not None and self._first_dts is not None:
+            packet.duration = max(1, latest + last_duration - first - (packet.dts - self._first_dts))
+        return packet
+
+    def _last_duration(self) -> int:
+        like, latest = self._like, cast("int", self._latest)
+        if self._seconds is None:
+            return self._average()
+        return max(1, cast("int", self._first) + round(Fraction(self._seconds) / like.time_base) - latest)
+
+    def _average(self) -> int:
+        return max(1, round(1 / (self._like.rate * self._like.time_base)))
 
     def _movie_timescale(self) -> int:
         """Ticks a second of the start of each track: a multiple of the video's, fine enough for sound."""
@@ -149,17 +220,45 @@ class VideoWriter:
             stream.pix_fmt = "bgr0"
         else:
             colours = like.colours if like.colours.matrix in SWS_MATRIX else replace(like.colours, matrix=BT709.matrix)
-            stream = self._container.add_stream("libx264", rate=like.rate, options=H264)
-            stream.pix_fmt = "yuv420p"
-            if like.width % 2 or like.height % 2:
-                stream.pix_fmt = "yuv444p"
+            stream = self._container.add_stream("libx264", rate=like.rate, options=H264 | self._x264_fields())
+            stream.pix_fmt = h264_pixels(like)
+            if stream.pix_fmt == "yuv444p" and not like.full_chroma:
                 log.info("%dx%d is odd: %s keeps all of its colour (4:4:4)", like.width, like.height, self.path)
         context = stream.codec_context
         stream.time_base = context.time_base = like.time_base
         context.width, context.height, context.sample_aspect_ratio = like.width, like.height, like.pixel_aspect
         context.colorspace, context.color_range = colours.matrix, colours.range
         context.color_primaries, context.color_trc = colours.primaries, colours.transfer
+        if self._fields and hasattr(context, "field_order"):  # PyAV before 18 has none: the pictures themselves tell
+            context.field_order = FIELDS[self._fields][1]
         return stream
+
+    @property
+    def _fields(self) -> str:
+        """The field order of the result; empty if it is progressive."""
+        return self._like.field_order if keeps_fields(self._like, lossless=self._lossless) else ""
+
+    def _x264_fields(self) -> dict[str, str]:
+        if not self._fields:
+            return {}
+        return {"x264-params": f"{H264['x264-params']}:{FIELDS[self._fields][0]}=1"}
+
+    def _as_fields(self, picture: VideoFrame) -> VideoFrame:
+        """The picture marked as interlaced, where the result is."""
+        if not self._fields:
+            return picture
+        if self._marked is None:
+            self._marked = Graph()
+            source = self._marked.add_buffer(
+                width=picture.width, height=picture.height, format=picture.format, time_base=self._like.time_base
+            )
+            mark = self._marked.add("setfield", f"mode={FIELDS[self._fields][0]}")
+            self._marked.link_nodes(source, mark, self._marked.add("buffersink"))
+            self._marked.configure()
+        self._marked.push(picture)
+        marked = self._marked.pull()
+        assert isinstance(marked, VideoFrame)
+        return marked
 
     def _converted(self, frame: Frame) -> VideoFrame:
         """RGB to YUV, such that PyAV's decoder gives the RGB back.
@@ -183,10 +282,13 @@ class VideoWriter:
         )
 
     def _mux(self, packets: list[Packet[VideoStream]]) -> None:
-        for packet in packets:
-            if not packet.duration:
-                packet.duration = max(1, round(1 / (self._like.rate * self._like.time_base)))
+        self._held += packets
+        if self._first_dts is None and packets:
+            self._first_dts = packets[0].dts
+        for packet in self._held[:-1]:
+            packet.duration = self._lasting.pop(packet.pts or 0, self._average())
             self._container.mux(packet)
+        del self._held[:-1]
 
     def _disk(self) -> AbstractContextManager[None]:
         return libav_errors(f"{self.path} cannot be written ({{}}): free some space or choose another place")

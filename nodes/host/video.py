@@ -32,7 +32,8 @@ def open_video(video: Input.Video, name: str = "the video") -> FrameSource:
     file = MediaFile(source.getvalue(), name) if isinstance(source, BytesIO) else source
     start, duration = trim_window(video)
     if start < 0:
-        start = max(0.0, VideoReader(file).info.duration_seconds + start)
+        whole = VideoReader(file)
+        start = max(0.0, (whole.info.duration_seconds or whole.seconds()) + start)
     return VideoReader(file, start, duration or None)
 
 

@@ -1,7 +1,10 @@
-"""Cut files are told by what their outermost boxes say."""
+"""Cut files are told by what their outermost boxes and their indexes say."""
 
 from __future__ import annotations
 
+import random
+import re
+from io import BytesIO
 from pathlib import Path
 
 import av
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 
 from keysync.errors import KeySyncError
+from keysync.media.readable import check_readable
 from keysync.media.reader import VideoReader
 from keysync.media.truncation import check_complete
 
@@ -76,3 +80,156 @@ def test_anything_else_is_left_to_libav(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
     check(path)
+
+
+# Indexes that list more than there is
+
+
+def patched(path: Path, box: bytes, at: int, number: int) -> Path:
+    """The first box of a kind with another number at a place of its content."""
+    content = bytearray(path.read_bytes())
+    start = content.index(box) + 4 + at
+    content[start : start + 4] = number.to_bytes(4, "big")
+    path.write_bytes(content)
+    return path
+
+
+CUT_OFF = r"a\.\w+ is cut off: its index lists (\d+) (frames|places|parts), the file has (\d+); copy or export it again"
+
+
+def refusal(path: Path) -> tuple[int, int]:
+    """How many the index lists, and how many are there, as the message has it."""
+    with pytest.raises(KeySyncError, match=CUT_OFF) as caught:
+        VideoReader(path)
+    found = re.search(CUT_OFF, str(caught.value))
+    assert found is not None
+    return int(found[1]), int(found[3])
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov"])
+def test_times_for_more_frames_than_are_stored(name: str, tmp_path: Path) -> None:
+    path = write_clip(tmp_path / name)
+    check(path)
+    assert refusal(patched(path, b"stts", 8, 40)) == (40, 30)
+
+
+@pytest.mark.parametrize("movflags", ["+disable_chpl", "+faststart"])
+def test_sizes_of_more_frames_than_are_stored(movflags: str, tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", movflags=movflags)
+    assert refusal(patched(path, b"stsz", 8, 50)) == (50, 30)
+
+
+def test_index_that_points_beyond_the_end(tmp_path: Path) -> None:
+    """The content's box reaches to the end of the file, wherever that is: only the index tells."""
+    path = write_clip(tmp_path / "a.mp4", movflags="+faststart")
+    content = bytearray(path.read_bytes())
+    place = content.index(b"mdat")
+    content[place - 4 : place] = bytes(4)
+    path.write_bytes(content[: (place + len(content)) // 2])
+    listed, there = refusal(path)
+    assert listed == 30
+    assert 0 < there < 20
+
+
+def test_frames_of_one_size_beyond_the_end(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mov", "rawvideo", movflags="+faststart")
+    content = bytearray(path.read_bytes())
+    place = content.index(b"mdat")
+    content[place - 4 : place] = bytes(4)
+    path.write_bytes(content[: place + 4 + 12 * 4608 + 100])
+    assert refusal(path) == (30, 12)
+
+
+def segmented(path: Path) -> Path:
+    return write_clip(path, movflags="+frag_keyframe+empty_moov+default_base_moof+global_sidx", frag_duration="200000")
+
+
+def test_list_of_segments_that_are_missing(tmp_path: Path) -> None:
+    path = segmented(tmp_path / "a.mp4")
+    content = path.read_bytes()
+    assert b"sidx" in content
+    check(path)
+    path.write_bytes(content[: content.rindex(b"moof") - 4])
+    with pytest.raises(KeySyncError, match=r"a\.mp4 is cut off: it has \d+ of \d+ bytes"):
+        VideoReader(path)
+
+
+def whole_riff(content: bytes) -> bytes:
+    """An avi whose outermost sizes fit its length, as after a repair."""
+    movi = content.index(b"movi")
+    changed = content[:4] + (len(content) - 8).to_bytes(4, "little") + content[8:]
+    return changed[: movi - 4] + (len(content) - movi).to_bytes(4, "little") + changed[movi:]
+
+
+def test_avi_header_that_promises_more(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.avi")
+    check(path)
+    content = path.read_bytes()
+    path.write_bytes(whole_riff(content[: content.index(b"idx1") * 2 // 3]))
+    listed, there = refusal(path)
+    assert listed == 30
+    assert 10 < there < 25
+
+
+def test_avi_index_that_lists_more(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.avi")
+    content = path.read_bytes()
+    index = content.index(b"idx1")
+    size = int.from_bytes(content[index + 4 : index + 8], "little")
+    entry = content[index + 8 : index + 24]
+    longer = content[:index] + b"idx1" + (size + 32).to_bytes(4, "little") + content[index + 8 :] + 2 * entry
+    path.write_bytes(longer[:4] + (len(longer) - 8).to_bytes(4, "little") + longer[8:])
+    assert refusal(path) == (32, 30)
+
+
+def without_a_length(content: bytes) -> bytes:
+    """A Matroska file whose segment says that its size is unknown."""
+    place = content.index(bytes.fromhex("18538067")) + 4
+    return content[:place] + b"\x01" + b"\xff" * 7 + content[place + 8 :]
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.webm"])
+def test_matroska_whose_cues_are_missing(name: str, tmp_path: Path) -> None:
+    path = write_clip(tmp_path / name, "libvpx" if name == "a.webm" else "mpeg4", cluster_time_limit="100")
+    content = without_a_length(path.read_bytes())
+    path.write_bytes(content)
+    check(path)
+    path.write_bytes(content[: len(content) // 2])
+    listed, there = refusal(path)
+    assert there < listed  # cues and tags come last
+
+
+def test_cues_in_front_that_point_beyond_the_end(tmp_path: Path) -> None:
+    options = {"cluster_time_limit": "100", "cues_to_front": "1", "reserve_index_space": "2000"}
+    path = write_clip(tmp_path / "a.mkv", **options)
+    content = without_a_length(path.read_bytes())
+    path.write_bytes(content)
+    check(path)
+    tags = content.rindex(bytes.fromhex("1254c367"))
+    cut = content[: tags // 2]
+    # What the seek head says of the tags behind is made to point at the cues, as writers without tags leave it.
+    path.write_bytes(cut.replace(bytes.fromhex("1254c367"), bytes.fromhex("1c53bb6b"), 1))
+    with pytest.raises(KeySyncError, match="is cut off: its index lists"):
+        VideoReader(path)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_indexes_end_in_one_line(seed: int, tmp_path: Path) -> None:
+    """Every size and count in a file is a claim: none may hang, take memory or raise anything else."""
+    draw = random.Random(seed)
+    clips = [write_clip(tmp_path / name).read_bytes() for name in ("a.mp4", "a.mov", "a.mkv", "a.avi")]
+    clips.append(segmented(tmp_path / "s.mp4").read_bytes())
+    refused = 0
+    for _ in range(600):
+        content = bytearray(draw.choice(clips))
+        for _ in range(draw.randint(1, 20)):
+            place = draw.choice((draw.randrange(1500), len(content) - 1 - draw.randrange(1500), len(content) // 2))
+            content[place % len(content)] = draw.choice((0, 1, 127, 128, 255, draw.randrange(256)))
+        if draw.random() < 0.2:
+            del content[draw.randrange(1, len(content)) :]
+        for look in (check_readable, check_complete):
+            try:
+                look(BytesIO(content), "a")
+            except KeySyncError:
+                refused += 1
+    assert refused > 100

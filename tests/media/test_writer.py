@@ -17,7 +17,7 @@ from keysync.errors import KeySyncError
 from keysync.media.audio import AudioReader, read_speech
 from keysync.media.info import Colours, PictureFormat
 from keysync.media.reader import VideoReader
-from keysync.media.writer import VideoWriter, check_output
+from keysync.media.writer import VideoWriter, check_output, keeps_fields
 
 Frame = NDArray[np.uint8]
 VARIABLE = [700, 900, 1000, 1500, 1501, 1800, 2400, 2500, 3100, 3133, 3200, 4000]
@@ -78,6 +78,27 @@ def test_odd_time_bases_and_many_frames(time_base: Fraction, tmp_path: Path) -> 
         assert stream.time_base is not None
         # The last frame lasts as long as the others.
         assert stream.duration * stream.time_base == 100 * step * time_base
+
+
+@pytest.mark.parametrize(("suffix", "lossless"), [("mp4", False), ("mov", False), ("mkv", False), ("mkv", True)])
+@pytest.mark.parametrize("last", [40, 1640])
+def test_the_last_frame_is_shown_until_the_end(suffix: str, lossless: bool, last: int, tmp_path: Path) -> None:
+    pts = list(range(0, 1000, 40))
+    path = write(tmp_path / f"out.{suffix}", pts, lossless=lossless, seconds=(pts[-1] + last) / 1000)
+    reader = VideoReader(path)
+    assert reader.seconds() == pytest.approx((pts[-1] + last) / 1000, abs=1e-9)
+    assert reader.info.duration_seconds == pytest.approx((pts[-1] + last) / 1000, abs=1e-9)
+    if last == 40:
+        assert reader.info.rate == 25
+
+
+@pytest.mark.parametrize(("height", "kept"), [(48, True), (46, False)])
+def test_fields_need_rows_for_each(height: int, kept: bool, tmp_path: Path) -> None:
+    like = replace(LIKE, height=height, field_order="tt")
+    assert keeps_fields(like) is kept
+    assert keeps_fields(like, lossless=True)
+    result = VideoReader(write(tmp_path / "out.mp4", [0, 40, 80], like))
+    assert result.info.field_order == ("tt" if kept else "")
 
 
 def test_matroska_counts_milliseconds(tmp_path: Path) -> None:

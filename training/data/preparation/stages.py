@@ -97,10 +97,11 @@ def table(settings: Settings, models: Models) -> list[Stage]:
 def probe(place: Place) -> Facts:
     """No file: checks that the video opens and has sound."""
     with discards(UNREADABLE):
-        info = VideoReader(place.video.path).info
-    if not info.has_audio:
-        raise Discard({NO_SOUND: (info.duration_seconds, "it has no audio track")})
-    return {"seconds": info.duration_seconds}
+        reader = VideoReader(place.video.path)
+        seconds = reader.info.duration_seconds or reader.seconds()  # some recordings' headers do not tell
+    if not reader.info.has_audio:
+        raise Discard({NO_SOUND: (seconds, "it has no audio track")})
+    return {"seconds": seconds}
 
 
 def sound(place: Place) -> Facts:
