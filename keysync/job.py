@@ -20,9 +20,10 @@ from .errors import KeySyncError
 from .face.detectors import make_detector, read_landmarks_file
 from .face.face import Frame
 from .face.track import FaceChoice, FaceTrack, Tracker, no_face
-from .media.audio import open_sound, read_speech
+from .media.audio import hear, open_sound
 from .media.info import PictureFormat
 from .media.reader import open_video
+from .media.soundtrack import soundtrack_notes
 from .media.source import FramesInMemory, FrameSource, SoundSource
 from .media.writer import VideoWriter, check_output
 from .method import FRAME_BY_FRAME, NETWORK_RATE, SAMPLE_RATE
@@ -99,7 +100,7 @@ def dub_file(
     masks = None if occluder is None else open_video(occluder)
     inputs = (source.path, speech.path, masks.path if masks else None)
     check_output(output, [path for path in inputs if path], lossless=lossless)
-    waveform, audio_seconds = read_speech(speech)
+    heard = hear(speech)
     began = time.perf_counter()
     progress.begin("following the face", source.info.frame_count)
     pts, track = survey(source, face, progress)
@@ -107,10 +108,10 @@ def dub_file(
     if not (track.found | track.turned).any():
         raise KeySyncError(f"{no_face(track)} of {source.name}: nothing to dub; try another detector")
     if needs.source:
-        timeline = fit(pts, source.info.frame_duration, source.info.time_base, audio_seconds, settings.sync_mode)
+        timeline = fit(pts, source.info.frame_duration, source.info.time_base, heard.seconds, settings.sync_mode)
         form: PictureFormat = source.info
     else:
-        timeline = still(audio_seconds)
+        timeline = still(heard.seconds)
         form = PictureFormat(needs.crop_size[1], needs.crop_size[0], timeline.time_base, timeline.rate)
     report = Report(
         video=source.name,
@@ -126,11 +127,15 @@ def dub_file(
         seed=settings.seed,
         network_evaluations=0,
         models=dict(models.origins),
-        notes=list(_notes(source, audio_seconds, timeline, lossless, models, settings)),
+        notes=[
+            *_notes(source, heard.seconds, timeline, lossless, models, settings),
+            *heard.notes,
+            *soundtrack_notes(speech, lossless),
+        ],
     )
     report.seconds_per_stage["face track"] = round(tracked, 4)
     hidden = Occluder.open(masks, source.info.width, source.info.height, len(pts)) if masks else None
-    dub = Dub(source, pts, track, timeline, _fitted(waveform, timeline.seconds), models, settings, report, hidden)
+    dub = Dub(source, pts, track, timeline, _fitted(heard.samples, timeline.seconds), models, settings, report, hidden)
     writer = VideoWriter(output, form, lossless=lossless, audio=speech, seconds=timeline.seconds)
     progress.begin("network evaluations", dub.evaluations)
     with writer:

@@ -66,7 +66,8 @@ def test_sample_formats(codec: str, tolerance: float, channels: int, tmp_path: P
     assert np.abs(heard - samples).max() <= tolerance
     mono, seconds = read_speech(path)
     assert (mono.dtype, mono.shape, seconds) == (torch.float32, (4800,), 0.3)
-    assert torch.allclose(mono, torch.from_numpy(samples.mean(0)), atol=tolerance + 1e-6)
+    spoken = samples[2] if channels == 6 else samples.mean(0)  # of 5.1 the centre
+    assert torch.allclose(mono, torch.from_numpy(spoken), atol=tolerance + 1e-6)
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 24000, 44100, 48000])
