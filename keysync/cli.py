@@ -32,7 +32,7 @@ from .report import DUBBED, PASSED_THROUGH, Report, check_report
 from .systems.keysync.small import BUILT_IN
 from .systems.renderer import Option
 from .systems.table import SYSTEMS
-from .terminal import patient_streams
+from .terminal import PatientStream, patient_streams
 from .timeline import SYNC_MODES
 from .weights.checkpoint import DTYPES, convert
 from .weights.describe import describe
@@ -53,14 +53,10 @@ OWN_REMEDIES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     with patient_streams() as output:
-        code = _main(arguments)
-        output.flush()
-        if output.lost and code == 0:
-            print("keysync: the standard output cannot be written to: its messages are lost", file=sys.stderr)
-        return code
+        return _main(arguments, output)
 
 
-def _main(arguments: Sequence[str] | None) -> int:
+def _main(arguments: Sequence[str] | None, output: PatientStream) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="keysync: %(message)s")
     try:
@@ -72,7 +68,10 @@ def _main(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         print("keysync: stopped; no incomplete file is left", file=sys.stderr)
         return 130
-    return 0
+    output.flush()
+    if output.lost:
+        print("keysync: the standard output cannot be written to: what is printed there is lost", file=sys.stderr)
+    return int(output.lost and options.run is _inspect)
 
 
 def remedies() -> dict[str, str]:

@@ -21,6 +21,11 @@ class PatientStream(io.TextIOBase):
         self._stream = stream
         self.lost = False
 
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """That of the other stream."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
     def write(self, text: str) -> int:
         """Writes what can be shown of `text`."""
         self._try(lambda stream: stream.write(_shown(text, stream)))
@@ -65,7 +70,7 @@ class PatientStream(io.TextIOBase):
 
 
 def _shown(text: str, stream: TextIO) -> str:
-    encoding = stream.encoding or "utf-8"
+    encoding = stream.encoding or "utf-8"  # None: a stream in memory
     return text.encode(encoding, "replace").decode(encoding)
 
 

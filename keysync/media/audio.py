@@ -20,10 +20,10 @@ from torch import Tensor
 
 from ..errors import KeySyncError
 from ..method import SAMPLE_RATE
-from .channels import Levels, Voice, known_places
+from .channels import Block, Levels, Voice, known_places
 from .container import MediaFile, describe_streams, libav_errors, open_input, video_tracks
 from .resample import resample
-from .source import Block, SoundSource, check_rate, check_samples
+from .source import SoundSource, check_rate, check_samples
 from .tags import is_tag, without_inner_tags
 
 # Seconds by which timestamps may differ from the count of samples: containers round them, clocks drift. More is heard.
@@ -229,7 +229,7 @@ def read_speech(speech: str | Path | SoundSource) -> tuple[Tensor, float]:
 def _voice(sound: SoundSource) -> Voice:
     """What of the channels is speech; a pass over the sound where there are several."""
     if sound.channels == 1:
-        return Voice(np.ones(1, np.float32))
+        return Voice((0,))
     levels = Levels(sound.places, sound.rate)
     for block in sound.blocks():
         levels.add(block)

@@ -12,6 +12,7 @@ from av.audio.layout import AudioLayout
 from numpy.typing import NDArray
 
 Places = tuple[str, ...]
+Block = NDArray[np.float32]
 
 # The layout of channels without places, by their number; more than these are mixed to one.
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
@@ -45,34 +46,46 @@ QUIET = 1e-6
 QUIET_DB = 40.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Fold:
-    """How the channels of a sound go into a `layout`: `weights` (channels out, channels in)."""
+    """How the channels of a sound go into a `layout`: `seats` (channels,) are their numbers there, None: their mean."""
 
     layout: str
-    weights: NDArray[np.float32]
+    seats: tuple[int, ...] | None = None
 
-    def __call__(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A block (channels in, n) as (channels out, n)."""
-        if np.array_equal(self.weights, np.eye(len(block), dtype=np.float32)):
+    @property
+    def channels(self) -> int:
+        """The number of channels of the layout."""
+        return len(places_of(self.layout))
+
+    def __call__(self, block: Block) -> Block:
+        """A block (channels, n) in the layout."""
+        if self.seats is None:
+            return mean(block)[None]
+        if self.seats == tuple(range(self.channels)):
             return block
-        return self.weights @ block
+        seated = np.zeros((self.channels, block.shape[1]), np.float32)
+        for seat, channel in zip(self.seats, block, strict=True):
+            seated[seat] += channel
+        return seated
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Voice:
-    """How speech is heard in a sound: `weights` (channels,) of the sum that is heard, and a note on why."""
+    """What speech is heard of a sound: the mean of these `channels`, and a note on why."""
 
-    weights: NDArray[np.float32]
+    channels: tuple[int, ...]
     note: str | None = None
 
-    def __call__(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(self, block: Block) -> Block:
         """A block (channels, n) as (n,)."""
-        used = np.flatnonzero(self.weights)
-        if len(used) == len(block) and np.ptp(self.weights) == 0:
-            mean: NDArray[np.float32] = block.mean(axis=0, dtype=np.float32)  # to the bit what the method's audio is
-            return mean
-        return self.weights[used] @ block[used]
+        return mean(block if len(self.channels) == len(block) else block[list(self.channels)])
+
+
+def mean(block: Block) -> Block:
+    """The mean (n,) of channels (channels, n)."""
+    middle: Block = block.mean(axis=0, dtype=np.float32)
+    return middle
 
 
 def places_of(layout: str) -> Places:
@@ -86,39 +99,38 @@ def assumed_places(channels: int) -> Places:
 
 
 def known_places(layout: AudioLayout) -> Places:
-    """The places of a decoded sound; the assumed ones where it names none."""
+    """The places of a decoded sound; the assumed ones where it names none, or more than 8."""
     named = tuple(channel.name for channel in layout.channels)
-    return assumed_places(len(named)) if set(named) & {"NONE", "UNKNOWN", "UNSD"} else named
+    nameless = set(named) & {"NONE", "UNKNOWN", "UNSD"}
+    return assumed_places(len(named)) if nameless or len(named) > max(LAYOUTS) else named
 
 
 def describe(places: Places) -> str:
-    """The name of these places' layout, as `5.1`; `unknown` where they have none."""
-    return "unknown" if "?" in places or any(place.startswith("AMBI") for place in places) else _layout(places).name
+    """The name of these places' layout, as `5.1`; `unknown` where they have none, or one twice."""
+    placed = not any(place == "?" or place.startswith("AMBI") for place in places) and len({*places}) == len(places)
+    return AudioLayout("+".join(places)).name if placed else "unknown"
 
 
 def folded(places: Places, *, aac: bool) -> Fold:
     """How a result carries a sound with channels at these `places`, as AAC or lossless.
 
     Every channel keeps its place where the format can tell it. Else side and back speakers stand for each other; a
-    layout with silent channels is taken that has all places; channels without a speaker play at the nearest. Where
-    nothing is known of the channels, their mean is one.
+    layout with silent channels is taken that has all places; channels without a speaker play at the nearest. More than
+    8 channels, and those of which nothing is known, become one: their mean.
     """
-    if describe(places) == "unknown":
-        return Fold("mono", np.full((1, len(places)), 1 / len(places), np.float32))
-    if not aac and len(places) <= max(LAYOUTS):
-        return Fold(describe(places), np.eye(len(places), dtype=np.float32))
-    near = tuple(NEAREST.get(place, place) for place in places)
-    for wanted in (places, near):
+    if describe(places) == "unknown" or len(places) > max(LAYOUTS):
+        return Fold("mono", (0,) if len(places) == 1 else None)
+    if not aac:
+        return Fold(describe(places), tuple(range(len(places))))
+    for wanted in (places, tuple(NEAREST.get(place, place) for place in places)):
         for layout in AAC_LAYOUTS:
             seats = _seats(wanted, places_of(layout))
             if seats is not None:
-                weights = np.zeros((len(places_of(layout)), len(places)), np.float32)
-                weights[seats, np.arange(len(places))] = 1
-                return Fold(layout, weights)
-    return Fold("mono", np.full((1, len(places)), 1 / len(places), np.float32))
+                return Fold(layout, seats)
+    return Fold("mono")
 
 
-def _seats(places: Places, there: Places) -> list[int] | None:
+def _seats(places: Places, there: Places) -> tuple[int, ...] | None:
     """The number of the speaker for each place; None where `there` lacks one."""
     seats: dict[str, str] = {}
     for place in dict.fromkeys(places):
@@ -126,11 +138,7 @@ def _seats(places: Places, there: Places) -> list[int] | None:
         if seat not in there or seat in seats.values():
             return None
         seats[place] = seat
-    return [there.index(seats[place]) for place in places]
-
-
-def _layout(places: Places) -> AudioLayout:
-    return AudioLayout("+".join(places))
+    return tuple(there.index(seats[place]) for place in places)
 
 
 class Levels:
@@ -138,16 +146,15 @@ class Levels:
 
     def __init__(self, places: Places, rate: int) -> None:
         self._places = places
-        self._voices = [index for index, place in enumerate(places) if place not in BASS] or [*range(len(places))]
-        pair = [places.index(place) for place in ("FL", "FR") if place in places]
-        mixed = pair if len(pair) == 2 and len(self._voices) > 2 else self._voices
-        self._mix = np.zeros(len(places), np.float32)
-        self._mix[mixed] = 1 / len(mixed)
+        voices = [index for index, place in enumerate(places) if place not in BASS]
+        self._voices = voices or [*range(len(places))]
+        pair = tuple(places.index(place) for place in ("FL", "FR") if place in places)
+        self._mix = pair if len(pair) == 2 else tuple(self._voices)
         self._window = max(1, rate // 4)
         self._filled = 0
         self._sums: list[NDArray[np.float64]] = []
 
-    def add(self, block: NDArray[np.float32]) -> None:
+    def add(self, block: Block) -> None:
         """Counts the next samples (channels, n)."""
         mixed = Voice(self._mix)(block)
         squares = np.vstack((block, mixed)).astype(np.float64) ** 2
@@ -166,10 +173,8 @@ class Levels:
         loudest = total[self._voices].max()
         centre = self._places.index("FC") if "FC" in self._places else None
         if centre is not None and len(self._voices) > 1 and total[centre] > loudest * _power(-SPARE_CENTRE_DB):
-            layout = describe(self._places)
-            return Voice(
-                self._alone(centre), f"the speech has the layout {layout}: the network hears its centre channel"
-            )
+            where = f"the speech has the channel layout {describe(self._places)}"
+            return Voice((centre,), f"{where}: the network hears its centre channel")
         peaks = windows[:, self._voices].max(axis=1)
         audible = peaks > max(QUIET, peaks.max() * _power(-QUIET_DB))
         lost = (windows[audible] < peaks[audible, None] * _power(-CANCELLED_DB)).sum(axis=0)
@@ -179,16 +184,11 @@ class Levels:
         if lost[best] >= lost[-1]:
             return Voice(self._mix, f"{self._where(lost[-1])}: the network hears little there")
         name = "one channel" if self._places[best] == "?" else f"the {self._places[best]} channel alone"
-        return Voice(self._alone(best), f"{self._where(lost[-1])}: the network hears {name}")
+        return Voice((best,), f"{self._where(lost[-1])}: the network hears {name}")
 
     def _where(self, windows: int) -> str:
         few = f"more than {CANCELLED_DB:g} dB below the loudest of them for {windows / 4:g} s"
         return f"the mean of the speech's channels is {few}, as when they cancel each other"
-
-    def _alone(self, index: int) -> NDArray[np.float32]:
-        weights = np.zeros(len(self._places), np.float32)
-        weights[index] = 1
-        return weights
 
 
 def _power(decibels: float) -> float:

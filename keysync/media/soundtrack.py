@@ -12,8 +12,8 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
 
-from .channels import LAYOUTS, Fold, describe, folded
-from .source import Block, SoundSource
+from .channels import LAYOUTS, Block, Fold, describe, folded
+from .source import SoundSource
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Soundtrack:
         self._blocks.close()
 
     def _add_stream(self, container: OutputContainer, sound: SoundSource, lossless: bool) -> AudioStream:
-        layout, channels = self._fold.layout, len(self._fold.weights)
+        layout, channels = self._fold.layout, self._fold.channels
         if lossless:
             if layout == LAYOUTS.get(channels):
                 return container.add_stream("pcm_s16le" if sound.is_16_bit else "pcm_f32le", self._rate, layout=layout)

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import KeySyncError
-from .channels import Places, assumed_places
+from .channels import Block, Places, assumed_places
 from .info import VideoInfo
 
 Frame = NDArray[np.uint8]
-Block = NDArray[np.float32]
 # Samples that a sound in memory yields at once.
 BLOCK = 4096
 # Sample rates in Hz from that of the coarsest speech codecs to twice that of the finest recorders.
