@@ -36,6 +36,8 @@ LONGEST_OVERLAP = 10.0
 EXACT_LENGTH = {"flac", "tta", "wv", "ape", "aiff", "au"}
 # Planar frames of so many channels go beyond the planes that PyAV finds by itself.
 PLANES = 8
+# An Ogg page holds at most so many packets.
+OGG_PACKETS = 255
 # A sound that stays below this (-80 dB) is silence with noise of its last bit.
 SILENCE = 1e-4
 
@@ -246,14 +248,8 @@ def _decode(
     """
     heard = False
     damage: av.error.InvalidDataError | None = None
-    packets = container.demux(track)
-    while True:
+    for packet in _packets(file, container, track):
         with libav_errors(f"{file} is damaged or cut off ({{}}): copy or export it again"):
-            packet = next(packets, None)
-            if packet is None:
-                return
-            if _is_end_mark(packet):
-                continue
             content = bytes(packet)
             try:
                 frames = packet.decode()
@@ -269,8 +265,34 @@ def _decode(
             yield frame
 
 
+def _packets(
+    file: MediaFile, container: InputContainer, track: AudioStream
+) -> Generator[Packet[AudioStream], None, None]:
+    """Yields the packets of a track, without the empty ones that many Ogg files end with."""
+    packets = container.demux(track)
+    empty: av.error.InvalidDataError | None = None
+    left = OGG_PACKETS
+    while True:
+        with libav_errors(f"{file} is damaged or cut off ({{}}): copy or export it again"):
+            try:
+                packet = next(packets, None)
+            except av.error.InvalidDataError as error:
+                left -= 1
+                if container.format.name != "ogg" or left < 0:
+                    raise
+                # What libav calls an empty packet of Opus; whether it was one tells what follows.
+                empty, packets = error, container.demux(track)
+                continue
+            if packet is None:
+                return
+            if empty is not None and packet.size:
+                raise empty
+        if not _is_end_mark(packet):
+            yield packet
+
+
 def _is_end_mark(packet: Packet[AudioStream]) -> bool:
-    """Whether a packet is empty, as the last of many Ogg files; libav's own last one, without a time, is not."""
+    """Whether a packet is empty and has a time; libav's own last one, which flushes the decoder, has none."""
     return packet.size == 0 and (packet.pts is not None or packet.dts is not None)
 
 

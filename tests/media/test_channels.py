@@ -57,6 +57,7 @@ def _pitch(layout: str, place: str) -> int:
 def write_wav(path: Path, samples: Samples, layout: str, codec: str = "pcm_s16le") -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=RATE, layout=layout)
+        assert isinstance(stream, av.AudioStream)
         packed = np.ascontiguousarray(samples.T).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
         frame.sample_rate, frame.pts = RATE, 0
@@ -109,7 +110,8 @@ def test_lossless_keeps_samples_and_layout(layout: str, codec: str, tmp_path: Pa
     result = write_video(tmp_path / "out.mkv", wav, lossless=True)
     before, after = AudioReader(wav), AudioReader(result)
     assert after.places == before.places == places_of(layout)
-    assert np.array_equal(*(np.concatenate(list(reader.blocks()), 1) for reader in (before, after)))
+    first, second = (np.concatenate(list(reader.blocks()), 1) for reader in (before, after))
+    assert np.array_equal(first, second)
     assert soundtrack_notes(before, lossless=True) == []
 
 
@@ -135,7 +137,7 @@ def speech(seconds: float = 1.0) -> Samples:
 def loss(sound: SoundInMemory, said: Samples) -> float:
     """Decibels by which the encoder hears less than was said."""
     heard = hear(sound).samples.numpy()
-    return float(20 * np.log10(np.linalg.norm(said) / max(1e-9, np.linalg.norm(heard))))
+    return float(20 * np.log10(np.linalg.norm(said) / (np.linalg.norm(heard) + 1e-9)))
 
 
 @pytest.mark.parametrize("layout", [name for name in ALL if "FC" in places_of(name) and len(places_of(name)) > 1])
@@ -162,7 +164,7 @@ def test_speech_in_any_one_channel_is_heard(channels: int, which: int) -> None:
 @pytest.mark.parametrize("gain", [-1.0, -0.9, -0.6])
 def test_channels_that_cancel_each_other(gain: float) -> None:
     said = speech()
-    heard = hear(SoundInMemory("the audio", np.stack((said, gain * said)), RATE))
+    heard = hear(SoundInMemory("the audio", np.stack((said, np.float32(gain) * said)), RATE))
     assert np.array_equal(heard.samples.numpy(), said)
     (note,) = heard.notes
     assert note.endswith("for 1 s, as when they cancel each other: the network hears the FL channel alone")
