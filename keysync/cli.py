@@ -1,6 +1,7 @@
 """The command `keysync`: dub a video, run the demo, describe a checkpoint, convert a checkpoint.
 
-Exit codes: 0 success, 1 an error (printed on one line), 130 stopped by Ctrl-C; output files are always complete.
+Exit codes: 0 success, 1 an error (printed on one line), 130 stopped by Ctrl-C; output files are always complete. A
+dub succeeds whether or not its messages can be printed; `inspect`, whose result is printed, fails where they cannot.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from .report import DUBBED, PASSED_THROUGH, Report, check_report
 from .systems.keysync.small import BUILT_IN
 from .systems.renderer import Option
 from .systems.table import SYSTEMS
+from .terminal import PatientStream, patient_streams
 from .timeline import SYNC_MODES
 from .weights.checkpoint import DTYPES, convert
 from .weights.describe import describe
@@ -50,6 +52,11 @@ OWN_REMEDIES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
+    with patient_streams() as output:
+        return _main(arguments, output)
+
+
+def _main(arguments: Sequence[str] | None, output: PatientStream) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="keysync: %(message)s")
     try:
@@ -61,7 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("keysync: stopped; no incomplete file is left", file=sys.stderr)
         return 130
-    return 0
+    output.flush()
+    if output.lost:
+        print("keysync: the standard output cannot be written to: what is printed there is lost", file=sys.stderr)
+    return int(output.lost and options.run is _inspect)
 
 
 def remedies() -> dict[str, str]:

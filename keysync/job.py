@@ -20,11 +20,12 @@ from .errors import KeySyncError
 from .face.detectors import make_detector, read_landmarks_file
 from .face.face import Frame
 from .face.track import FaceChoice, FaceTrack, Tracker, no_face
-from .media.audio import AudioReader, open_sound, read_speech
+from .media.audio import AudioReader, hear, open_sound
 from .media.container import MediaFile
 from .media.extras import Extras, Kept
 from .media.info import BT2020_PRIMARIES, IN_MEMORY, PictureFormat, VideoInfo
 from .media.reader import open_video
+from .media.soundtrack import soundtrack_notes
 from .media.source import Facts, FramesInMemory, FrameSource, SoundSource
 from .media.writer import VideoWriter, check_output, h264_pixels, keeps_fields
 from .method import FRAME_BY_FRAME, NETWORK_RATE, SAMPLE_RATE
@@ -105,7 +106,7 @@ def dub_file(
     inputs = [path for path in (source.path, speech.path, masks.path if masks else None) if path]
     check_output(output, inputs, lossless=lossless)
     files = [MediaFile.of(path) for path in inputs]
-    waveform, audio_seconds = read_speech(speech)
+    heard = hear(speech)
     began = time.perf_counter()
     progress.begin("following the face", source.info.frame_count or None)
     pts, track = survey(source, face, progress)
@@ -113,10 +114,10 @@ def dub_file(
     if not (track.found | track.turned).any():
         raise KeySyncError(f"{no_face(track)} of {source.name}: nothing to dub; try another detector")
     if needs.source:
-        timeline = fit(pts, source.facts().last_duration, source.info.time_base, audio_seconds, settings.sync_mode)
+        timeline = fit(pts, source.facts().last_duration, source.info.time_base, heard.seconds, settings.sync_mode)
         form: PictureFormat = source.info
     else:
-        timeline = still(audio_seconds)
+        timeline = still(heard.seconds)
         form = PictureFormat(needs.crop_size[1], needs.crop_size[0], timeline.time_base, timeline.rate)
     extras = source.extras if needs.source else Extras()
     kept = extras.fit(output, timeline.seconds, timeline.same_times)
@@ -134,11 +135,15 @@ def dub_file(
         seed=settings.seed,
         network_evaluations=0,
         models=dict(models.origins),
-        notes=list(_notes(source, pts, speech, audio_seconds, timeline, lossless, models, settings, kept)),
+        notes=[
+            *_notes(source, pts, speech, heard.seconds, timeline, lossless, models, settings, kept),
+            *heard.notes,
+            *soundtrack_notes(speech, lossless),
+        ],
     )
     report.seconds_per_stage["face track"] = round(tracked, 4)
     hidden = Occluder.open(masks, source.info.width, source.info.height, len(pts)) if masks else None
-    dub = Dub(source, pts, track, timeline, _fitted(waveform, timeline.seconds), models, settings, report, hidden)
+    dub = Dub(source, pts, track, timeline, _fitted(heard.samples, timeline.seconds), models, settings, report, hidden)
     writer = VideoWriter(output, form, lossless=lossless, audio=speech, seconds=timeline.seconds, kept=kept)
     progress.begin("network evaluations", dub.evaluations)
     with writer:

@@ -91,12 +91,17 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    def to_json(self) -> str:
+        """The report as JSON. Bytes of a file's name that are not UTF-8 are escaped (`\\udce9`), as JSON can."""
+        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
     def write(self, path: str | Path) -> None:
         """Writes the JSON file atomically. Raises `KeySyncError` if it cannot be written."""
         path = Path(path)
         try:
             with whole_file(path) as temporary:
-                temporary.write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+                temporary.write_text(self.to_json() + "\n", encoding="utf-8")
         except OSError as error:
             message = f"cannot write the report {path}: {error.strerror}; choose another file"
             raise KeySyncError(message, about="report") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from pathlib import Path
 from typing import Any
@@ -127,7 +126,7 @@ class DubVideo(io.ComfyNode):
             device=detector_device(),
         )
         result, report = dub(video, audio, models, settings, face, progress, occluder)
-        return io.NodeOutput(result, json.dumps(report.to_dict(), indent=1, ensure_ascii=False))
+        return io.NodeOutput(result, report.to_json())
 
 
 def dub(

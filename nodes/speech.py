@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+
 from comfy_api.latest import io
 
 from ..keysync.errors import KeySyncError
-from ..keysync.media.resample import resample
-from ..keysync.method import FRAME_BY_FRAME, NETWORK_RATE, SAMPLE_RATE
+from ..keysync.media.audio import hear
+from ..keysync.method import FRAME_BY_FRAME, NETWORK_RATE
 from ..keysync.speech.encoders import ENCODERS
 from ..keysync.speech.weights import FOLDER_FILES
-from .host.audio import AudioDict, channels_of
+from .host.audio import AudioDict
 from .host.encoder import CoreSpeechEncoder, load
 from .host.files import built_in, find, fingerprint, offered
 from .host.sockets import Speech, SpeechEncoderSocket, SpeechSocket
+from .host.video import open_sound
+
+log = logging.getLogger(__name__)
 
 BUILT_IN = built_in("hubert")
 KINDS = ("audio_encoders",)
@@ -86,8 +91,10 @@ class EncodeSpeech(io.ComfyNode):
     @classmethod
     def execute(cls, encoder: CoreSpeechEncoder, audio: AudioDict, fps: float) -> io.NodeOutput:
         check_rate(fps)
-        waveform, rate = channels_of(audio)
-        return io.NodeOutput(Speech(encoder.encode(resample(waveform.mean(0)[None], rate, SAMPLE_RATE)[0]), fps))
+        heard = hear(open_sound(audio))
+        for note in heard.notes:
+            log.warning(note)
+        return io.NodeOutput(Speech(encoder.encode(heard.samples), fps))
 
 
 def check_rate(fps: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import re
@@ -29,6 +31,7 @@ from keysync.systems.keysync.small import BUILT_IN, SMALL
 from keysync.weights.files import read_tensors
 
 from .clips import CheapStages, picture, read_frames, write_landmarks, write_speech, write_video
+from .media.test_audio import tones, write_sound
 from .synthetic_face import face, face_points
 
 Fails = Callable[..., str]
@@ -484,6 +487,74 @@ def test_convert_then_dub(
     said = capsys.readouterr().out
     assert BUILT_IN not in said
     assert "20 frames dubbed" in said
+
+
+# Names and terminals
+
+
+@pytest.mark.usefixtures("cheap")
+def test_names_that_are_no_text(
+    files: dict[str, Path], dub: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def odd(suffix: str) -> Path:
+        return tmp_path / os.fsdecode(b"caf\xe9 \xff" + suffix.encode())
+
+    video, audio, output, report = files["video"].rename(odd(".mp4")), odd(".wav"), odd(".mov"), odd(".json")
+    files["audio"].rename(audio)
+    assert dub("--report", report, video=video, audio=audio, output=output) == 0
+    assert "caf? ?.mov: 20 frames dubbed" in capsys.readouterr().out
+    assert json.loads(report.read_bytes())["speech"] == str(audio)
+    assert len(read_frames(output)) == 20
+    output.unlink()
+    assert dub(video=audio, audio=audio, output=output) == 1
+    assert "has no video track" in capsys.readouterr().err
+
+
+class FullDisk(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+class ClosedPipe(io.StringIO):
+    def flush(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def ascii_stream() -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+
+
+@pytest.mark.usefixtures("cheap")
+@pytest.mark.parametrize("stream", [FullDisk, ClosedPipe, ascii_stream, lambda: None])
+@pytest.mark.parametrize("names", [["stdout"], ["stderr"], ["stdout", "stderr"]], ids="+".join)
+def test_printing_never_costs_a_dub(
+    names: list[str],
+    stream: Callable[[], Any],
+    files: dict[str, Path],
+    dub: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    for name in names:
+        monkeypatch.setattr(sys, name, stream())
+    output = tmp_path / "日本.mp4"
+    assert dub("--report", tmp_path / "report.json", output=output) == 0
+    assert len(read_frames(output)) == 20
+    assert json.loads((tmp_path / "report.json").read_text())["frames"] == 20
+
+
+@pytest.mark.usefixtures("cheap")
+def test_what_was_heard_is_said(
+    files: dict[str, Path], dub: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    samples = tones(0.8, 16_000)
+    both = write_sound(tmp_path / "antiphase.wav", np.concatenate((samples, -samples)), 16_000, "pcm_s16le")
+    assert dub("--report", tmp_path / "report.json", audio=both) == 0
+    (note,) = json.loads((tmp_path / "report.json").read_text())["notes"]
+    assert note.endswith("the network hears the FL channel alone")
+    assert note in capsys.readouterr().out
+    assert dub(audio=write_sound(tmp_path / "silent.wav", 0 * samples, 16_000, "pcm_s16le")) == 0
+    assert "is silent: the lips have no speech to follow" in capsys.readouterr().out
 
 
 # As a process

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,20 @@ def test_written_report_is_json(tmp_path: Path) -> None:
     report.write(tmp_path / "report.json")
     assert json.loads((tmp_path / "report.json").read_text())["ranges"][0]["state"] == DUBBED
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_name_that_is_no_text_is_escaped(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.mp4")
+    report = make_report()
+    report.video = name
+    report.notes.append(f"{name} × 日本")
+    path = tmp_path / os.fsdecode(b"caf\xe9.json")
+    report.write(path)
+    content = path.read_bytes().decode("utf-8")
+    assert '"video": "caf\\udce9.mp4"' in content
+    assert "× 日本" in content
+    assert json.loads(content)["video"] == name
+    assert report.to_json() == content.rstrip("\n")
 
 
 def test_unwritable_report_says_so(tmp_path: Path) -> None:

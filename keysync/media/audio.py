@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
 import torch
 from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
 from torch import Tensor
 
 from ..errors import KeySyncError
 from ..method import SAMPLE_RATE
+from .channels import Block, Levels, Voice, known_places
 from .container import MediaFile, describe_streams, libav_errors, open_input, video_tracks
 from .reader import first_picture
 from .resample import resample
-from .source import Block, SoundSource
+from .source import SoundSource, check_rate, check_samples
+from .tags import is_tag, without_inner_tags
+
+# Seconds by which timestamps may differ from the count of samples: containers round them, clocks drift. More is heard.
+TOLERANCE = 0.05
+# Seconds of silence that timestamps can ask for in one sound, and of repeated sound that they can drop: whoever asks
+# for more has another clock, as after a recorder's restart.
+LONGEST_SILENCE = 3600.0
+LONGEST_OVERLAP = 10.0
+# Formats whose header gives the exact length, as libav reads it.
+EXACT_LENGTH = {"flac", "tta", "wv", "ape", "aiff", "au"}
+# Planar frames of so many channels go beyond the planes that PyAV finds by itself.
+PLANES = 8
+# An Ogg page holds at most so many packets.
+OGG_PACKETS = 255
+# A sound that stays below this (-80 dB) is silence with noise of its last bit.
+SILENCE = 1e-4
 
 
 def open_sound(sound: str | Path | SoundSource) -> SoundSource:
@@ -30,40 +51,109 @@ def open_sound(sound: str | Path | SoundSource) -> SoundSource:
 class AudioReader:
     """The sound of a file: `rate` in samples per second, `channels`, and `is_16_bit` for samples of at most 16 bits.
 
-    Time 0 is the first sample; in a video file it is the first picture, as in a player. Raises `KeySyncError` at once
-    for a file without sound.
+    Time 0 is the first sample; in a video file it is the first picture, as in a player. Of several tracks it is the
+    default one, or the first that can be decoded. Raises `KeySyncError` at once for a file without sound.
     """
 
     def __init__(self, file: str | Path | MediaFile) -> None:
-        self._file = MediaFile.of(file)
-        self.name, self.path = self._file.name, self._file.path
-        with open_input(self._file) as container, closing(_decode(self._file, container)) as frames:
-            first = next(frames, None)
+        whole = MediaFile.of(file)
+        self.name, self.path = whole.name, whole.path
+        self._file = without_inner_tags(whole)
+        self._damage = Damage()
+        with open_input(self._file) as container:
+            track = _track(self._file, container)
+            self._track_note = _track_note(self._file, container, track)
+            with closing(_decode(self._file, container, track, Damage())) as frames:
+                first = next(frames, None)
             if first is None:
                 raise KeySyncError(f"{self.name} has an audio track without a single sample: copy or export it again")
             # From the frame, not the header: that of HE-AAC gives half the rate.
             self.rate = first.sample_rate
             self.channels = len(first.layout.channels)
+            self.places = known_places(first.layout)
             self.is_16_bit = first.format.bits <= 16
             self._lead = _lead(self._file, container, first)
+        check_rate(self.rate, self.name)
 
     @property
     def lead(self) -> float:
         """Seconds by which the sound of a video file begins after its first picture; negative where before."""
         return self._lead
 
+    @property
+    def notes(self) -> list[str]:
+        """Which of several tracks is read; after a pass of `blocks`, also what it repaired."""
+        return [*self._track_note, *self._damage.notes(self.name)]
+
     def blocks(self) -> Generator[Block, None, None]:
-        """Yields the samples in order, -1..1, in the blocks (channels, n) in which they are coded."""
-        lead = round(self._lead * self.rate)
-        if lead > 0:
-            yield np.zeros((self.channels, lead), np.float32)
-        with open_input(self._file) as container, closing(_decode(self._file, container)) as frames:
-            for frame in frames:
-                block = self._samples(frame)
-                if lead < 0:
-                    block, lead = block[:, -lead:], min(0, lead + block.shape[1])
-                if block.size:
-                    yield block
+        """Yields the samples in order, -1..1, in the blocks (channels, n) in which they are coded.
+
+        Holes in the timestamps become silence; what is there twice is dropped. Raises `KeySyncError` for damage, and
+        for a file that is shorter than its header says.
+        """
+        damage = self._damage = Damage()
+        lead = self._lead
+        if abs(lead) > LONGEST_SILENCE:
+            damage.clocks += 1
+            lead = 0.0
+        skipped = round(-lead * self.rate) if lead < 0 else 0
+        yield from self._silence(round(lead * self.rate))
+        heard = lead > 0
+        with open_input(self._file) as container:
+            track = _track(self._file, container)
+            with closing(_decode(self._file, container, track, damage)) as frames:
+                for block in self._in_time(frames, damage):
+                    rest = block[:, skipped:]
+                    skipped = max(0, skipped - block.shape[1])
+                    if rest.size:
+                        heard = True
+                        check_samples(rest, self.name)
+                        yield rest
+            self._check_length(container, track, damage)
+        if not heard:
+            raise KeySyncError(f"the sound of {self.name} ends before its first picture: export it again")
+
+    def _in_time(self, frames: Iterator[AudioFrame], damage: Damage) -> Generator[Block, None, None]:
+        """Yields the samples of frames, with silence in the holes of their timestamps, and no sound twice."""
+        begin: float | None = None  # the time of the first sample, as this clock has it
+        earliest = 0.0
+        for frame in frames:
+            block = self._samples(frame)
+            damage.decoded += block.shape[1]
+            time = frame.time
+            if time is not None:
+                if begin is None:
+                    begin = earliest = time
+                jump = time - (begin + damage.placed / self.rate)
+                if TOLERANCE < jump <= LONGEST_SILENCE - damage.silence:
+                    for silence in self._silence(round(jump * self.rate)):
+                        damage.placed += silence.shape[1]
+                        yield silence
+                    damage.silence += jump
+                    damage.holes += 1
+                elif -LONGEST_OVERLAP <= jump < -TOLERANCE and time > earliest + TOLERANCE:
+                    twice = min(block.shape[1], round(-jump * self.rate))
+                    damage.twice += twice / self.rate
+                    block = block[:, twice:]
+                elif abs(jump) > TOLERANCE:
+                    damage.clocks += 1
+                    begin, earliest = time - damage.placed / self.rate, time
+            damage.placed += block.shape[1]
+            yield block
+
+    def _silence(self, samples: int) -> Generator[Block, None, None]:
+        for start in range(0, samples, self.rate):
+            yield np.zeros((self.channels, min(self.rate, samples - start)), np.float32)
+
+    def _check_length(self, container: InputContainer, track: AudioStream, damage: Damage) -> None:
+        """Raises `KeySyncError` where the header of a format gives the length, and a part of it is missing."""
+        if container.format.name not in EXACT_LENGTH or not track.duration or not track.time_base:
+            return
+        expected, found = float(track.duration * track.time_base), damage.decoded / self.rate
+        if found < expected - TOLERANCE:
+            raise KeySyncError(
+                f"{self.name} is cut off: it has {found:.2f} of {expected:.2f} s; copy or export it again"
+            )
 
     def _samples(self, frame: AudioFrame) -> Block:
         if frame.sample_rate != self.rate or len(frame.layout.channels) != self.channels:
@@ -71,6 +161,8 @@ class AudioReader:
                 f"{self.name} changes from {self.channels} channels at {self.rate} Hz to "
                 f"{len(frame.layout.channels)} at {frame.sample_rate} Hz: convert it to an ordinary wav"
             )
+        if frame.format.is_planar and self.channels >= PLANES:
+            frame = AudioResampler(format=frame.format.packed.name).resample(frame)[0]
         coded = frame.to_ndarray()
         if not frame.format.is_planar:
             coded = coded.reshape(-1, self.channels).T
@@ -82,56 +174,159 @@ class AudioReader:
         return samples
 
 
-def read_speech(speech: str | Path | SoundSource) -> tuple[Tensor, float]:
+@dataclass
+class Damage:
+    """What one pass over a sound had to repair; times are in seconds, `decoded` and `placed` in samples."""
+
+    holes: int = 0
+    silence: float = 0.0
+    twice: float = 0.0
+    clocks: int = 0
+    corrupt: int = 0
+    undecoded: int = 0
+    decoded: int = 0
+    placed: int = 0
+
+    def notes(self, name: str) -> list[str]:
+        """A line for each kind of damage."""
+        notes = []
+        if self.holes:
+            notes.append(f"{name} has {self.holes} holes in its sound, {self.silence:.2f} s in all: they are silent")
+        if self.twice:
+            notes.append(f"{name} has {self.twice:.2f} s of sound twice: the repetition is dropped")
+        if self.clocks:
+            notes.append(f"{name} has timestamps that begin anew {self.clocks} times: its sound goes on without a hole")
+        if self.corrupt:
+            notes.append(f"{name} has {self.corrupt} damaged pieces of sound: they may click")
+        if self.undecoded:
+            notes.append(f"{name} has {self.undecoded} bytes at its beginning or end that are not sound: skipped")
+        return notes
+
+
+@dataclass(frozen=True, eq=False)
+class Speech:
+    """Speech as the encoders hear it: `samples` (n,) float32 at 16 kHz, `seconds` of the sound, notes for the user."""
+
+    samples: Tensor
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
+def hear(speech: str | Path | SoundSource) -> Speech:
     """Reads a sound file, the sound of a video file or any other sound, whatever its rate, channels and codec.
 
-    Returns the mean of its channels at 16 kHz: (n,) float32, -1..1, and its length in seconds. Raises `KeySyncError`
-    for a file without sound.
+    Of several channels it is what `channels.Levels` finds to be speech; of two in the same phase, their mean. Raises
+    `KeySyncError` for a file without sound.
     """
     sound = open_sound(speech)
-    mono = np.concatenate([block.mean(axis=0, dtype=np.float32) for block in sound.blocks()])
-    if not np.isfinite(mono).all():
-        raise KeySyncError(f"{sound.name} contains samples that are not finite numbers: export it again")
+    voice = _voice(sound)
+    mono = np.concatenate([voice(block) for block in sound.blocks()])
+    notes = [*sound.notes, *([voice.note] if voice.note else [])]
+    if np.abs(mono).max() < SILENCE:
+        notes.append(f"{sound.name} is silent: the lips have no speech to follow")
     seconds = len(mono) / sound.rate
-    return resample(torch.from_numpy(mono)[None], sound.rate, SAMPLE_RATE)[0], seconds
+    return Speech(resample(torch.from_numpy(mono)[None], sound.rate, SAMPLE_RATE)[0], seconds, tuple(notes))
 
 
-def _decode(file: MediaFile, container: InputContainer) -> Generator[AudioFrame, None, None]:
-    """Yields the frames of the first audio track.
+def read_speech(speech: str | Path | SoundSource) -> tuple[Tensor, float]:
+    """The samples (n,) float32 at 16 kHz and the seconds of what `hear` reads."""
+    heard = hear(speech)
+    return heard.samples, heard.seconds
+
+
+def _voice(sound: SoundSource) -> Voice:
+    """What of the channels is speech; a pass over the sound where there are several."""
+    if sound.channels == 1:
+        return Voice((0,))
+    levels = Levels(sound.places, sound.rate)
+    for block in sound.blocks():
+        levels.add(block)
+    return levels.voice()
+
+
+def _decode(
+    file: MediaFile, container: InputContainer, track: AudioStream, found: Damage
+) -> Generator[AudioFrame, None, None]:
+    """Yields the frames of a track; counts in `found` what cannot be decoded.
 
     Packets at the beginning and the end that cannot be decoded are skipped: mp3 files carry tags there. In between
     they are an error, for all later sound would be early.
     """
-    stream = _track(file, container)
     heard = False
     damage: av.error.InvalidDataError | None = None
-    packets = container.demux(stream)
-    while True:
+    for packet in _packets(file, container, track):
         with libav_errors(f"{file} is damaged or cut off ({{}}): copy or export it again"):
-            packet = next(packets, None)
-            if packet is None:
-                return
+            content = bytes(packet)
             try:
                 frames = packet.decode()
             except av.error.InvalidDataError as error:
                 damage = error
+                found.undecoded += 0 if is_tag(content) else len(content)
                 continue
             if frames and heard and damage:
                 raise damage
         for frame in frames:
             heard, damage = True, None
+            found.corrupt += frame.is_corrupt
             yield frame
 
 
+def _packets(
+    file: MediaFile, container: InputContainer, track: AudioStream
+) -> Generator[Packet[AudioStream], None, None]:
+    """Yields the packets of a track, without the empty ones that many Ogg files end with."""
+    packets = container.demux(track)
+    empty: av.error.InvalidDataError | None = None
+    left = OGG_PACKETS
+    while True:
+        with libav_errors(f"{file} is damaged or cut off ({{}}): copy or export it again"):
+            try:
+                packet = next(packets, None)
+            except av.error.InvalidDataError as error:
+                left -= 1
+                if container.format.name != "ogg" or left < 0:
+                    raise
+                # What libav calls an empty packet of Opus; whether it was one tells what follows.
+                empty, packets = error, container.demux(track)
+                continue
+            if packet is None:
+                return
+            if empty is not None and packet.size:
+                raise empty
+        if not _is_end_mark(packet):
+            yield packet
+
+
+def _is_end_mark(packet: Packet[AudioStream]) -> bool:
+    """Whether a packet is empty and has a time; libav's own last one, which flushes the decoder, has none."""
+    return packet.size == 0 and (packet.pts is not None or packet.dts is not None)
+
+
 def _track(file: MediaFile, container: InputContainer) -> AudioStream:
+    """The default audio track, else the first, of those that can be decoded."""
     tracks = container.streams.audio
     if not tracks:
         raise KeySyncError(
             f"{file} has no audio track (it contains {describe_streams(container)}): expected a file with speech"
         )
-    if tracks[0].codec_context is None:
+    known = [track for track in tracks if track.codec_context is not None]
+    if not known:
         raise KeySyncError(f"{file} uses an audio codec that PyAV cannot decode: convert it to wav")
-    return tracks[0]
+    return next((track for track in known if track.disposition & Disposition.default), known[0])
+
+
+def _track_note(file: MediaFile, container: InputContainer, chosen: AudioStream) -> list[str]:
+    """Which of several tracks is read."""
+    tracks = container.streams.audio
+    if len(tracks) == 1:
+        return []
+    words = [chosen.codec_context.name, chosen.language]
+    if chosen.disposition & Disposition.default:
+        words.append("the default one")
+    unknown = [str(number) for number, track in enumerate(tracks, 1) if track.codec_context is None]
+    rest = f"; PyAV cannot decode track {', '.join(unknown)}" if unknown else ""
+    what = ", ".join(word for word in words if word)
+    return [f"{file} has {len(tracks)} audio tracks: the speech is track {tracks.index(chosen) + 1} ({what}){rest}"]
 
 
 def _lead(file: MediaFile, container: InputContainer, first: AudioFrame) -> float:

@@ -12,27 +12,40 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
 
-from .source import Block, SoundSource
+from .channels import LAYOUTS, Block, Fold, describe, folded
+from .source import SoundSource
 
 log = logging.getLogger(__name__)
 
 AAC_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
 AAC_FALLBACK_RATE = 48_000
-# Channels keep their number and order; more than these are mixed to one.
-LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+
+
+def soundtrack_notes(sound: SoundSource, lossless: bool) -> list[str]:
+    """What of a sound a result cannot keep, a line each."""
+    fold, notes = folded(sound.places, aac=not lossless), []
+    there = describe(sound.places)
+    if fold.layout == "mono" and sound.channels > 1:
+        notes.append(f"{sound.name} has {sound.channels} channels ({there}): they are mixed to one")
+    elif fold.layout != there:
+        notes.append(f"{sound.name} has the channel layout {there}: the result has {fold.layout}")
+    if not lossless and sound.rate not in AAC_RATES:
+        notes.append(f"AAC cannot carry the {sound.rate} Hz of {sound.name}: the result has {AAC_FALLBACK_RATE} Hz")
+    return notes
 
 
 class Soundtrack:
-    """One sound stream of an output file. Lossless: PCM with the samples as they are; otherwise AAC.
+    """One sound stream of an output file: AAC, or lossless with the samples as they are.
 
-    It lasts `seconds`, or as long as its source where that is None.
+    Lossless is PCM, and WavPack for channels at other places than a reader of PCM assumes. It lasts `seconds`, or as
+    long as its source where that is None.
     """
 
     def __init__(self, container: OutputContainer, sound: SoundSource, seconds: float | None, lossless: bool) -> None:
         self._rate = sound.rate
-        self._layout = LAYOUTS.get(sound.channels, "mono")
-        if sound.channels not in LAYOUTS:
-            log.warning("%s has %d channels: they are mixed to one", sound.name, sound.channels)
+        self._fold: Fold = folded(sound.places, aac=not lossless)
+        for note in soundtrack_notes(sound, lossless):
+            log.info(note)
         self._blocks = self._fitted(sound, seconds)
         self._sent = 0
         self._offset = 0
@@ -48,9 +61,9 @@ class Soundtrack:
             block = next(self._blocks, None)
             if block is None:
                 return
-            if block.shape[0] not in LAYOUTS:
-                block = block.mean(axis=0, keepdims=True, dtype=np.float32)
-            frame = AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout=self._layout)
+            # Packed: PyAV finds no more than 7 planes by itself.
+            packed = np.ascontiguousarray(self._fold(block).T).reshape(1, -1)  # c n -> 1 (n c)
+            frame = AudioFrame.from_ndarray(packed, format="flt", layout=self._fold.layout)
             frame.sample_rate = self._rate
             frame.time_base = Fraction(1, self._rate)
             frame.pts = self._offset + self._sent
@@ -67,16 +80,15 @@ class Soundtrack:
         self._blocks.close()
 
     def _add_stream(self, container: OutputContainer, sound: SoundSource, lossless: bool) -> AudioStream:
+        layout, channels = self._fold.layout, self._fold.channels
         if lossless:
-            return container.add_stream(
-                "pcm_s16le" if sound.is_16_bit else "pcm_f32le", rate=self._rate, layout=self._layout
-            )
-        rate = self._rate
-        if rate not in AAC_RATES:
-            rate = AAC_FALLBACK_RATE
-            log.info("AAC cannot carry the %d Hz of %s: the result has %d Hz", self._rate, sound.name, rate)
-        channels = list(LAYOUTS.values()).index(self._layout) + 1
-        return container.add_stream("aac", rate=rate, layout=self._layout, bit_rate=min(96_000, 4 * rate) * channels)
+            if layout == LAYOUTS.get(channels):
+                return container.add_stream("pcm_s16le" if sound.is_16_bit else "pcm_f32le", self._rate, layout=layout)
+            stream = container.add_stream("wavpack", self._rate, layout=layout)
+            stream.codec_context.format = "s16p" if sound.is_16_bit else "fltp"
+            return stream
+        rate = self._rate if self._rate in AAC_RATES else AAC_FALLBACK_RATE
+        return container.add_stream("aac", rate, layout=layout, bit_rate=min(96_000, 4 * rate) * channels)
 
     def _fitted(self, sound: SoundSource, seconds: float | None) -> Generator[Block, None, None]:
         """The blocks of the source, cut or padded with silence."""

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import KeySyncError
+from .channels import Block, Places, assumed_places
 from .extras import Extras
 from .info import VideoInfo
 
 Frame = NDArray[np.uint8]
-Block = NDArray[np.float32]
 # Samples that a sound in memory yields at once.
 BLOCK = 4096
 # How far the colours of a grey picture may differ from it: conversions round by a level or two.
@@ -45,6 +45,12 @@ class Facts:
     undecoded: int = 0
     promised: float | None = None
     new_clocks: int = 0
+
+
+# Sample rates in Hz from that of the coarsest speech codecs to twice that of the finest recorders.
+SLOWEST, FASTEST = 1_000, 768_000
+# Floating-point sound may exceed 1 by some decibels; beyond this its numbers have another scale.
+LOUDEST = 10
 
 
 class FrameSource(Protocol):
@@ -82,7 +88,8 @@ class FrameSource(Protocol):
 class SoundSource(Protocol):
     """A sound: `rate` in samples per second, `channels`, and `is_16_bit` for samples of at most 16 bits.
 
-    `name` is what messages and the report call it; `path` is the file it reads, None where there is none.
+    `places` are the places of its channels' speakers. `name` is what messages and the report call it; `path` is the
+    file it reads, None where there is none. `notes` are for the user; they are complete after a pass of `blocks`.
     """
 
     @property
@@ -98,7 +105,13 @@ class SoundSource(Protocol):
     def channels(self) -> int: ...
 
     @property
+    def places(self) -> Places: ...
+
+    @property
     def is_16_bit(self) -> bool: ...
+
+    @property
+    def notes(self) -> Sequence[str]: ...
 
     def blocks(self) -> Generator[Block, None, None]:
         """Yields the samples in order, -1..1, in blocks (channels, n)."""
@@ -173,16 +186,45 @@ class FramesInMemory:
         return self._facts
 
 
+def check_rate(rate: int, name: str) -> None:
+    """Raises `KeySyncError` for a sample rate that no sound has."""
+    if not SLOWEST <= rate <= FASTEST:
+        raise KeySyncError(
+            f"{name} has {rate} samples a second, expected {SLOWEST} to {FASTEST}: export it at 16000 Hz or more"
+        )
+
+
+def check_samples(samples: NDArray[np.float32] | Tensor, name: str) -> None:
+    """Raises `KeySyncError` for numbers that are not samples of a sound."""
+    if not samples.shape[0] or not samples.shape[1]:
+        return
+    low, high = float(samples.min()), float(samples.max())
+    if not np.isfinite((low, high)).all():
+        raise KeySyncError(f"{name} contains samples that are not finite numbers: export it again")
+    if max(-low, high) > LOUDEST:
+        raise KeySyncError(
+            f"{name} has samples up to {max(-low, high):.6g}, expected -1 to 1: divide them by the largest number of "
+            "their format (32768 for 16 bits), or export it again"
+        )
+
+
 class SoundInMemory:
-    """Samples (channels, n), -1..1, in memory. Raises `KeySyncError` where there is none."""
+    """Samples (channels, n), -1..1, in memory; their channels are placed by their number.
+
+    Raises `KeySyncError` where there is none, or what is there is not sound.
+    """
 
     path = None
     is_16_bit = False
+    notes = ()
 
     def __init__(self, name: str, samples: NDArray[np.float32] | Tensor, rate: int) -> None:
-        if samples.shape[1] == 0:
+        if samples.shape[0] == 0 or samples.shape[1] == 0:
             raise KeySyncError(f"{name} holds no samples: give a sound with at least one")
+        check_rate(rate, name)
+        check_samples(samples, name)
         self.name, self.rate, self.channels = name, rate, samples.shape[0]
+        self.places = assumed_places(self.channels)
         # The channels of a sample side by side, as files have them: then a mean over channels rounds alike.
         self._samples: Block = np.ascontiguousarray(np.asarray(samples, dtype=np.float32).T).T
 

@@ -1,7 +1,7 @@
 """Whether a media file is complete: its outermost boxes give its length, and its index the place of every frame.
 
-libav plays a cut file without an error. Checks mp4 and mov (ISO 14496-12), mkv and webm (RFC 9559) and avi. Other
-formats give neither.
+libav plays a cut file without an error. Checks mp4 and mov (ISO 14496-12), mkv and webm (RFC 9559) and avi, and
+the sound files of `sound_extent`. Other formats give neither.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 from ..errors import KeySyncError
 from .boxes import EBML, FARTHEST, MOST_PARTS, Part, boxes, chunks, elements, file_size, find_box, segment
+from .sound_extent import Extent, sound_extent
 
+# Seconds of sound that may be missing: programs miscount the last bytes.
+NEGLIGIBLE = 0.01
 MP4_BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot", b"sidx", b"uuid", b"udta"}
 MP4_CONTENT = {b"moov", b"moof", b"mdat"}
 # Elements of Matroska.
@@ -40,15 +43,16 @@ def check_complete(file: BinaryIO, name: str) -> None:
     """
     size = file_size(file)
     file.seek(0)
-    head = file.read(12)
+    head = file.read(40)
     if head[4:8] in MP4_BOXES:
         end, index = _mp4_end(file, size), _mp4_index(file, size)
     elif head[:4] == EBML:
         part = segment(file)
         end, index = (0, None) if part is None else (part.end, _matroska_index(file, part, size))
-    elif head[:4] == b"RIFF" and head[8:] == b"AVI ":
+    elif head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         end, index = 8 + int.from_bytes(head[4:8], "little"), _avi_index(file, size)
     else:
+        _check_sound(sound_extent(file, head, size), size, name)
         return
     if end > size:
         raise KeySyncError(f"{name} is cut off: it has {size} of {end} bytes; copy or export it again")
@@ -57,6 +61,18 @@ def check_complete(file: BinaryIO, name: str) -> None:
             f"{name} is cut off: its index lists {index.listed} {index.what}, the file has {index.there}; "
             "copy or export it again"
         )
+
+
+def _check_sound(extent: Extent, size: int, name: str) -> None:
+    if extent.end <= size:
+        return
+    there = f"{size} of {extent.end} bytes"
+    if extent.seconds:
+        missing = extent.seconds * (extent.end - size) / (extent.end - extent.begin)
+        if missing < NEGLIGIBLE:
+            return
+        there = f"{max(0.0, extent.seconds - missing):.2f} of {extent.seconds:.2f} s"
+    raise KeySyncError(f"{name} is cut off: it has {there}; copy or export it again")
 
 
 def _mp4_end(file: BinaryIO, size: int) -> int:

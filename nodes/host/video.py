@@ -13,7 +13,7 @@ from torch import Tensor
 from ...keysync.media.container import MediaFile
 from ...keysync.media.reader import VideoReader
 from ...keysync.media.source import Frame, FramesInMemory, FrameSource, SoundInMemory
-from .audio import AudioDict, channels_of
+from .audio import NAME, AudioDict, channels_of
 from .frames import as_masks
 
 # Of a mask video only the order of its frames counts.
@@ -69,4 +69,4 @@ def black_or_white(mask: Tensor) -> Frame:
 
 def open_sound(audio: AudioDict | None) -> SoundInMemory:
     """The samples of an AUDIO."""
-    return SoundInMemory("the audio", *channels_of(audio))
+    return SoundInMemory(NAME, *channels_of(audio))

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
+from operator import add
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 from keysync.errors import KeySyncError
-from keysync.media.audio import AudioReader, read_speech
+from keysync.media.audio import AudioReader, hear, read_speech
+from keysync.media.container import MediaFile
+from keysync.media.source import SoundInMemory
+from keysync.media.tags import without_inner_tags
 
-LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
+LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 
 
 def tones(seconds: float, rate: int, channels: int = 1) -> NDArray[np.float32]:
@@ -34,7 +41,8 @@ def write_sound(path: Path, samples: NDArray[np.float32], rate: int, codec: str,
                 picture.pts, picture.time_base = number + video_at, Fraction(1, 25)
                 container.mux(pictures.encode(picture))
             container.mux(pictures.encode(None))
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
+        packed = np.ascontiguousarray(samples.T).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -66,7 +74,8 @@ def test_sample_formats(codec: str, tolerance: float, channels: int, tmp_path: P
     assert np.abs(heard - samples).max() <= tolerance
     mono, seconds = read_speech(path)
     assert (mono.dtype, mono.shape, seconds) == (torch.float32, (4800,), 0.3)
-    assert torch.allclose(mono, torch.from_numpy(samples.mean(0)), atol=tolerance + 1e-6)
+    spoken = samples[2] if channels == 6 else samples.mean(0)  # of 5.1 the centre
+    assert torch.allclose(mono, torch.from_numpy(spoken), atol=tolerance + 1e-6)
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 24000, 44100, 48000])
@@ -154,6 +163,265 @@ def test_tags_around_an_mp3_do_no_harm(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"APETAGEX" + b"no frame " * 50 + b"TAG" + bytes(125))
     _, tagged = read_speech(path)
     assert tagged == pytest.approx(plain, abs=0.03)
+
+
+ID3V1 = b"TAG" + bytes(125)
+# A picture that looks like frames of MPEG audio here and there, as a JPEG does.
+PICTURE = np.random.default_rng(0).integers(0, 256, 60_000, dtype=np.uint8).tobytes() + b"\xff\xfb\x90\x64" * 50
+ID3V2 = b"ID3\x04\x00\x00" + bytes((len(PICTURE) >> shift) & 127 for shift in (21, 14, 7, 0)) + PICTURE
+APE_ITEMS = b"no frame " * 9
+APE = b"".join(
+    b"APETAGEX"
+    + (2000).to_bytes(4, "little")
+    + (len(APE_ITEMS) + 32).to_bytes(4, "little")
+    + bytes(4)
+    + flags
+    + bytes(8)
+    + rest
+    for flags, rest in ((b"\0\0\0\xa0", APE_ITEMS), (b"\0\0\0\x80", b""))
+)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp3", "libmp3lame"), ("a.mp2", "mp2"), ("a.aac", "aac")])
+@pytest.mark.parametrize(
+    "between", [b"", ID3V1, ID3V2, APE, APE + ID3V1 + ID3V2, ID3V2 + bytes(300)], ids=lambda between: str(len(between))
+)
+def test_joined_files(between: bytes, name: str, codec: str, tmp_path: Path) -> None:
+    path = write_sound(tmp_path / name, tones(1.0, 44100), 44100, codec)
+    plain = read_speech(path)[1]
+    path.write_bytes(path.read_bytes() + between + path.read_bytes() + between + path.read_bytes() + ID3V1)
+    heard = hear(path)
+    assert heard.seconds == pytest.approx(3 * plain, abs=0.2)  # each mp3 has a lead-in
+    assert heard.notes == ()
+    for second in (0.5, 1.5, 2.5):  # the same tone all along: no picture is heard
+        part = heard.samples.numpy()[int(16000 * second) :][:3200]
+        assert 5 * np.abs(np.fft.rfft(part)).argmax() == pytest.approx(200, abs=5)
+
+
+def test_an_ordinary_mp3_is_not_held_in_memory(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.mp3", tones(1.0, 44100), 44100, "libmp3lame")
+    path.write_bytes(path.read_bytes() + APE + ID3V1)
+    assert without_inner_tags(MediaFile.of(path)).path == path
+
+
+def ogg_checksum(page: bytes | bytearray) -> int:
+    value = 0
+    for byte in page:
+        value ^= byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ (0x04C11DB7 if value >> 31 else 0)) & 0xFFFFFFFF
+    return value
+
+
+def with_last_page(content: bytes, lengths: bytes) -> bytes:
+    """An Ogg stream with a further page that has the end mark: packets of these lengths, of zeros."""
+    last = content.rindex(b"OggS")
+    page = bytearray(content[last : last + 26])
+    content = content[: last + 5] + bytes([content[last + 5] & ~4]) + content[last + 6 :]
+    page[5], page[18:22] = 4, (int.from_bytes(page[18:22], "little") + 1).to_bytes(4, "little")
+    pages = []
+    for whole in (bytearray(content[last:]), page + bytes([len(lengths)]) + lengths + bytes(sum(lengths))):
+        whole[22:26] = bytes(4)
+        whole[22:26] = ogg_checksum(whole).to_bytes(4, "little")
+        pages.append(bytes(whole))
+    return content[:last] + b"".join(pages)
+
+
+@pytest.mark.parametrize("codec", ["libopus", "flac"])
+@pytest.mark.parametrize("lengths", [b"\0", b"", b"\0\0"], ids=["an empty packet", "no packet", "two empty packets"])
+def test_an_ogg_file_that_ends_with_nothing(lengths: bytes, codec: str, tmp_path: Path) -> None:
+    """Many end so: the end mark is on a page of its own."""
+    path = write_sound(tmp_path / "a.ogg", tones(2.0, 48000), 48000, codec)
+    plain = hear(path)
+    path.write_bytes(with_last_page(path.read_bytes(), lengths))
+    ended = hear(path)
+    # Without a time on its last page, Opus lacks the cut of its last packet.
+    assert ended.seconds == pytest.approx(plain.seconds, abs=0.02)
+    assert torch.equal(ended.samples[:31_000], plain.samples[:31_000])
+    assert ended.notes == ()
+
+
+def test_chained_ogg(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.ogg", tones(1.0, 48000), 48000, "libopus")
+    path.write_bytes(2 * path.read_bytes())
+    assert hear(path).seconds == pytest.approx(2, abs=0.05)
+
+
+Times = Callable[[int], int | None]
+
+
+def write_packets(
+    path: Path,
+    codec: str,
+    samples: NDArray[np.float32],
+    *,
+    moved: Times = lambda pts: pts,
+    rate: int = 48_000,
+) -> Path:
+    """One channel, its packets at the times `moved` of the encoder's, None to leave one out."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, layout="mono")
+        assert isinstance(stream, av.AudioStream)
+        packets: list[av.Packet[av.AudioStream]] = []
+        for start in range(0, samples.shape[1], 1024):
+            frame = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(samples[:, start : start + 1024]), format="fltp", layout="mono"
+            )
+            frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+            packets += stream.encode(frame)
+        for packet in [*packets, *stream.encode(None)]:
+            assert packet.pts is not None
+            time = moved(packet.pts)
+            if time is not None:
+                packet.pts = packet.dts = time
+                container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mka", "pcm_s16le"), ("a.mka", "flac"), ("a.mp4", "aac"), ("a.mov", "aac")]
+)
+@pytest.mark.parametrize("hole", [(1.0, 2.0), (0.5, 0.7)])
+def test_a_hole_in_time_is_silent(name: str, codec: str, hole: tuple[float, float], tmp_path: Path) -> None:
+    begin, end = (round(second * 48000) for second in hole)
+    samples = tones(3.0, 48000)
+    path = write_packets(tmp_path / name, codec, samples, moved=lambda pts: None if begin <= pts < end else pts)
+    heard = hear(path)
+    assert heard.seconds == pytest.approx(3.0, abs=0.06)
+    samples = heard.samples.numpy()
+    inner = slice(round(16000 * hole[0]) + 1500, round(16000 * hole[1]) - 1500)
+    assert np.abs(samples[inner]).max() < 1e-3
+    assert np.abs(samples[32500:47000]).max() > 0.2
+    assert len(heard.notes) == 1
+    assert "has 1 holes in its sound" in heard.notes[0]
+    assert AudioReader(path).notes == []  # nothing is known before a pass
+
+
+def test_many_small_holes_do_not_add_up(tmp_path: Path) -> None:
+    path = write_packets(
+        tmp_path / "a.mka", "aac", tones(10.0, 48000), moved=lambda pts: None if pts // 1024 % 10 == 5 else pts
+    )
+    assert hear(path).seconds == pytest.approx(10.0, abs=0.08)
+
+
+def write_pieces(folder: Path, starts: Sequence[float]) -> Path:
+    """A transport stream of pieces of a second, joined as recorders and HLS clients do, each with its own start."""
+    path = folder / "a.ts"
+    content = b""
+    for start in starts:
+        content += write_packets(path, "aac", tones(1.0, 48000), moved=partial(add, round(start * 48000))).read_bytes()
+    path.write_bytes(content)
+    return path
+
+
+def test_sound_that_is_there_twice_is_heard_once(tmp_path: Path) -> None:
+    heard = hear(write_pieces(tmp_path, [10, 10.5]))
+    assert heard.seconds == pytest.approx(1.55, abs=0.1)
+    assert heard.notes[0].endswith("s of sound twice: the repetition is dropped")
+
+
+@pytest.mark.parametrize("starts", [[10, 10], [10, 9], [5000, 10], [10, 14_000], [10, 10, 10]], ids=str)
+def test_a_clock_that_begins_anew_loses_nothing(starts: list[float], tmp_path: Path) -> None:
+    heard = hear(write_pieces(tmp_path, starts))
+    assert heard.seconds == pytest.approx(len(starts), abs=0.15)
+    assert f"timestamps that begin anew {len(starts) - 1} times" in heard.notes[0]
+
+
+def write_tracks(path: Path, default: int, count: int = 3) -> Path:
+    """Tracks of one tone each: 440 Hz, 880 Hz and so on."""
+    time = np.arange(16000) / 16000
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("aac", rate=16000, layout="mono") for _ in range(count)]
+        for number, stream in enumerate(streams):
+            stream.disposition = Disposition.default if number == default else Disposition(0)
+        for number, stream in enumerate(streams):
+            tone = (0.3 * np.sin(2 * np.pi * 440 * (number + 1) * time)).astype(np.float32)[None]
+            frame = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.mka", "a.mp4"])
+@pytest.mark.parametrize("default", [0, 1, 2])
+def test_the_default_track_is_heard(default: int, name: str, tmp_path: Path) -> None:
+    heard = hear(write_tracks(tmp_path / name, default))
+    assert np.abs(np.fft.rfft(heard.samples.numpy()[:16000])).argmax() == pytest.approx(440 * (default + 1), abs=3)
+    assert len(heard.notes) == 1
+    assert f"has 3 audio tracks: the speech is track {default + 1} (aac" in heard.notes[0]
+
+
+@pytest.mark.parametrize("unknown", [0, 1])
+def test_a_track_that_cannot_be_decoded_is_passed_over(unknown: int, tmp_path: Path) -> None:
+    path = write_tracks(tmp_path / "a.mp4", unknown, count=2)
+    content = bytearray(path.read_bytes())
+    place = -1
+    for _ in range(unknown + 1):
+        place = content.index(b"mp4a", place + 1)
+    content[place : place + 4] = b"apac"
+    place = content.index(b"esds", place)
+    content[place : place + 4] = b"free"  # what names AAC a second time
+    path.write_bytes(content)
+    heard = hear(path)
+    assert np.abs(np.fft.rfft(heard.samples.numpy()[:16000])).argmax() == pytest.approx(440 * (2 - unknown), abs=3)
+    assert heard.notes[0].endswith(f"PyAV cannot decode track {unknown + 1}")
+
+
+def test_sound_that_ends_before_the_first_picture(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.mkv", tones(0.5, 16000), 16000, "pcm_s16le", video_at=25)
+    with pytest.raises(KeySyncError, match=r"the sound of .*a\.mkv ends before its first picture: export it again"):
+        read_speech(path)
+
+
+@pytest.mark.parametrize("rate", [50, 999, 768_001, 2_000_000])
+def test_rates_that_no_sound_has(rate: int, tmp_path: Path) -> None:
+    message = f"has {rate} samples a second, expected 1000 to 768000: export it at 16000 Hz or more"
+    path = write_sound(tmp_path / "a.wav", tones(1.0, rate), rate, "pcm_s16le")
+    with pytest.raises(KeySyncError, match=message):
+        AudioReader(path)
+    with pytest.raises(KeySyncError, match=message):
+        SoundInMemory("the audio", tones(1.0, rate), rate)
+
+
+def test_numbers_that_are_not_scaled_as_sound(tmp_path: Path) -> None:
+    samples = tones(0.5, 16000) * 32768
+    message = r"has samples up to 9\d{3}\.?\d*, expected -1 to 1: divide them by the largest number of their format"
+    with pytest.raises(KeySyncError, match=message):
+        read_speech(write_sound(tmp_path / "a.wav", samples, 16000, "pcm_f32le"))
+    with pytest.raises(KeySyncError, match=message):
+        SoundInMemory("the audio", samples, 16000)
+    loud = hear(write_sound(tmp_path / "loud.wav", 20 * tones(0.5, 16000), 16000, "pcm_f32le"))
+    assert loud.samples.abs().max() > 5
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("channel", range(6))
+def test_one_number_that_is_none_in_any_channel(channel: int, wrong: float, tmp_path: Path) -> None:
+    samples = tones(0.2, 16000, 6)
+    samples[channel, 50] = wrong
+    with pytest.raises(KeySyncError, match="contains samples that are not finite numbers: export it again"):
+        read_speech(write_sound(tmp_path / "a.wav", samples, 16000, "pcm_f32le"))
+    with pytest.raises(KeySyncError, match="contains samples that are not finite numbers: export it again"):
+        SoundInMemory("the audio", samples, 16000)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_silence_is_said(channels: int, tmp_path: Path) -> None:
+    heard = hear(write_sound(tmp_path / "a.wav", 0 * tones(0.5, 16000, channels), 16000, "pcm_s16le"))
+    assert len(heard.notes) == 1
+    assert heard.notes[0].endswith("is silent: the lips have no speech to follow")
+    assert hear(write_sound(tmp_path / "b.wav", tones(0.5, 16000), 16000, "pcm_s16le")).notes == ()
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.m4a", "aac"), ("a.flac", "flac"), ("a.wav", "pcm_s16le")])
+def test_eight_channels_are_read(name: str, codec: str, tmp_path: Path) -> None:
+    samples = tones(1.0, 16000, 8)
+    path = write_sound(tmp_path / name, samples, 16000, codec)
+    heard = np.concatenate(list(AudioReader(path).blocks()), 1)[:, 4000:12000]
+    for number, channel in enumerate(heard):
+        if number != 3:  # AAC keeps only the lowest tones of the bass
+            assert 2 * np.abs(np.fft.rfft(channel)).argmax() == pytest.approx(200 + 150 * number, abs=2)
 
 
 def test_damage_in_the_middle(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import av
 import comfy.model_management
 import comfy.utils
 import folder_paths
@@ -419,6 +420,17 @@ def test_what_does_not_fit_is_refused_before_any_work(
         dub(node, loaded, video, None)
     with pytest.raises(error, match="the audio holds no samples"):
         dub(node, loaded, video, {"waveform": torch.zeros(1, 1, 0), "sample_rate": 16_000})
+    with pytest.raises(error, match="the audio contains samples that are not finite numbers"):
+        dub(node, loaded, video, {"waveform": torch.full((1, 1, 16_000), torch.nan), "sample_rate": 16_000})
+    with pytest.raises(error, match="the audio has 100 samples a second, expected 1000 to 768000"):
+        dub(node, loaded, video, {"waveform": torch.zeros(1, 1, 16_000), "sample_rate": 100})
+
+
+def test_eight_channels_stay_eight(node: Any, loaded: dict[str, Any], clip: Path, speech: dict[str, Any]) -> None:
+    audio = speech | {"waveform": speech["waveform"].expand(1, 8, -1)}
+    video, _ = node.DubVideo.execute(InputImpl.VideoFromFile(str(clip)), audio, **loaded, **SETTINGS).args
+    with av.open(video.get_stream_source()) as container:
+        assert container.streams.audio[0].layout.name == "7.1"
 
 
 def test_an_error_of_the_library_names_the_node_to_connect(

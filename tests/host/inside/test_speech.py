@@ -150,6 +150,41 @@ def test_audio_that_is_not_one_sound(node: Any, tiny: Path, error: type[Exceptio
         node.EncodeSpeech.execute(encoder, None, 25.0)
 
 
+def test_audio_that_is_not_sound(node: Any, fit_audio: Any, tiny: Path, error: type[Exception]) -> None:
+    encoder = part("nodes.host.encoder").load(tiny / "hubert")
+    spoken = sound(0.5)["waveform"]
+    broken = spoken.clone()
+    broken[0, 0, 100] = torch.nan
+    for waveform, rate, message in (
+        (broken, 16_000, "the audio contains samples that are not finite numbers"),
+        (spoken * 32_768, 16_000, r"the audio has samples up to [\d.e+]+, expected -1 to 1"),
+        (spoken, 0, "the audio has 0 samples a second, expected 1000 to 768000"),
+        (spoken, 1_000_000, "the audio has 1000000 samples a second, expected 1000 to 768000"),
+        (spoken, float("nan"), "the sample rate of the audio is nan, not a number"),
+    ):
+        audio = {"waveform": waveform, "sample_rate": rate}
+        with pytest.raises(error, match=message):
+            node.EncodeSpeech.execute(encoder, audio, 25.0)
+        with pytest.raises(error, match=message):
+            fit_audio.execute(torch.zeros(4, 2, 2, 3), audio, 25.0, "cut_off")
+
+
+def test_speech_is_heard_in_each_layout(node: Any, tiny: Path) -> None:
+    encoder = part("nodes.host.encoder").load(tiny / "hubert")
+    spoken = sound(0.5)["waveform"]
+
+    def rows(*channels: Tensor) -> Tensor:
+        audio = {"waveform": torch.cat(channels, 1), "sample_rate": 16_000}
+        (speech,) = node.EncodeSpeech.execute(encoder, audio, 25.0).args
+        heard: Tensor = speech.features.rows
+        return heard
+
+    plain, nothing = rows(spoken), torch.zeros_like(spoken)
+    assert torch.equal(rows(spoken, -spoken), plain)
+    assert torch.equal(rows(nothing, nothing, spoken, *[nothing] * 3), plain)
+    assert torch.equal(rows(nothing, nothing, spoken, *[nothing] * 5), plain)
+
+
 def fitted(fit_audio: Any, frames: int, seconds: float, mode: str, fps: float = 25.0) -> tuple[list[int], Tensor]:
     images = torch.arange(frames).float()[:, None, None, None].expand(-1, 2, 2, 3)
     images, audio, rate = fit_audio.execute(images, sound(seconds, rate=1000), fps, mode).args

@@ -1,0 +1,88 @@
+"""Printing never costs a job its result, whatever the terminal is."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from keysync.terminal import PatientStream, patient_streams
+
+WORDS = "日本 × caf\udce9\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [("utf-8", "日本 × caf?\n"), ("cp1252", "?? × caf?\n"), ("ascii", "?? ? caf?\n"), ("shift_jis", "日本 × caf?\n")],
+)
+def test_what_an_encoding_lacks_becomes_a_question_mark(encoding: str, shown: str) -> None:
+    held = io.BytesIO()
+    stream = PatientStream(io.TextIOWrapper(held, encoding=encoding, newline="\n"))
+    assert stream.write(WORDS) == len(WORDS)
+    assert held.getvalue().decode(encoding) == shown
+    assert not stream.lost
+    assert stream.encoding == encoding
+
+
+def closed_pipe() -> TextIO:
+    reading, writing = os.pipe()
+    os.close(reading)
+    return os.fdopen(writing, "w")
+
+
+def full_disk() -> TextIO:
+    return Path("/dev/full").open("w")
+
+
+def closed_file() -> TextIO:
+    file = io.StringIO()
+    file.close()
+    return file
+
+
+@pytest.mark.parametrize("make", [closed_pipe, full_disk, closed_file])
+def test_a_stream_that_takes_nothing(make: type[TextIO], monkeypatch: pytest.MonkeyPatch) -> None:
+    target = make()
+    monkeypatch.setattr(sys, "stdout", target)
+    with patient_streams() as output:
+        print("a line")
+        print("another", flush=True)
+        assert output.lost
+    target.close()  # what it holds goes nowhere, without an error
+
+
+def test_no_stream_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    with patient_streams() as output:
+        print("a line")
+        print("a line", file=sys.stderr, flush=True)
+        assert not output.isatty()
+        with pytest.raises(OSError, match="no file"):
+            output.fileno()
+    assert sys.stdout is None
+
+
+INSPECT = [sys.executable, "-m", "keysync.cli", "inspect"]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_a_process_with_any_encoding(encoding: str, tmp_path: Path) -> None:
+    missing = tmp_path / os.fsdecode(b"\xe6\x97\xa5 caf\xe9.pt")
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run([*INSPECT, missing], capture_output=True, env=environment, timeout=120)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_a_process_whose_product_is_lost(tiny_files: dict[str, Path]) -> None:
+    with full_disk() as full:
+        done = subprocess.run([*INSPECT, tiny_files["keyframe"]], stdout=full, stderr=subprocess.PIPE, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.decode() == "keysync: the standard output cannot be written to: what is printed there is lost\n"
