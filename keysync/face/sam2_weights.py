@@ -219,8 +219,7 @@ def load_sam2(path: str | Path) -> Any:
     """
     path = Path(path)
     tensors, metadata = read_tensors(path)
-    settings = allowed(_settings(path, tensors, metadata), SETTINGS, f"the settings of {path}")
-    model, config = _build(path, settings)
+    model, config = _build(path, _settings(path, tensors, metadata))
     needed = model.state_dict()
     sources = {name: _sources(name, tensors) for name in needed}
     _compare_names(path, sources, tensors)
@@ -309,7 +308,7 @@ def _build(path: Path, settings: dict[str, Any]) -> tuple[Any, Any]:
     """The model on the meta device, and its configuration."""
     transformers = import_transformers()
     try:
-        config = transformers.Sam2VideoConfig.from_dict(settings)
+        config = transformers.Sam2VideoConfig.from_dict(allowed(settings, SETTINGS, str(path)))
         config._attn_implementation = "sdpa"  # no file chooses it
         with torch.device("meta"):
             return transformers.Sam2VideoModel(config), config

@@ -98,8 +98,7 @@ def load_model(name: str, architecture: str, path: Path, device: torch.device, d
         tensors = _renamed(tensors, MICROSOFT)
         stated = _microsoft_settings(file)
     tensors = _renamed(_without_prefix(name, tensors), WEIGHT_NORM)
-    derived = allowed(_settings_of(file, tensors, stated), SETTINGS, f"the shapes in {file}")
-    model = _build(architecture, file, {**derived, **stated})
+    model = _build(architecture, file, _allowed({**_settings_of(file, tensors, stated), **stated}, SETTINGS, file))
     _compare(file, model.state_dict(), tensors)
     check_weights(file, {key: tensors[key] for key in model.state_dict() if key in tensors})
     # Copied: a memory-mapped tensor would change with its file.
@@ -124,9 +123,8 @@ def _stated_settings(path: Path, file: Path, metadata: Mapping[str, str]) -> dic
     """The settings of the model in the folder's config.json or the file's metadata, by transformers' names."""
     beside = path / "config.json"
     if path.is_dir() and beside.is_file():
-        return allowed(read_settings(beside, str(beside)), SETTINGS, str(beside))
-    place = f"the metadata of {file}"
-    return allowed(read_settings(metadata.get("config", "{}"), place), SETTINGS, place)
+        return read_settings(beside, str(beside))
+    return read_settings(metadata.get("config", "{}"), f"the metadata of {file}")
 
 
 def _microsoft_settings(file: Path) -> dict[str, Any]:
@@ -134,12 +132,25 @@ def _microsoft_settings(file: Path) -> dict[str, Any]:
     if file.suffix.lower() == SAFETENSORS:
         return {}
     stated = read_pickle(file).get("cfg")
-    cfg = allowed(stated if isinstance(stated, Mapping) else {}, MICROSOFT_SETTINGS, f"the settings of {file}")
+    cfg = _allowed(stated if isinstance(stated, Mapping) else {}, MICROSOFT_SETTINGS, file)
     if cfg.get("normalize", False):
         raise KeySyncError(
             f"{file} is a WavLM for normalised speech: expected WavLM-Base+, which takes speech as it is"
         )
     return {"max_bucket_distance": cfg["max_distance"]} if "max_distance" in cfg else {}
+
+
+def _allowed(settings: Mapping[str, Any], table: Table, file: Path) -> dict[str, Any]:
+    try:
+        return allowed(settings, table, str(file))
+    except ValueError as error:
+        raise _invalid(file, error) from error
+
+
+def _invalid(file: Path, error: Exception) -> KeySyncError:
+    return KeySyncError(
+        f"the settings of {file} are invalid ({one_line(error)}): use the config.json that belongs to it"
+    )
 
 
 def _renamed(tensors: Mapping[str, Tensor], rules: Iterable[tuple[str, str]]) -> dict[str, Tensor]:
@@ -202,9 +213,7 @@ def _build(architecture: str, file: Path, settings: Mapping[str, Any]) -> Any:
         with torch.device("meta"):
             model = network(config)
     except Exception as error:  # transformers raises many kinds of errors for invalid settings
-        raise KeySyncError(
-            f"the settings of {file} are invalid ({one_line(error)}): use the config.json that belongs to it"
-        ) from error
+        raise _invalid(file, error) from error
     stride = torch.Size(config.conv_stride).numel()
     if stride != STRIDE:
         raise KeySyncError(f"{file} has {stride} samples per feature row: expected {STRIDE}")

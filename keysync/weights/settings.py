@@ -102,31 +102,29 @@ def read_settings(source: Path | str, place: str) -> dict[str, Any]:
 
 
 def allowed(settings: Mapping[str, Any], table: Table, place: str) -> dict[str, Any]:
-    """The settings that the table has, in its order; null counts as absent. What is dropped is logged.
+    """The settings that the table has, in its order; null counts as absent. What is dropped is logged with `place`.
 
-    Raises `KeySyncError` that names `place` and the key for a value that its rule does not allow.
+    Raises `ValueError` that names the key for a value that its rule does not allow.
     """
     kept: dict[str, Any] = {}
     for key, rule in table.items():
         value = settings.get(key)
         if value is None:
             continue
-        if not isinstance(rule, Rule):
-            if not isinstance(value, Mapping):
-                raise KeySyncError(f"{place}: {key} is {quoted(value)}: expected a JSON object")
-            kept[key] = allowed(value, rule, f"{place}, {key}")
-            continue
-        if not rule.holds(value):
-            raise KeySyncError(
-                f"{place}: {key} is {quoted(value)}: expected {rule.expected}; use the config.json that belongs to it"
-            )
-        kept[key] = value
+        if isinstance(rule, Rule):
+            if not rule.holds(value):
+                raise ValueError(f"{key} is {quoted(value)}, expected {rule.expected}")
+            kept[key] = value
+        elif isinstance(value, Mapping):
+            kept[key] = allowed(value, rule, place)
+        else:
+            raise ValueError(f"{key} is {quoted(value)}, expected a JSON object")
     dropped = sorted(str(key) for key in settings.keys() - table.keys())
     code = [key for key in dropped if key in CODE and not _harmless(key, settings[key])]
     if code:
-        logger.warning("%s: %s ignored: settings choose no code", place, ", ".join(code))
+        logger.warning("%s: %s ignored, as settings choose no code", place, ", ".join(code))
     if dropped:
-        logger.debug("%s: settings without effect on speech or masks: %s", place, quoted(dropped))
+        logger.debug("%s: ignored, as no network here depends on them: %s", place, quoted(dropped))
     return kept
 
 

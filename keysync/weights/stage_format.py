@@ -275,8 +275,8 @@ def _latent_size(
     size = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
     if size is None or max(int(size[1]), int(size[2])) > MOST_LATENT:
         raise KeySyncError(
-            f"{path}: its metadata keysync.latent_size is {quoted(text)}: expected HxW, such as 64x64, "
-            f"of at most {MOST_LATENT}"
+            f"{path}: its metadata keysync.latent_size is {quoted(text)}: expected HxW, such as 64x64, up to "
+            f"{MOST_LATENT}x{MOST_LATENT}"
         )
     return int(size[1]), int(size[2])
 
