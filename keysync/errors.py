@@ -24,7 +24,7 @@ MOST_REASON = 300
 def one_line(error: BaseException) -> str:
     """Another library's error as a part of a message: its first line, printable and not too long, or its class."""
     line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    line = "".join(letter if letter.isprintable() else "?" for letter in line[:MOST_REASON + 1])
+    line = "".join(letter if letter.isprintable() else "?" for letter in line[: MOST_REASON + 1])
     return line if len(line) <= MOST_REASON else f"{line[:MOST_REASON]}..."
 
 

@@ -46,7 +46,11 @@ def check_depth(value: Any) -> None:
 
 def quoted(value: object) -> str:
     """A value as an error message quotes it: one printable line, shortened."""
-    text = repr(value)
+    return shortened(repr(value))
+
+
+def shortened(text: str) -> str:
+    """A text as an error message quotes it, if it is a line already."""
     return text if len(text) <= QUOTED else f"{text[:QUOTED]}..."
 
 
@@ -83,6 +87,4 @@ def _constant(text: str) -> float:
     raise ValueError(f"{text} is not a number")
 
 
-DECODER = json.JSONDecoder(
-    object_pairs_hook=_once, parse_int=_integer, parse_float=_number, parse_constant=_constant
-)
+DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_int=_integer, parse_float=_number, parse_constant=_constant)

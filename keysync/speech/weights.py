@@ -18,7 +18,7 @@ from ..method import ROWS_PER_SECOND, SAMPLE_RATE
 from ..weights.files import SAFETENSORS, read_pickle, read_tensors, shapes_of
 from ..weights.finite import check_weights
 from ..weights.identify import KINDS, identify
-from ..weights.settings import ACTIVATION, EPSILON, FLAG, Table, allowed, only, one_of, read_settings, some, whole
+from ..weights.settings import ACTIVATION, EPSILON, FLAG, Table, allowed, one_of, only, read_settings, some, whole
 
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 BODY = ("feature_extractor.", "feature_projection.", "encoder.")

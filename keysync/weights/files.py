@@ -64,7 +64,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise KeySyncError(f"{path} contains no tensors: expected model weights")
     bare = {name.replace(WRAPPER, ""): tensor for name, tensor in tensors.items()}
     if len(bare) != len(tensors):
-        raise KeySyncError(f"{path} contains tensors both with and without {WRAPPER} in their names: expected one of each")
+        raise KeySyncError(f"{path} contains tensors with and without {WRAPPER} in their names: expected one of each")
     return bare, metadata
 
 

@@ -87,7 +87,7 @@ def check_pickle(path: Path, *, checksums: bool = True) -> None:
     `checksums` reads the whole file if it is an archive, to compare it with the archive's checksums. A file whose
     writer was told to leave them out has none.
     """
-    if torch.torch_version.TorchVersion(torch.__version__) < SAFE_TORCH:
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < SAFE_TORCH:
         needed = ".".join(map(str, SAFE_TORCH))
         raise KeySyncError(
             f"{path} is refused: with PyTorch {torch.__version__} a pickle can run code (CVE-2025-32434): "
@@ -299,8 +299,10 @@ class _Follower:
 
 
 VALUES = frozenset(
-    ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
-    + ("SHORT_BINSTRING", "BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8")
+    (
+        *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+        *("SHORT_BINSTRING", "BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+    )
 )
 MADE: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
@@ -346,7 +348,8 @@ def _plain(_: _Follower, arguments: tuple[Any, ...]) -> _Other:
 
 
 def _parameter(_: _Follower, arguments: tuple[Any, ...]) -> _Other:
-    return _as(_Other, arguments[0])
+    _as(_Other, arguments[0])
+    return _Other()
 
 
 # The functions that torch calls for tensors and settings.

@@ -19,9 +19,11 @@ logger = logging.getLogger(__name__)
 
 # transformers loads code or packages for these: dropped like all that no table has, but with a warning.
 CODE = frozenset(
-    ("attn_implementation", "_attn_implementation", "attn_implementation_internal", "_attn_implementation_internal")
-    + ("experts_implementation", "_experts_implementation", "auto_map", "custom_pipelines", "quantization_config")
-    + ("torch_dtype", "dtype", "trust_remote_code", "use_kernels")
+    (
+        *("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation"),
+        *("attn_implementation_internal", "_attn_implementation_internal", "auto_map", "custom_pipelines"),
+        *("quantization_config", "torch_dtype", "dtype", "trust_remote_code", "use_kernels"),
+    )
 )
 # Of these, transformers itself writes a number type into every config.json.
 WRITTEN_BY_TRANSFORMERS = frozenset(("torch_dtype", "dtype"))
@@ -71,13 +73,13 @@ def some(rule: Rule, most: int) -> Rule:
 
 def either(rule: Rule, other: Rule) -> Rule:
     """A value that one of two rules allows."""
-    return Rule(
-        f"{rule.expected}, or {other.expected}", lambda value: rule.holds(value) or other.holds(value)
-    )
+    return Rule(f"{rule.expected}, or {other.expected}", lambda value: rule.holds(value) or other.holds(value))
 
 
 FLAG = Rule("true or false", lambda value: isinstance(value, bool))
-ACTIVATION = one_of("gelu", "gelu_new", "gelu_fast", "gelu_python", "quick_gelu", "relu", "selu", "silu", "swish", "tanh")
+ACTIVATION = one_of(
+    "gelu", "gelu_new", "gelu_fast", "gelu_python", "quick_gelu", "relu", "selu", "silu", "swish", "tanh"
+)
 EPSILON = number(0, 0.1)
 
 

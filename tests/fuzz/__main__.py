@@ -1,4 +1,7 @@
-"""python -m tests.fuzz [--cases N] [--seed S] [--workers W] [KIND ...]: damaged files of every kind; 1 if one is a fault."""
+"""Reads damaged files of every kind: python -m tests.fuzz [--cases N] [--seed S] [--workers W] [KIND ...].
+
+Prints what became of them, and returns 1 if there is a fault.
+"""
 
 from __future__ import annotations
 

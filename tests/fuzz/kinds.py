@@ -1,4 +1,4 @@
-"""Every kind of file that is read: how a tiny valid one is written, how it is damaged, and how it is read to its end."""
+"""Every kind of file that is read: how a tiny valid one is written, damaged, and read to its end."""
 
 from __future__ import annotations
 
@@ -85,7 +85,6 @@ def _encoder(folder: Path, name: str) -> Path:
         num_attention_heads=1,
         intermediate_size=16,
         conv_dim=(4,) * 7,
-        feat_extract_norm="layer",
         num_conv_pos_embeddings=8,
         num_conv_pos_embedding_groups=2,
     )
@@ -116,9 +115,9 @@ def _microsoft(folder: Path) -> Path:
         name = name.replace(".layer_norm.", ".self_attn_layer_norm.") if ".layers.0.layer" in name else name
         name = name.replace(".attention.", ".self_attn.").replace(".feed_forward.intermediate_dense.", ".fc1.")
         renamed[name.replace(".feed_forward.output_dense.", ".fc2.")] = tensor
-    for layer in range(7):
-        for old, new in ((f"conv_layers.{layer}.conv.", f"conv_layers.{layer}.0."), (f"{layer}.layer_norm.", f"{layer}.2.")):
-            renamed = {name.replace(old, new) if "feature_extractor" in name else name: t for name, t in renamed.items()}
+    convolutions = {".conv.": ".0.", ".layer_norm.": ".2."}
+    for old, new in convolutions.items():
+        renamed = {name.replace(old, new) if "conv_layers" in name else name: t for name, t in renamed.items()}
     shutil.rmtree(folder)
     folder.mkdir()
     return _pickled(folder / "WavLM.pt", {"cfg": {"normalize": False, "max_distance": 800}, "model": renamed})
@@ -274,7 +273,7 @@ def _read_log(folder: Path) -> None:
     from training.run.run import Run
 
     run = Run.__new__(Run)  # a run's folder, without a run in it
-    run.folder = folder
+    run.folder, run.log_file = folder, folder / "log.jsonl"
     run.forget_after(4)
     run.logged()
 
@@ -353,7 +352,7 @@ KINDS: dict[str, Kind] = {
         for name, made in {
             "mp4": ("libx264", "aac"),
             "mkv": ("mpeg4", "libmp3lame"),
-            "gif": ("gif", None, "pal8"),
+            "gif": ("gif", None, "rgb8"),
             "mov": ("mjpeg", "pcm_s16le", "yuvj420p"),
         }.items()
     },
@@ -363,7 +362,7 @@ KINDS: dict[str, Kind] = {
             damaged_bytes,
             lambda folder, name=name: _read_sound(folder / f"speech.{name}"),  # type: ignore[misc]
         )
-        for name, codec in {"wav": "pcm_s16le", "ogg": "libvorbis", "mp3": "libmp3lame", "flac": "flac"}.items()
+        for name, codec in {"wav": "pcm_s16le", "ogg": "libopus", "mp3": "libmp3lame", "flac": "flac"}.items()
     },
 }
 

@@ -1,4 +1,4 @@
-"""Damage: bytes, JSON, safetensors and zip archives, changed at random. Every function is a function of its `Random`."""
+"""Damage: bytes, JSON, safetensors and zip archives, changed at random as a `Random` decides."""
 
 from __future__ import annotations
 
@@ -12,13 +12,42 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-NUMBERS = (0, 1, 2, 3, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**62, 2**63, 2**64 - 1)
+NUMBERS = (
+    0,
+    1,
+    2,
+    3,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0xFFFF,
+    2**24,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**40,
+    2**62,
+    2**63,
+    2**64 - 1,
+)
 WORDS = (
     *("0", "-1", "1", "7", "31", "999", "1000", "65536", "999999999", "-999999999", "9" * 20, "9" * 400, "9" * 5000),
     *("0.0", "-0.0", "1e308", "1e999", "-1e999", "NaN", "Infinity", "-Infinity", "null", "true", "[]", "{}", '""'),
 )
 TEXTS = (
-    *("", "a", "two\nlines", "\x1b[2Jescape", "\x00", "\ud800", "é" * 50, "a" * 100_000, "../../etc/passwd", "/dev/zero"),
+    *(
+        "",
+        "a",
+        "two\nlines",
+        "\x1b[2Jescape",
+        "\x00",
+        "\ud800",
+        "é" * 50,
+        "a" * 100_000,
+        "../../etc/passwd",
+        "/dev/zero",
+    ),
     *("float32", "F64", "I64", "BOOL", "gelu", "eval", "auto", "none", "relu", "hubert", "keysync"),
 )
 NAMES = ("999999999", "-1", "x", "0", "1000", "9" * 400, "9" * 5000, "\n")
@@ -133,13 +162,32 @@ def damaged_pickle(content: bytes, random: Random) -> bytes:
         return content[:place] + random.choice(OPCODES) + content[place:]
     if kind < 0.6:
         names = list(re.finditer(rb"c[\w.]+\n\w+\n", content))
-        place = random.choice(names).span()
-        return content[: place[0]] + random.choice(GLOBALS) + content[place[1] :]
+        start, end = random.choice(names).span()
+        return content[:start] + random.choice(GLOBALS) + content[end:]
     return damaged_bytes(content, random)
 
 
 OPCODES = (
-    *(b"0", b"2", b"1", b"(", b")", b"}", b"]", b"t", b"\x85", b"\x86", b"\x87", b"R", b"b", b"s", b"u", b"a", b"e", b"Q"),
+    *(
+        b"0",
+        b"2",
+        b"1",
+        b"(",
+        b")",
+        b"}",
+        b"]",
+        b"t",
+        b"\x85",
+        b"\x86",
+        b"\x87",
+        b"R",
+        b"b",
+        b"s",
+        b"u",
+        b"a",
+        b"e",
+        b"Q",
+    ),
     *(b"N", b"\x88", b"h\x00", b"q\x00", b"r\xff\xff\xff\x7f", b"j\xff\xff\xff\x7f", b"X\xff\xff\xff\x7f", b"."),
     *(b"\x8d" + bytes((0, 0, 0, 0, 1, 0, 0, 0)), b"\x8b\xff\xff\xff\x7f", b"\x96" + bytes((0, 0, 0, 0, 1, 0, 0, 0))),
     b")" + b"".join(b"q%c" % n + b"h%c" % n + b"\x86" for n in range(100, 160)),
@@ -147,7 +195,12 @@ OPCODES = (
 GLOBALS = (
     *(b"cos\nsystem\n", b"cbuiltins\nbytearray\n", b"ctorch\nFloatStorage\n", b"ctorch\nDoubleStorage\n"),
     *(b"ctorch._utils\n_rebuild_sparse_tensor\n", b"ctorch._utils\n_rebuild_qtensor\n", b"ctorch\nTensor\n"),
-    *(b"ccollections\nOrderedDict\n", b"ctorch\nSize\n", b"ctorch._utils\n_rebuild_tensor_v2\n", b"c__builtin__\nset\n"),
+    *(
+        b"ccollections\nOrderedDict\n",
+        b"ctorch\nSize\n",
+        b"ctorch._utils\n_rebuild_tensor_v2\n",
+        b"c__builtin__\nset\n",
+    ),
     *(b"ctorch.nn.parameter\nParameter\n", b"ctorch._tensor\n_rebuild_from_type_v2\n", b"c_codecs\nencode\n"),
 )
 
@@ -173,10 +226,12 @@ def _changed(value: Any, random: Random) -> Any:
         if kind < 0.1:
             return value[:place] + value[place + 1 :]
         if kind < 0.2:
-            return value[:place] + [value[place]] * random.choice((2, 10, 1000)) + value[place:]
-        return value[:place] + [_changed(value[place], random)] + value[place + 1 :]
+            return [*value[:place], *[value[place]] * random.choice((2, 10, 1000)), *value[place:]]
+        return [*value[:place], _changed(value[place], random), *value[place + 1 :]]
     if type(value) in (int, float) and random.random() < 0.5:
-        return value + random.choice((-1, 1, 2, 1000)) if random.random() < 0.5 else value * random.choice((-1, 2, 10**9))
+        return (
+            value + random.choice((-1, 1, 2, 1000)) if random.random() < 0.5 else value * random.choice((-1, 2, 10**9))
+        )
     return _any(random)
 
 
@@ -194,13 +249,11 @@ def _renamed(header: dict[str, Any], random: Random) -> dict[str, Any]:
     names = [name for name in header if name != "__metadata__"]
     numbered = [name for name in names if re.search(r"\.\d+\.", name)]
     kind = random.random()
-    if kind < 0.4 and numbered:
-        name = random.choice(numbered)
-        number = random.choice(NAMES)
-        return {(re.sub(r"\.\d+\.", lambda _: f".{number}.", old, count=1) if old == name else old): row for old, row in header.items()}
     if kind < 0.5 and numbered:
-        number = random.choice(NAMES)
-        return {re.sub(r"\.\d+\.", lambda _: f".{number}.", old, count=1): row for old, row in header.items()}
+        changed = {random.choice(numbered)} if kind < 0.4 else set(numbered)
+        number = f".{random.choice(NAMES)}."
+        place = random.choice((0, 1, 2))  # of the numbers in a name; the last if there are fewer
+        return {(_numbered(name, number, place) if name in changed else name): row for name, row in header.items()}
     if kind < 0.8:  # as wide as one likes, without a number in it
         name = random.choice(names)
         shape = [random.choice((1, 64, 10**6, 10**12, 2**62)) for _ in header[name]["shape"]] or [1]
@@ -209,6 +262,13 @@ def _renamed(header: dict[str, Any], random: Random) -> dict[str, Any]:
         return header | {name: header[name] | {"shape": shape, "data_offsets": [start, start]}}
     name, other = random.choice(names), random.choice(names)
     return header | {name: header[other], other: header[name]}
+
+
+def _numbered(name: str, number: str, place: int) -> str:
+    """A tensor's name with another number in it."""
+    found = list(re.finditer(r"\.\d+(?=\.)", name))
+    span = found[min(place, len(found) - 1)].span()
+    return name[: span[0]] + number[:-1] + name[span[1] :]
 
 
 def _flip(content: bytes, random: Random) -> bytes:
@@ -231,7 +291,9 @@ def _truncate(content: bytes, random: Random) -> bytes:
 
 
 def _extend(content: bytes, random: Random) -> bytes:
-    return content + random.choice((b"\0" * 1000, content[: random.randrange(5000)], random.randbytes(100), b"}", b"\n"))
+    return content + random.choice(
+        (b"\0" * 1000, content[: random.randrange(5000)], random.randbytes(100), b"}", b"\n")
+    )
 
 
 def _cut_out(content: bytes, random: Random) -> bytes:
@@ -254,7 +316,9 @@ def _swap(content: bytes, random: Random) -> bytes:
 
 def _blank(content: bytes, random: Random) -> bytes:
     place, size = _place(len(content), random), random.choice((4, 64, 1000, 20_000))
-    return content[:place] + bytes((random.choice((0, 0xFF)),)) * min(size, len(content) - place) + content[place + size :]
+    return (
+        content[:place] + bytes((random.choice((0, 0xFF)),)) * min(size, len(content) - place) + content[place + size :]
+    )
 
 
 def _place(length: int, random: Random) -> int:
@@ -263,7 +327,13 @@ def _place(length: int, random: Random) -> int:
     kind = random.random()
     if not length:
         return 0
-    return random.randrange(near) if kind < 0.4 else length - 1 - random.randrange(near) if kind < 0.6 else random.randrange(length)
+    return (
+        random.randrange(near)
+        if kind < 0.4
+        else length - 1 - random.randrange(near)
+        if kind < 0.6
+        else random.randrange(length)
+    )
 
 
 BYTES: tuple[Callable[[bytes, Random], bytes], ...] = (

@@ -1,4 +1,4 @@
-"""Runs cases of every kind in workers, starts another after one that crashes or hangs, and counts what became of them."""
+"""Runs the cases in workers, starts another after one that crashes or hangs, and counts what became of them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def _run_kind(name: str, cases: int, seed: str) -> Tally:
             case = row["case"] + 1
         if case < cases:
             if case == before == 0:
-                raise RuntimeError(f"the worker of {name} did not begin: python -m tests.fuzz.worker {seed} '{name}' 0 1")
+                raise RuntimeError(
+                    f"the worker of {name} did not begin: python -m tests.fuzz.worker {seed} '{name}' 0 1"
+                )
             tally.add(case, ended, f"the worker of case {case} ended")
             case += 1
     return tally

@@ -1,6 +1,6 @@
 """Reads damaged files of one kind, in a process of its own that may take only so much memory: a line of JSON a case.
 
-    python -m tests.fuzz.worker SEED KIND FIRST LAST
+python -m tests.fuzz.worker SEED KIND FIRST LAST
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def main(seed: str, name: str, first: int, last: int) -> None:
         for case in range(first, last):
             shutil.rmtree(folder)
             shutil.copytree(whole, folder)
-            random = Random(f"{seed} {name} {case}")  # noqa: S311
+            random = Random(f"{seed} {name} {case}")
             damaged = kind.damage(content, random)
             (folder / file.relative_to(whole)).write_bytes(damaged)
             result, words = outcome(kind, folder, valid, _is_mended(damaged))

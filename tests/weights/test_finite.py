@@ -1,4 +1,4 @@
-"""Weights that are not numbers are refused at load, with the tensor's name, whatever the model and the file's format."""
+"""Weights that are not numbers are refused at load, with the tensor's name, whatever the model and the format."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_all_bytes_of_small_types() -> None:
 
 def test_types() -> None:
     check_weights("file", {"counter": torch.tensor(3), "flag": torch.tensor(True)})
-    with pytest.raises(KeySyncError, match="^file: wave has dtype torch.complex64: expected floating-point weights"):
+    with pytest.raises(KeySyncError, match=r"^file: wave has dtype torch\.complex64: expected floating-point weights"):
         check_weights("file", {"wave": torch.zeros(1, dtype=torch.complex64)})
 
 
@@ -119,7 +119,9 @@ def test_what_a_stage_does_not_use_may_be_anything(tiny_files: dict[str, Path], 
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-@pytest.mark.parametrize("name", ["decoder.conv_in.bias", "encoder.mid_block.resnets.0.conv1.weight", "quant_conv.bias"])
+@pytest.mark.parametrize(
+    "name", ["decoder.conv_in.bias", "encoder.mid_block.resnets.0.conv1.weight", "quant_conv.bias"]
+)
 def test_a_vae(tiny_files: dict[str, Path], tmp_path: Path, name: str, bad: float) -> None:
     folder = shutil.copytree(tiny_files["vae"], tmp_path / "vae")
     file = folder / "diffusion_pytorch_model.safetensors"
@@ -132,7 +134,9 @@ def test_a_vae(tiny_files: dict[str, Path], tmp_path: Path, name: str, bad: floa
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("kind", ["hubert", "wavlm"])
-@pytest.mark.parametrize("name", ["encoder.layers.1.feed_forward.output_dense.bias", "feature_projection.layer_norm.bias"])
+@pytest.mark.parametrize(
+    "name", ["encoder.layers.1.feed_forward.output_dense.bias", "feature_projection.layer_norm.bias"]
+)
 def test_a_speech_encoder(tiny_files: dict[str, Path], tmp_path: Path, kind: str, name: str, bad: float) -> None:
     folder = shutil.copytree(tiny_files[kind], tmp_path / kind)
     file = folder / "model.safetensors"

@@ -91,7 +91,7 @@ def test_json_from_an_attacker(text: str, message: str, as_file: bool, tmp_path:
 
 def test_json_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes(b'{"a": "\xff"}')
-    with pytest.raises(KeySyncError, match="is not JSON .*invalid start byte"):
+    with pytest.raises(KeySyncError, match=r"is not JSON .*invalid start byte"):
         read_settings(tmp_path / "config.json", "config")
 
 
@@ -205,5 +205,5 @@ def test_a_memory_that_the_file_does_not_hold_is_not_built(sam2_file: Path, tmp_
     config |= {"memory_attention_hidden_size": 8192, "memory_attention_num_layers": 64}
     target = tmp_path / "sam2.safetensors"
     save_file(load_file(sam2_file), target, {"config": json.dumps(config)})
-    with pytest.raises(KeySyncError, match="lacks memory_attention.layers.1"):
+    with pytest.raises(KeySyncError, match=r"lacks memory_attention\.layers\.1"):
         load_sam2(target)
