@@ -1,4 +1,4 @@
-# make demo | test | check | bench | bare, on a fresh machine with Python 3.10 or newer, its venv, make and git.
+# make demo | test | check | fuzz | bench | bare, on a fresh machine with Python 3.10 or newer, its venv, make and git.
 # Each makes .venv first; `make test NUMPY=1.26.4` makes one of its own with that NumPy.
 VENV ?= .venv$(NUMPY:%=-numpy-%)
 PYTHON ?= python3
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt
 COMFY_CLI := .venv-comfy-cli
 
-.PHONY: demo test check bench bare comfy-cli clean
+.PHONY: demo test check fuzz bench bare comfy-cli clean
 
 demo: $(VENV)/.demo
 	mkdir -p out
@@ -19,6 +19,12 @@ check: $(VENV)/.all
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Damaged files of every kind, read: 10 000 or CASES of them, made from the SEED.
+CASES ?= 10000
+SEED ?= 0
+fuzz: $(VENV)/.all
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --cases $(CASES) --seed $(SEED)
 
 bench: $(VENV)/.all
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench

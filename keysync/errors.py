@@ -1,4 +1,4 @@
-"""The library's one exception, and the command that installs a missing package."""
+"""The library's one exception, the command that installs a missing package, and the reasons that others give."""
 
 from __future__ import annotations
 
@@ -15,6 +15,17 @@ class KeySyncError(Exception):
     def __init__(self, message: str, *, about: str | None = None) -> None:
         super().__init__(message)
         self.about = about
+
+
+# Characters of a reason that another library gives; a crafted file can make it as long as itself.
+MOST_REASON = 300
+
+
+def one_line(error: BaseException) -> str:
+    """Another library's error as a part of a message: its first line, printable and not too long, or its class."""
+    line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    line = "".join(letter if letter.isprintable() else "?" for letter in line[: MOST_REASON + 1])
+    return line if len(line) <= MOST_REASON else f"{line[:MOST_REASON]}..."
 
 
 def install_line(*words: str) -> str:

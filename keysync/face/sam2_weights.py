@@ -6,7 +6,6 @@ transformers has the positional matrix (2, c / 2) twice. Names are compared one 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,10 +15,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import KeySyncError, install_line
+from ..errors import KeySyncError, install_line, one_line
 from ..weights.files import read_tensors, shapes_of
+from ..weights.finite import check_weights
 from ..weights.identify import KINDS, identify
-from ..weights.settings import without_code
+from ..weights.settings import (
+    ACTIVATION,
+    EPSILON,
+    FLAG,
+    Rule,
+    Table,
+    allowed,
+    either,
+    number,
+    one_of,
+    read_settings,
+    some,
+    whole,
+)
 
 # Prefixes of the backbone's position embedding (1, width, side, side) in the two layouts.
 OFFICIAL = "image_encoder.trunk."
@@ -95,6 +108,108 @@ SIZES = {
     (144, 48): Size(2, (2, 6, 36, 4), (23, 33, 43), windows=(8, 4, 16, 8)),
 }
 
+# What transformers' SAM 2 takes from settings, within bounds that hold the largest published one (144 wide, 48 blocks,
+# 1024 pixels) several times over.
+WIDTH, COUNT, PIXELS, KERNEL = whole(1, 8192), whole(1, 64), whole(16, 4096), whole(1, 64)
+PLACE: Rule = whole(0, 1024)
+SETTINGS: Table = {
+    "image_size": PIXELS,
+    "vision_config": {
+        "model_type": one_of("sam2_vision_model"),
+        "backbone_config": {
+            # Any other would have transformers build another kind of model.
+            "model_type": one_of("sam2_hiera_det_model"),
+            "hidden_size": WIDTH,
+            "num_attention_heads": COUNT,
+            "num_channels": whole(1, 4),
+            "image_size": either(PIXELS, some(PIXELS, 2)),
+            "patch_kernel_size": either(KERNEL, some(KERNEL, 2)),
+            "patch_stride": either(KERNEL, some(KERNEL, 2)),
+            "patch_padding": either(PLACE, some(PLACE, 2)),
+            "query_stride": either(KERNEL, some(KERNEL, 2)),
+            "window_positional_embedding_background_size": some(COUNT, 2),
+            "num_query_pool_stages": whole(0, 8),
+            "blocks_per_stage": some(COUNT, 8),
+            "embed_dim_per_stage": some(WIDTH, 8),
+            "num_attention_heads_per_stage": some(COUNT, 8),
+            "window_size_per_stage": some(PLACE, 8),
+            "global_attention_blocks": some(PLACE, 64),
+            "mlp_ratio": number(0.1, 16),
+            "hidden_act": ACTIVATION,
+            "layer_norm_eps": EPSILON,
+        },
+        "backbone_channel_list": some(WIDTH, 8),
+        "backbone_feature_sizes": some(some(whole(1, 1024), 2), 8),
+        "fpn_hidden_size": WIDTH,
+        "fpn_kernel_size": KERNEL,
+        "fpn_stride": KERNEL,
+        "fpn_padding": PLACE,
+        "fpn_top_down_levels": some(PLACE, 8),
+        "num_feature_levels": whole(1, 8),
+        "hidden_act": ACTIVATION,
+        "layer_norm_eps": EPSILON,
+    },
+    "prompt_encoder_config": {
+        "hidden_size": WIDTH,
+        "image_size": PIXELS,
+        "patch_size": KERNEL,
+        "mask_input_channels": WIDTH,
+        "num_point_embeddings": whole(4, 4),
+        "hidden_act": ACTIVATION,
+        "layer_norm_eps": EPSILON,
+        "scale": number(-1000, 1000),
+    },
+    "mask_decoder_config": {
+        "hidden_size": WIDTH,
+        "hidden_act": ACTIVATION,
+        "mlp_dim": whole(1, 65536),
+        "num_hidden_layers": COUNT,
+        "num_attention_heads": COUNT,
+        "attention_downsample_rate": COUNT,
+        "num_multimask_outputs": COUNT,
+        "iou_head_depth": COUNT,
+        "iou_head_hidden_dim": WIDTH,
+        "dynamic_multimask_via_stability": FLAG,
+        "dynamic_multimask_stability_delta": number(0, 1000),
+        "dynamic_multimask_stability_thresh": number(0, 1),
+    },
+    "num_maskmem": COUNT,
+    "sigmoid_scale_for_mem_enc": number(-1000, 1000),
+    "sigmoid_bias_for_mem_enc": number(-1000, 1000),
+    "enable_occlusion_spatial_embedding": FLAG,
+    "multimask_output_in_sam": FLAG,
+    "multimask_min_pt_num": PLACE,
+    "multimask_max_pt_num": PLACE,
+    "multimask_output_for_tracking": FLAG,
+    "max_object_pointers_in_encoder": COUNT,
+    "max_cond_frame_num": whole(-1, 1024),
+    "enable_temporal_pos_encoding_for_object_pointers": FLAG,
+    "memory_attention_hidden_size": WIDTH,
+    "memory_attention_num_layers": COUNT,
+    "memory_attention_num_attention_heads": COUNT,
+    "memory_attention_downsample_rate": COUNT,
+    "memory_attention_feed_forward_hidden_size": whole(1, 65536),
+    "memory_attention_feed_forward_hidden_act": ACTIVATION,
+    "memory_attention_rope_feat_sizes": some(whole(1, 128), 2),
+    "memory_attention_rope_theta": number(1, 1e7),
+    "rope_parameters": {"rope_theta": number(1, 1e7), "rope_type": one_of("axial", "default")},
+    "memory_encoder_hidden_size": WIDTH,
+    "memory_encoder_output_channels": WIDTH,
+    "mask_downsampler_embed_dim": WIDTH,
+    "mask_downsampler_kernel_size": KERNEL,
+    "mask_downsampler_stride": KERNEL,
+    "mask_downsampler_padding": PLACE,
+    "mask_downsampler_total_stride": KERNEL,
+    "mask_downsampler_hidden_act": ACTIVATION,
+    "memory_fuser_num_layers": COUNT,
+    "memory_fuser_embed_dim": WIDTH,
+    "memory_fuser_intermediate_dim": whole(1, 65536),
+    "memory_fuser_kernel_size": KERNEL,
+    "memory_fuser_padding": PLACE,
+    "memory_fuser_layer_scale_init_value": number(-1000, 1000),
+    "memory_fuser_hidden_act": ACTIVATION,
+}
+
 
 def load_sam2(path: str | Path) -> Any:
     """Loads SAM 2 from a file in either layout: a `Sam2VideoModel` on the CPU in float32, in evaluation mode.
@@ -104,19 +219,16 @@ def load_sam2(path: str | Path) -> Any:
     """
     path = Path(path)
     tensors, metadata = read_tensors(path)
-    model = _build(path, _settings(path, tensors, metadata))
-    weights = {}
+    model, config = _build(path, _settings(path, tensors, metadata))
     needed = model.state_dict()
     sources = {name: _sources(name, tensors) for name in needed}
     _compare_names(path, sources, tensors)
-    for name, tensor in needed.items():
-        # Copied: a memory-mapped tensor would change with its file.
-        weights[name] = torch.cat([tensors[source] for source in sources[name]]).float()
-        if weights[name].shape != tensor.shape:
-            raise KeySyncError(
-                f"{path}: {sources[name][0]} has shape {tuple(weights[name].shape)}: expected {tuple(tensor.shape)}; "
-                "put the config.json that belongs to it next to it"
-            )
+    _compare_shapes(path, needed, sources, tensors)
+    check_weights(path, tensors)
+    # Rebuilt off the meta device, now that the file holds as much: it computes a table that files do not contain.
+    model.memory_attention = type(model.memory_attention)(config)
+    # Copied: a memory-mapped tensor would change with its file.
+    weights = {name: _copied([tensors[source] for source in sources[name]]) for name in needed}
     model.load_state_dict(weights, assign=True)
     return model.requires_grad_(False).eval()
 
@@ -188,31 +300,22 @@ def _settings(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, 
             f"{path} is {width} channels wide with {depth} blocks, which is not a published size of SAM 2: "
             "put the config.json that belongs to it next to it"
         )
-    text = metadata.get("config") or beside.read_text(encoding="utf-8", errors="replace")
-    try:
-        settings = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise KeySyncError(f"the config.json of {path} is not JSON ({error}): copy or download it again") from error
-    if not isinstance(settings, dict):
-        raise KeySyncError(f"the config.json of {path} contains no settings: expected a JSON object")
-    return settings
+    source: str | Path = metadata.get("config") or beside
+    return read_settings(source, f"the config.json of {path}")
 
 
-def _build(path: Path, settings: dict[str, Any]) -> Any:
-    """The model without its weights."""
+def _build(path: Path, settings: dict[str, Any]) -> tuple[Any, Any]:
+    """The model on the meta device, and its configuration."""
     transformers = import_transformers()
     try:
-        config = transformers.Sam2VideoConfig.from_dict(without_code(settings))
+        config = transformers.Sam2VideoConfig.from_dict(allowed(settings, SETTINGS, str(path)))
+        config._attn_implementation = "sdpa"  # no file chooses it
         with torch.device("meta"):
-            model = transformers.Sam2VideoModel(config)
-        # Rebuilt off the meta device: it computes a table of positions that files do not contain.
-        model.memory_attention = type(model.memory_attention)(config)
+            return transformers.Sam2VideoModel(config), config
     except Exception as error:  # transformers raises many kinds of errors for invalid settings
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise KeySyncError(
-            f"the settings of {path} are invalid ({reason}): put the config.json that belongs to it next to it"
+            f"the settings of {path} are invalid ({one_line(error)}): put the config.json that belongs to it next to it"
         ) from error
-    return model
 
 
 def _sources(name: str, tensors: Mapping[str, Tensor]) -> list[str]:
@@ -232,6 +335,25 @@ def _compare_names(path: Path, sources: Mapping[str, list[str]], tensors: Mappin
     unknown = sorted(tensors.keys() - needed)
     if unknown:
         raise KeySyncError(f"{path} also contains {_first(unknown)}: expected only a SAM 2 model")
+
+
+def _compare_shapes(
+    path: Path, needed: Mapping[str, Tensor], sources: Mapping[str, list[str]], tensors: Mapping[str, Tensor]
+) -> None:
+    for name, tensor in needed.items():
+        count = len(sources[name])  # of tensors joined along the first dimension
+        expected = (tensor.shape[0] // count, *tensor.shape[1:]) if count > 1 else tuple(tensor.shape)
+        for source in sources[name]:
+            if tuple(tensors[source].shape) != expected:
+                raise KeySyncError(
+                    f"{path}: {source} has shape {tuple(tensors[source].shape)}: expected {expected}; "
+                    "put the config.json that belongs to it next to it"
+                )
+
+
+def _copied(parts: list[Tensor]) -> Tensor:
+    joined = torch.cat(parts) if len(parts) > 1 else parts[0]
+    return joined.to(torch.float32, copy=True)
 
 
 def _first(names: list[str]) -> str:

@@ -5,9 +5,7 @@ Names are compared one by one, because transformers only reports missing tensors
 
 from __future__ import annotations
 
-import json
 import re
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import KeySyncError, install_line
+from ..errors import KeySyncError, install_line, one_line
 from ..method import ROWS_PER_SECOND, SAMPLE_RATE
-from ..weights.files import SAFETENSORS, read_tensors, shapes_of
+from ..weights.files import SAFETENSORS, read_pickle, read_tensors, shapes_of
+from ..weights.finite import check_weights
 from ..weights.identify import KINDS, identify
-from ..weights.settings import without_code
+from ..weights.settings import ACTIVATION, EPSILON, FLAG, Table, allowed, one_of, only, read_settings, some, whole
 
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 BODY = ("feature_extractor.", "feature_projection.", "encoder.")
@@ -29,6 +28,35 @@ TRAINING = "masked_spec_embed"
 HEAD_DIM = 64
 # Samples per feature row.
 STRIDE = SAMPLE_RATE // ROWS_PER_SECOND
+
+# What transformers' HuBERT and WavLM take from settings, within bounds that hold the largest published ones (48 layers,
+# 1280 or 1920 wide) several times over. Dropouts, heads for other tasks and all the rest have no effect on features.
+SETTINGS: Table = {
+    "hidden_size": whole(1, 8192),
+    "num_hidden_layers": whole(1, 128),
+    "num_attention_heads": whole(1, 256),
+    "intermediate_size": whole(1, 65536),
+    "hidden_act": ACTIVATION,
+    "layer_norm_eps": EPSILON,
+    "do_stable_layer_norm": FLAG,
+    "feat_extract_norm": one_of("group", "layer"),
+    "feat_extract_activation": ACTIVATION,
+    "feat_proj_layer_norm": FLAG,
+    "conv_bias": FLAG,
+    "conv_dim": some(whole(1, 8192), 16),
+    "conv_kernel": some(whole(1, 256), 16),
+    "conv_stride": some(whole(1, STRIDE), 16),
+    "conv_pos_batch_norm": FLAG,
+    "num_feat_extract_layers": whole(1, 16),
+    "num_conv_pos_embeddings": whole(1, 4096),
+    "num_conv_pos_embedding_groups": whole(1, 8192),
+    "add_adapter": only(False),  # an adapter would halve the rows per second
+    # WavLM's alone.
+    "num_buckets": whole(2, 65536),
+    "max_bucket_distance": whole(1, 65536),
+}
+# What is taken from the settings in Microsoft's file.
+MICROSOFT_SETTINGS: Table = {"normalize": FLAG, "max_distance": whole(1, 65536)}
 
 # Microsoft's names to transformers', applied in order.
 MICROSOFT = (
@@ -70,8 +98,9 @@ def load_model(name: str, architecture: str, path: Path, device: torch.device, d
         tensors = _renamed(tensors, MICROSOFT)
         stated = _microsoft_settings(file)
     tensors = _renamed(_without_prefix(name, tensors), WEIGHT_NORM)
-    model = _build(architecture, file, {**_settings_of(file, tensors, stated), **stated})
+    model = _build(architecture, file, _allowed({**_settings_of(file, tensors, stated), **stated}, SETTINGS, file))
     _compare(file, model.state_dict(), tensors)
+    check_weights(file, {key: tensors[key] for key in model.state_dict() if key in tensors})
     # Copied: a memory-mapped tensor would change with its file.
     weights = {
         key: tensors[key].to(device=device, dtype=dtype, copy=True)
@@ -94,29 +123,34 @@ def _stated_settings(path: Path, file: Path, metadata: Mapping[str, str]) -> dic
     """The settings of the model in the folder's config.json or the file's metadata, by transformers' names."""
     beside = path / "config.json"
     if path.is_dir() and beside.is_file():
-        place, text = str(beside), beside.read_text(encoding="utf-8", errors="replace")
-    else:
-        place, text = f"the metadata of {file}", metadata.get("config", "{}")
-    try:
-        settings = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise KeySyncError(f"{place} is not JSON ({error}): copy or download it again") from error
-    if not isinstance(settings, dict):
-        raise KeySyncError(f"{place} contains no settings: expected a JSON object")
-    return settings
+        return read_settings(beside, str(beside))
+    return read_settings(metadata.get("config", "{}"), f"the metadata of {file}")
 
 
 def _microsoft_settings(file: Path) -> dict[str, Any]:
     """The settings in Microsoft's file that cannot be derived from shapes."""
-    if file.suffix == SAFETENSORS:
+    if file.suffix.lower() == SAFETENSORS:
         return {}
-    content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-    cfg = content.get("cfg", {})
+    stated = read_pickle(file).get("cfg")
+    cfg = _allowed(stated if isinstance(stated, Mapping) else {}, MICROSOFT_SETTINGS, file)
     if cfg.get("normalize", False):
         raise KeySyncError(
             f"{file} is a WavLM for normalised speech: expected WavLM-Base+, which takes speech as it is"
         )
     return {"max_bucket_distance": cfg["max_distance"]} if "max_distance" in cfg else {}
+
+
+def _allowed(settings: Mapping[str, Any], table: Table, file: Path) -> dict[str, Any]:
+    try:
+        return allowed(settings, table, str(file))
+    except ValueError as error:
+        raise _invalid(file, error) from error
+
+
+def _invalid(file: Path, error: Exception) -> KeySyncError:
+    return KeySyncError(
+        f"the settings of {file} are invalid ({one_line(error)}): use the config.json that belongs to it"
+    )
 
 
 def _renamed(tensors: Mapping[str, Tensor], rules: Iterable[tuple[str, str]]) -> dict[str, Tensor]:
@@ -152,11 +186,11 @@ def _settings_of(file: Path, tensors: Mapping[str, Tensor], stated: Mapping[str,
             "num_conv_pos_embeddings": kernel,
             "num_conv_pos_embedding_groups": hidden // per_group,
         }
-    except (KeyError, IndexError, ValueError) as error:
+    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
         raise KeySyncError(f"{file} is not a complete speech encoder ({error}): copy or download it again") from error
     gate = shapes.get("encoder.layers.0.attention.gru_rel_pos_const")
     buckets = shapes.get("encoder.layers.0.attention.rel_attn_embed.weight")
-    if gate and buckets:
+    if gate is not None and buckets is not None and len(gate) == 4 and len(buckets) == 2:
         return {**settings, "num_attention_heads": gate[1], "num_buckets": buckets[0]}
     if hidden % HEAD_DIM and "num_attention_heads" not in stated:
         raise KeySyncError(
@@ -173,14 +207,13 @@ def _build(architecture: str, file: Path, settings: Mapping[str, Any]) -> Any:
         line = install_line("transformers")
         raise KeySyncError(f"speech encoders need transformers, which is not installed: {line}") from error
     try:
-        config = getattr(transformers, f"{architecture}Config").from_dict(without_code(settings))
+        config = getattr(transformers, f"{architecture}Config").from_dict(dict(settings))
+        network = getattr(transformers, f"{architecture}Model")
+        config._attn_implementation = "sdpa" if network._supports_sdpa else "eager"  # no file chooses it
         with torch.device("meta"):
-            model = getattr(transformers, f"{architecture}Model")(config)
+            model = network(config)
     except Exception as error:  # transformers raises many kinds of errors for invalid settings
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise KeySyncError(
-            f"the settings of {file} are invalid ({reason}): use the config.json that belongs to it"
-        ) from error
+        raise _invalid(file, error) from error
     stride = torch.Size(config.conv_stride).numel()
     if stride != STRIDE:
         raise KeySyncError(f"{file} has {stride} samples per feature row: expected {STRIDE}")

@@ -71,7 +71,7 @@ def diffusers_names(names: Iterable[str]) -> dict[str, str]:
 def _from_sgm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     renamed = {}
     for name, ours in diffusers_names(tensors).items():
-        linear = ".attentions." in ours and tensors[name].ndim == 4
+        linear = ".attentions." in ours and tensors[name].shape[2:] == (1, 1)
         renamed[ours] = tensors[name][:, :, 0, 0] if linear else tensors[name]
     return renamed
 

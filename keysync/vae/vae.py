@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from ..errors import KeySyncError, install_line
 from ..network.layers import at_least_float32
 from ..network.stage import SCALE_FACTOR
+from ..strict_json import quoted
 from ..weights.files import lay_out, read_tensors, shapes_of
+from ..weights.finite import check_weights
 from ..weights.identify import KINDS, Shapes, identify
 from .names import Widths, part_of, widths_of
 
@@ -26,6 +28,8 @@ LATENT_CHANNELS = 4
 # Groups of the group norms; they must divide every width.
 NORM_GROUPS = 32
 GPU_BATCH = 4  # frames
+# Sizes several times those of Stable Video Diffusion's (4 levels, 2 blocks, 512 channels): nothing larger is built.
+MOST_LEVELS, MOST_BLOCKS, MOST_WIDTH = 8, 16, 8192
 # Weight files of a folder in diffusers' layout, in order of preference.
 FOLDER_FILES = tuple(
     f"diffusion_pytorch_model{variant}{suffix}" for suffix in (".safetensors", ".bin") for variant in ("", ".fp16")
@@ -175,7 +179,10 @@ class VAEWeights:
 
 
 def read_vae(path: str | Path, *, decoder_from: str | Path | None = None) -> VAEWeights:
-    """Reads the weights of a VAE as `load_vae` does. Raises `KeySyncError` for a file without one."""
+    """Reads the weights of a VAE as `load_vae` does.
+
+    Raises `KeySyncError` for a file without a VAE, and for weights that are not finite.
+    """
     file = weight_file(Path(path))
     tensors, _ = read_tensors(file)
     encoder = part_of(tensors, "encoder")
@@ -200,7 +207,14 @@ def read_vae(path: str | Path, *, decoder_from: str | Path | None = None) -> VAE
             f"{file}: the encoder has {len(widths_of(shapes_of(encoder)).channels)} levels but the decoder has "
             f"{len(widths.channels)}: use an encoder and a decoder that belong together"
         )
-    return VAEWeights(file, encoder, part_of(tensors, "quant_conv"), decoder_file, decoder, widths)
+    weights = VAEWeights(file, encoder, part_of(tensors, "quant_conv"), decoder_file, decoder, widths)
+    for source, part, held in (
+        (file, "encoder", encoder),
+        (file, "quant_conv", weights.quant_conv),
+        (decoder_file, "decoder", decoder),
+    ):
+        check_weights(source, {f"{part}.{name}": tensor for name, tensor in held.items()})
+    return weights
 
 
 def weight_file(path: Path) -> Path:
@@ -217,10 +231,15 @@ def weight_file(path: Path) -> Path:
 
 def _checked_widths(path: Path, tensors: Mapping[str, Tensor]) -> Widths:
     widths = widths_of(shapes_of(tensors))
-    if not widths.channels or widths.blocks < 1 or any(width < 1 or width % NORM_GROUPS for width in widths.channels):
+    if (
+        not 1 <= len(widths.channels) <= MOST_LEVELS
+        or not 1 <= widths.blocks <= MOST_BLOCKS
+        or any(not 1 <= width <= MOST_WIDTH or width % NORM_GROUPS for width in widths.channels)
+    ):
         raise KeySyncError(
-            f"{path}: the VAE has {widths.channels} channels and {widths.blocks} blocks per level: "
-            f"expected multiples of {NORM_GROUPS} and at least one block"
+            f"{path}: the VAE has {quoted(widths.channels)} channels and {widths.blocks} blocks per level: "
+            f"expected 1 to {MOST_LEVELS} levels of 1 to {MOST_BLOCKS} blocks, and multiples of {NORM_GROUPS} up to "
+            f"{MOST_WIDTH}"
         )
     return widths
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..errors import KeySyncError
 from ..network.stage import Stage, StageSpec
 from .files import read_tensors, shapes_of, write_tensors
+from .finite import check_weights
 from .identify import DECODER
 from .stage_format import check, metadata_of, needed_shapes, on_meta, published_names, spec_of, with_embedded
 
@@ -48,7 +49,7 @@ def open_stage(
     `expect` ("keyframe" or "interpolation") makes the other stage an error; `head_dim` and `latent_size` (height,
     width) override the file's metadata.
     Raises `KeySyncError` like `read_tensors`, and for another kind of file, missing or misshapen tensors, and weights
-    that are not floating-point numbers.
+    that are not finite floating-point numbers.
     """
     tensors, metadata = read_tensors(path)
     metadata = with_embedded(path, tensors, metadata)
@@ -56,11 +57,13 @@ def open_stage(
     spec = spec_of(path, shapes, metadata, expect=expect, head_dim=head_dim, latent_size=latent_size)
     check(path, spec, shapes)
     opened = StageFile(Path(path), spec, tensors, metadata)
-    for name, tensor in opened.own().items():
+    own = opened.own()
+    for name, tensor in own.items():
         if not tensor.is_floating_point():
             raise KeySyncError(
                 f"{path}: {name} has dtype {tensor.dtype}: expected floating-point weights; choose another file"
             )
+    check_weights(path, own)
     return opened
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..errors import KeySyncError
 from ..network.stage import STAGES, StageSpec
 from .files import read_tensors, shapes_of
+from .finite import check_weights
 from .identify import DECODER, KINDS, identify
 from .stage_format import check, needed_shapes, spec_of, unexpected, with_embedded
 
@@ -73,8 +74,10 @@ def describe(path: str | Path) -> Description:
         try:
             metadata = with_embedded(path, tensors, metadata)
             spec = spec_of(path, shapes, metadata)
-            stage, foreign = _sizes(spec), unexpected(needed_shapes(spec), shapes)
+            needed = needed_shapes(spec)
+            stage, foreign = _sizes(spec), unexpected(needed, shapes)
             check(path, spec, shapes)
+            check_weights(path, {name: tensors[name] for name in needed})
         except KeySyncError as error:
             problem = str(error)
     return Description(

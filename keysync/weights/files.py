@@ -5,21 +5,20 @@ Reads safetensors and PyTorch pickles (`.pt`, `.pth`, `.ckpt`, `.bin`); writes s
 
 from __future__ import annotations
 
-import pickletools
-import re
 import warnings
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..errors import KeySyncError
+from ..errors import KeySyncError, one_line
+from ..strict_json import quoted, strict_json
 from ..whole import whole_file
+from .pickles import check_pickle, damaged, is_archive
 
 SAFETENSORS = ".safetensors"
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")
@@ -27,6 +26,12 @@ PICKLES = (".pt", ".pth", ".ckpt", ".bin")
 CONTAINERS = ("module", "state_dict", "model")
 # DeepSpeed inserts this into the tensor names of a wrapped module.
 WRAPPER = "_forward_module."
+# Bytes of a safetensors header: that of the published files has 0.3 MB; ComfyUI adds a workflow, training tools a log.
+MOST_HEADER = 16 * 2**20
+# Tensors in a file; the largest that is read has 1 900, or some thousands with its optimiser's state.
+MOST_TENSORS = 20_000
+# Characters of a tensor's name, and the largest number in one ("layers.11."), of which networks are built.
+MOST_NAME, MOST_NUMBER = 300, 999
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -34,7 +39,8 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     Pickles are read with `weights_only=True`; their container (`module`, `state_dict`, `model`) is opened, entries that
     are not tensors are dropped, and `_forward_module.` is removed from the names. They have no metadata.
-    Raises `KeySyncError` for a file that is missing, empty, truncated, in another format, or would run code.
+    Raises `KeySyncError` for a file that is missing, empty, truncated, in another format, or would run code; for a
+    pickle whose checksums do not match; and for more or larger tensors, names and numbers in names than a network has.
     """
     path = Path(path)
     if path.is_dir():
@@ -47,12 +53,25 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         if path.stat().st_size == 0:
             raise KeySyncError(f"{path} is empty: copy or download it again")
-        tensors, metadata = _read_safetensors(path) if path.suffix.lower() == SAFETENSORS else (_read_pickle(path), {})
+        if path.suffix.lower() == SAFETENSORS:
+            tensors, metadata = _read_safetensors(path)
+        else:
+            tensors, metadata = _tensors_of(_read_pickle(path)), {}
+            _check_names(path, tensors)
     except OSError as error:
-        raise KeySyncError(f"{path} cannot be read: {error.strerror or _first_line(error)}") from error
+        raise KeySyncError(f"{path} cannot be read: {error.strerror or one_line(error)}") from error
     if not tensors:
         raise KeySyncError(f"{path} contains no tensors: expected model weights")
-    return {name.replace(WRAPPER, ""): tensor for name, tensor in tensors.items()}, metadata
+    bare = {name.replace(WRAPPER, ""): tensor for name, tensor in tensors.items()}
+    if len(bare) != len(tensors):
+        raise KeySyncError(f"{path} contains tensors with and without {WRAPPER} in their names: expected one of each")
+    return bare, metadata
+
+
+def read_pickle(path: Path) -> Mapping[Any, Any]:
+    """All that a pickle holds, tensors and settings, after `read_tensors` has read it; raises `KeySyncError`."""
+    content = _read_pickle(path, checksums=False)
+    return content if isinstance(content, dict) else {}
 
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -77,35 +96,62 @@ def write_tensors(tensors: Mapping[str, Tensor], path: str | Path, metadata: Map
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, dict(metadata))
             temporary.chmod(mode)  # safetensors makes the file readable by its owner only
     except (OSError, SafetensorError) as error:
-        raise KeySyncError(f"{path} cannot be written: {_first_line(error)}") from error
+        raise KeySyncError(f"{path} cannot be written: {one_line(error)}") from error
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    message = f"{path} is truncated or not a safetensors file ({{}}): copy or download it again"
+    try:
+        header = _header(path)
+    except ValueError as error:
+        raise KeySyncError(message.format(one_line(error))) from error
+    header.pop("__metadata__", None)
+    _check_names(path, header)
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except SafetensorError as error:
-        raise KeySyncError(
-            f"{path} is truncated or not a safetensors file ({_first_line(error)}): copy or download it again"
-        ) from error
+    except (SafetensorError, ValueError, RuntimeError, AttributeError, KeyError) as error:  # also unknown types
+        raise KeySyncError(message.format(one_line(error))) from error
 
 
-def _read_pickle(path: Path) -> dict[str, Tensor]:
+def _header(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file: the shape, type and place of each tensor. Raises `ValueError`."""
     with path.open("rb") as file:
-        zipped = file.read(4) == b"PK\x03\x04"
+        length = int.from_bytes(file.read(8), "little")
+        if length > MOST_HEADER:
+            raise ValueError(f"its header has {length} bytes, expected at most {MOST_HEADER}")
+        header = strict_json(file.read(length), most=MOST_HEADER)
+    if not isinstance(header, dict):
+        raise ValueError("its header is not a JSON object")
+    return header
+
+
+def _check_names(path: Path, names: Iterable[str]) -> None:
+    """Raises for more tensors, longer names and larger numbers in them than a network has."""
+    for count, name in enumerate(names, 1):
+        if count > MOST_TENSORS:
+            raise KeySyncError(f"{path} contains more than {MOST_TENSORS} tensors: expected the weights of one model")
+        if len(name) > MOST_NAME or not name.isprintable():
+            raise KeySyncError(
+                f"{path}: the tensor name {quoted(name)} is not printable text of at most {MOST_NAME} characters: "
+                "expected model weights"
+            )
+        if any(len(part) > len(str(MOST_NUMBER)) and part.isdecimal() for part in name.split(".")):
+            raise KeySyncError(
+                f"{path}: the tensor name {quoted(name)} has a number above {MOST_NUMBER}: expected model weights"
+            )
+
+
+def _read_pickle(path: Path, *, checksums: bool = True) -> Any:
+    check_pickle(path, checksums=checksums)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive(path))
+    except OSError:
+        raise
     except Exception as error:  # every byte is an opcode to the unpickler, so garbage can raise anything
-        imported = _imported_name(path, str(error), zipped)
-        if imported:
-            raise KeySyncError(
-                f"{path} is refused: its pickle imports {imported}, and code from a weight file is never run: "
-                f"expected a {SAFETENSORS} file or a pickle that contains only tensors"
-            ) from error
-        raise KeySyncError(f"{path} is truncated or not a PyTorch weight file: copy or download it again") from error
-    return _tensors_of(content)
+        raise damaged(path, error) from error
 
 
 def _tensors_of(content: Any) -> dict[str, Tensor]:
@@ -116,47 +162,6 @@ def _tensors_of(content: Any) -> dict[str, Tensor]:
             content = content[container]
             break
     return {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
-
-
-def _imported_name(path: Path, message: str, zipped: bool) -> str | None:
-    """The function or class that a refused pickle imports; parses the pickle's opcodes without executing them."""
-    named = re.search(r"GLOBAL ([\w.]+)", message)
-    if named:
-        return named[1]
-    if not zipped:
-        with path.open("rb") as file:
-            return _stack_global(file)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            pickled = next(name for name in archive.namelist() if name.endswith("data.pkl"))
-            with archive.open(pickled) as file:
-                return _stack_global(file)
-    except (zipfile.BadZipFile, StopIteration, OSError):
-        return None  # truncated
-
-
-def _stack_global(file: IO[bytes]) -> str | None:
-    """The first import of a protocol 4 pickle that torch does not allow; torch's message does not name it."""
-    strings: list[str] = []
-    memo: list[str] = []
-    try:
-        for _ in range(4):  # torch's older format has three short pickles before the content
-            for opcode, argument, _ in pickletools.genops(file):
-                if "UNICODE" in opcode.name:
-                    strings.append(str(argument))
-                elif opcode.name == "MEMOIZE":
-                    memo.append(strings[-1] if strings else "")
-                elif opcode.name in ("BINGET", "LONG_BINGET") and isinstance(argument, int):
-                    strings.append(memo[argument])
-                elif opcode.name == "STACK_GLOBAL" and not strings[-2].startswith(("torch", "collections")):
-                    return ".".join(strings[-2:])
-    except (ValueError, IndexError):
-        pass  # not a pickle
-    return None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def lay_out(network: nn.Module) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..errors import KeySyncError
 from ..network.stage import MOST_GUIDANCE, ROWS, STAGES, Stage, StageSpec
 from ..network.unet import UNetConfig
+from ..strict_json import MOST_CHARACTERS, quoted, strict_json
 from .identify import KINDS, LEARNED_MASK, UNET, Shapes, identify, width
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,14 @@ MOST_CROP_SCALE = 9
 IMPLEMENTATION = "https://github.com/keysync-comfyui/keysync"
 # Groups of the group norms; they must divide every width.
 NORM_GROUPS = 32
+# Sizes several times those of the published stages (4 levels, 2 blocks, depth 1, 1280 channels, 64 x 64 latents, 14
+# frames). A name or a shape without numbers in it costs a file nothing, so nothing is built before these are checked.
+MOST_LEVELS, MOST_BLOCKS, MOST_DEPTH, MOST_WIDTH = 8, 16, 16, 16384
+MOST_LATENT, MOST_WINDOW = 512, 1024
+# Tensors of a transformer block in space and time: it has 40, of which most must be in the file.
+BLOCK_TENSORS = 20
+# Names in metadata: of a speech encoder, of a mask.
+NAME = re.compile(r"[\w.-]{1,64}")
 
 
 def published_names(stage: Stage) -> dict[str, str]:
@@ -82,14 +91,15 @@ def spec_of(
         raise KeySyncError(f"{path} has a newer format than this version of KeySync supports: update KeySync")
     published = STAGES[kind]
     unet = _unet_config(path, shapes, published.unet)
+    audio = f"{ROWS[kind].keys['audio_projection.']}weight"
     return replace(
         published,
         unet=replace(unet, head_dim=head_dim or _number(path, metadata, "head_dim", published.unet.head_dim)),
-        audio_channels=width(shapes, 1, published.audio_channels, f"{ROWS[kind].keys['audio_projection.']}weight"),
+        audio_channels=_width(path, width(shapes, 1, published.audio_channels, audio)),
         latent_size=_latent_size(path, shapes, metadata, latent_size, published.latent_size),
-        window=_number(path, metadata, "window", published.window),
-        speech_encoder=metadata.get("keysync.speech_encoder", published.speech_encoder),
-        mask=metadata.get("keysync.mask", published.mask),
+        window=_number(path, metadata, "window", published.window, MOST_WINDOW),
+        speech_encoder=_name(path, metadata, "speech_encoder", published.speech_encoder),
+        mask=_name(path, metadata, "mask", published.mask),
         crop_scale=_decimal(path, metadata, "crop_scale", published.crop_scale, MOST_CROP_SCALE),
         audio_guidance=_decimal(path, metadata, "audio_guidance", published.audio_guidance, MOST_GUIDANCE),
         identity_guidance=_decimal(path, metadata, "identity_guidance", published.identity_guidance, MOST_GUIDANCE),
@@ -139,7 +149,8 @@ def with_embedded(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
         return dict(metadata)
     tensor = tensors[EMBEDDED]
     try:
-        embedded = json.loads(bytes(tensor.tolist())) if tensor.dtype == torch.uint8 and tensor.ndim == 1 else None
+        text = tensor.dtype == torch.uint8 and tensor.ndim == 1 and len(tensor) <= MOST_CHARACTERS
+        embedded = strict_json(bytes(tensor.tolist())) if text else None
     except ValueError:  # not JSON, or not text at all
         embedded = None
     if not isinstance(embedded, dict) or not all(isinstance(value, str) for value in embedded.values()):
@@ -160,6 +171,7 @@ def _unet_config(path: str | Path, shapes: Shapes, published: UNetConfig) -> UNe
     if model < 1 or model % NORM_GROUPS:
         raise KeySyncError(f"{path} is {model} channels wide: expected a multiple of {NORM_GROUPS}")
     widths, attention, blocks = [model], [False], [0]
+    _width(path, model)
     for number in range(1, 1 + _last(shapes, rf"{re.escape(UNET)}input_blocks\.(\d+)\.")):
         block = f"{UNET}input_blocks.{number}."
         if f"{block}0.op.weight" in shapes or f"{block}0.op.bias" in shapes:
@@ -170,15 +182,42 @@ def _unet_config(path: str | Path, shapes: Shapes, published: UNetConfig) -> UNe
         attention[-1] |= any(name.startswith(f"{block}1.") for name in shapes)
         blocks[-1] += 1
     keys = (name for name in shapes if name.startswith(UNET) and name.endswith("attn2.to_k.weight"))
+    depth = 1 + _last(shapes, rf"{re.escape(UNET)}.*\.transformer_blocks\.(\d+)\.")
+    _check_size(path, shapes, len(widths), max(blocks), depth, attention)
     return replace(
         published,
         model_channels=model,
-        channel_mult=tuple(max(1, channels // model) for channels in widths),
+        channel_mult=tuple(max(1, _width(path, channels) // model) for channels in widths),
         attention=tuple(attention),
         num_res_blocks=max(blocks),
-        context_dim=width(shapes, 1, published.context_dim, *keys),
-        transformer_depth=1 + _last(shapes, rf"{re.escape(UNET)}.*\.transformer_blocks\.(\d+)\."),
+        context_dim=_width(path, width(shapes, 1, published.context_dim, *keys)),
+        transformer_depth=depth,
     )
+
+
+def _check_size(
+    path: str | Path, shapes: Shapes, levels: int, blocks: int, depth: int, attention: Iterable[bool]
+) -> None:
+    """Raises for a U-Net that its file cannot hold, before it is built."""
+    for what, count, most in (
+        ("levels", levels, MOST_LEVELS),
+        ("residual blocks per level", blocks, MOST_BLOCKS),
+        ("transformer blocks in a row", depth, MOST_DEPTH),
+    ):
+        if count > most:
+            raise KeySyncError(f"{path} has tensor names of {count} {what}: expected at most {most}")
+    transformers = sum(attention) * (2 * blocks + 1) * depth
+    if transformers * BLOCK_TENSORS > len(shapes):
+        raise KeySyncError(
+            f"{path} has tensor names of {transformers} transformer blocks but only {len(shapes)} tensors: "
+            "expected a complete stage"
+        )
+
+
+def _width(path: str | Path, channels: int) -> int:
+    if not 1 <= channels <= MOST_WIDTH:
+        raise KeySyncError(f"{path} has a tensor of {channels} channels: expected 1 to {MOST_WIDTH}")
+    return channels
 
 
 def _check_tensors(path: str | Path, spec: StageSpec, shapes: Shapes) -> None:
@@ -222,7 +261,7 @@ def _latent_size(
 ) -> tuple[int, int]:
     """Height and width: the learned mask's if there is one, else the requested ones, else the metadata's."""
     mask = shapes.get(LEARNED_MASK, ())
-    if len(mask) == 3:
+    if len(mask) == 3 and 0 < min(mask) <= max(mask) <= MOST_LATENT:
         if requested not in (None, mask[1:]):
             raise KeySyncError(
                 f"{path}: its latent size cannot be {_hxw(requested)}: expected {_hxw(mask[1:])}, the size of its "
@@ -234,22 +273,33 @@ def _latent_size(
         return requested
     text = metadata.get("keysync.latent_size", _hxw(absent))
     size = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
-    if size is None:
-        raise KeySyncError(f"{path}: its metadata keysync.latent_size is {text!r}: expected HxW, such as 64x64")
+    if size is None or max(int(size[1]), int(size[2])) > MOST_LATENT:
+        raise KeySyncError(
+            f"{path}: its metadata keysync.latent_size is {quoted(text)}: expected HxW, such as 64x64, up to "
+            f"{MOST_LATENT}x{MOST_LATENT}"
+        )
     return int(size[1]), int(size[2])
 
 
-def _number(path: str | Path, metadata: Mapping[str, str], key: str, absent: int) -> int:
+def _number(path: str | Path, metadata: Mapping[str, str], key: str, absent: int, most: int = 999_999) -> int:
     text = metadata.get(f"keysync.{key}", str(absent))
-    if not re.fullmatch(r"[1-9]\d{0,5}", text):
-        raise KeySyncError(f"{path}: its metadata keysync.{key} is {text!r}: expected a positive integer")
+    if not re.fullmatch(r"[1-9]\d{0,5}", text) or int(text) > most:
+        expected = "a positive integer" if most == 999_999 else f"an integer from 1 to {most}"
+        raise KeySyncError(f"{path}: its metadata keysync.{key} is {quoted(text)}: expected {expected}")
     return int(text)
+
+
+def _name(path: str | Path, metadata: Mapping[str, str], key: str, absent: str) -> str:
+    text = metadata.get(f"keysync.{key}", absent)
+    if not NAME.fullmatch(text):
+        raise KeySyncError(f"{path}: its metadata keysync.{key} is {quoted(text)}: expected a name, such as {absent}")
+    return text
 
 
 def _decimal(path: str | Path, metadata: Mapping[str, str], key: str, absent: float, most: int) -> float:
     text = metadata.get(f"keysync.{key}", str(absent))
     if not re.fullmatch(r"[1-9]\d?(\.\d+)?", text) or float(text) > most:
-        raise KeySyncError(f"{path}: its metadata keysync.{key} is {text!r}: expected a number from 1 to {most}")
+        raise KeySyncError(f"{path}: its metadata keysync.{key} is {quoted(text)}: expected a number from 1 to {most}")
     return float(text)
 
 

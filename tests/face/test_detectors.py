@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import sys
+import tracemalloc
 import types
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,7 @@ def test_a_landmarks_file_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert len(read_landmarks_file(path, frames=2).frames) == 2
 
 
-GOOD: dict[str, Any] = {"fps": 25, "size": [320, 240], "frames": [None, [[1, 2.5]] * 68]}
+GOOD: dict[str, Any] = {"fps": 25, "size": [320, 240], "frames": [None, face_points().tolist()]}
 
 
 @pytest.mark.parametrize(
@@ -198,6 +199,22 @@ GOOD: dict[str, Any] = {"fps": 25, "size": [320, 240], "frames": [None, [[1, 2.5
         (json.dumps(GOOD | {"frames": [[[1, float("nan")]] * 68]}), "frame 0 of the landmarks"),
         (json.dumps(GOOD | {"frames": [[[1, 10**400]] * 68]}), "frame 0 of the landmarks"),
         (json.dumps(GOOD | {"frames": [5]}), "frame 0 of the landmarks"),
+        (json.dumps(GOOD | {"frames": [None, [[1, 2.5]] * 68]}), "frame 1 .* has all its points in one place"),
+        (json.dumps(GOOD | {"frames": [[[n, 9] for n in range(68)]]}), "frame 0 .* in one place or on one line"),
+        (json.dumps(GOOD | {"frames": [(face_points() + 700).tolist()]}), "frame 0 .* far outside the 320x240 pixels"),
+        (json.dumps(GOOD | {"frames": [(face_points() * 99).tolist()]}), "frame 0 .* has points far outside the 320x2"),
+        (json.dumps(GOOD | {"frames": [(face_points() - 240).tolist()]}), "frame 0 .* a face outside the 320x240 pix"),
+        (json.dumps(GOOD | {"frames": ["[" * 5000]}).replace('"[', "[").replace('["', "["), "frame 0 .* is not JSON"),
+        (
+            json.dumps(GOOD | {"frames": [None, [[[0] * 9] * 99] * 99]}),
+            "frame 1 .* not JSON .* longer than 3276",
+        ),
+        (json.dumps(GOOD).replace("25", "9" * 5001, 1), "are not JSON .*an integer of 5001 digits"),
+        (json.dumps(GOOD)[:-1] + ', "fps": 24}', "are not JSON .*'fps' is not a text, or occurs twice"),
+        (json.dumps(GOOD) + "{}", "are not JSON .*goes on after its end"),
+        (json.dumps(GOOD)[:-2], "are not JSON .*',' missing"),
+        (json.dumps(GOOD)[:-1] + "," + "[" * 10**6, "are not JSON .*in the value at character"),
+        (json.dumps(GOOD | {"size": [10**8, 10**8]}), "have size .100000000, 100000000"),
     ],
 )
 def test_a_wrong_landmarks_file_is_an_error(tmp_path: Path, content: str, message: str) -> None:
@@ -205,6 +222,34 @@ def test_a_wrong_landmarks_file_is_an_error(tmp_path: Path, content: str, messag
     path.write_text(content)
     with pytest.raises(KeySyncError, match=message):
         read_landmarks_file(path)
+
+
+def test_a_long_landmarks_file_takes_little_more_memory_than_its_text(tmp_path: Path) -> None:
+    frame = json.dumps(np.round(face_points(), 3).tolist())
+    path = tmp_path / "long.json"
+    path.write_text(f'{{"fps": 25, "size": [320, 240], "frames": [{", ".join([frame] * 5000)}]}}')
+    tracemalloc.start()
+    try:
+        assert len(read_landmarks_file(path).frames) == 5000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3.5 * path.stat().st_size  # as Python's own lists and numbers it takes eleven times as much
+
+
+def test_a_landmarks_file_written_by_hand(tmp_path: Path) -> None:
+    """Indented, with keys in another order, notes, a face half outside the frame and no frames at all."""
+    path = tmp_path / "track.json"
+    content = {
+        "note": {"by": ["me"]},
+        "frames": [None, (face_points() - [60, 0]).tolist()],
+        "size": [320, 240],
+        "fps": 9,
+    }
+    path.write_text("\n" + json.dumps(content, indent=4) + "\n")
+    assert [frame is None for frame in read_landmarks_file(path).frames] == [True, False]
+    path.write_text(json.dumps(content | {"frames": []}))
+    assert read_landmarks_file(path).frames == ()
 
 
 def test_landmarks_of_another_video_are_an_error(tmp_path: Path) -> None:

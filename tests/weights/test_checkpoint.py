@@ -505,9 +505,13 @@ def test_a_head_dim_that_does_not_fit(weights: dict[str, Tensor], tmp_path: Path
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("latent_size", "big", "its metadata keysync.latent_size is 'big': expected HxW, such as 64x64"),
+        ("latent_size", "big", "its metadata keysync.latent_size is 'big': expected HxW, such as 64x64, up to 512x512"),
         ("head_dim", "-1", "its metadata keysync.head_dim is '-1': expected a positive integer"),
-        ("window", "", "its metadata keysync.window is '': expected a positive integer"),
+        ("window", "", "its metadata keysync.window is '': expected an integer from 1 to 1024"),
+        ("window", "1025", "its metadata keysync.window is '1025': expected an integer from 1 to 1024"),
+        ("latent_size", "64x4096", "is '64x4096': expected HxW, such as 64x64, up to 512x512"),
+        ("mask", "a mask\nof two lines", r"keysync.mask is 'a mask\nof two lines': expected a name, such as box"),
+        ("speech_encoder", "", "its metadata keysync.speech_encoder is '': expected a name, such as hubert"),
         ("crop_scale", "wide", "its metadata keysync.crop_scale is 'wide': expected a number from 1 to 9"),
         ("crop_scale", "0.5", "its metadata keysync.crop_scale is '0.5': expected a number from 1 to 9"),
         ("crop_scale", "10", "its metadata keysync.crop_scale is '10': expected a number from 1 to 9"),

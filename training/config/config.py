@@ -13,7 +13,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from keysync.errors import KeySyncError, install_line
+from keysync.errors import KeySyncError, install_line, one_line
 from keysync.face.masks import MASKS
 from keysync.method import PIXELS_PER_LATENT
 from keysync.network.stage import IDENTITY, MOST_GUIDANCE, STAGES
@@ -225,8 +225,8 @@ def _loaded(text: str, where: str) -> dict[str, Any]:
             raise KeySyncError(f"settings in TOML need tomli on Python 3.10: {install_line('tomli')}") from error
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise KeySyncError(f"{where} is not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # also integers of thousands of digits, and deep nesting
+        raise KeySyncError(f"{where} is not TOML: {one_line(error)}") from error
 
 
 def _settings(values: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from keysync.errors import KeySyncError
+from keysync.strict_json import shortened
 
 PARSERS: dict[Any, Callable[[str], Any]] = {
     str: str,
@@ -19,6 +20,8 @@ PARSERS: dict[Any, Callable[[str], Any]] = {
 }
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 EXAMPLES = {int: "1,2,4,4", bool: "true,false"}
+# Whole numbers beyond this fit no tensor, and the largest no float either.
+MOST = 2**63 - 1
 
 
 class Rule(NamedTuple):
@@ -52,7 +55,7 @@ def multiple_of(step: int) -> Rule:
 
 def refusal(key: str, value: Any, expected: str) -> KeySyncError:
     """The error for an invalid value of a key."""
-    return KeySyncError(f"{key} is {literal(value)}: expected {expected}")
+    return KeySyncError(f"{key} is {shortened(literal(value))}: expected {expected}")
 
 
 def check(key: str, value: Any, kind: Any, rule: Rule) -> None:
@@ -61,7 +64,8 @@ def check(key: str, value: Any, kind: Any, rule: Rule) -> None:
         fits = type(value) is kind or (kind is float and type(value) is int)
     else:
         fits = isinstance(value, tuple) and all(type(part) is kind.__args__[0] for part in value)
-    if not fits:
+    numbers = [part for part in (value if isinstance(value, tuple) else (value,)) if type(part) is int]
+    if not fits or any(abs(part) > MOST for part in numbers):
         raise refusal(key, value, _words(kind))
     if not rule.holds(value):
         raise refusal(key, value, rule.expected)
@@ -81,7 +85,7 @@ def from_plain(value: Any, kind: Any) -> Any:
     """A TOML value as its type: lists become tuples, and integers are accepted as floats."""
     if isinstance(value, list):
         return tuple(value)
-    return float(value) if kind is float and type(value) is int else value
+    return float(value) if kind is float and type(value) is int and abs(value) <= MOST else value
 
 
 def literal(value: Any) -> str:

@@ -8,6 +8,7 @@ checkpoint holds the stage in published names (`stage.safetensors`; averaged wei
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import torch
 
 from keysync.errors import KeySyncError
 
-from ..config.config import TrainConfig, from_toml, to_toml
+from ..config.config import TrainConfig, config_of, read_toml, to_toml
 from ..data.disk import disk, written
 
 # Settings that may change when a run resumes: its length, what it writes, and how it computes.
@@ -34,6 +35,8 @@ CHANGEABLE = (
     "gradient_checkpointing",
     "distributed",
 )
+
+logger = logging.getLogger(__name__)
 
 
 class Run:
@@ -61,7 +64,7 @@ class Run:
         """The settings of the run. Raises `KeySyncError` if there is no run."""
         if not self.config_file.is_file():
             raise KeySyncError(f"{self.folder} is not a training run: it has no config.toml; name the folder of a run")
-        return from_toml(self.config_file.read_text(encoding="utf-8"), str(self.config_file))
+        return config_of(read_toml(self.config_file), str(self.config_file))
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, in order."""
@@ -104,9 +107,14 @@ class Run:
             part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
     def logged(self) -> list[dict[str, Any]]:
-        """The lines of the log, without an incomplete last one."""
-        lines = self.log_file.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        """The lines of the log, without an incomplete last one and, with a warning, without damaged ones."""
+        lines = self.log_file.read_bytes().split(b"\n")[:-1]
+        rows = [row for line in lines if (row := _row(line)) is not None]
+        if len(rows) < len(lines):
+            logger.warning(
+                "%s: %d of %d lines are damaged and left out", self.log_file, len(lines) - len(rows), len(lines)
+            )
+        return rows
 
     def _check(self, config: TrainConfig) -> None:
         before, now = asdict(self.config()), asdict(config)
@@ -117,6 +125,15 @@ class Run:
                 f"{self.folder} holds a run with {key} {before[key]!r}, not {now[key]!r}: resume it with the same "
                 "settings, or name another folder"
             )
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """What a line of the log says of a step, or None if it is damaged."""
+    try:
+        row = json.loads(line)  # not the strict one: a loss may be NaN
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and type(row.get("step")) is int else None
 
 
 def save_pickle(content: Any, part: Path, path: Path) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from keysync.errors import KeySyncError, install_line
 from keysync.network.stage import Stage, StageSpec
 from keysync.weights.files import read_tensors, write_tensors
+from keysync.weights.finite import check_weights
 from keysync.weights.stage_format import metadata_of, on_meta
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def load_lora(stage: Stage, path: Path) -> None:
     }.items():
         if names:
             raise KeySyncError(f"{path} does not fit this network and rank: {len(names)} {problem}, first {names[0]}")
+    check_weights(path, tensors)
     other = [name for name in needed if name.endswith(".alpha") and not torch.equal(tensors[name], needed[name])]
     if other:
         theirs = float(tensors[other[0]])

@@ -7,7 +7,6 @@ implementation).
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,7 +21,9 @@ from keysync.method import LATENT_CHANNELS
 from keysync.network.stage import ENDS, STAGES, Stage, StageSpec
 from keysync.vae.vae import FOLDER_FILES
 from keysync.weights.files import shapes_of
+from keysync.weights.finite import check_weights
 from keysync.weights.identify import AUDIO_PROJECTION, LEARNED_MASK, UNET, Shapes
+from keysync.weights.settings import read_settings
 from keysync.weights.stage_format import check, needed_shapes, on_meta, published_names, spec_of, unexpected
 
 from .diffusers_layout import published_names as diffusers_names
@@ -67,13 +68,14 @@ def svd_stage(
 ) -> Stage:
     """The stage of `config` with the tensors of the file at `path`, in either layout; float32.
 
-    Raises `KeySyncError` for missing, unknown and misshapen tensors.
+    Raises `KeySyncError` for missing, unknown and misshapen tensors, and for weights that are not finite.
     """
     unet, origins = _unet(path, tensors)
     held = shapes_of(unet)
     spec = _spec(path, held, config, latent_size, audio_channels)
     fresh = _fresh(spec, config.seed)
     _check(path, spec, {**held, **shapes_of(fresh)}, origins)
+    check_weights(path, {origins[name]: tensor for name, tensor in unet.items()})
     stage = on_meta(spec)
     # Copied: a mapped tensor would change or vanish with its file.
     weights = {
@@ -148,7 +150,7 @@ def _head_dim(path: Path) -> int | None:
     if not file.is_file():
         return None
     try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
+        settings = read_settings(file, str(file))
         widths, heads = settings["block_out_channels"], settings["num_attention_heads"]
         heads = heads if isinstance(heads, list) else [heads] * len(widths)
         head_dims = {width // number for width, number in zip(widths, heads, strict=True)}

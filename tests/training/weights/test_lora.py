@@ -175,6 +175,8 @@ def test_files_that_do_not_fit(tiny_files: dict[str, Path], tmp_path: Path) -> N
     refused(path, config, f"1 missing, first {name}")
     save_file({**tensors, f"{UNET}out.2.weight": torch.ones(1)}, path)
     refused(path, config, f"1 unknown, first {UNET}out.2.weight")
+    save_file({**tensors, name: torch.full_like(tensors[name], float("nan"))}, path)
+    refused(path, config, f"{name} contains numbers that are not finite")
 
 
 def test_without_peft(tiny_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,23 +1,30 @@
 """The file manifest.jsonl: the digests of the videos, so that a second run does not read unchanged files.
 
 One JSON object per line: {"path", "size", "modified" (ns), "digest", "id", "name"}. Lines are appended; the last one
-for a path counts, and an incomplete last line is ignored.
+for a path counts. An incomplete last line is ignored, and so, with a warning, are damaged lines: their videos are read
+again.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from keysync.errors import KeySyncError
+from keysync.strict_json import strict_json
 from keysync.whole import whole_file
 
 from .. import digest
 from .videos import Source, Video
 
 NAME = "manifest.jsonl"
+FIELDS = {"path": str, "size": int, "modified": int, "digest": str, "id": str, "name": str}
+
+logger = logging.getLogger(__name__)
 
 
 class Manifest:
@@ -25,13 +32,14 @@ class Manifest:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
-        self._rows: dict[str, dict[str, Any]] = {}
-        whole = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
-        for line in whole.splitlines(keepends=True):
-            if line.endswith("\n"):
-                row = json.loads(line)
-                self._rows[row["path"]] = row
-        if whole and not whole.endswith("\n"):
+        whole = self.path.read_bytes() if self.path.exists() else b""
+        *lines, rest = whole.split(b"\n")
+        rows = [_row(line) for line in lines]
+        self._rows = {row["path"]: row for row in rows if row is not None}
+        damaged = rows.count(None)
+        if damaged:
+            logger.warning("%s: %d of %d lines are damaged: their videos are read again", self.path, damaged, len(rows))
+        if rest or damaged:
             self._replace(self._rows.values())
 
     def identify(self, source: Source) -> Video:
@@ -66,6 +74,16 @@ class Manifest:
 
     def _cannot_write(self, error: OSError) -> KeySyncError:
         return KeySyncError(f"cannot write {self.path} ({error.strerror}): free some disk space or choose another -o")
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """What a line says of a video, or None if it is damaged."""
+    try:
+        row = strict_json(line)
+    except ValueError:
+        return None
+    whole = isinstance(row, dict) and all(type(row.get(name)) is kind for name, kind in FIELDS.items())
+    return row if whole and re.fullmatch("[0-9a-f]{32}", row["digest"]) else None
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -206,7 +206,7 @@ def train(settings: Settings, folder: Path, architecture: Mapping[str, Any] = AR
     lessons = [lesson(known, settings.seed, number, settings.seconds) for number in range(VALIDATION_LESSONS)]
     kept, curve = folder / "state.pt", folder / "curve.csv"
     if kept.is_file():
-        trainer.resume(torch.load(kept))
+        trainer.resume(torch.load(kept, weights_only=True))
         log.info("resuming from step %d", trainer.number)
     else:
         curve.write_text(",".join(CURVE) + "\n")

@@ -155,7 +155,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if arguments.mouths and arguments.mouths.is_file():
-        kept = torch.load(arguments.mouths)
+        kept = torch.load(arguments.mouths, weights_only=True)
         known, others = Mouths(*kept[:2]), Mouths(*kept[2:])
     else:
         known = rendered(0, arguments.people, arguments.workers)

@@ -1,0 +1,383 @@
+"""Every kind of file that is read: how a tiny valid one is written, damaged, and read to its end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from keysync.face.landmarks_file import read_landmarks_file
+from keysync.face.sam2_weights import load_sam2
+from keysync.media.audio import AudioReader, read_speech
+from keysync.media.reader import VideoReader
+from keysync.network.stage import Stage, StageSpec
+from keysync.network.unet import UNetConfig
+from keysync.speech.encoders import load_encoder
+from keysync.vae.vae import load_vae
+from keysync.weights.checkpoint import load_stage, save_stage
+from keysync.weights.describe import describe
+from keysync.weights.files import read_tensors
+
+from ..synthetic_face import face_points
+from ..tiny_sam2 import write_tiny_sam2
+from . import mutations
+from .mutations import damaged_archive, damaged_bytes, damaged_json, damaged_lines, damaged_safetensors, damaged_text
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`write` fills an empty folder and returns the file to damage; `read` reads what is in the folder, to its end.
+
+    `checked`: the bytes of the file are protected by checksums, so that what is read must not differ if it is accepted
+    although its bytes are damaged at random.
+    """
+
+    write: Callable[[Path], Path]
+    damage: Callable[[bytes, Random], bytes]
+    read: Callable[[Path], Any]
+    checked: bool = False
+
+
+def _stage(path: Path) -> Path:
+    """A stage of one level and 32 channels, which is built in a moment."""
+    unet = UNetConfig(8, 32, (1,), (True,), num_res_blocks=1, head_dim=16, context_dim=8)
+    save_stage(Stage(StageSpec("keyframe", unet, 8, (4, 4), 3, "hubert")), path, dtype=torch.float16)
+    return path
+
+
+def _pickled(path: Path, content: Any, *, old: bool = False) -> Path:
+    torch.save(content, path, _use_new_zipfile_serialization=not old)
+    return path
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    held = load_file(path)
+    path.unlink()
+    return held
+
+
+def _read_stage(path: Path) -> dict[str, Tensor]:
+    tensors, _ = read_tensors(path)
+    digest = {name: tensor.clone() for name, tensor in tensors.items()}
+    str(describe(path))
+    load_stage(path, head_dim=16, latent_size=(4, 4))
+    return digest
+
+
+def _encoder(folder: Path, name: str) -> Path:
+    """An encoder of one layer and 16 channels with its config.json."""
+    import transformers
+
+    kind = {"hubert": "Hubert", "wavlm": "WavLM"}[name]
+    config = getattr(transformers, f"{kind}Config")(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=16,
+        conv_dim=(4,) * 7,
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+    )
+    config.save_pretrained(folder)
+    model = getattr(transformers, f"{kind}Model")(config)
+    save_file({key: value.clone() for key, value in model.state_dict().items()}, folder / "model.safetensors")
+    return folder / "model.safetensors"
+
+
+def _microsoft(folder: Path) -> Path:
+    """WavLM in Microsoft's layout: names of their own, and settings in the pickle."""
+    backwards = {
+        "masked_spec_embed": "mask_emb",
+        "feature_projection.layer_norm.": "layer_norm.",
+        "feature_projection.projection.": "post_extract_proj.",
+        "encoder.pos_conv_embed.conv.parametrizations.weight.original0": "encoder.pos_conv.0.weight_g",
+        "encoder.pos_conv_embed.conv.parametrizations.weight.original1": "encoder.pos_conv.0.weight_v",
+        "encoder.pos_conv_embed.conv.": "encoder.pos_conv.0.",
+    }
+    renamed = {}
+    for name, tensor in _tensors(_encoder(folder, "wavlm")).items():
+        for ours, theirs in backwards.items():
+            if name.startswith(ours):
+                name = theirs + name.removeprefix(ours)
+        name = name.replace(".attention.gru_rel_pos_const", ".self_attn.grep_a")
+        name = name.replace(".attention.gru_rel_pos_linear.", ".self_attn.grep_linear.")
+        name = name.replace(".attention.rel_attn_embed.", ".self_attn.relative_attention_bias.")
+        name = name.replace(".layer_norm.", ".self_attn_layer_norm.") if ".layers.0.layer" in name else name
+        name = name.replace(".attention.", ".self_attn.").replace(".feed_forward.intermediate_dense.", ".fc1.")
+        renamed[name.replace(".feed_forward.output_dense.", ".fc2.")] = tensor
+    convolutions = {".conv.": ".0.", ".layer_norm.": ".2."}
+    for old, new in convolutions.items():
+        renamed = {name.replace(old, new) if "conv_layers" in name else name: t for name, t in renamed.items()}
+    shutil.rmtree(folder)
+    folder.mkdir()
+    return _pickled(folder / "WavLM.pt", {"cfg": {"normalize": False, "max_distance": 800}, "model": renamed})
+
+
+def _read_microsoft(folder: Path) -> Any:
+    return load_encoder("wavlm", folder / "WavLM.pt").model.state_dict()
+
+
+def _sam2_beside(folder: Path) -> Path:
+    """SAM 2 with a config.json next to it, which is the file to damage."""
+    from safetensors import safe_open
+
+    file = write_tiny_sam2(folder / "sam2.safetensors")
+    with safe_open(file, "pt") as opened:
+        (folder / "config.json").write_text(opened.metadata()["config"])
+    save_file(load_file(file), file)
+    return folder / "config.json"
+
+
+def _vae(folder: Path) -> Path:
+    from diffusers import AutoencoderKLTemporalDecoder
+
+    vae = AutoencoderKLTemporalDecoder(
+        down_block_types=("DownEncoderBlock2D",), block_out_channels=(32,), layers_per_block=1
+    )
+    save_file(vae.state_dict(), folder / "diffusion_pytorch_model.safetensors")
+    return folder / "diffusion_pytorch_model.safetensors"
+
+
+def _landmarks(folder: Path) -> Path:
+    frames = [None, *([face_points((160.0, 120.0), 100).round(2).tolist()] * 3)]
+    (folder / "face.json").write_text(json.dumps({"fps": 25.0, "size": [320, 240], "frames": frames}))
+    return folder / "face.json"
+
+
+# Media: a second at most, small, with sound and pictures.
+
+
+def _sound(folder: Path, name: str, codec: str) -> Path:
+    from ..media.test_audio import tones, write_sound
+
+    return write_sound(folder / name, tones(0.5, 16000), 16000, codec)
+
+
+def _video(folder: Path, name: str, codec: str, sound: str | None, pixels: str = "yuv420p") -> Path:
+    import av
+
+    path = folder / name
+    with av.open(str(path), "w") as container:
+        pictures: Any = container.add_stream(codec, rate=25, width=64, height=48, pix_fmt=pixels)
+        voice: Any = container.add_stream(sound, rate=16000, layout="mono") if sound else None
+        rng = np.random.default_rng(0)
+        for number in range(10):
+            frame = av.VideoFrame.from_ndarray(rng.integers(0, 255, (48, 64, 3), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(pictures.encode(frame))
+        container.mux(pictures.encode(None))
+        if voice is not None:
+            wave = av.AudioFrame.from_ndarray(rng.uniform(-0.5, 0.5, (1, 6400)).astype(np.float32), "fltp", "mono")
+            wave.sample_rate, wave.pts, wave.time_base = 16000, 0, Fraction(1, 16000)
+            container.mux(voice.encode(wave))
+            container.mux(voice.encode(None))
+    return path
+
+
+def _read_video(path: Path, sound: bool) -> None:
+    reader = VideoReader(path)
+    stamps = reader.timestamps()
+    assert sum(frame.shape == (reader.info.height, reader.info.width, 3) for _, frame in reader.frames()) == len(stamps)
+    list(reader.pick(stamps, [len(stamps) - 1, 0]))
+    if sound and reader.info.has_audio:
+        read_speech(path)
+
+
+def _read_sound(path: Path) -> None:
+    assert all(block.dtype == np.float32 for block in AudioReader(path).blocks())
+    read_speech(path)
+
+
+# Training's own files.
+
+
+def _data(folder: Path) -> Path:
+    from ..training.small_data import write_small_data
+
+    write_small_data(folder / "data", clips=1, frames=20, latent_size=(4, 4), channels=4)
+    return folder / "data" / "index.json"
+
+
+def _shard(folder: Path) -> Path:
+    _data(folder)
+    return next((folder / "data").glob("*.tar"))
+
+
+def _read_data(folder: Path) -> None:
+    from training.data.index import SPLITS
+    from training.data.shards import LANDMARKS, LATENTS, Shards
+
+    shards = Shards(folder / "data")
+    for split in SPLITS:
+        for clip in shards.clips(split):
+            for part, shape in (
+                (LATENTS, (clip.frames, 2, 4, *shards.latent_size)),
+                (LANDMARKS, (clip.frames, 68, 2)),
+                ("hubert.npy", (2 * clip.frames, shards.channels("hubert"))),
+            ):
+                np.array(shards.array(clip, part, shape))
+            shards.picture(clip, clip.frames - 1)
+
+
+def _manifest(folder: Path) -> Path:
+    from training.data.preparation.manifest import NAME, Manifest
+    from training.data.preparation.videos import Source
+
+    for number in range(3):
+        (folder / f"{number}.mp4").write_bytes(bytes((number,)) * 100)
+        Manifest(folder).identify(Source(f"{number}.mp4", folder / f"{number}.mp4"))
+    return folder / NAME
+
+
+def _read_manifest(folder: Path) -> None:
+    from training.data.preparation.manifest import Manifest
+    from training.data.preparation.videos import Source
+
+    manifest = Manifest(folder)
+    for number in range(3):
+        manifest.identify(Source(f"{number}.mp4", folder / f"{number}.mp4"))
+
+
+def _config(folder: Path) -> Path:
+    from training.config.config import to_toml
+
+    from ..training.small_config import small_config
+
+    (folder / "config.toml").write_text(to_toml(small_config("keyframe")))
+    return folder / "config.toml"
+
+
+def _read_config(folder: Path) -> None:
+    from training.config.config import load_config
+
+    load_config(None, folder / "config.toml", {})
+
+
+def _log(folder: Path) -> Path:
+    lines = [json.dumps({"step": step, "loss": 0.5 / step, "learning_rate": 1e-5}) for step in range(1, 9)]
+    (folder / "log.jsonl").write_text("\n".join(lines) + "\n")
+    return folder / "log.jsonl"
+
+
+def _read_log(folder: Path) -> None:
+    from training.run.run import Run
+
+    run = Run.__new__(Run)  # a run's folder, without a run in it
+    run.folder, run.log_file = folder, folder / "log.jsonl"
+    run.forget_after(4)
+    run.logged()
+
+
+KINDS: dict[str, Kind] = {
+    "stage, safetensors": Kind(
+        lambda folder: _stage(folder / "stage.safetensors"),
+        damaged_safetensors,
+        lambda folder: _read_stage(folder / "stage.safetensors"),
+    ),
+    "stage, pickle": Kind(
+        lambda folder: _pickled(folder / "stage.pt", {"module": _tensors(_stage(folder / "s.safetensors"))}),
+        damaged_archive,
+        lambda folder: _read_stage(folder / "stage.pt"),
+        checked=True,
+    ),
+    "stage, Lightning's pickle": Kind(
+        lambda folder: _pickled(
+            folder / "stage.ckpt",
+            {"state_dict": _tensors(_stage(folder / "s.safetensors")), "epoch": 3, "hyper_parameters": {"a": [1, 2.0]}},
+        ),
+        damaged_archive,
+        lambda folder: _read_stage(folder / "stage.ckpt"),
+        checked=True,
+    ),
+    "stage, old pickle": Kind(
+        lambda folder: _pickled(folder / "stage.bin", _tensors(_stage(folder / "s.safetensors")), old=True),
+        lambda content, random: (
+            damaged_bytes(content, random) if random.random() < 0.5 else _in_the_program(content, random)
+        ),
+        lambda folder: _read_stage(folder / "stage.bin"),
+    ),
+    **{
+        f"{name}, {file}": Kind(
+            lambda folder, name=name, file=file: _encoder(folder, name).with_name(file),  # type: ignore[misc]
+            damaged_json if file == "config.json" else damaged_safetensors,
+            lambda folder, name=name: load_encoder(name, folder),  # type: ignore[misc]
+        )
+        for name in ("hubert", "wavlm")
+        for file in ("config.json", "model.safetensors")
+    },
+    "hubert, pytorch_model.bin": Kind(
+        lambda folder: _pickled(folder / "pytorch_model.bin", _tensors(_encoder(folder, "hubert"))),
+        damaged_archive,
+        lambda folder: load_encoder("hubert", folder).model.state_dict(),
+        checked=True,
+    ),
+    "wavlm, Microsoft's pickle": Kind(_microsoft, damaged_archive, _read_microsoft, checked=True),
+    "SAM 2, safetensors": Kind(
+        lambda folder: write_tiny_sam2(folder / "sam2.safetensors"),
+        damaged_safetensors,
+        lambda folder: load_sam2(folder / "sam2.safetensors"),
+    ),
+    "SAM 2, config.json": Kind(_sam2_beside, damaged_json, lambda folder: load_sam2(folder / "sam2.safetensors")),
+    "VAE, safetensors": Kind(_vae, damaged_safetensors, load_vae),
+    "VAE, pickle": Kind(
+        lambda folder: _pickled(folder / "diffusion_pytorch_model.bin", _tensors(_vae(folder))),
+        damaged_archive,
+        lambda folder: load_vae(folder).state_dict(),
+        checked=True,
+    ),
+    "landmarks": Kind(
+        _landmarks, damaged_json, lambda folder: read_landmarks_file(folder / "face.json", size=(240, 320), frames=4)
+    ),
+    "training, index": Kind(_data, damaged_json, _read_data),
+    "training, shard": Kind(_shard, damaged_bytes, _read_data),
+    "training, manifest": Kind(_manifest, damaged_lines, _read_manifest),
+    "training, config": Kind(_config, damaged_text, _read_config),
+    "training, log": Kind(_log, damaged_lines, _read_log),
+    **{
+        f"video, {name}": Kind(
+            lambda folder, name=name, made=made: _video(folder, f"video.{name}", *made),  # type: ignore[misc]
+            damaged_bytes,
+            lambda folder, name=name, sound=made[1]: _read_video(folder / f"video.{name}", bool(sound)),  # type: ignore[misc]
+        )
+        for name, made in {
+            "mp4": ("libx264", "aac"),
+            "mkv": ("mpeg4", "libmp3lame"),
+            "gif": ("gif", None, "rgb8"),
+            "mov": ("mjpeg", "pcm_s16le", "yuvj420p"),
+        }.items()
+    },
+    **{
+        f"sound, {name}": Kind(
+            lambda folder, name=name, codec=codec: _sound(folder, f"speech.{name}", codec),  # type: ignore[misc]
+            damaged_bytes,
+            lambda folder, name=name: _read_sound(folder / f"speech.{name}"),  # type: ignore[misc]
+        )
+        for name, codec in {"wav": "pcm_s16le", "ogg": "libopus", "mp3": "libmp3lame", "flac": "flac"}.items()
+    },
+}
+
+
+def _in_the_program(content: bytes, random: Random) -> bytes:
+    """Damage in the pickles at the beginning of a file in PyTorch's old format, which tensors follow."""
+    end = content.rindex(b"cpuq") + 200 if b"cpuq" in content else 1000
+    return mutations.damaged_pickle(content[:end], random) + content[end:]
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two results of reading are the same tensors."""
+    return bool(one.keys() == other.keys()) and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def names(chosen: Sequence[str] = ()) -> list[str]:
+    """The kinds whose names contain one of the texts; all without any."""
+    return [name for name in KINDS if not chosen or any(text in name for text in chosen)]
