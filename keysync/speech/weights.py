@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import KeySyncError, install_line
+from ..imports import import_alone
 from ..method import ROWS_PER_SECOND, SAMPLE_RATE
 from ..weights.files import SAFETENSORS, read_tensors, shapes_of
 from ..weights.identify import KINDS, identify
@@ -167,15 +168,16 @@ def _settings_of(file: Path, tensors: Mapping[str, Tensor], stated: Mapping[str,
 
 
 def _build(architecture: str, file: Path, settings: Mapping[str, Any]) -> Any:
+    kind = architecture.lower()
     try:
-        import transformers
+        modeling = import_alone(f"transformers.models.{kind}.modeling_{kind}")
     except ImportError as error:
         line = install_line("transformers")
         raise KeySyncError(f"speech encoders need transformers, which is not installed: {line}") from error
     try:
-        config = getattr(transformers, f"{architecture}Config").from_dict(without_code(settings))
+        config = getattr(modeling, f"{architecture}Config").from_dict(without_code(settings))
         with torch.device("meta"):
-            model = getattr(transformers, f"{architecture}Model")(config)
+            model = getattr(modeling, f"{architecture}Model")(config)
     except Exception as error:  # transformers raises many kinds of errors for invalid settings
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise KeySyncError(
