@@ -136,8 +136,8 @@ class Signing:
             return package.Signer.from_info(package.C2paSignerInfo(self.algorithm.encode(), *parts, None))
         except package.C2paError as error:
             raise KeySyncError(
-                f"{self.certificate} and {self.key} do not sign ({_first_line(error)}): expected a certificate chain and "
-                f"its private key as PEM files, for {self.algorithm}",
+                f"{self.certificate} and {self.key} do not sign ({_first_line(error)}): expected PEM files of a "
+                f"certificate chain and its private key, for {self.algorithm}",
                 about="c2pa",
             ) from error
 
