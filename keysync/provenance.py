@@ -42,7 +42,7 @@ class Provenance:
 
     @staticmethod
     def of(system: str, origins: Mapping[str, str]) -> Provenance:
-        """`origins` of models are files, of which only the names are told, or words such as "built in"."""
+        """`origins` of models are files, of which only the names are given, or words such as "built in"."""
         return Provenance(system, {part: Path(origin).name for part, origin in origins.items()})
 
     def to_dict(self) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def reason(error: OSError, path: Path) -> tuple[str, str]:
 
 
 def _is_left(path: Path, *, local: bool) -> bool:
-    """Whether nobody writes this file any more."""
+    """Whether no process writes this file any more."""
     descriptor = os.open(path, os.O_RDWR | NO_FOLLOW)
     try:
         facts = os.fstat(descriptor)

@@ -45,7 +45,7 @@ class Account:
     """What a renderer says of a span besides its crops.
 
     `name(first, last)` is how messages call the frames of the result that show these frames of the span (inclusive).
-    `repaired(what, first, last)` is told of what was computed again in float32 because half precision overflowed.
+    `repaired(what, first, last)` is called for what was computed again in float32 because half precision overflowed.
     """
 
     name: Callable[[int, int], str] = "frames {}-{}".format
