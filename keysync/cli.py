@@ -1,17 +1,24 @@
 """The command `keysync`: dub a video, run the demo, describe a checkpoint, convert a checkpoint.
 
-Exit codes: 0 success, 1 an error (printed on one line), 130 stopped by Ctrl-C; output files are always complete. A
-dub succeeds whether or not its messages can be printed; `inspect`, whose result is printed, fails where they cannot.
+Exit codes: 0 success, 1 an error (printed on one line), 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP; output
+files are always complete. A dub succeeds whether or not its messages can be printed; `inspect`, whose result is
+printed, fails where they cannot.
 """
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":
+    from .signals import leave_at_once
+
+    leave_at_once()
+
 import argparse
 import json
 import logging
-import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +32,12 @@ from .errors import KeySyncError
 from .face.detectors import DETECTORS
 from .face.masks import MASKS
 from .face.track import FaceChoice
-from .job import FaceSource, dub_file
+from .job import FaceSource, check_job, dub_file
 from .media.container import open_input
 from .media.writer import check_output
+from .provenance import ALGORITHMS, Signing
 from .report import DUBBED, PASSED_THROUGH, Report, check_report
+from .signals import Stop, StoppedError, listening, say_stopped
 from .systems.keysync.small import BUILT_IN
 from .systems.renderer import Option
 from .systems.table import SYSTEMS
@@ -47,6 +56,8 @@ OWN_REMEDIES = {
     "head_dim": "keysync convert --head-dim",
     "latent_size": "--latent-size",
     "report": "--report",
+    "output": "--output",
+    "c2pa": "--c2pa",
 }
 
 
@@ -60,14 +71,15 @@ def _main(arguments: Sequence[str] | None, output: PatientStream) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="keysync: %(message)s")
     try:
-        options.run(options)
+        with listening() as options.stop:
+            options.run(options)
     except KeySyncError as error:
         remedy = remedies().get(error.about or "")
         print(f"keysync: error: {error}{f' ({remedy})' if remedy else ''}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("keysync: stopped; no incomplete file is left", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stopped:
+        say_stopped()
+        return stopped.code if isinstance(stopped, StoppedError) else 130
     output.flush()
     if output.lost:
         print("keysync: the standard output cannot be written to: what is printed there is lost", file=sys.stderr)
@@ -148,6 +160,18 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=sorted(DTYPES), help="of the networks (default: fp16 on a GPU, else fp32)")
     parser.add_argument("--lossless", action="store_true", help="write FFV1 in .mkv, which keeps every pixel exactly")
     parser.add_argument("--report", type=Path, metavar="JSON", help="write what happened to each frame")
+    parser.add_argument(
+        "--no-provenance",
+        dest="provenance",
+        action="store_false",
+        help="do not say in the result's metadata that its lips are synthetic",
+    )
+    parser.add_argument(
+        "--c2pa", nargs=2, metavar=("CHAIN", "KEY"), help="sign the result: PEM files of certificates and private key"
+    )
+    parser.add_argument(
+        "--c2pa-algorithm", choices=ALGORITHMS, default=ALGORITHMS[0], help="of the key (default: %(default)s)"
+    )
 
 
 def _help(choices: Mapping[str, Choice[..., Any]]) -> str:
@@ -201,7 +225,10 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
         mask=options.mask,
         seed=options.seed,
         sampling=system.settings(options),
+        provenance=options.provenance,
+        signing=Signing(*map(Path, options.c2pa), options.c2pa_algorithm) if options.c2pa else None,
     )
+    check_job(video, audio, options.output, settings, occluder=options.occluder, lossless=options.lossless)
     face = FaceSource(
         FaceChoice(options.face), options.detector, options.detector_weights, options.landmarks, device=str(device)
     )
@@ -213,7 +240,7 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
             f"keysync: {BUILT_IN}: {built_in}; trained on rendered faces, real faces need the published weights",
             flush=True,
         )
-    with closing(Bars()) as bars:
+    with closing(Bars(options.stop)) as bars:
         report = dub_file(
             video,
             audio,
@@ -231,9 +258,10 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
 
 
 class Bars:
-    """The progress bars of the two long phases: face tracking, and the network."""
+    """The progress bars of the two long phases: face tracking, and the network; `stop` hears of signals."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
         self._bar: tqdm[None] | None = None
 
     def begin(self, what: str, total: int | None) -> None:
@@ -244,7 +272,8 @@ class Bars:
         self._bar = tqdm(total=total, desc=what, unit="", dynamic_ncols=True, file=sys.stderr)
 
     def step(self, count: int = 1) -> None:
-        """Advances the bar."""
+        """Advances the bar; stops the job where a signal asks for it."""
+        self._stop.check()
         if self._bar is not None:
             self._bar.update(count)
 
@@ -255,7 +284,8 @@ class Bars:
     def end(self) -> None:
         """Closes the bar."""
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError):  # the terminal has gone
+                self._bar.close()
             self._bar = None
 
 

@@ -7,8 +7,9 @@ network sees, which run ahead by one batch of keyframes, and once for the frames
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice, pairwise, repeat
 from typing import Any
 
@@ -23,12 +24,16 @@ from .face.masks import MASKS, is_empty, subtract
 from .face.paste import Place, grey, paste
 from .face.track import FaceTrack
 from .media.source import Frame, FrameSource, as_bytes
+from .network.precision import is_finite
+from .provenance import Signing
 from .report import DUBBED, PASSED_THROUGH, Report
-from .systems.renderer import Renderer, Span
+from .systems.renderer import Account, Renderer, Span
 from .timeline import NetworkTimeline, Seconds, Timeline, network_times
 
 # Times (n,) in seconds to values (n,).
 Curve = Callable[[Seconds], NDArray[np.float64]]
+# Ranges of frames that a note names one by one.
+NAMED = 8
 # Where the crops of a renderer without a mask are pasted.
 DEFAULT_MASK = "mouth"
 
@@ -38,7 +43,8 @@ class Settings:
     """The user's choices.
 
     `mask` None: that of the system; `sampling`: the system's own settings, None for its defaults; `controls`: curves by
-    name, which give one value for each of n times in seconds.
+    name, which give one value for each of n times in seconds; `provenance`: whether the result says in its file that
+    its lips are synthetic, `signing` the key that signs it with C2PA.
     """
 
     sync_mode: str = "cut_off"
@@ -46,6 +52,8 @@ class Settings:
     seed: int = 0
     sampling: Any = None
     controls: Mapping[str, Curve] = field(default_factory=dict)
+    provenance: bool = True
+    signing: Signing | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +105,17 @@ def find_clips(track: FaceTrack, timeline: Timeline) -> list[Clip]:
     ]
 
 
+def merge(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges (first, last) that overlap or touch as one, in order."""
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(spans):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = merged[-1][0], max(last, merged[-1][1])
+        else:
+            merged.append((first, last))
+    return merged
+
+
 class Dub:
     """One video, one speech, one face: everything known before the first network evaluation, then the frames.
 
@@ -134,6 +153,7 @@ class Dub:
         self.boxes = np.zeros((len(pts), 3), dtype=np.int64)
         for start, stop in track.runs():
             self.boxes[start:stop] = crop_boxes(track, start, stop, needs.crop_scale)
+        self._overflows: dict[str, list[tuple[int, int]]] = {}
         self.evaluations = sum(renderer.evaluations(len(clip.network.times), settings.sampling) for clip in self.clips)
         report.network_evaluations = self.evaluations
 
@@ -182,20 +202,54 @@ class Dub:
             at, picture = -1, None
             frames = len(clip.network.times)
             crops = islice(looks, frames)
-            drawn = draw(Span(frames, crops, said, self._controls(clip)))
-            for index in clip.network.shown.tolist():
+            drawn = draw(Span(frames, crops, said, self._controls(clip), self._account(clip)))
+            for frame, index in enumerate(clip.network.shown.tolist(), start=clip.start):
                 while at < index:
                     at, picture = at + 1, next(drawn)
+                    if not is_finite(picture):
+                        raise KeySyncError(
+                            f"the picture for frame {frame} holds numbers that are not finite: use other weights"
+                        )
                 yield picture
             deque(crops, maxlen=0)  # those that the renderer did not take
             output = clip.stop
         yield from (None for _ in range(len(self.timeline.source) - output))
 
+    def _account(self, clip: Clip) -> Account:
+        """Notes for the report which of the clip's frames were computed again."""
+        return Account(partial(self._name, clip), partial(self._repaired, clip))
+
+    def _output(self, clip: Clip, first: int, last: int) -> tuple[int, int]:
+        """The frames of the result that show these network frames of a clip, or those that come next."""
+        shown = clip.network.shown
+        begin, end = np.searchsorted(shown, first), np.searchsorted(shown, last, side="right")
+        begin, end = min(begin, len(shown) - 1), max(end - 1, begin)
+        return clip.start + int(begin), clip.start + int(min(end, len(shown) - 1))
+
+    def _name(self, clip: Clip, first: int, last: int) -> str:
+        first, last = self._output(clip, first, last)
+        return f"frames {first}-{last}"
+
+    def _repaired(self, clip: Clip, what: str, first: int, last: int) -> None:
+        self._overflows.setdefault(what, []).append(self._output(clip, first, last))
+
+    def overflow_notes(self) -> Iterator[str]:
+        """Notes of what half precision could not hold, a line for each model."""
+        for what, spans in self._overflows.items():
+            merged = merge(spans)
+            parts = ", ".join(f"{first}-{last}" for first, last in merged[:NAMED])
+            more = f" and {len(merged) - NAMED} more ranges" if len(merged) > NAMED else ""
+            yield f"half precision overflowed in {what}: frames {parts}{more} were computed again in float32"
+
     def _controls(self, clip: Clip) -> dict[str, Tensor]:
         """The value of each control at a clip's network times; 0 without a curve."""
         times = clip.network.times
         curves = {name: self.settings.controls.get(name, np.zeros_like) for name in self.renderer.needs.controls}
-        return {name: torch.as_tensor(curve(times), dtype=torch.float32) for name, curve in curves.items()}
+        controls = {name: torch.as_tensor(curve(times), dtype=torch.float32) for name, curve in curves.items()}
+        for name, values in controls.items():
+            if not is_finite(values):
+                raise KeySyncError(f"the control {name} is not a finite number at every frame: correct its curve")
+        return controls
 
     def _speech(self) -> list[dict[str, Tensor]]:
         """Speech features at each clip's network times; the encoders run here, once over the whole speech."""
@@ -204,7 +258,16 @@ class Dub:
         encoders = self.renderer.encoders
         with self.report.clock("speech"):
             features = {name: encoders[name].encode(self.waveform) for name in self.renderer.needs.encoders}
-        return [{name: rows.at(clip.network.times) for name, rows in features.items()} for clip in self.clips]
+        said = [{name: rows.at(clip.network.times) for name, rows in features.items()} for clip in self.clips]
+        for clip, rows in zip(self.clips, said, strict=True):
+            for name, spoken in rows.items():
+                if not is_finite(spoken):
+                    raise KeySyncError(
+                        f"the speech encoder {name} gives numbers that are not finite for "
+                        f"{self._name(clip, 0, len(clip.network.times) - 1)}: use other weights",
+                        about=name,
+                    )
+        return said
 
     def _looks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Crop (H, W, 3), 0..1, and mask (H, W) of every network frame of every clip, in order."""

@@ -8,8 +8,10 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from traceback import clear_frames
 from typing import Protocol
 
+import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,14 +23,15 @@ from .face.detectors import make_detector, read_landmarks_file
 from .face.face import Frame
 from .face.track import FaceChoice, FaceTrack, Tracker, no_face
 from .media.audio import AudioReader, hear, open_sound
-from .media.container import MediaFile
+from .media.container import MediaFile, open_input
 from .media.extras import Extras, Kept
 from .media.info import BT2020_PRIMARIES, IN_MEMORY, PictureFormat, VideoInfo
 from .media.reader import open_video
 from .media.soundtrack import soundtrack_notes
 from .media.source import Facts, FramesInMemory, FrameSource, SoundSource
-from .media.writer import VideoWriter, check_output, h264_pixels, keeps_fields
+from .media.writer import VideoWriter, check_output, check_space, h264_pixels, keeps_fields
 from .method import FRAME_BY_FRAME, NETWORK_RATE, SAMPLE_RATE
+from .provenance import Provenance
 from .report import Report
 from .speech.encoder import ONE_PASS, WINDOW
 from .systems.renderer import Renderer
@@ -95,16 +98,67 @@ def dub_file(
 
     Raises `KeySyncError` for anything a user can fix; then no file is left under the final name.
     """
-    progress = progress or NoProgress()
+    try:
+        return _dub_file(video, audio, output, models, settings, face, progress or NoProgress(), occluder, lossless)
+    except BaseException as error:
+        # The frames of the traceback would hold the models for as long as somebody keeps the exception.
+        _forget(error)
+        del models
+        raise
+
+
+def check_job(
+    video: str | Path | FrameSource,
+    audio: str | Path | SoundSource,
+    output: Path,
+    settings: Settings,
+    *,
+    occluder: str | Path | FrameSource | None = None,
+    lossless: bool = False,
+    needs_source: bool = True,
+) -> None:
+    """Raises `KeySyncError` for a job whose inputs cannot be opened or whose output cannot be written.
+
+    It needs no models and follows no face: a job that cannot end well ends here.
+    """
     source, speech = open_video(video), open_sound(audio)
+    masks = None if occluder is None else open_video(occluder)
+    inputs = (source.path, speech.path, masks.path if masks else None)
+    check_output(output, [path for path in inputs if path], lossless=lossless)
+    if settings.signing is not None:
+        if not settings.provenance:
+            raise KeySyncError(
+                "a signed result says how it was made: leave provenance on, or do not sign", about="c2pa"
+            )
+        settings.signing.check(output)
+    if needs_source:
+        shown = source.info.duration_seconds
+        said = _speech_seconds(speech) or shown
+        lasts = {"silence": shown, "cut_off": min(shown, said)}.get(settings.sync_mode, said)
+        size = source.path.stat().st_size / shown * lasts if source.path and shown > 0 else None
+        check_space(output, source.info, lasts, size, lossless=lossless)
+
+
+def _dub_file(
+    video: str | Path | FrameSource,
+    audio: str | Path | SoundSource,
+    output: Path,
+    models: Renderer,
+    settings: Settings,
+    face: FaceSource,
+    progress: Progress,
+    occluder: str | Path | FrameSource | None,
+    lossless: bool,
+) -> Report:
     needs = models.needs
+    check_job(video, audio, output, settings, occluder=occluder, lossless=lossless, needs_source=needs.source)
+    source, speech = open_video(video), open_sound(audio)
     if not needs.source:
         source = _first_frame(source)
         if occluder is not None:
             raise KeySyncError("a talking head is not pasted into a video: an occluder has no effect; leave it out")
     masks = None if occluder is None else open_video(occluder)
     inputs = [path for path in (source.path, speech.path, masks.path if masks else None) if path]
-    check_output(output, inputs, lossless=lossless)
     files = [MediaFile.of(path) for path in inputs]
     heard = hear(speech)
     began = time.perf_counter()
@@ -121,6 +175,8 @@ def dub_file(
         form = PictureFormat(needs.crop_size[1], needs.crop_size[0], timeline.time_base, timeline.rate)
     extras = source.extras if needs.source else Extras()
     kept = extras.fit(output, timeline.seconds, timeline.same_times)
+    system = getattr(models, "system", type(models).__name__)
+    provenance = Provenance.of(system, models.origins) if settings.provenance else None
     report = Report(
         video=source.name,
         speech=speech.name,
@@ -135,6 +191,7 @@ def dub_file(
         seed=settings.seed,
         network_evaluations=0,
         models=dict(models.origins),
+        provenance=None if provenance is None else provenance.to_dict(),
         notes=[
             *_notes(source, pts, speech, heard.seconds, timeline, lossless, models, settings, kept),
             *heard.notes,
@@ -144,7 +201,16 @@ def dub_file(
     report.seconds_per_stage["face track"] = round(tracked, 4)
     hidden = Occluder.open(masks, source.info.width, source.info.height, len(pts)) if masks else None
     dub = Dub(source, pts, track, timeline, _fitted(heard.samples, timeline.seconds), models, settings, report, hidden)
-    writer = VideoWriter(output, form, lossless=lossless, audio=speech, seconds=timeline.seconds, kept=kept)
+    writer = VideoWriter(
+        output,
+        form,
+        lossless=lossless,
+        audio=speech,
+        seconds=timeline.seconds,
+        kept=kept,
+        provenance=provenance,
+        signing=settings.signing,
+    )
     progress.begin("network evaluations", dub.evaluations)
     with writer:
         for stamp, frame in dub.frames(progress.step):
@@ -153,7 +219,28 @@ def dub_file(
         for file in files:
             file.check_unchanged()
     progress.end()
+    report.notes.extend(dub.overflow_notes())
     return report
+
+
+def _forget(error: BaseException) -> None:
+    """Empties the finished frames of an exception's traceback, and of those of what caused it."""
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        one = pending.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            pending += [one.__cause__, one.__context__]
+            clear_frames(one.__traceback__)
+
+
+def _speech_seconds(speech: SoundSource) -> float | None:
+    """How long a sound lasts: by the header of its file, None where that does not say."""
+    if speech.path is None:
+        return sum(block.shape[1] for block in speech.blocks()) / speech.rate
+    with open_input(speech.path) as container:
+        return None if container.duration is None else container.duration / av.time_base
 
 
 def survey(source: FrameSource, face: FaceSource, progress: Progress) -> tuple[NDArray[np.int64], FaceTrack]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import KeySyncError
-from .whole import whole_file
+from .whole import reason, whole_file, why_not
 
 DUBBED = "dubbed"
 PASSED_THROUGH = "passed through"
@@ -20,17 +19,11 @@ PASSED_THROUGH = "passed through"
 
 def check_report(path: Path, others: Iterable[Path]) -> None:
     """Raises `KeySyncError` unless a report can be written to `path`; `others` are the job's other files."""
-    problem = None
-    if path.is_dir():
-        problem = "it is a folder; choose another file"
-    elif not path.parent.is_dir():
-        problem = f"the folder {path.parent} does not exist; create it first"
-    elif not os.access(path.parent, os.W_OK):
-        problem = f"{path.parent} is read-only; choose another file"
-    elif path.resolve() in {other.resolve() for other in others}:
-        problem = "it is another file of this job; choose another file"
-    if problem:
-        raise KeySyncError(f"cannot write the report {path}: {problem}", about="report")
+    problem = why_not(path)
+    if problem is None and path.resolve() in {other.resolve() for other in others}:
+        problem = "it is another file of this job", "choose another file"
+    if problem is not None:
+        raise KeySyncError(f"cannot write the report {path}: {'; '.join(problem)}", about="report")
 
 
 @dataclass(frozen=True)
@@ -47,7 +40,7 @@ class FrameRange:
 
 @dataclass
 class Report:
-    """The JSON report of one dub."""
+    """The JSON report of one dub; `provenance` is what the result says of its making, None where it says nothing."""
 
     video: str
     speech: str
@@ -62,6 +55,7 @@ class Report:
     seed: int
     network_evaluations: int
     models: dict[str, str]
+    provenance: dict[str, Any] | None = None
     ranges: list[FrameRange] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds_per_stage: dict[str, float] = field(default_factory=dict)
@@ -103,5 +97,5 @@ class Report:
             with whole_file(path) as temporary:
                 temporary.write_text(self.to_json() + "\n", encoding="utf-8")
         except OSError as error:
-            message = f"cannot write the report {path}: {error.strerror}; choose another file"
+            message = f"cannot write the report {path}: {'; '.join(reason(error, path))}"
             raise KeySyncError(message, about="report") from error

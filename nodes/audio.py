@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import numpy as np
 import torch
 from comfy_api.latest import io
@@ -15,6 +13,7 @@ from ..keysync.choice import explain
 from ..keysync.method import NETWORK_RATE
 from ..keysync.timeline import SYNC_MODES, fit
 from .host.audio import AudioDict, channels_of
+from .host.checks import frame_rate
 
 SYNC_TIP = explain("What to do when video and audio have different lengths.", SYNC_MODES)
 DEFAULT_SYNC_MODE = "cut_off"
@@ -54,7 +53,7 @@ class FitAudio(io.ComfyNode):
     @classmethod
     def execute(cls, images: Tensor, audio: AudioDict, fps: float, sync_mode: str) -> io.NodeOutput:
         waveform, rate = channels_of(audio)
-        tick = 1 / Fraction(fps).limit_denominator(100_000)
+        tick = 1 / frame_rate(fps)
         timeline = fit(np.arange(len(images)), 1, tick, waveform.shape[-1] / rate, sync_mode)
         fitted = as_long_as(waveform, round(timeline.seconds * rate))
         return io.NodeOutput(pick(images, timeline.source), {"waveform": fitted[None], "sample_rate": rate}, float(fps))

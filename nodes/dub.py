@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..keysync.choice import explain
 from ..keysync.dub import Settings
+from ..keysync.errors import KeySyncError
 from ..keysync.face.detectors import DETECTORS
 from ..keysync.face.masks import MASKS
 from ..keysync.face.track import FaceChoice
@@ -140,10 +141,18 @@ def dub(
 ) -> tuple[Input.Video, Report]:
     """The dubbed video, a file in ComfyUI's temporary folder, and the report. The node of every system ends here.
 
+    The file says that its lips are synthetic.
+
     Raises `KeySyncError` like `dub_file`.
     """
     temporary = Path(folder_paths.get_temp_directory())
-    temporary.mkdir(parents=True, exist_ok=True)
+    try:
+        temporary.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KeySyncError(
+            f"ComfyUI's temporary folder {temporary} cannot be made ({error.strerror}): start ComfyUI with another one "
+            "(--temp-directory)"
+        ) from error
     output = temporary / f"keysync-{secrets.token_hex(8)}.mp4"
     report = dub_file(
         open_video(video),

@@ -27,7 +27,7 @@ from ..keysync.media.source import as_bytes
 from ..keysync.method import PUBLISHED_CROP_SCALE
 from ..keysync.network.stage import STAGES, StageSpec
 from .detector import DETECTOR_TIP, detector_device, detector_weights
-from .host.checks import spec_of
+from .host.checks import spec_of, want_finite
 from .host.frames import check_frames, each_frame, name_frames
 from .host.sockets import Faces, FaceTrackSocket
 
@@ -286,6 +286,7 @@ def describe(track: FaceTrack) -> str:
 def cut(images: Tensor, boxes: NDArray[np.int64], size: tuple[int, int]) -> Tensor:
     """The crops (n, H, W, 3) of the images (n, h, w, c) at one box each."""
     crops = torch.empty(len(images), *size, 3)
+    want_finite(images, "images")
     for index in each_frame(len(images)):
         crops[index] = crop(images[index, ..., :3].cpu(), boxes[index], size)
     return crops

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..keysync.errors import KeySyncError
 from ..keysync.face.paste import FEATHER, Place, paste
 from ..keysync.face.track import FaceTrack
+from .host.checks import want_finite, want_number
 from .host.frames import as_masks, check_frames, each_frame, name_frames
 from .host.sockets import Faces, FaceTrackSocket
 
@@ -58,6 +59,7 @@ class PasteFace(io.ComfyNode):
 
     @classmethod
     def execute(cls, images: Tensor, crops: Tensor, track: Faces, mask: Tensor, feather: float) -> io.NodeOutput:
+        want_number("feather", feather)
         masks = as_masks(mask)
         boxes = check(images, crops, masks, track)
         pasted = paste_all(images, crops, track.track, boxes, masks, feather)
@@ -82,6 +84,8 @@ def check(images: Tensor, crops: Tensor, masks: Tensor, faces: Faces) -> NDArray
             raise KeySyncError(
                 f"there are {len(batch)} {what} but {len(images)} images: give one for each image, in order"
             )
+    for what, batch in {"images": images, "crops": crops, "mask": masks}.items():
+        want_finite(batch, what)
     return faces.boxes
 
 

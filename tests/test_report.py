@@ -57,5 +57,7 @@ def test_a_name_that_is_no_text_is_escaped(tmp_path: Path) -> None:
 
 
 def test_unwritable_report_says_so(tmp_path: Path) -> None:
-    with pytest.raises(KeySyncError, match=r"cannot write the report .*choose another file$"):
+    with pytest.raises(
+        KeySyncError, match=r"cannot write the report .*: the folder .* does not exist; create it first$"
+    ):
         make_report().write(tmp_path / "nowhere" / "report.json")

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..errors import KeySyncError, install_line
+from ..imports import import_alone
 from .face import Face, Frame
 
 # Raised by torch.load and load_state_dict for a file of another kind.
@@ -57,12 +58,12 @@ def _import_face_alignment() -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import face_alignment
+            package: Any = import_alone("face_alignment")
     except ImportError as error:
         raise KeySyncError(
             f"the detector face-alignment does not load ({error}): {install_line('face-alignment')}"
         ) from error
-    return face_alignment
+    return package
 
 
 def _load_face_alignment(package: Any, fan: Path, s3fd: Path, device: str) -> Any:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import KeySyncError, install_line, one_line
+from ..imports import import_alone
 from ..weights.files import read_tensors, shapes_of
 from ..weights.finite import check_weights
 from ..weights.identify import KINDS, identify
@@ -33,6 +34,9 @@ from ..weights.settings import (
     some,
     whole,
 )
+
+# transformers' module of the model that tracks through a video.
+MODELING = "transformers.models.sam2_video.modeling_sam2_video"
 
 # Prefixes of the backbone's position embedding (1, width, side, side) in the two layouts.
 OFFICIAL = "image_encoder.trunk."
@@ -246,13 +250,14 @@ def import_transformers() -> Any:
     """The module transformers. Raises `KeySyncError` if it is missing, or too old to track frame by frame."""
     install = install_line("transformers>=4.57")
     try:
-        import transformers
+        transformers: Any = import_alone("transformers")
     except ImportError as error:
         raise KeySyncError(f"SAM 2 needs transformers, which is not installed: {install}") from error
     if tuple(int(part) for part in transformers.__version__.split(".")[:2]) < (4, 57):
         raise KeySyncError(
             f"transformers {transformers.__version__} is too old for SAM 2: expected 4.57 or newer; {install}"
         )
+    import_alone(MODELING)
     return transformers
 
 

@@ -118,10 +118,15 @@ class SoundSource(Protocol):
 
 
 def as_bytes(frame: NDArray[Any] | Tensor) -> Frame:
-    """A frame (h, w, 3), uint8 or float 0..1, as an RGB picture of whole levels; channels beyond the third are cut."""
+    """A frame (h, w, 3), uint8 or float 0..1, as an RGB picture of whole levels; channels beyond the third are cut.
+
+    Raises `KeySyncError` for NaN and infinities.
+    """
     pixels = frame if isinstance(frame, Tensor) else torch.tensor(frame)
     pixels = pixels[..., :3].detach().cpu()
     if pixels.dtype != torch.uint8:
+        if not bool(torch.isfinite(pixels).all()):
+            raise KeySyncError("a picture holds numbers that are not finite: check what made it")
         pixels = pixels.float().mul(255).round().clamp(0, 255)
     return np.ascontiguousarray(pixels.numpy().astype(np.uint8, copy=False))
 

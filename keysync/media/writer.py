@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, ExitStack, suppress
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -25,9 +26,10 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from ..errors import KeySyncError
-from ..whole import whole_file
+from ..provenance import COMMENTS, MATROSKA_TAG, SOURCE_TYPE, Provenance, Signing
+from ..whole import IS_FOLDER, reason, whole_file, why_not
 from .audio import open_sound
-from .container import libav_errors, url
+from .container import url
 from .extras import Kept, Subtitles
 from .info import BOTTOM_FIRST, BT709, FULL_RANGE, LIMITED_RANGE, TOP_FIRST, PictureFormat
 from .soundtrack import Soundtrack
@@ -39,6 +41,9 @@ log = logging.getLogger(__name__)
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 # Near what the eye can tell, and finer in the chroma, where smooth skin would show the steps.
 H264 = {"crf": "15", "preset": "faster", "x264-params": "chroma-qp-offset=-6"}
+# Bits a pixel that results of people talking have at crf 15, and losslessly; a compressed source with fewer says that
+# its pictures need fewer. Low, so that what fits is not refused.
+H264_BITS, LOSSLESS_BITS = 0.2, 4.0
 # Ticks a second that put sound to a fraction of a millisecond.
 FINE = 90_000
 # From the matrices of H.273 that swscale converts with to its own numbers; unspecified ones are decoded as BT.601.
@@ -53,16 +58,17 @@ INTERLACED_ROWS = {"yuv420p": 4, "yuv444p": 2, "bgr0": 1}
 
 
 def check_output(path: str | Path, inputs: Iterable[str | Path] = (), *, lossless: bool = False) -> Path:
-    """Raises `KeySyncError` unless a result can go there: a known suffix, an existing folder, not an input."""
+    """Raises `KeySyncError` unless a result can go there: a known suffix, a folder that takes it, not an input."""
     path = Path(path)
     suffixes = (".mkv",) if lossless else tuple(FORMATS)
     if path.suffix.lower() not in suffixes:
         kind = "a lossless result" if lossless else "a result"
         raise KeySyncError(f"{path} has an unsupported file extension for {kind}: expected {', '.join(suffixes)}")
-    if not path.parent.is_dir():
-        raise KeySyncError(f"{path} cannot be written: the folder {path.parent} does not exist; create it first")
-    if path.is_dir():
-        raise KeySyncError(f"{path} is a folder: choose another name for the result")
+    problem = why_not(path)
+    if problem is not None and problem[0] == IS_FOLDER:
+        raise KeySyncError(f"{path} is a folder: choose another name for the result", about="output")
+    if problem is not None:
+        raise KeySyncError(f"{path} cannot be written: {'; '.join(problem)}", about="output")
     for source in map(Path, inputs):
         if path.exists() and source.exists() and path.samefile(source):
             raise KeySyncError(f"{path} is also an input: choose another name for the result")
@@ -80,12 +86,44 @@ def keeps_fields(like: PictureFormat, *, lossless: bool = False) -> bool:
     return bool(like.field_order) and like.height % rows == 0
 
 
+def check_space(path: Path, like: PictureFormat, seconds: float, source_bytes: float | None, *, lossless: bool) -> None:
+    """Raises `KeySyncError` where a result of so many seconds does not fit on the disk, by a low estimate.
+
+    `source_bytes`: those of the source for as many seconds, None for one in memory.
+    """
+    pixels = like.width * like.height * float(like.rate) * seconds
+    needed = pixels * (LOSSLESS_BITS if lossless else H264_BITS) / 8
+    if source_bytes is not None and not lossless:
+        needed = min(needed, source_bytes)
+    try:
+        free = shutil.disk_usage(path.parent).free
+    except OSError as error:
+        raise KeySyncError(f"{path} cannot be written: {'; '.join(reason(error, path))}", about="output") from error
+    if free < needed:
+        raise KeySyncError(
+            f"{path} needs about {_size(needed)} but the disk of {path.parent} has {_size(free)} free: "
+            "free some space or choose another folder",
+            about="output",
+        )
+
+
+def _size(count: float) -> str:
+    return (
+        f"{count / 1e9:.1f} GB"
+        if count >= 1e9
+        else f"{count / 1e6:.1f} MB"
+        if count >= 1e5
+        else f"{count / 1e3:.1f} kB"
+    )
+
+
 class VideoWriter:
     """Writes one video file; a context manager. The file appears under its name when all of it is written.
 
     `like` gives size, timing and colours; a `VideoInfo` does. `audio`, a file or another source, is cut or padded with
     silence to `seconds` (its own length where that is None). The last frame is shown until then; without `seconds`, as
-    long as frames last on average. `kept` are the tags, chapters and subtitles to write.
+    long as frames last on average. `kept` are the tags, chapters and subtitles to write;
+    `provenance` is what the file says about how it was made, and `signing` signs that.
 
     Raises `KeySyncError` where nothing can be written, as on a full disk; then, and at any other exception, no file is
     left and an older one stays.
@@ -100,11 +138,14 @@ class VideoWriter:
         audio: str | Path | SoundSource | None = None,
         seconds: float | None = None,
         kept: Kept | None = None,
+        provenance: Provenance | None = None,
+        signing: Signing | None = None,
     ) -> None:
         sound = None if audio is None else open_sound(audio)
         self.path = check_output(path, [sound.path] if sound and sound.path else [], lossless=lossless)
         self._like, self._lossless, self._audio, self._seconds = like, lossless, sound, seconds
         self._kept = kept
+        self._provenance, self._signing = provenance, signing
         self._first: int | None = None
         self._shift = 0
         self._latest: int | None = None
@@ -118,7 +159,7 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         with ExitStack() as undo:
             with self._disk():
-                temporary = undo.enter_context(whole_file(self.path))
+                temporary = self._temporary = undo.enter_context(whole_file(self.path))
                 suffix = self.path.suffix.lower()
                 flags = "+faststart+use_metadata_tags" if suffix == ".mov" else "+faststart"
                 mov_options = {"movflags": flags, "movie_timescale": str(self._movie_timescale())}
@@ -135,6 +176,8 @@ class VideoWriter:
                     if self._kept.subtitles:
                         self._subtitles = Subtitles(self._container, self._kept)
                         undo.callback(self._subtitles.close)
+                if self._provenance is not None:
+                    self._mark(self._provenance)
             self._undo = undo.pop_all()
         return self
 
@@ -176,6 +219,25 @@ class VideoWriter:
                 for sound in self._sound.finish():
                     self._container.mux(sound)
             self._container.close()
+            if self._provenance is not None:
+                self._seal(self._provenance)
+
+    def _mark(self, provenance: Provenance) -> None:
+        """Says in the container's metadata how the result was made."""
+        metadata = self._container.metadata
+        key = next((key for key in COMMENTS if not metadata.get(key)), COMMENTS[0])
+        metadata[key] = provenance.line()
+        if self.path.suffix.lower() == ".mkv":
+            metadata[MATROSKA_TAG] = SOURCE_TYPE
+
+    def _seal(self, provenance: Provenance) -> None:
+        """Adds to the finished file what libav does not write: XMP, and a signed manifest."""
+        if self.path.suffix.lower() != ".mkv":
+            with self._temporary.open("ab") as file:
+                file.write(provenance.xmp_box())
+        if self._signing is not None:
+            with whole_file(self._temporary) as signed:
+                self._signing.sign(self._temporary, signed, self.path.name, provenance)
 
     def _advance(self, seconds: float) -> None:
         """Writes sound and subtitles up to a time since the first frame."""
@@ -291,8 +353,18 @@ class VideoWriter:
         del self._held[:-1]
 
     def _disk(self) -> AbstractContextManager[None]:
-        return libav_errors(f"{self.path} cannot be written ({{}}): free some space or choose another place")
+        return _disk_errors(self.path)
 
     def _close(self) -> None:
         with suppress(av.FFmpegError):  # the file is whole already, or given up
             self._container.close()
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Turns what PyAV and the disk raise inside into a `KeySyncError` that says what to do."""
+    try:
+        yield
+    except (av.FFmpegError, OSError) as error:
+        what, remedy = reason(error, path)
+        raise KeySyncError(f"{path} cannot be written ({what}): {remedy}", about="output") from error

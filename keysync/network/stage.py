@@ -6,6 +6,7 @@ Latents are (b, t, 4, h, w): b windows of t frames, scaled by 0.18215. The mathe
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from ..errors import KeySyncError
 from ..method import LATENT_CHANNELS, PIXELS_PER_LATENT, PUBLISHED_CROP_SCALE
 from .guidance import TWO_CONDITIONS, Guidance
 from .layers import at_least_float32
+from .precision import in_float32, is_half
 from .unet import INTERPOLATION, KEYFRAME, UNetConfig, VideoUNet
 
 SCALE_FACTOR = 0.18215
@@ -187,6 +189,14 @@ class Stage(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.audio_projection.weight.device
+
+    @property
+    def is_half(self) -> bool:
+        return is_half(self)
+
+    def in_float32(self) -> AbstractContextManager[None]:
+        """Inside it works in float32, and afterwards as before."""
+        return in_float32(self)
 
     def condition(self, windows: Windows, *, audio: bool = True, reference: bool = True) -> Condition:
         """The condition of windows, on the stage's device in its weights' precision, at least float32.

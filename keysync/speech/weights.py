@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import KeySyncError, install_line, one_line
+from ..imports import import_alone
 from ..method import ROWS_PER_SECOND, SAMPLE_RATE
 from ..weights.files import SAFETENSORS, read_pickle, read_tensors, shapes_of
 from ..weights.finite import check_weights
@@ -201,14 +202,15 @@ def _settings_of(file: Path, tensors: Mapping[str, Tensor], stated: Mapping[str,
 
 
 def _build(architecture: str, file: Path, settings: Mapping[str, Any]) -> Any:
+    kind = architecture.lower()
     try:
-        import transformers
+        modeling = import_alone(f"transformers.models.{kind}.modeling_{kind}")
     except ImportError as error:
         line = install_line("transformers")
         raise KeySyncError(f"speech encoders need transformers, which is not installed: {line}") from error
     try:
-        config = getattr(transformers, f"{architecture}Config").from_dict(dict(settings))
-        network = getattr(transformers, f"{architecture}Model")
+        config = getattr(modeling, f"{architecture}Config").from_dict(dict(settings))
+        network = getattr(modeling, f"{architecture}Model")
         config._attn_implementation = "sdpa" if network._supports_sdpa else "eager"  # no file chooses it
         with torch.device("meta"):
             model = network(config)

@@ -41,6 +41,21 @@ class Needs:
     source: bool = True
 
 
+@dataclass(frozen=True)
+class Account:
+    """What a renderer says of a span besides its crops.
+
+    `name(first, last)` is how messages call the frames of the result that show these frames of the span (inclusive).
+    `repaired(what, first, last)` is called for what was computed again in float32 because half precision overflowed.
+    """
+
+    name: Callable[[int, int], str] = "frames {}-{}".format
+    repaired: Callable[[str, int, int], None] = lambda what, first, last: None
+
+
+NO_ACCOUNT = Account()
+
+
 @dataclass(frozen=True, eq=False)
 class Span:
     """Consecutive frames of one face in one shot, at the network's times.
@@ -54,6 +69,8 @@ class Span:
     crops: Iterator[tuple[Tensor, Tensor]]
     speech: Mapping[str, Tensor]
     controls: Mapping[str, Tensor] = field(default_factory=dict)
+
+    account: Account = NO_ACCOUNT
 
 
 # Draws a span: yields a crop (H, W, 3) float32, 0..1, on the CPU, for each of its frames in order.

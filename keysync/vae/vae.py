@@ -7,6 +7,7 @@ The network is diffusers' `AutoencoderKLTemporalDecoder`; encoder and decoder ma
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import KeySyncError, install_line
+from ..imports import import_alone
 from ..network.layers import at_least_float32
+from ..network.precision import in_float32, is_half, only_finite
 from ..network.stage import SCALE_FACTOR
 from ..strict_json import quoted
 from ..weights.files import lay_out, read_tensors, shapes_of
@@ -50,6 +53,14 @@ class VAE(nn.Module):
     def batch(self) -> int:
         """Frames per forward pass; one on a CPU, since a single frame makes better use of its caches."""
         return 1 if next(self.decoder.parameters()).device.type == "cpu" else GPU_BATCH
+
+    @property
+    def is_half(self) -> bool:
+        return is_half(self)
+
+    def in_float32(self) -> AbstractContextManager[None]:
+        """Inside it works in float32, and afterwards as before."""
+        return in_float32(self)
 
     @torch.no_grad()
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -85,14 +96,18 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Images (n, 8h, 8w, 3), at least float32, in 0..1, of scaled latents (n, 4, h, w), on the latents' device."""
+        """Images (n, 8h, 8w, 3), at least float32, in 0..1, of scaled latents (n, 4, h, w), on the latents' device.
+
+        What is not finite is NaN.
+        """
         return torch.cat([self._decoded(part) for part in torch.split(latents, self.batch)])
 
     def _decoded(self, latents: Tensor) -> Tensor:
         z = self._placed(latents / SCALE_FACTOR)
         video = torch.zeros(len(z), 1, dtype=z.dtype, device=z.device)  # 0: a clip, not an image; each of one frame
         pictures: Tensor = self.decoder(z, image_only_indicator=video, num_frames=1)
-        return ((at_least_float32(pictures) + 1) / 2).clamp(0, 1).movedim(1, -1).to(latents.device)  # BCHW -> BHWC
+        levels = only_finite((at_least_float32(pictures) + 1) / 2).clamp(0, 1)
+        return levels.movedim(1, -1).to(latents.device)  # BCHW -> BHWC
 
     def _placed(self, tensor: Tensor) -> Tensor:
         weight = next(self.decoder.parameters())
@@ -255,11 +270,11 @@ def _encoder(weights: VAEWeights) -> nn.Module:
 def _network(widths: Widths) -> Any:
     """diffusers' network with these widths, without weights."""
     try:
-        from diffusers import AutoencoderKLTemporalDecoder
+        module = import_alone("diffusers.models.autoencoders.autoencoder_kl_temporal_decoder")
     except ImportError as error:
         raise KeySyncError(f"the VAE needs diffusers, which is not installed: {install_line('diffusers')}") from error
     with torch.device("meta"):
-        return AutoencoderKLTemporalDecoder(
+        return module.AutoencoderKLTemporalDecoder(
             down_block_types=("DownEncoderBlock2D",) * len(widths.channels),
             block_out_channels=widths.channels,
             layers_per_block=widths.blocks,

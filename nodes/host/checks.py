@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...keysync.errors import KeySyncError
 from ...keysync.method import LATENT_CHANNELS
+from ...keysync.network.precision import is_finite
 from ...keysync.network.stage import STAGES, StageSpec
 from .network import KeySyncModel
 from .sockets import Speech
+
+LARGEST_DENOMINATOR = 100_000
 
 
 def spec_of(patcher: ModelPatcher) -> StageSpec:
@@ -51,4 +57,30 @@ def want_size(spec: StageSpec, latents: Tensor, name: str) -> None:
         raise KeySyncError(
             f"the shape of {name} is {list(latents.shape)} but the {spec.name} model needs frames of {list(wanted)}: "
             f"encode crops of {width}x{height} pixels with the VAE that it was trained with"
+        )
+
+
+def want_number(name: str, value: float) -> None:
+    """Raises `KeySyncError` for NaN, which no limit of an input refuses, and for infinities."""
+    if not math.isfinite(value):
+        raise KeySyncError(f"{name} is {value}: expected a finite number")
+
+
+def frame_rate(fps: float | Fraction) -> Fraction:
+    """A frame rate that a media format can hold: one typed as a decimal number (29.97) is a fraction that none can.
+
+    Raises `KeySyncError` for NaN, which no limit of an input refuses, and for what is no rate.
+    """
+    if not math.isfinite(fps) or not (rate := Fraction(fps).limit_denominator(LARGEST_DENOMINATOR)) > 0:
+        raise KeySyncError(f"the frame rate is {float(fps)} fps: expected a positive number, such as 25")
+    return rate
+
+
+def want_finite(frames: Tensor, name: str) -> None:
+    """Raises `KeySyncError` where numbers of these frames (n, ...) are not finite."""
+    bad = [number for number, frame in enumerate(frames) if not is_finite(frame)]
+    if bad:
+        raise KeySyncError(
+            f"{name} holds numbers that are not finite in {len(bad)} of {len(frames)} frames, first in frame {bad[0]}: "
+            "check the nodes before this one"
         )

@@ -5,9 +5,10 @@ Shapes: n frames (n, 4, h, w) come in, as a LATENT has them; b windows of t fram
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +21,15 @@ from torch import Tensor
 
 from ...keysync.errors import KeySyncError
 from ...keysync.face.masks import to_latent
+from ...keysync.network.precision import NotFiniteError, is_finite
 from ...keysync.network.stage import Windows
 from ...keysync.systems.keysync.plan import Plan
-from .checks import spec_of, want_size, want_speech, want_stage
+from .checks import spec_of, want_finite, want_number, want_size, want_speech, want_stage
 from .network import KeySyncModel
+from .precision import in_float32, is_half, on_cpu, pinned_attention
 from .sockets import Speech
+
+log = logging.getLogger(__name__)
 
 # The core needs this many times its own estimate free before it evaluates conditions together.
 SPARE_MEMORY = 1.5
@@ -39,6 +44,8 @@ class WindowGuider(comfy.samplers.CFGGuider):
         self, patcher: comfy.model_patcher.ModelPatcher, audio_guidance: float = 0.0, identity_guidance: float = 0.0
     ) -> None:
         """A guidance scale of 0 is the one that the model is best sampled with."""
+        want_number("audio_guidance", audio_guidance)
+        want_number("identity_guidance", identity_guidance)
         self.spec = spec_of(patcher)
         super().__init__(patcher)
         chosen = {"audio_guidance": audio_guidance, "identity_guidance": identity_guidance}
@@ -53,6 +60,8 @@ class WindowGuider(comfy.samplers.CFGGuider):
             self.model_options,
             is_model_options=True,
         )
+        if on_cpu(patcher.load_device):
+            self.model_options["transformer_options"].setdefault("optimized_attention_override", pinned_attention)
 
     @property
     def branches(self) -> int:
@@ -79,6 +88,10 @@ class WindowGuider(comfy.samplers.CFGGuider):
             )
         return model.process_latent_in(sampled.reshape(noise.shape))
 
+    def in_float32(self) -> AbstractContextManager[None]:
+        """Inside, the network computes in float32."""
+        return in_float32(self.model_patcher.model)
+
     @contextmanager
     def given(self, windows: Windows) -> Iterator[None]:
         """Samples these windows inside; the graph keeps guiders, but not a clip's latents with them."""
@@ -91,25 +104,33 @@ class WindowGuider(comfy.samplers.CFGGuider):
     def predict_noise(
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
     ) -> Tensor:
-        """The guided denoised latents (b*t, 4, h, w); in a group of windows at a time, cancelled between groups."""
+        """The guided denoised latents (b*t, 4, h, w); in a group of windows at a time, cancelled between groups.
+
+        Raises `NotFiniteError` where they are not finite.
+        """
         windows = self.windows
         assert windows is not None
         count, frames = windows.mask.shape[:2]
         x, timestep = x.unflatten(0, (count, frames)), timestep.expand(len(x)).unflatten(0, (count, frames))
-        group = windows_at_once(self.inner_model, x, self.branches)
+        alone = on_cpu(x.device)
+        group = 1 if alone else windows_at_once(self.inner_model, x, self.branches)
         denoised = torch.empty_like(x)
         for start in range(0, count, group):
             comfy.model_management.throw_exception_if_processing_interrupted()
             part = slice(start, start + group)
-            predicted = comfy.samplers.calc_cond_batch(
-                self.inner_model,
-                self._conditions(windows[part], x.device),
-                x[part].flatten(0, 1),
-                timestep[part].flatten(),
-                model_options or {},
-            )
+            conditions = self._conditions(windows[part], x.device)
+            predicted = [
+                prediction
+                # What is given together the core evaluates together, if memory is free.
+                for given in (([condition] for condition in conditions) if alone else (conditions,))
+                for prediction in comfy.samplers.calc_cond_batch(
+                    self.inner_model, given, x[part].flatten(0, 1), timestep[part].flatten(), model_options or {}
+                )
+            ]
             made = dict(zip(self._needed, predicted, strict=True))
             denoised[part] = self.spec.guidance.combined(made, self.scales).reshape(x[part].shape)
+            if not is_finite(denoised[part]):
+                raise NotFiniteError
             if self.on_group is not None:
                 self.on_group(len(denoised[part]), denoised[part].flatten(0, 1))
         return denoised.flatten(0, 1)
@@ -175,6 +196,8 @@ class ClipGuider(WindowGuider):
         for name, latents in (("identity", identity), ("keyframes", keyframes)):
             if latents is not None:
                 want_size(self.spec, latents, name)
+                want_finite(latents, name)
+        want_finite(speech.features.rows, "the speech")
         self.speech = speech
         self.identity = identity
         self.keyframes = keyframes
@@ -202,6 +225,9 @@ class ClipGuider(WindowGuider):
         """
         latents = latent_image.float().cpu()
         want_size(self.spec, latents, "latents")
+        want_finite(latents, "latents")
+        if denoise_mask is not None:
+            want_finite(denoise_mask, "the noise mask")
         frames = len(latents)
         layout = self.layout(frames)
         scaled = self.model_patcher.model.process_latent_in(latents)
@@ -221,8 +247,8 @@ class ClipGuider(WindowGuider):
             assert callback is not None
             callback(step, pick(x0), pick(x), steps)
 
-        with self.given(windows):
-            sampled = super().sample(
+        def sampled() -> Tensor:
+            return super(ClipGuider, self).sample(
                 noise,
                 latents[layout.slots].flatten(0, 1),
                 sampler,
@@ -232,7 +258,28 @@ class ClipGuider(WindowGuider):
                 disable_pbar,
                 seed,
             )
-        return self._with_keyframes(pick(sampled))
+
+        with self.given(windows):
+            return self._with_keyframes(pick(self._finite(sampled, frames)))
+
+    def _finite(self, sample: Callable[[], Tensor], frames: int) -> Tensor:
+        """What is sampled: once more in float32 where half precision overflows. Raises `KeySyncError` where it is not
+        finite even so."""
+        half = is_half(self.model_patcher.model)
+        with suppress(NotFiniteError):
+            sampled = sample()
+            if is_finite(sampled):
+                return sampled
+        if half:
+            log.warning("half precision overflows in the %s model: sampling again in float32", self.spec.name)
+            with self.in_float32(), suppress(NotFiniteError):
+                sampled = sample()
+                if is_finite(sampled):
+                    return sampled
+        raise KeySyncError(
+            f"the {self.spec.name} model gives numbers that are not finite for frames 0-{frames - 1}"
+            f"{', in float32 too' if half else ''}: use other weights, a lower guidance or other sigmas"
+        )
 
     def _reference(self, latents: Tensor, count: int) -> Tensor:
         """The reference of `count` windows; `latents` (n, 4, h, w) of the clip are scaled."""

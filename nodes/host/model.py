@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...keysync.errors import KeySyncError
 from ...keysync.network.stage import STAGES
+from ...keysync.systems.keysync.small import BUILT_IN as SMALL_BUILT_IN
 from ...keysync.weights.checkpoint import open_stage
 from ...keysync.weights.files import PICKLES, SAFETENSORS
 from ...keysync.weights.identify import UNET
@@ -56,7 +57,9 @@ def load_model(path: Path, dtype: torch.dtype | None = None) -> comfy.model_patc
     _choose_dtypes(config, unet, dtype)
     # The executor runs nodes in inference mode, and tensors made there cannot be patched by LoRA later.
     with torch.inference_mode(False):
-        return _patcher(KeySyncModel(opened.spec, config, opened.tensors), unet)
+        model = KeySyncModel(opened.spec, config, opened.tensors)
+        model.origin = SMALL_BUILT_IN if path in BUILT_IN.values() else path.name
+        return _patcher(model, unet)
 
 
 def _choose_dtypes(config: KeySyncConfig, unet: dict[str, Tensor], dtype: torch.dtype | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import comfy.samplers
 import comfy.sd
@@ -18,6 +19,7 @@ from ...keysync.systems.renderer import OnStep
 from .checks import spec_of, want_stage
 from .encoder import CoreSpeechEncoder
 from .guider import WindowGuider
+from .precision import in_float32, is_half
 from .vae import CoreVAE
 
 
@@ -32,6 +34,14 @@ class CoreStage:
     @property
     def spec(self) -> StageSpec:
         return spec_of(self._patcher)
+
+    @property
+    def is_half(self) -> bool:
+        return is_half(self._patcher.model)
+
+    def in_float32(self) -> AbstractContextManager[None]:
+        """Inside, the network computes in float32."""
+        return in_float32(self._patcher.model)
 
     def sample(self, windows: Windows, noise: Tensor, sampling: Sampling, on_step: OnStep | None) -> Tensor:
         """Latents (b, t, 4, h, w) of b windows, as `keysync.systems.keysync.generate.sample` gives them."""
@@ -65,7 +75,14 @@ def core_models(
         want_stage(spec, name)
         want_encoder(spec, encoder)
         encoders[encoder.name] = encoder
-    return Models(CoreStage(keyframe_model, show), CoreStage(interpolation_model, show), CoreVAE(vae), encoders)
+    origins = {"keyframe": _origin(keyframe_model), "interpolation": _origin(interpolation_model)}
+    stages = CoreStage(keyframe_model, show), CoreStage(interpolation_model, show)
+    return Models(*stages, CoreVAE(vae), encoders, origins)
+
+
+def _origin(patcher: ModelPatcher) -> str:
+    """Where a MODEL is from, for the report and the mark in the result."""
+    return f"{patcher.model.origin}{', with patches' if patcher.patches else ''}"
 
 
 def want_encoder(spec: StageSpec, encoder: CoreSpeechEncoder) -> None:

@@ -38,9 +38,11 @@ class KeySyncConfig(comfy.supported_models.SVD_img2vid):
 
 
 class KeySyncModel(comfy.model_base.SVD_img2vid):
-    """A stage of the method inside the core: `spec` says which, `conditioner` makes its conditions."""
+    """A stage of the method inside the core: `spec` says which, `conditioner` makes its conditions,
+    `origin` says which file it is from."""
 
     conditioner: Stage
+    origin = "not from a file"
 
     def __init__(self, spec: StageSpec, config: KeySyncConfig, tensors: Mapping[str, Tensor]) -> None:
         """`tensors` of the checkpoint by their published names; the core loads the U-Net's afterwards."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import AbstractContextManager
 from typing import Any
 
 import comfy.model_management
@@ -13,11 +15,15 @@ from torch import Tensor, nn
 
 from ...keysync.errors import KeySyncError
 from ...keysync.method import PIXELS_PER_LATENT
+from ...keysync.network.precision import HALVES, is_finite, only_finite
 from ...keysync.network.stage import SCALE_FACTOR
 from ...keysync.vae.names import Widths, diffusers_names
 from ...keysync.vae.vae import LATENT_CHANNELS, VAEWeights, check_part
 from ...keysync.weights.files import shapes_of
 from .frames import each_frame
+from .precision import on_cpu, pinned_vae, vae_in_float32
+
+log = logging.getLogger(__name__)
 
 # A convolution over time of this size follows each spatial one of the decoder.
 TIME_KERNEL = [3, 1, 1]
@@ -177,7 +183,7 @@ def decode_frames(vae: comfy.sd.VAE, latents: Tensor) -> Tensor:
     first, *_ = latents.shape
     pictures: Tensor | None = None
     for index in each_frame(first):
-        picture = decode_frame(vae, latents[index])
+        picture = _finite_frame(vae, latents[index], index)
         if pictures is None:
             pictures = picture.new_empty(first, *picture.shape)
         pictures[index] = picture
@@ -186,9 +192,37 @@ def decode_frames(vae: comfy.sd.VAE, latents: Tensor) -> Tensor:
     return pictures
 
 
+def _finite_frame(vae: comfy.sd.VAE, latent: Tensor, frame: int) -> Tensor:
+    """A picture: once more in float32 where half precision overflows. Raises `KeySyncError` where it is not finite even
+    so."""
+    picture = decode_frame(vae, latent)
+    half = vae.vae_dtype in HALVES
+    if half and not is_finite(picture):
+        log.warning("half precision overflows in the VAE: frame %d is decoded again in float32", frame)
+        with vae_in_float32(vae):
+            picture = decode_frame(vae, latent)
+    if not is_finite(picture):
+        raise KeySyncError(
+            f"the VAE's decoder gives numbers that are not finite for frame {frame}"
+            f"{', in float32 too' if half else ''}: check the latents, or use other weights"
+        )
+    return picture
+
+
 def decode_frame(vae: comfy.sd.VAE, latent: Tensor) -> Tensor:
     """One picture (8h, 8w, 3) of one latent (4, h, w): alone it sees no other, whatever memory is free."""
-    return vae.decode(latent[None])[0]
+    clamp = vae.process_output
+
+    def levels(pictures: Tensor) -> Tensor:
+        pictures.copy_(only_finite(pictures))  # in place, as the core clamps
+        return clamp(pictures)
+
+    vae.process_output = levels
+    try:
+        with pinned_vae(vae):
+            return vae.decode(latent[None])[0]
+    finally:
+        vae.process_output = clamp
 
 
 class CoreVAE:
@@ -209,8 +243,20 @@ class CoreVAE:
         self.encoder = vae.first_stage_model
         self.downscale = PIXELS_PER_LATENT
 
+    @property
+    def is_half(self) -> bool:
+        return self._vae.vae_dtype in HALVES
+
+    def in_float32(self) -> AbstractContextManager[None]:
+        """Inside it computes in float32."""
+        return vae_in_float32(self._vae)
+
     def encode(self, images: Tensor) -> Tensor:
-        return self._vae.encode(images).float().cpu() * SCALE_FACTOR
+        # On a CPU one by one: the core encodes as many at once as memory is free, and sums differ with their number.
+        parts = images.split(1) if on_cpu(self._vae.device) else (images,)
+        with pinned_vae(self._vae):
+            latents = torch.cat([self._vae.encode(part) for part in parts])
+        return latents.float().cpu() * SCALE_FACTOR
 
     def decode(self, latents: Tensor) -> Tensor:
         return torch.stack([decode_frame(self._vae, latent).float().cpu() for latent in latents / SCALE_FACTOR])

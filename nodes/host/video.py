@@ -14,20 +14,18 @@ from ...keysync.media.container import MediaFile
 from ...keysync.media.reader import VideoReader
 from ...keysync.media.source import Frame, FramesInMemory, FrameSource, SoundInMemory
 from .audio import NAME, AudioDict, channels_of
+from .checks import frame_rate
 from .frames import as_masks
 
 # Of a mask video only the order of its frames counts.
 MASK_RATE = Fraction(25)
-# A frame rate typed as a decimal number (29.97) is a fraction that no media format can hold.
-LARGEST_DENOMINATOR = 100_000
 
 
 def open_video(video: Input.Video, name: str = "the video") -> FrameSource:
     """The frames of a VIDEO, of a file only those of its trim window; messages call one in memory by `name`."""
     if isinstance(video, InputImpl.VideoFromComponents):
         components = video.get_components()
-        rate = Fraction(components.frame_rate).limit_denominator(LARGEST_DENOMINATOR)
-        return FramesInMemory(name, components.images, rate)
+        return FramesInMemory(name, components.images, frame_rate(components.frame_rate))
     source = video.get_stream_source()
     file = MediaFile(source.getvalue(), name) if isinstance(source, BytesIO) else source
     start, duration = trim_window(video)

@@ -5,6 +5,7 @@ Tensors are batches of windows, (b, t, ...); windows do not see each other, so a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,8 +13,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ...errors import KeySyncError
 from ...network.euler import euler
 from ...network.guidance import EVERYWHERE, Interval, guide
+from ...network.precision import NotFiniteError, is_finite
 from ...network.schedule import ays_sigmas
 from ...network.stage import ENDS, Stage, StageSpec, Windows
 from ..renderer import OnStep
@@ -34,6 +37,14 @@ class Sampling:
 
     def __post_init__(self) -> None:
         ays_sigmas(self.evaluations)  # refuses too few steps here, before any work
+        for name in ("audio_guidance", "identity_guidance"):
+            scale = getattr(self, name)
+            if scale is not None and not math.isfinite(scale):
+                raise KeySyncError(
+                    f"the {name.replace('_', ' ')} is {scale}: expected a finite number, such as 5", about=name
+                )
+        if any(math.isnan(level) for level in self.guidance_interval):
+            raise KeySyncError(f"the guidance interval is {self.guidance_interval}: expected two noise levels")
 
     def scales(self, spec: StageSpec) -> dict[str, float]:
         """The scales of a stage's guidance rule, by name."""
@@ -65,7 +76,8 @@ def sample(
     """Latents (b, t, 4, h, w) of b windows, from noise of that shape; windows between keyframes begin and end with
     them.
 
-    `on_step(n)` follows each step, in which the network was evaluated n times for a window.
+    `on_step(n)` follows each step, in which the network was evaluated n times for a window. Raises `NotFiniteError`
+    where a step gives an infinity or NaN.
     """
     sampled = (
         _sample(stage, windows, noise, sampling, on_step)
@@ -84,13 +96,17 @@ def _sample(stage: Stage, windows: Windows, noise: Tensor, sampling: Sampling, o
         part = slice(start, start + group)
         denoise = guide(stage, windows[part], scales, sampling.guidance_interval)
         counts = [len(noise[part]) * sampling.evaluations_at(sigma, stage.spec) for sigma in sigmas[:-1].tolist()]
-        counted = _counted(on_step, counts) if on_step else None
-        done.append(euler(denoise, noise[part].to(stage.device), sigmas, counted))
+        done.append(euler(denoise, noise[part].to(stage.device), sigmas, _following(on_step, counts)))
     return torch.cat(done)
 
 
-def _counted(on_step: OnStep, counts: list[int]) -> Callable[[int, Tensor], None]:
-    def follow(step: int, _: Tensor) -> None:
-        on_step(counts[step])
+def _following(on_step: OnStep | None, counts: list[int]) -> Callable[[int, Tensor], None]:
+    """Counts the steps, and stops at the first whose latents are not finite: none after it would be."""
+
+    def follow(step: int, latents: Tensor) -> None:
+        if not is_finite(latents):
+            raise NotFiniteError
+        if on_step is not None:
+            on_step(counts[step])
 
     return follow

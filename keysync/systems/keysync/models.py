@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -103,6 +103,9 @@ class Models:
                 "trained with",
                 about="vae",
             )
+
+    # The name of the system, for what a result says of its making.
+    system: ClassVar[str] = "KeySync"
 
     @property
     def needs(self) -> Needs:

@@ -6,19 +6,23 @@ windows spans 13 x 13 frames, and memory holds the latents of that span alone, w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ...errors import KeySyncError
 from ...face.masks import to_latent
 from ...network.noise import Noise, draw
-from ...network.stage import Windows
-from ..renderer import Clock, OnStep, Span
-from .generate import Sampling, sample
+from ...network.precision import NotFiniteError, Wider, is_finite
+from ...network.stage import Stage, Windows
+from ..renderer import NO_ACCOUNT, Account, Clock, OnStep, Span
+from .generate import HostStage, Sampling, sample
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -63,10 +67,15 @@ class Run:
     noise: Noise
     clock: Clock
     on_step: OnStep | None = None
+    account: Account = NO_ACCOUNT
 
 
 def render(run: Run, span: Span) -> Iterator[Tensor]:
-    """Draws a span: its crops are encoded as they are needed, its frames decoded one window after another."""
+    """Draws a span: its crops are encoded as they are needed, its frames decoded one window after another.
+
+    Raises `KeySyncError` where a model gives numbers that are not finite, in float32 too.
+    """
+    run = replace(run, account=span.account)
     stages = run.models.keyframe, run.models.interpolation
     speech = ClipSpeech(*(span.speech[stage.spec.speech_encoder] for stage in stages))
     return generate_clip(run, _encoded(run, span), speech)
@@ -74,12 +83,56 @@ def render(run: Run, span: Span) -> Iterator[Tensor]:
 
 def _encoded(run: Run, span: Span) -> Iterator[tuple[Tensor, Tensor]]:
     """Latent (4, h, w) and latent mask (1, h, w) of every frame of a span, in order."""
-    latent_size, batch = run.models.keyframe.spec.latent_size, run.models.vae.batch
-    while some := list(islice(span.crops, batch)):
+    latent_size, vae = run.models.keyframe.spec.latent_size, run.models.vae
+    first = 0
+    while some := list(islice(span.crops, vae.batch)):
         masks = [to_latent(mask, latent_size)[None] for _, mask in some]
         with run.clock("encode"):
-            latents = run.models.vae.encode(torch.stack([crop for crop, _ in some]))
+            crops = torch.stack([crop for crop, _ in some])
+            latents = _finite(
+                run, vae, "the VAE's encoder", range(first, first + len(some)), partial(vae.encode, crops)
+            )
+        first += len(some)
         yield from zip(latents, masks, strict=True)
+
+
+def _finite(run: Run, model: object, name: str, frames: Sequence[int], compute: Callable[[], Tensor]) -> Tensor:
+    """What is computed with a model for these frames of a span: once more in float32 where halves overflow.
+
+    Raises `KeySyncError` where it is not finite even so.
+    """
+    with suppress(NotFiniteError):
+        computed = compute()
+        if is_finite(computed):
+            return computed
+    half = model if isinstance(model, Wider) and model.is_half else None
+    if half is not None:
+        with half.in_float32(), suppress(NotFiniteError):
+            computed = compute()
+            if is_finite(computed):
+                run.account.repaired(name, min(frames), max(frames))
+                return computed
+    raise KeySyncError(
+        f"{name} gives numbers that are not finite for {run.account.name(min(frames), max(frames))}"
+        f"{', in float32 too' if half else ''}: expected a picture; use other weights or a lower guidance"
+    )
+
+
+def _sampled(run: Run, stage: Stage | HostStage, frames: Sequence[int], windows: Windows, noise: Tensor) -> Tensor:
+    """Latents of windows that show these frames; steps that are taken again are not counted again."""
+    left = len(windows) * run.sampling.network_evaluations(stage.spec)
+
+    def count(evaluations: int) -> None:
+        nonlocal left
+        evaluations = min(evaluations, left)
+        left -= evaluations
+        if run.on_step is not None and evaluations:
+            run.on_step(evaluations)
+
+    def compute() -> Tensor:
+        return sample(stage, windows, noise, run.sampling, count)
+
+    return _finite(run, stage, f"the {stage.spec.name} model", frames, compute)
 
 
 def generate_clip(run: Run, encoded: Iterator[tuple[Tensor, Tensor]], speech: ClipSpeech) -> Iterator[Tensor]:
@@ -96,7 +149,7 @@ def generate_clip(run: Run, encoded: Iterator[tuple[Tensor, Tensor]], speech: Cl
         with run.clock("keyframes"):
             windows = Windows(speech.keyframe[frames][None], known[:1], known[None], mask[None])
             noise = draw(run.noise.keyframes, known.shape)[None]
-            latents = sample(run.models.keyframe, windows, noise, run.sampling, run.on_step)[0].cpu()
+            latents = _sampled(run, run.models.keyframe, frames[1:], windows, noise)[0].cpu()
         fresh = plan.fresh_keyframes(number)
         made = list(zip(fresh, latents[1 : 1 + len(fresh)], strict=True))
         ends = made if last is None else [last, *made]
@@ -125,11 +178,13 @@ def _windows(
             mask,
         )
         noise = torch.stack([draw(run.noise.windows, known.shape[1:]) for _ in pairs])
-        latents = sample(run.models.interpolation, windows, noise, run.sampling, run.on_step).cpu()
+        shown = [frame for window in frames for frame in window]
+        latents = _sampled(run, run.models.interpolation, shown, windows, noise).cpu()
     for ((first, _), (last, _)), window in zip(pairs, latents, strict=True):
         begin = 0 if first == 0 else 1
         end = min(last, plan.frames - 1) - first + 1
         if end > begin:
             with run.clock("decode"):
-                pictures = run.models.vae.decode(window[begin:end])
+                decode = partial(run.models.vae.decode, window[begin:end])
+                pictures = _finite(run, run.models.vae, "the VAE's decoder", range(first + begin, first + end), decode)
             yield from pictures

@@ -1,0 +1,19 @@
+"""The command `keysync`, and `python -m keysync`: signals are heard before anything large is imported."""
+
+from __future__ import annotations
+
+import sys
+
+from .signals import leave_at_once
+
+
+def run() -> int:
+    """Runs one command; returns its exit code."""
+    leave_at_once()
+    from .cli import main
+
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(run())
