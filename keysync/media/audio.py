@@ -66,6 +66,7 @@ class AudioReader:
             with closing(_decode(self._file, container, track, Damage())) as frames:
                 first = next(frames, None)
             if first is None:
+                _check_length(self.name, container, track, 0)
                 raise KeySyncError(f"{self.name} has an audio track without a single sample: copy or export it again")
             # From the frame, not the header: that of HE-AAC gives half the rate.
             self.rate = first.sample_rate
@@ -109,7 +110,7 @@ class AudioReader:
                         heard = True
                         check_samples(rest, self.name)
                         yield rest
-            self._check_length(container, track, damage)
+            _check_length(self.name, container, track, damage.decoded / self.rate)
         if not heard:
             raise KeySyncError(f"the sound of {self.name} ends before its first picture: export it again")
 
@@ -144,16 +145,6 @@ class AudioReader:
     def _silence(self, samples: int) -> Generator[Block, None, None]:
         for start in range(0, samples, self.rate):
             yield np.zeros((self.channels, min(self.rate, samples - start)), np.float32)
-
-    def _check_length(self, container: InputContainer, track: AudioStream, damage: Damage) -> None:
-        """Raises `KeySyncError` where the header of a format gives the length, and a part of it is missing."""
-        if container.format.name not in EXACT_LENGTH or not track.duration or not track.time_base:
-            return
-        expected, found = float(track.duration * track.time_base), damage.decoded / self.rate
-        if found < expected - TOLERANCE:
-            raise KeySyncError(
-                f"{self.name} is cut off: it has {found:.2f} of {expected:.2f} s; copy or export it again"
-            )
 
     def _samples(self, frame: AudioFrame) -> Block:
         if frame.sample_rate != self.rate or len(frame.layout.channels) != self.channels:
@@ -295,6 +286,15 @@ def _packets(
                 raise empty
         if not _is_end_mark(packet):
             yield packet
+
+
+def _check_length(name: str, container: InputContainer, track: AudioStream, found: float) -> None:
+    """Raises `KeySyncError` where a format's header gives the length, and fewer seconds than that are `found`."""
+    if container.format.name not in EXACT_LENGTH or not track.duration or not track.time_base:
+        return
+    expected = float(track.duration * track.time_base)
+    if found < expected - TOLERANCE:
+        raise KeySyncError(f"{name} is cut off: it has {found:.2f} of {expected:.2f} s; copy or export it again")
 
 
 def _is_end_mark(packet: Packet[AudioStream]) -> bool:

@@ -164,7 +164,7 @@ def test_speech_in_any_one_channel_is_heard(channels: int, which: int) -> None:
 @pytest.mark.parametrize("gain", [-1.0, -0.9, -0.6])
 def test_channels_that_cancel_each_other(gain: float) -> None:
     said = speech()
-    heard = hear(SoundInMemory("the audio", np.stack((said, np.float32(gain) * said)), RATE))
+    heard = hear(SoundInMemory("the audio", np.stack((said, gain * said)).astype(np.float32), RATE))
     assert np.array_equal(heard.samples.numpy(), said)
     (note,) = heard.notes
     assert note.endswith("for 1 s, as when they cancel each other: the network hears the FL channel alone")

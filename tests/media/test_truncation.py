@@ -53,7 +53,6 @@ def test_cut_file(name: str, options: dict[str, str], share: float, tmp_path: Pa
 SOUNDS = {
     "a.wav": "pcm_s16le",
     "b.wav": "pcm_f32le",
-    "c.wav": "adpcm_ms",
     "a.w64": "pcm_s16le",
     "a.aiff": "pcm_s16be",
     "a.aifc": "pcm_f32be",
@@ -66,13 +65,14 @@ SOUNDS = {
 
 
 def write_tone(path: Path, codec: str, seconds: float = 3.0, **options: str) -> Path:
-    noise = np.random.default_rng(0).standard_normal((1, round(44100 * seconds))).astype(np.float32) / 10
+    rate = 48000 if codec == "libopus" else 44100
+    noise = np.random.default_rng(0).standard_normal((1, round(rate * seconds))).astype(np.float32) / 10
     kind = "aiff" if path.suffix == ".aifc" else None
     with av.open(str(path), "w", kind, container_options=options) as container:
-        stream = container.add_stream(codec, rate=44100, layout="mono")
+        stream = container.add_stream(codec, rate=rate, layout="mono")
         assert isinstance(stream, av.AudioStream)
         frame = av.AudioFrame.from_ndarray(noise, format="fltp", layout="mono")
-        frame.sample_rate, frame.pts = 44100, 0
+        frame.sample_rate, frame.pts = rate, 0
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
@@ -93,7 +93,7 @@ def test_cut_sound(name: str, codec: str, share: float, tmp_path: Path) -> None:
         hear(cut(path, share))
     found, expected = map(float, re.findall(r"\d+\.\d\d", str(error.value))[-2:])
     assert expected == pytest.approx(3.0, abs=0.1)
-    assert found == pytest.approx(3.0 * share, abs=0.2)
+    assert found == pytest.approx(3.0 * share, abs=1.1 if codec == "tta" else 0.2)  # a frame of TTA lasts a second
 
 
 @pytest.mark.parametrize("share", [0.31, 0.7, 0.95, 0.999])
@@ -151,6 +151,8 @@ def test_damaged_heads_are_no_traceback(tmp_path: Path) -> None:
             changed = bytearray(content[: rng.integers(1, len(content))])
             for place in rng.integers(0, min(200, len(changed)), 3):
                 changed[place] = rng.integers(0, 256)
+            if name == "a.w64" and rng.random() < 0.3:
+                changed[56:64] = b"\xff" * 8
             with suppress(KeySyncError):
                 check_complete(BytesIO(changed), name)
 
