@@ -187,7 +187,7 @@ def test_two_who_talk_from_either_side_are_both_heard() -> None:
 
 
 def test_ordinary_stereo_is_the_mean() -> None:
-    samples = np.random.default_rng(1).standard_normal((2, RATE)).astype(np.float32) / np.float32(10)
+    samples = np.random.default_rng(1).standard_normal((2, RATE), dtype=np.float32) / np.float32(10)
     heard = hear(SoundInMemory("the audio", samples, RATE))
     assert np.array_equal(heard.samples.numpy(), samples.mean(0, dtype=np.float32))
     assert heard.notes == ()
