@@ -19,7 +19,7 @@ from .errors import KeySyncError
 from .method import FRAME_BY_FRAME, NETWORK_RATE
 
 # A picture that is shown for longer than this many seconds is a pause: the network starts anew behind it instead of
-# generating 25 frames a second that nobody sees. Starting anew costs at most as many evaluations as one second does.
+# generating 25 frames a second that are not shown. Starting anew costs at most as many evaluations as one second does.
 PAUSE = 1.0
 
 Integers = NDArray[np.int64]

@@ -5,8 +5,8 @@ Times are in seconds since the first picture of the video, or of the window that
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -17,8 +17,8 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from .container import MediaFile, open_input, video_tracks
-
+# Opens the file once more, to be closed at the end.
+Opener = Callable[[], AbstractContextManager[InputContainer]]
 # Tags that say how a file is stored: the result has its own.
 OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "handler_name", "vendor_id"}
 # The tags that libav writes into an mp4; Matroska and mov take any.
@@ -52,11 +52,11 @@ class Chapter:
 class Extras:
     """All that a file holds beside the picture that is dubbed and its sound.
 
-    `begin` is the time of the first picture in the file; `subtitles` gives the codec of each such stream by its number;
-    `others` names further streams, which no result has.
+    `opener` opens that file; `begin` is the time of the first picture in it; `subtitles` gives the codec of each such
+    stream by its number; `others` names further streams, which no result has.
     """
 
-    file: MediaFile | None = None
+    opener: Opener | None = None
     begin: Fraction = Fraction(0)
     tags: Mapping[str, str] = field(default_factory=dict)
     chapters: tuple[Chapter, ...] = ()
@@ -64,8 +64,8 @@ class Extras:
     others: tuple[str, ...] = ()
 
     @staticmethod
-    def of(file: MediaFile, container: InputContainer, video: VideoStream, begin: Fraction) -> Extras:
-        """The extras of an open file, of which one video track is dubbed from the time `begin` on."""
+    def of(opener: Opener, container: InputContainer, tracks: Sequence[VideoStream], begin: Fraction) -> Extras:
+        """The extras of an open file, of whose video `tracks` one is dubbed from the time `begin` on."""
         tags = {key: text for key, text in container.metadata.items() if key.lower() not in OF_THE_FILE}
         chapters = []
         for each in container.chapters():
@@ -73,17 +73,17 @@ class Extras:
             chapters.append(Chapter(each["start"] * unit - begin, each["end"] * unit - begin, dict(each["metadata"])))
         subtitles = {stream.index: _codec(stream) for stream in container.streams if stream.type == "subtitle"}
         others = []
-        extra = len(video_tracks(container)) - 1
+        extra = len(tracks) - 1
         if extra > 0:
             others.append("1 more video track" if extra == 1 else f"{extra} more video tracks")
-        if any(stream.type == "video" and stream not in video_tracks(container) for stream in container.streams):
+        if any(stream.type == "video" and stream not in tracks for stream in container.streams):
             others.append("the cover picture")
         if any(stream.type == "attachment" for stream in container.streams):
             others.append("attachments")
         # A mov file keeps its chapters in a track of text.
         if any(stream.type == "data" for stream in container.streams) and not chapters:
             others.append("tracks of data")
-        return Extras(file, begin, tags, tuple(chapters), subtitles, tuple(others))
+        return Extras(opener, begin, tags, tuple(chapters), subtitles, tuple(others))
 
     def fit(self, path: Path, seconds: float, same_times: bool) -> Kept:
         """What a result at `path` keeps, and what it does not.
@@ -150,10 +150,10 @@ class Subtitles:
     """The subtitles of a file on their way into a result, packet by packet, as they are."""
 
     def __init__(self, output: OutputContainer, kept: Kept) -> None:
-        assert kept.extras.file is not None
+        assert kept.extras.opener is not None
         self._kept = kept
         with ExitStack() as undo:
-            source = undo.enter_context(open_input(kept.extras.file))
+            source = undo.enter_context(kept.extras.opener())
             streams = [source.streams[number] for number in kept.subtitles]
             self._targets: dict[int, Stream] = {}
             for stream in streams:

