@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from keysync.errors import install_line
+from keysync.weights.pickles import SAFE_TORCH
 
 from .conftest import ROOT
 
@@ -52,6 +53,11 @@ def test_an_install_line_is_of_the_python_that_runs(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sys, "executable", "/opt/my python/bin/python")
     assert install_line("peft") == '"/opt/my python/bin/python" -m pip install peft'
     assert install_line("ray[data]", "transformers>=4.57").endswith(' install "ray[data]" "transformers>=4.57"')
+
+
+def test_torch_is_bounded_where_pickles_are_read_safely() -> None:
+    bounds = re.findall(r'"torch(>=[^"]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert bounds == [f">={'.'.join(map(str, SAFE_TORCH))}"]
 
 
 def pip(*words: str) -> subprocess.CompletedProcess[str]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..errors import KeySyncError, one_line
 from ..strict_json import quoted, strict_json
 from ..whole import whole_file
-from .pickles import check_pickle, damaged, is_archive
+from .pickles import SAFE_TORCH, Imported, check_pickle, is_archive
 
 SAFETENSORS = ".safetensors"
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")
@@ -143,15 +143,28 @@ def _check_names(path: Path, names: Iterable[str]) -> None:
 
 
 def _read_pickle(path: Path, *, checksums: bool = True) -> Any:
-    check_pickle(path, checksums=checksums)
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < SAFE_TORCH:
+        needed = ".".join(map(str, SAFE_TORCH))
+        raise KeySyncError(
+            f"{path} is refused: with PyTorch {torch.__version__} a pickle can run code (CVE-2025-32434): "
+            f"update PyTorch to {needed} or newer, or use a {SAFETENSORS} file"
+        )
     try:
+        check_pickle(path, checksums=checksums)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive(path))
     except OSError:
         raise
+    except Imported as error:
+        raise KeySyncError(
+            f"{path} is refused: its pickle imports {error}, and code from a weight file is never run: "
+            f"expected a {SAFETENSORS} file or a pickle that contains only tensors"
+        ) from error
     except Exception as error:  # every byte is an opcode to the unpickler, so garbage can raise anything
-        raise damaged(path, error) from error
+        raise KeySyncError(
+            f"{path} is truncated or not a PyTorch weight file ({one_line(error)}): copy or download it again"
+        ) from error
 
 
 def _tensors_of(content: Any) -> dict[str, Tensor]:

@@ -154,7 +154,7 @@ def _head_dim(path: Path) -> int | None:
         widths, heads = settings["block_out_channels"], settings["num_attention_heads"]
         heads = heads if isinstance(heads, list) else [heads] * len(widths)
         head_dims = {width // number for width, number in zip(widths, heads, strict=True)}
-    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+    except (KeySyncError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise KeySyncError(f"{file}: expected block_out_channels and num_attention_heads of a U-Net") from error
     if len(head_dims) > 1:
         raise KeySyncError(f"{file}: attention heads of {sorted(head_dims)} channels: expected one size")
