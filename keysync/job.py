@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from traceback import clear_frames
+from traceback import format_exception
 from typing import Protocol
 
 import av
@@ -34,6 +36,8 @@ from .report import Report
 from .speech.encoder import ONE_PASS, WINDOW
 from .systems.renderer import Renderer
 from .timeline import Timeline, fit, still
+
+log = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
@@ -96,9 +100,8 @@ def dub_file(
     try:
         return _dub_file(video, audio, output, models, settings, face, progress or NoProgress(), occluder, lossless)
     except BaseException as error:
-        # The frames of the traceback would hold the models for as long as somebody keeps the exception.
-        _forget(error)
-        del models
+        _let_go(error)
+        del models  # this frame is in the traceback
         raise
 
 
@@ -207,8 +210,15 @@ def _dub_file(
     return report
 
 
-def _forget(error: BaseException) -> None:
-    """Empties the finished frames of an exception's traceback, and of those of what caused it."""
+def _let_go(error: BaseException) -> None:
+    """Takes the traceback from an exception and from its causes: its frames would hold the models for as long as the
+    exception lives. Where it shows a defect, the lines of the traceback stay as a note."""
+    if not isinstance(error, KeySyncError | KeyboardInterrupt):
+        lines = "".join(format_exception(error))
+        if sys.version_info >= (3, 11):
+            error.add_note(lines)
+        else:
+            log.error("%s", lines)
     seen: set[int] = set()
     pending: list[BaseException | None] = [error]
     while pending:
@@ -216,7 +226,7 @@ def _forget(error: BaseException) -> None:
         if one is not None and id(one) not in seen:
             seen.add(id(one))
             pending += [one.__cause__, one.__context__]
-            clear_frames(one.__traceback__)
+            one.__traceback__ = None
 
 
 def _speech_seconds(speech: SoundSource) -> float | None:

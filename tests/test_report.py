@@ -42,5 +42,7 @@ def test_written_report_is_json(tmp_path: Path) -> None:
 
 
 def test_unwritable_report_says_so(tmp_path: Path) -> None:
-    with pytest.raises(KeySyncError, match=r"cannot write the report .*: the folder .* does not exist; create it first$"):
+    with pytest.raises(
+        KeySyncError, match=r"cannot write the report .*: the folder .* does not exist; create it first$"
+    ):
         make_report().write(tmp_path / "nowhere" / "report.json")
