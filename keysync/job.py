@@ -13,7 +13,6 @@ from pathlib import Path
 from traceback import format_exception
 from typing import Protocol
 
-import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -234,7 +233,8 @@ def _speech_seconds(speech: SoundSource) -> float | None:
     if speech.path is None:
         return sum(block.shape[1] for block in speech.blocks()) / speech.rate
     with open_input(speech.path) as container:
-        return None if container.duration is None else container.duration / av.time_base
+        duration: int | None = container.duration
+    return None if duration is None else duration / 1_000_000  # libav counts microseconds
 
 
 def survey(source: FrameSource, face: FaceSource, progress: Progress) -> tuple[NDArray[np.int64], FaceTrack]:

@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 
 import keysync.job
-import keysync.whole
 from keysync.cli import main
 from keysync.dub import Settings
 from keysync.errors import KeySyncError
@@ -89,7 +88,7 @@ def test_a_folder_that_takes_no_file(number: int, says: Says, monkeypatch: pytes
             raise OSError(number, os.strerror(number))
         return opened(path, *how, **named)
 
-    monkeypatch.setattr(keysync.whole.os, "open", fail)
+    monkeypatch.setattr(os, "open", fail)
     pattern = FAULTS[number]
     assert re.search(rf"out\.mp4 cannot be written: .*{pattern} \(--output\)$", says(tmp_path / "out" / "out.mp4"))
     said = says(tmp_path / "ok.mp4", "--report", tmp_path / "out" / "report.json")
@@ -198,9 +197,9 @@ def test_a_dub_holds_no_model(
         return cheap.sample(*given)
 
     monkeypatch.setattr("keysync.systems.keysync.windows.sample", sample)
-    models = load_models(**{name: str(path) for name, path in tiny_files.items()})
+    models = load_models(*tiny_files.values())
     parts = (models.keyframe, models.interpolation, models.vae, *models.encoders.values())
-    living = [weakref.ref(models), *(weakref.ref(part) for part in parts)]
+    living: list[Callable[[], Any]] = [weakref.ref(part) for part in (models, *parts)]
     kept: list[BaseException] = []
     try:
         face = FaceSource(landmarks=files["landmarks"])

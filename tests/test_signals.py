@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 import torch
 
-import keysync.cli
 import keysync.job
 from keysync.cli import main
 from keysync.errors import KeySyncError
-from keysync.media.writer import check_output
+from keysync.media.writer import VideoWriter, check_output
+from keysync.report import Report
 from keysync.signals import ENDING, PATIENCE, STOPPED, Stop, StoppedError, leave_at_once, listening
 from keysync.systems.keysync.models import Models
 from keysync.whole import FORGOTTEN, HOST, SETTLED, sweep, whole_file
@@ -84,8 +84,8 @@ def phases(models: Models, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(keysync.job, "survey", told("survey", keysync.job.survey))
     monkeypatch.setattr(models.vae, "encode", told("encode", models.vae.encode))
     monkeypatch.setattr(models.vae, "decode", told("decode", models.vae.decode))
-    monkeypatch.setattr(keysync.job.VideoWriter, "write", told("write", keysync.job.VideoWriter.write))
-    monkeypatch.setattr(keysync.cli.Report, "write", told("report", keysync.cli.Report.write))
+    monkeypatch.setattr(VideoWriter, "write", told("write", VideoWriter.write))
+    monkeypatch.setattr(Report, "write", told("report", Report.write))
     yield read
     os.close(read)
     os.close(write)

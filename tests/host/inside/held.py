@@ -100,7 +100,7 @@ with part("keysync.media.writer").VideoWriter(clip, like) as writer:
         writer.write(frame, pts)
 part("nodes")  # as ComfyUI does when it starts
 keeper = Keeper()
-sys.meta_path.insert(0, keeper)  # type: ignore[arg-type]
+sys.meta_path.insert(0, keeper)
 references = dub(clip, {"waveform": torch.zeros(1, 1, 8000), "sample_rate": 16_000})
 # What ComfyUI does at /free.
 management.unload_all_models()

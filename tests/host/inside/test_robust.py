@@ -187,11 +187,12 @@ def test_the_same_seed_is_the_same_picture_whatever_memory_is_free(
     recorded = Recorded(monkeypatch)
     drawn: list[torch.Tensor] = []
     paste = part("keysync.dub").paste
-    monkeypatch.setattr(
-        part("keysync.dub"),
-        "paste",
-        lambda frame, picture, place: drawn.append(picture) or paste(frame, picture, place),
-    )
+
+    def pasted(frame: Any, picture: torch.Tensor, place: Any) -> Any:
+        drawn.append(picture)
+        return paste(frame, picture, place)
+
+    monkeypatch.setattr(part("keysync.dub"), "paste", pasted)
     results, pictures = [], []
     for free in (2**12, 2**20, 2**24, 2**40):
         monkeypatch.setattr(
