@@ -231,10 +231,11 @@ def _let_go(error: BaseException) -> None:
 def _speech_seconds(speech: SoundSource) -> float | None:
     """How long a sound lasts: by the header of its file, None where that does not say."""
     if speech.path is None:
-        return sum(block.shape[1] for block in speech.blocks()) / speech.rate
+        samples: int = sum(block.shape[1] for block in speech.blocks())
+        return samples / speech.rate
     with open_input(speech.path) as container:
         duration: int | None = container.duration
-    return None if duration is None else duration / 1_000_000  # libav counts microseconds
+    return None if duration is None else duration / 1e6  # libav counts microseconds
 
 
 def survey(source: FrameSource, face: FaceSource, progress: Progress) -> tuple[NDArray[np.int64], FaceTrack]:
