@@ -226,7 +226,7 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
         seed=options.seed,
         sampling=system.settings(options),
         provenance=options.provenance,
-        signing=Signing(*map(Path, options.c2pa), options.c2pa_algorithm) if options.c2pa else None,
+        signing=_signing(options),
     )
     check_job(video, audio, options.output, settings, occluder=options.occluder, lossless=options.lossless)
     face = FaceSource(
@@ -255,6 +255,13 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
     if options.report:
         report.write(options.report)
     _print(report, options.output)
+
+
+def _signing(options: argparse.Namespace) -> Signing | None:
+    if options.c2pa is None:
+        return None
+    certificate, key = options.c2pa
+    return Signing(Path(certificate), Path(key), options.c2pa_algorithm)
 
 
 class Bars:

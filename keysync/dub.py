@@ -222,9 +222,9 @@ class Dub:
     def _output(self, clip: Clip, first: int, last: int) -> tuple[int, int]:
         """The frames of the result that show these network frames of a clip, or those that come next."""
         shown = clip.network.shown
-        begin, end = np.searchsorted(shown, first), np.searchsorted(shown, last, side="right")
-        begin, end = min(begin, len(shown) - 1), max(end - 1, begin)
-        return clip.start + int(begin), clip.start + int(min(end, len(shown) - 1))
+        begin, end = int(np.searchsorted(shown, first)), int(np.searchsorted(shown, last, side="right")) - 1
+        begin = min(begin, len(shown) - 1)
+        return clip.start + begin, clip.start + max(begin, end)
 
     def _name(self, clip: Clip, first: int, last: int) -> str:
         first, last = self._output(clip, first, last)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from traceback import clear_frames
+from traceback import format_exception
 from typing import Protocol
 
-import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -39,6 +40,8 @@ from .timeline import PAUSE, Timeline, fit, still
 
 # Sound that begins so many seconds beside the picture of its file is noted: less is not seen, and encoders add as much.
 AUDIBLE_LEAD = 0.08
+
+log = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
@@ -101,9 +104,8 @@ def dub_file(
     try:
         return _dub_file(video, audio, output, models, settings, face, progress or NoProgress(), occluder, lossless)
     except BaseException as error:
-        # The frames of the traceback would hold the models for as long as somebody keeps the exception.
-        _forget(error)
-        del models
+        _let_go(error)
+        del models  # this frame is in the traceback
         raise
 
 
@@ -223,8 +225,15 @@ def _dub_file(
     return report
 
 
-def _forget(error: BaseException) -> None:
-    """Empties the finished frames of an exception's traceback, and of those of what caused it."""
+def _let_go(error: BaseException) -> None:
+    """Takes the traceback from an exception and from its causes: its frames would hold the models for as long as the
+    exception lives. Where it shows a defect, the lines of the traceback stay as a note."""
+    if not isinstance(error, KeySyncError | KeyboardInterrupt):
+        lines = "".join(format_exception(error))
+        if sys.version_info >= (3, 11):
+            error.add_note(lines)
+        else:
+            log.error("%s", lines)
     seen: set[int] = set()
     pending: list[BaseException | None] = [error]
     while pending:
@@ -232,15 +241,17 @@ def _forget(error: BaseException) -> None:
         if one is not None and id(one) not in seen:
             seen.add(id(one))
             pending += [one.__cause__, one.__context__]
-            clear_frames(one.__traceback__)
+            one.__traceback__ = None
 
 
 def _speech_seconds(speech: SoundSource) -> float | None:
     """How long a sound lasts: by the header of its file, None where that does not say."""
     if speech.path is None:
-        return sum(block.shape[1] for block in speech.blocks()) / speech.rate
+        samples: int = sum(block.shape[1] for block in speech.blocks())
+        return samples / speech.rate
     with open_input(speech.path) as container:
-        return None if container.duration is None else container.duration / av.time_base
+        duration: int | None = container.duration
+    return None if duration is None else duration / 1e6  # libav counts microseconds
 
 
 def survey(source: FrameSource, face: FaceSource, progress: Progress) -> tuple[NDArray[np.int64], FaceTrack]:

@@ -105,9 +105,11 @@ def why_not(path: Path) -> tuple[str, str] | None:
     return None
 
 
-def reason(error: OSError, path: Path) -> tuple[str, str]:
+def reason(error: Exception, path: Path) -> tuple[str, str]:
     """Why `path` was not written, and what to do, by the error of the system."""
-    what, remedy = REASONS.get(error.errno or 0, (error.strerror or type(error).__name__, FREE_SPACE))
+    what, remedy = REASONS.get(
+        getattr(error, "errno", None) or 0, (getattr(error, "strerror", None) or type(error).__name__, FREE_SPACE)
+    )
     return what.format(path.parent), remedy
 
 

@@ -44,6 +44,8 @@ H264 = {"crf": "15", "preset": "faster", "x264-params": "chroma-qp-offset=-6"}
 # Bits a pixel that results of people talking have at crf 15, and losslessly; a compressed source with fewer says that
 # its pictures need fewer. Low, so that what fits is not refused.
 H264_BITS, LOSSLESS_BITS = 0.2, 4.0
+# Bytes of a file without frames, and of a second of its sound, AAC in one channel of speech.
+EMPTY_BYTES, SOUND_BYTES = 4096, 6000
 # Ticks a second that put sound to a fraction of a millisecond.
 FINE = 90_000
 # From the matrices of H.273 that swscale converts with to its own numbers; unspecified ones are decoded as BT.601.
@@ -95,6 +97,7 @@ def check_space(path: Path, like: PictureFormat, seconds: float, source_bytes: f
     needed = pixels * (LOSSLESS_BITS if lossless else H264_BITS) / 8
     if source_bytes is not None and not lossless:
         needed = min(needed, source_bytes)
+    needed += EMPTY_BYTES + SOUND_BYTES * seconds
     try:
         free = shutil.disk_usage(path.parent).free
     except OSError as error:

@@ -24,8 +24,7 @@ def on_cpu(device: torch.device) -> bool:
 
 def is_half(model: comfy.model_base.BaseModel) -> bool:
     """Whether a MODEL computes in half precision."""
-    dtype = model.diffusion_model.dtype if model.manual_cast_dtype is None else model.manual_cast_dtype
-    return dtype in HALVES
+    return (model.manual_cast_dtype or model.diffusion_model.dtype) in HALVES
 
 
 @contextmanager
@@ -66,7 +65,7 @@ def _casting(network: nn.Module) -> Iterator[None]:
             layer.comfy_cast_weights = casts
 
 
-def pinned_attention(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+def pinned_attention(chosen: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
     """The core's hook for its attention: PyTorch's own, where the core would cut it up by the memory that is free."""
     return comfy.ldm.modules.attention.attention_pytorch(*args, **kwargs)
 

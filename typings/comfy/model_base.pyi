@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .conds import CONDRegular
@@ -11,6 +12,7 @@ class BaseModel(nn.Module):
     diffusion_model: nn.Module
     latent_format: LatentFormat
     model_sampling: nn.Module
+    manual_cast_dtype: torch.dtype | None
     def __init__(self, model_config: BASE) -> None: ...
     def extra_conds(self, **kwargs: Any) -> dict[str, CONDRegular]: ...
     def load_model_weights(

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +15,9 @@ class VAE:
     # Of the weights in bytes; measured again where it is None.
     size: int | None
     vae_dtype: torch.dtype
+    device: torch.device
+    # In place, or not: it differs between versions.
+    process_output: Callable[[Tensor], Tensor]
     def __init__(self, sd: dict[str, Tensor], *, config: dict[str, Any], dtype: torch.dtype) -> None: ...
     def decode(self, samples_in: Tensor) -> Tensor: ...
     def encode(self, pixel_samples: Tensor) -> Tensor: ...

@@ -70,6 +70,20 @@ class Run:
     account: Account = NO_ACCOUNT
 
 
+@dataclass
+class Steps:
+    """Counts evaluations up to those that are planned: steps that are taken again are not counted again."""
+
+    on_step: OnStep | None
+    left: int
+
+    def __call__(self, evaluations: int) -> None:
+        evaluations = min(evaluations, self.left)
+        self.left -= evaluations
+        if self.on_step is not None and evaluations:
+            self.on_step(evaluations)
+
+
 def render(run: Run, span: Span) -> Iterator[Tensor]:
     """Draws a span: its crops are encoded as they are needed, its frames decoded one window after another.
 
@@ -119,19 +133,9 @@ def _finite(run: Run, model: object, name: str, frames: Sequence[int], compute: 
 
 
 def _sampled(run: Run, stage: Stage | HostStage, frames: Sequence[int], windows: Windows, noise: Tensor) -> Tensor:
-    """Latents of windows that show these frames; steps that are taken again are not counted again."""
-    left = len(windows) * run.sampling.network_evaluations(stage.spec)
-
-    def count(evaluations: int) -> None:
-        nonlocal left
-        evaluations = min(evaluations, left)
-        left -= evaluations
-        if run.on_step is not None and evaluations:
-            run.on_step(evaluations)
-
-    def compute() -> Tensor:
-        return sample(stage, windows, noise, run.sampling, count)
-
+    """Latents of windows that show these frames."""
+    steps = Steps(run.on_step, len(windows) * run.sampling.network_evaluations(stage.spec))
+    compute = partial(sample, stage, windows, noise, run.sampling, steps)
     return _finite(run, stage, f"the {stage.spec.name} model", frames, compute)
 
 

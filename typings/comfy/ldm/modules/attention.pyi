@@ -1,0 +1,3 @@
+from torch import Tensor
+
+def attention_pytorch(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor: ...
