@@ -13,7 +13,7 @@ MOST_DEPTH = 32
 # Digits of an integer. Python itself refuses more than 4300, as the time to read them grows with their square.
 MOST_DIGITS = 300
 # Characters of a value that an error quotes.
-QUOTED = 60
+QUOTED = 100
 
 
 def strict_json(text: str | bytes, *, most: int = MOST_CHARACTERS) -> Any:

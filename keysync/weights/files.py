@@ -26,9 +26,9 @@ PICKLES = (".pt", ".pth", ".ckpt", ".bin")
 CONTAINERS = ("module", "state_dict", "model")
 # DeepSpeed inserts this into the tensor names of a wrapped module.
 WRAPPER = "_forward_module."
-# Bytes of a safetensors header: that of the published files has 0.3 MB; ComfyUI adds a workflow, training tools a log.
+# Bytes of a safetensors header: 0.2 MB for the names of a published stage; ComfyUI adds a workflow, training tools a log.
 MOST_HEADER = 16 * 2**20
-# Tensors in a file; the largest that is read has 1 900, or some thousands with its optimiser's state.
+# Tensors in a file; a published stage has 1 697, and some hundreds of a VAE.
 MOST_TENSORS = 20_000
 # Characters of a tensor's name, and the largest number in one ("layers.11."), of which networks are built.
 MOST_NAME, MOST_NUMBER = 300, 999

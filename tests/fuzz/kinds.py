@@ -213,10 +213,11 @@ def _shard(folder: Path) -> Path:
     return next((folder / "data").glob("*.tar"))
 
 
-def _read_data(folder: Path) -> None:
+def _read_data(folder: Path) -> dict[str, Tensor]:
     from training.data.index import SPLITS
     from training.data.shards import LANDMARKS, LATENTS, Shards
 
+    held = {}
     shards = Shards(folder / "data")
     for split in SPLITS:
         for clip in shards.clips(split):
@@ -225,8 +226,9 @@ def _read_data(folder: Path) -> None:
                 (LANDMARKS, (clip.frames, 68, 2)),
                 ("hubert.npy", (2 * clip.frames, shards.channels("hubert"))),
             ):
-                np.array(shards.array(clip, part, shape))
-            shards.picture(clip, clip.frames - 1)
+                held[f"{split} {clip.key} {part}"] = torch.from_numpy(np.array(shards.array(clip, part, shape)))
+            held[f"{split} {clip.key}"] = torch.from_numpy(shards.picture(clip, clip.frames - 1))
+    return held
 
 
 def _manifest(folder: Path) -> Path:

@@ -51,7 +51,7 @@ def test_only_what_the_table_has_is_kept(caplog: pytest.LogCaptureFixture) -> No
         ({"part": {"depths": [1, 2, 3]}}, "depths is .*, expected 1 to 2 times an integer from 1 to 4"),
         ({"part": {"depths": []}}, "depths is .*, expected 1 to 2 times"),
         ({"part": 3}, "part is 3, expected a JSON object"),
-        ({"kind": "c" * 1000}, "kind is 'ccc.{1,70}, expected one of a, b"),
+        ({"kind": "c" * 1000}, "kind is 'ccc.{1,110}, expected one of a, b"),
         ({"on": 1}, "on is 1, expected true or false"),
     ],
 )
