@@ -121,7 +121,7 @@ def test_a_clip_is_written_with_its_truth(tmp_path: Path) -> None:
 
 
 def test_impossible_wishes_are_answered() -> None:
-    with pytest.raises(KeySyncError, match="unknown occluder 'cat': choose one of hand, microphone or none"):
+    with pytest.raises(KeySyncError, match="unknown occluder 'cat': choose from hand, microphone, none"):
         Clip(occluder="cat")
     with pytest.raises(KeySyncError, match="0 shots of 1 people"):
         Clip(shots=0)
