@@ -26,7 +26,7 @@ PICKLES = (".pt", ".pth", ".ckpt", ".bin")
 CONTAINERS = ("module", "state_dict", "model")
 # DeepSpeed inserts this into the tensor names of a wrapped module.
 WRAPPER = "_forward_module."
-# Bytes of a safetensors header: 0.2 MB for the names of a published stage; ComfyUI adds a workflow, training tools a log.
+# Bytes of a safetensors header: a published stage has 0.2 MB of names; ComfyUI adds a workflow, training tools a log.
 MOST_HEADER = 16 * 2**20
 # Tensors in a file; a published stage has 1 697, and some hundreds of a VAE.
 MOST_TENSORS = 20_000
