@@ -21,7 +21,7 @@ from torch import Tensor
 from ..errors import KeySyncError
 from ..method import SAMPLE_RATE
 from .channels import Block, Levels, Voice, known_places
-from .container import MediaFile, describe_streams, libav_errors, open_input, video_tracks
+from .container import MediaFile, check_input, describe_streams, libav_errors, open_input, video_tracks
 from .reader import first_picture
 from .resample import resample
 from .source import SoundSource, check_rate, check_samples
@@ -58,6 +58,7 @@ class AudioReader:
     def __init__(self, file: str | Path | MediaFile) -> None:
         whole = MediaFile.of(file)
         self.name, self.path = whole.name, whole.path
+        check_input(whole)
         self._file = without_inner_tags(whole)
         self._damage = Damage()
         with open_input(self._file) as container:

@@ -10,8 +10,8 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from .boxes import FARTHEST
-
+# No file is as large as this (2 EiB): a size beyond is damage, or says that the size is unknown.
+HUGE = 1 << 61
 WAVES = {b"RIFF", b"RF64", b"BW64"}
 # Ends of the identifiers of Wave64's chunks behind their four letters; those of `riff` and of all others.
 WAVE64_RIFF, WAVE64 = bytes.fromhex("2e91cf11a5d628db04c10000"), bytes.fromhex("f3acd3118cd100c04f8edb8a")
@@ -76,7 +76,7 @@ def _wave64_extent(file: BinaryIO) -> Extent:
         kind, size, begin = head[:4], int.from_bytes(head[16:], "little") - 24, file.tell()
         if size <= 0:
             break
-        if size > FARTHEST:
+        if size > HUGE:
             return Extent(0)
         if kind == b"fmt ":
             rate = int.from_bytes(file.read(12)[8:], "little")
@@ -92,7 +92,7 @@ def _caf_extent(file: BinaryIO) -> Extent:
     rate = 0.0
     while len(head := file.read(12)) == 12:
         kind, size, begin = head[:4], int.from_bytes(head[4:], "big", signed=True), file.tell()
-        if not 0 <= size <= FARTHEST:
+        if not 0 <= size <= HUGE:
             break
         if kind == b"desc":
             description = file.read(24)
