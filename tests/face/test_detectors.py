@@ -154,9 +154,7 @@ def test_face_alignment_needs_a_torch_that_reads_its_weights_safely(
 ) -> None:
     write_weights(tmp_path)
     monkeypatch.setattr(torch, "__version__", "2.5.1")
-    with pytest.raises(
-        KeySyncError, match=r"2DFAN4\S+ is refused: with PyTorch 2\.5\.1 a pickle can run"
-    ):
+    with pytest.raises(KeySyncError, match=r"2DFAN4\S+ is refused: with PyTorch 2\.5\.1 a pickle can run"):
         make_detector("face-alignment", tmp_path)
 
 
