@@ -13,6 +13,7 @@ import torch
 
 from ..errors import KeySyncError, install_line
 from ..imports import import_alone
+from ..weights.files import need_safe_torch
 from .face import Face, Frame
 
 # Raised by torch.load and load_state_dict for a file of another kind.
@@ -75,6 +76,7 @@ def _load_face_alignment(package: Any, fan: Path, s3fd: Path, device: str) -> An
             network.load_state_dict(torch.load(fan, map_location="cpu", weights_only=True))
             return network.to(device, dtype=dtype).eval()
 
+    need_safe_torch(fan)
     try:
         with _cudnn_benchmark_kept():
             return LocalFaceAlignment(

@@ -33,6 +33,8 @@ NORM_GROUPS = 32
 GPU_BATCH = 4  # frames
 # Sizes several times those of Stable Video Diffusion's (4 levels, 2 blocks, 512 channels): nothing larger is built.
 MOST_LEVELS, MOST_BLOCKS, MOST_WIDTH = 8, 16, 8192
+# Tensors of a residual block: it has 8 or more, of which most must be in the file before a network is built.
+BLOCK_TENSORS = 4
 # Weight files of a folder in diffusers' layout, in order of preference.
 FOLDER_FILES = tuple(
     f"diffusion_pytorch_model{variant}{suffix}" for suffix in (".safetensors", ".bin") for variant in ("", ".fp16")
@@ -255,6 +257,11 @@ def _checked_widths(path: Path, tensors: Mapping[str, Tensor]) -> Widths:
             f"{path}: the VAE has {quoted(widths.channels)} channels and {widths.blocks} blocks per level: "
             f"expected 1 to {MOST_LEVELS} levels of 1 to {MOST_BLOCKS} blocks, and multiples of {NORM_GROUPS} up to "
             f"{MOST_WIDTH}"
+        )
+    if len(tensors) < BLOCK_TENSORS * len(widths.channels) * widths.blocks:
+        raise KeySyncError(
+            f"{path}: the VAE has tensor names of {len(widths.channels)} levels of {widths.blocks} blocks but only "
+            f"{len(tensors)} tensors: expected a complete VAE"
         )
     return widths
 

@@ -142,13 +142,18 @@ def _check_names(path: Path, names: Iterable[str]) -> None:
             )
 
 
-def _read_pickle(path: Path, *, checksums: bool = True) -> Any:
+def need_safe_torch(path: Path) -> None:
+    """Raises `KeySyncError` if the pickle at `path` could run code in this version of torch."""
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < SAFE_TORCH:
         needed = ".".join(map(str, SAFE_TORCH))
         raise KeySyncError(
             f"{path} is refused: with PyTorch {torch.__version__} a pickle can run code (CVE-2025-32434): "
             f"update PyTorch to {needed} or newer, or use a {SAFETENSORS} file"
         )
+
+
+def _read_pickle(path: Path, *, checksums: bool = True) -> Any:
+    need_safe_torch(path)
     try:
         check_pickle(path, checksums=checksums)
         with warnings.catch_warnings():

@@ -149,6 +149,15 @@ def test_face_alignment_weights_of_another_kind_are_an_error(face_alignment: typ
         make_detector("face-alignment", tmp_path)
 
 
+def test_face_alignment_needs_a_torch_that_reads_its_weights_safely(
+    face_alignment: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_weights(tmp_path)
+    monkeypatch.setattr(torch, "__version__", "2.5.1")
+    with pytest.raises(KeySyncError, match=r"2DFAN4\S+ is refused: with PyTorch 2\.5\.1 a pickle can run"):
+        make_detector("face-alignment", tmp_path)
+
+
 def test_overlap_is_intersection_over_union() -> None:
     assert overlap((0, 0, 2, 2), (1, 0, 3, 2)) == pytest.approx(1 / 3)
     assert overlap((0, 0, 1, 1), (2, 2, 3, 3)) == 0

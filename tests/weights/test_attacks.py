@@ -129,6 +129,11 @@ def test_sizes_of_a_vae(tmp_path: Path) -> None:
     assert "900 blocks per level" in error_of(
         load_vae, safetensors(file, names | {"decoder.up_blocks.0.resnets.900.x": empty(0)})
     )
+    names = {f"decoder.up_blocks.{n}.resnets.0.{inner}": empty(8192, 0, 3, 3) for n in range(8)}
+    names["decoder.up_blocks.0.resnets.16.temporal_res_block.x"] = names["decoder.conv_in.weight"] = empty(0)
+    assert "of 8 levels of 16 blocks but only 10 tensors: expected a complete VAE" in error_of(
+        load_vae, safetensors(file, names)
+    )
 
 
 def test_sizes_of_a_speech_encoder(tiny_files: dict[str, Path], tmp_path: Path) -> None:

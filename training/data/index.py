@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, one_line
 from keysync.method import NETWORK_RATE, PUBLISHED_CROP_SCALE
+from keysync.strict_json import quoted, strict_json
 
 FORMAT = 1
+# Characters of an index: a clip takes 400.
+MOST_CHARACTERS = 2**30
 FILE = "index.json"
 TRAIN, VALIDATION = SPLITS = ("train", "validation")
 SHARD_NAME = re.compile(r"[\w-][\w.-]*\.tar")
@@ -97,7 +100,7 @@ def read_index(folder: Path) -> Index:
     """The index of the data in `folder`. Raises `KeySyncError` if there is none, or if it is invalid."""
     path = folder / FILE
     try:
-        content = json.loads(path.read_bytes())
+        content = strict_json(path.read_bytes(), most=MOST_CHARACTERS)
         version = content["format"]
         if version == FORMAT:
             return _index(content)
@@ -106,16 +109,16 @@ def read_index(folder: Path) -> Index:
             f"{folder} has no prepared data ({path.name}: {error.strerror}): "
             f"run python -m training.prepare VIDEOS -o {folder}"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        why = f"{error} is missing" if isinstance(error, KeyError) else str(error).splitlines()[0]
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        why = f"{one_line(error)} is missing" if isinstance(error, KeyError) else one_line(error)
         raise KeySyncError(f"{path} is not an index of prepared data ({why}): prepare the data again") from error
-    raise KeySyncError(f"{path} has format {version!r}: expected {FORMAT}; prepare the data again")
+    raise KeySyncError(f"{path} has format {quoted(version)}: expected {FORMAT}; prepare the data again")
 
 
 def _index(content: dict[str, Any]) -> Index:
     """Raises built-in exceptions for content that is not an index."""
     if content["fps"] != NETWORK_RATE:
-        raise ValueError(f"{content['fps']!r} frames a second, expected {NETWORK_RATE}")
+        raise ValueError(f"{quoted(content['fps'])} frames a second, expected {NETWORK_RATE}")
     encoders = {
         str(name): EncoderInfo(_whole(made["channels"], 1), str(made["origin"]))
         for name, made in content["encoders"].items()
@@ -141,19 +144,19 @@ def _clips(shards: list[dict[str, Any]], sizes: dict[str, int]) -> tuple[Clip, .
     for shard in shards:
         name, size = shard["shard"], _whole(shard["bytes"], 1)
         if not SHARD_NAME.fullmatch(name):  # never open a file outside the data's folder
-            raise ValueError(f"{name!r} is not the name of a shard")
+            raise ValueError(f"{quoted(name)} is not the name of a shard")
         sizes[name] = size
         for sample in shard["samples"]:
             members = {str(part): _pair(place, 0) for part, place in sample["members"].items()}
             if any(offset + length > size for offset, length in members.values()):
-                raise ValueError(f"clip {sample['key']!r} is outside its shard {name}")
+                raise ValueError(f"clip {quoted(sample['key'])} is outside its shard {name}")
             clips.append(Clip(name, str(sample["key"]), _whole(sample["frames"], 1), members))
     return tuple(clips)
 
 
 def _whole(value: object, least: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{value!r} is not an integer of at least {least}")
+        raise ValueError(f"{quoted(value)} is not an integer of at least {least}")
     return value
 
 

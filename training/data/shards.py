@@ -95,6 +95,8 @@ class Shards:
             member = f"subfile,,start,{offset},end,{offset + size},,:{url(path)}"
             with av.open(member, format="mp4", container_options=options) as container:
                 stream = container.streams.video[0]
+                if stream.codec_context is None:
+                    raise KeySyncError(message.replace("{}", "unknown codec"))
                 stream.codec_context.thread_count = 1
                 pts = round(Fraction(frame, NETWORK_RATE) / (stream.time_base or Fraction(1, NETWORK_RATE)))
                 container.seek(pts, stream=stream)

@@ -90,6 +90,11 @@ GARBAGE: dict[str, str | bytes] = {
     "no format": "{}",
     "nothing but the format": '{"format": 1}',
     "endless": "[" * 100_000,
+    "a number of thousands of digits": INDEX.to_json().replace("1.4", "9" * 5000),
+    "a number beyond every float": INDEX.to_json().replace("1.4", "1e999"),
+    "not a number": INDEX.to_json().replace("1.4", "NaN"),
+    "a key twice": INDEX.to_json().replace('"fps": 25', '"fps": 25, "fps": 25'),
+    "a long text": INDEX.to_json().replace("512", json.dumps("a\n" * 100_000)),
 }
 
 
@@ -99,6 +104,13 @@ def test_garbage(text: str | bytes, tmp_path: Path) -> None:
         KeySyncError, match=r"index.json is not an index of prepared data \(.+\): prepare the data again"
     ):
         read_index(write(tmp_path, text))
+
+
+def test_a_reason_is_a_short_line(tmp_path: Path) -> None:
+    with pytest.raises(KeySyncError) as caught:
+        read_index(write(tmp_path, GARBAGE["a long text"]))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000
 
 
 def test_another_format(tmp_path: Path) -> None:

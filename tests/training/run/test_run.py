@@ -76,6 +76,31 @@ def test_the_log_forgets_what_is_done_again(tmp_path: Path) -> None:
     assert run.logged()[2]["loss"] == 1 / 3
 
 
+@pytest.mark.parametrize(
+    "damage", [b"", b"\xff", b'{"step": 2, "lo', b"[" * 100_000, b"3", b'{"loss": 1}', b'{"step": "2"}']
+)
+def test_damaged_lines_of_the_log_are_left_out_and_counted(
+    damage: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Run(tmp_path)
+    run.log(step=1, loss=float("nan"))
+    with run.log_file.open("ab") as file:
+        file.write(damage + b"\n")
+    run.log(step=3, loss=0.5)
+    assert [line["step"] for line in run.logged()] == [1, 3]
+    assert "log.jsonl: 1 of 3 lines are damaged and left out" in caplog.text
+    run.forget_after(1)
+    assert [line["step"] for line in run.logged()] == [1]
+
+
+def test_a_config_that_is_not_text(config: TrainConfig, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.begin(config)
+    run.config_file.write_bytes(b"\xff\xfe")
+    with pytest.raises(KeySyncError, match=r"cannot read .*config\.toml: it is not a text file"):
+        run.config()
+
+
 def test_a_full_disk_names_the_checkpoint(config: TrainConfig, tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.begin(config)

@@ -65,6 +65,32 @@ def test_a_line_cut_off_is_dropped(source: Source, reads: list[Path], tmp_path: 
     assert len(reads) == 2
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"\xff\xfe",
+        b'{"path": "/b.mp4", "si',
+        b"[" * 100_000,
+        b"[1]",
+        b'{"path": "/b.mp4"}',
+        b'{"path": ["/b.mp4"], "size": 1, "modified": 1, "digest": "", "id": "", "name": ""}',
+        b'{"size": ' + b"9" * 5000 + b"}",
+    ],
+    ids=lambda damage: repr(damage[:20]),
+)
+def test_damaged_lines_are_left_out_and_counted(
+    damage: bytes, source: Source, reads: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = Manifest(tmp_path).identify(source)
+    whole = (tmp_path / NAME).read_bytes()
+    (tmp_path / NAME).write_bytes(damage + b"\n" + whole)
+    assert Manifest(tmp_path).identify(source) == first
+    assert len(reads) == 1
+    assert "manifest.jsonl: 1 of 2 lines are damaged: their videos are read again" in caplog.text
+    assert (tmp_path / NAME).read_bytes() == whole
+
+
 def test_a_file_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Manifest(tmp_path).identify(Source("gone.mp4", tmp_path / "gone.mp4"))
