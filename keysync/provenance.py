@@ -33,6 +33,11 @@ SIGNED = {".mp4": "video/mp4", ".mov": "video/quicktime"}
 ALGORITHMS = ("es256", "es384", "es512", "ed25519", "ps256", "ps384", "ps512")
 
 
+def is_mark(tag: str) -> bool:
+    """Whether a tag of a file is a mark of `Provenance.line`."""
+    return tag.startswith('{"keysync": {"tool": "KeySync"')
+
+
 @dataclass(frozen=True)
 class Provenance:
     """What a result says of its making: `system` drew the lips with `models`, by their part in it."""

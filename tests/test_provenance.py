@@ -30,7 +30,7 @@ from keysync.errors import KeySyncError
 from keysync.job import FaceSource, check_job, dub_file
 from keysync.media.info import PictureFormat
 from keysync.media.writer import VideoWriter
-from keysync.provenance import SOURCE_TYPE, XMP_BOX, Provenance, Signing
+from keysync.provenance import SOURCE_TYPE, XMP_BOX, Provenance, Signing, is_mark
 from keysync.systems.keysync.models import Models
 
 from .clips import CheapStages, picture, read_frames, write_landmarks, write_speech, write_video
@@ -133,6 +133,45 @@ def test_a_dub_is_marked_and_can_be_told_not_to(
     assert report.provenance is None
     assert "comment" not in tags(tmp_path / "plain.mp4")
     assert b"digitalsourcetype" not in (tmp_path / "plain.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+@pytest.mark.parametrize("taken", [["comment"], ["comment", "description"], ["comment", "description", "synopsis"]])
+def test_tags_of_the_source_stay_beside_the_mark(
+    suffix: str,
+    taken: list[str],
+    files: dict[str, Path],
+    models: Models,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    CheapStages().install(monkeypatch)
+    video = tmp_path / f"tagged.{suffix}"
+    with av.open(str(files["video"])) as read, av.open(str(video), "w") as written:
+        written.metadata.update({name: f"my own {name}" for name in taken})
+        stream = written.add_stream_from_template(read.streams.video[0])
+        for packet in read.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                written.mux(packet)
+    face, output = FaceSource(landmarks=files["landmarks"]), tmp_path / f"out.{suffix}"
+    own = {name: value for name, value in tags(video).items() if name in taken}
+    assert "comment" in own
+    report = dub_file(video, files["audio"], output, models, Settings(), face)
+    found = tags(output)
+    marks = [line for value in found.values() for line in value.splitlines() if is_mark(line)]
+    assert [json.loads(mark)["keysync"] for mark in marks] == [report.provenance]
+    assert all(value in found[name] for name, value in own.items())
+
+
+def test_a_dub_of_a_dub_has_one_mark(
+    files: dict[str, Path], models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    CheapStages().install(monkeypatch)
+    face = FaceSource(landmarks=files["landmarks"])
+    for source, result in (("in.mp4", "one.mkv"), ("one.mkv", "two.mov"), ("two.mov", "three.mp4")):
+        dub_file(tmp_path / source, files["audio"], tmp_path / result, models, Settings(), face)
+        assert [name for name, value in tags(tmp_path / result).items() if is_mark(value)] == ["comment"]
 
 
 def test_the_switch_of_the_command_line(

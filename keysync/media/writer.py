@@ -26,7 +26,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from ..errors import KeySyncError
-from ..provenance import COMMENTS, MATROSKA_TAG, SOURCE_TYPE, Provenance, Signing
+from ..provenance import COMMENTS, MATROSKA_TAG, SOURCE_TYPE, Provenance, Signing, is_mark
 from ..whole import IS_FOLDER, reason, whole_file, why_not
 from .audio import open_sound
 from .container import url
@@ -228,8 +228,16 @@ class VideoWriter:
     def _mark(self, provenance: Provenance) -> None:
         """Says in the container's metadata how the result was made."""
         metadata = self._container.metadata
-        key = next((key for key in COMMENTS if not metadata.get(key)), COMMENTS[0])
-        metadata[key] = provenance.line()
+        # Tags of the source stay, but for marks of earlier dubs; names differ in case between containers.
+        for name in [name for name, value in metadata.items() if is_mark(value)]:
+            del metadata[name]
+        taken = {name.lower(): name for name, value in metadata.items() if value}
+        key = next((key for key in COMMENTS if key not in taken), None)
+        if key is None:
+            first = taken[COMMENTS[0]]
+            metadata[first] = f"{metadata[first]}\n{provenance.line()}"
+        else:
+            metadata[key] = provenance.line()
         if self.path.suffix.lower() == ".mkv":
             metadata[MATROSKA_TAG] = SOURCE_TYPE
 

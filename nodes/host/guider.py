@@ -118,15 +118,14 @@ class WindowGuider(comfy.samplers.CFGGuider):
         for start in range(0, count, group):
             comfy.model_management.throw_exception_if_processing_interrupted()
             part = slice(start, start + group)
-            conditions = self._conditions(windows[part], x.device)
-            predicted = [
-                prediction
-                # What is given together the core evaluates together, if memory is free.
-                for given in (([condition] for condition in conditions) if alone else (conditions,))
-                for prediction in comfy.samplers.calc_cond_batch(
-                    self.inner_model, given, x[part].flatten(0, 1), timestep[part].flatten(), model_options or {}
+            with self.inner_model.evaluated_alone(alone):
+                predicted = comfy.samplers.calc_cond_batch(
+                    self.inner_model,
+                    self._conditions(windows[part], x.device),
+                    x[part].flatten(0, 1),
+                    timestep[part].flatten(),
+                    model_options or {},
                 )
-            ]
             made = dict(zip(self._needed, predicted, strict=True))
             denoised[part] = self.spec.guidance.combined(made, self.scales).reshape(x[part].shape)
             if not is_finite(denoised[part]):

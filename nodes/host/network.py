@@ -5,7 +5,9 @@ Frames travel as the core has them, (windows x frames, c, h, w); what is KeySync
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import comfy.conds
@@ -43,6 +45,7 @@ class KeySyncModel(comfy.model_base.SVD_img2vid):
 
     conditioner: Stage
     origin = "not from a file"
+    _alone = False
 
     def __init__(self, spec: StageSpec, config: KeySyncConfig, tensors: Mapping[str, Tensor]) -> None:
         """`tensors` of the checkpoint by their published names; the core loads the U-Net's afterwards."""
@@ -51,6 +54,20 @@ class KeySyncModel(comfy.model_base.SVD_img2vid):
         self.model_sampling = KeySyncSampling(config)
         # Past nn.Module's registration: a few megabytes that stay on the CPU in float32, whatever the core offloads.
         object.__setattr__(self, "conditioner", _conditioner(spec, tensors))
+
+    @contextmanager
+    def evaluated_alone(self, alone: bool) -> Iterator[None]:
+        """Inside, the core evaluates conditions one by one if `alone`, and else as many at once as memory is free."""
+        before, self._alone = self._alone, alone
+        try:
+            yield
+        finally:
+            self._alone = before
+
+    def memory_required(self, input_shape: Sequence[int], **kwargs: Any) -> float:
+        """The core's estimate in bytes; more than there is where conditions are to be evaluated one by one."""
+        required: float = super().memory_required(input_shape, **kwargs)
+        return math.inf if self._alone else required
 
     @property
     def audio_projection(self) -> torch.nn.Linear:

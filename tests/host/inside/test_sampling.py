@@ -258,6 +258,7 @@ def test_groups_of_windows_give_the_same(
             patch.setattr(comfy.model_management, "get_free_memory", lambda *_, free=free: free)
             assert guiders.windows_at_once(network, x, 3) == expected
     made = []
+    monkeypatch.setattr(guiders, "on_cpu", lambda _: False)  # where each window is evaluated alone
     for group in (1, 2):
         monkeypatch.setattr(guiders, "windows_at_once", lambda *_, group=group: group)
         made.append(interpolate(nodes, models, latent, keyframes=keyframes, sigmas=few)["samples"])
