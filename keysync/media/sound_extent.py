@@ -35,6 +35,7 @@ class Extent:
 
 def sound_extent(file: BinaryIO, head: bytes, size: int) -> Extent:
     """The extent of a sound file of `size` bytes that begins with `head` (40 bytes); an end of 0 for another file."""
+    file.seek(0)
     if head[:4] in WAVES and head[8:12] == b"WAVE":
         return _wave_extent(file)
     if head[:16] == b"riff" + WAVE64_RIFF and head[24:] == b"wave" + WAVE64:

@@ -72,6 +72,11 @@ def forbid_import(monkeypatch: pytest.MonkeyPatch, package: str, error: ImportEr
         monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setattr(builtins, "__import__", refuse)
 
+    def import_alone(name: str) -> Any:
+        return refuse(name)
+
+    monkeypatch.setattr("keysync.face.face_alignment.import_alone", import_alone)
+
 
 class FakeFaceAlignment:
     """Stands for face_alignment.FaceAlignment 1.5.0: the constructor's and the method's names and shapes."""

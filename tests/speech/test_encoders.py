@@ -352,6 +352,8 @@ def test_microsoft_model_that_wants_normalised_speech(folders: dict[str, Path], 
 
 
 def test_without_transformers(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    for loaded in [name for name in sys.modules if name.split(".")[0] == "transformers"]:
+        monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(KeySyncError, match=re.escape(install_line("transformers"))):
         load_encoder("hubert", folders["hubert"])
