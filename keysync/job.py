@@ -35,7 +35,7 @@ from .method import FRAME_BY_FRAME, NETWORK_RATE, SAMPLE_RATE
 from .provenance import Provenance
 from .report import Report
 from .speech.encoder import ONE_PASS, WINDOW
-from .systems.renderer import Renderer
+from .systems.renderer import Needs, Renderer
 from .timeline import PAUSE, Timeline, fit, still
 
 # Sound that begins so many seconds beside the picture of its file is noted: less is not seen, and encoders add as much.
@@ -154,11 +154,11 @@ def _dub_file(
 ) -> Report:
     needs = models.needs
     check_job(video, audio, output, settings, occluder=occluder, lossless=lossless, needs_source=needs.source)
+    if not needs.source and occluder is not None:
+        raise KeySyncError("a talking head is not pasted into a video: an occluder has no effect; leave it out")
     source, speech = open_video(video), open_sound(audio)
     if not needs.source:
         source = _first_frame(source)
-        if occluder is not None:
-            raise KeySyncError("a talking head is not pasted into a video: an occluder has no effect; leave it out")
     masks = None if occluder is None else open_video(occluder)
     inputs = [path for path in (source.path, speech.path, masks.path if masks else None) if path]
     files = [MediaFile.of(path) for path in inputs]
@@ -169,16 +169,10 @@ def _dub_file(
     tracked = time.perf_counter() - began
     if not (track.found | track.turned).any():
         raise KeySyncError(f"{no_face(track)} of {source.name}: nothing to dub; try another detector")
-    if needs.source:
-        timeline = fit(pts, source.facts().last_duration, source.info.time_base, heard.seconds, settings.sync_mode)
-        form: PictureFormat = source.info
-    else:
-        timeline = still(heard.seconds)
-        form = PictureFormat(needs.crop_size[1], needs.crop_size[0], timeline.time_base, timeline.rate)
+    timeline, form = _result_of(needs, source, pts, heard.seconds, settings.sync_mode)
     extras = source.extras if needs.source else Extras()
     kept = extras.fit(output, timeline.seconds, timeline.same_times)
-    system = getattr(models, "system", type(models).__name__)
-    provenance = Provenance.of(system, models.origins) if settings.provenance else None
+    provenance = Provenance.of(models.system, models.origins) if settings.provenance else None
     report = Report(
         video=source.name,
         speech=speech.name,
@@ -223,6 +217,17 @@ def _dub_file(
     progress.end()
     report.notes.extend(dub.overflow_notes())
     return report
+
+
+def _result_of(
+    needs: Needs, source: FrameSource, pts: NDArray[np.int64], seconds: float, sync_mode: str
+) -> tuple[Timeline, PictureFormat]:
+    """The timeline and the format of the result: those of the source, or of a talking head."""
+    if needs.source:
+        return fit(pts, source.facts().last_duration, source.info.time_base, seconds, sync_mode), source.info
+    timeline = still(seconds)
+    height, width = needs.crop_size
+    return timeline, PictureFormat(width, height, timeline.time_base, timeline.rate)
 
 
 def _let_go(error: BaseException) -> None:

@@ -93,8 +93,11 @@ class Renderer(Protocol):
     """A loaded system, which `job.dub_file` takes as its models.
 
     `encoders` are loaded speech encoders by name, one for each that it `needs`; `origins` says for the report where
-    each of its models came from.
+    each of its models came from; `system` is the name that the mark of a result gives.
     """
+
+    @property
+    def system(self) -> str: ...
 
     @property
     def needs(self) -> Needs: ...

@@ -30,25 +30,25 @@ def is_half(model: comfy.model_base.BaseModel) -> bool:
 @contextmanager
 def in_float32(model: comfy.model_base.BaseModel) -> Iterator[None]:
     """A MODEL computes in float32 inside; its weights stay as they are and are cast layer by layer."""
-    before = model.manual_cast_dtype
-    model.manual_cast_dtype = torch.float32
-    try:
-        with _casting(model.diffusion_model):
-            yield
-    finally:
-        model.manual_cast_dtype = before
+    with _float32(model, "manual_cast_dtype"), _casting(model.diffusion_model):
+        yield
 
 
 @contextmanager
 def vae_in_float32(vae: comfy.sd.VAE) -> Iterator[None]:
     """A VAE computes in float32 inside; its weights stay as they are and are cast layer by layer."""
-    before = vae.vae_dtype
-    vae.vae_dtype = torch.float32
+    with _float32(vae, "vae_dtype"), _casting(vae.first_stage_model):
+        yield
+
+
+@contextmanager
+def _float32(owner: Any, attribute: str) -> Iterator[None]:
+    before = getattr(owner, attribute)
+    setattr(owner, attribute, torch.float32)
     try:
-        with _casting(vae.first_stage_model):
-            yield
+        yield
     finally:
-        vae.vae_dtype = before
+        setattr(owner, attribute, before)
 
 
 @contextmanager

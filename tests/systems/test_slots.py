@@ -49,6 +49,7 @@ class Blinker:
     settings: list[Any] = field(default_factory=list)
     origins: Mapping[str, str] = field(default_factory=lambda: {"blinker": "this test"})
     source: bool = True
+    system: str = "Blinker"
     spans: list[Span] = field(default_factory=list)
 
     @property

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -104,8 +104,10 @@ class Models:
                 about="vae",
             )
 
-    # The name of the system, for what a result says of its making.
-    system: ClassVar[str] = "KeySync"
+    @property
+    def system(self) -> str:
+        """The name of the system; see `Renderer`."""
+        return "KeySync"
 
     @property
     def needs(self) -> Needs:

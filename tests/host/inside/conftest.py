@@ -82,3 +82,21 @@ def _nobody_interrupts() -> Iterator[None]:
     comfy.model_management.interrupt_current_processing(False)
     yield
     comfy.model_management.interrupt_current_processing(False)
+
+
+@pytest.fixture
+def inference() -> Iterator[None]:
+    """The mode that ComfyUI's executor runs nodes in."""
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Iterator[Path]:
+    """ComfyUI's folder for temporary files."""
+    import folder_paths  # here: it must not come before utils.extra_config
+
+    before = folder_paths.get_temp_directory()
+    folder_paths.set_temp_directory(str(tmp_path / "temp"))
+    yield tmp_path / "temp"
+    folder_paths.set_temp_directory(before)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -31,6 +30,9 @@ STEPS = 10
 LEVEL = 1
 
 
+pytestmark = pytest.mark.usefixtures("inference", "temporary")
+
+
 def part(name: str) -> Any:
     return importlib.import_module(f"keysync_extension.{name}")
 
@@ -38,22 +40,6 @@ def part(name: str) -> Any:
 @pytest.fixture(scope="module")
 def node(extension: ModuleType) -> Any:
     return part("nodes.dub")
-
-
-@pytest.fixture(autouse=True)
-def inference() -> Iterator[None]:
-    """The mode that ComfyUI's executor runs nodes in."""
-    with torch.inference_mode():
-        yield
-
-
-@pytest.fixture(autouse=True)
-def temporary(tmp_path: Path) -> Iterator[Path]:
-    """ComfyUI's folder for temporary files."""
-    before = folder_paths.get_temp_directory()
-    folder_paths.set_temp_directory(str(tmp_path / "temp"))
-    yield tmp_path / "temp"
-    folder_paths.set_temp_directory(before)
 
 
 @pytest.fixture(scope="module")

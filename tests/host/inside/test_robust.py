@@ -7,7 +7,6 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -36,24 +35,11 @@ SETTINGS = {
 }
 
 
+pytestmark = pytest.mark.usefixtures("inference", "temporary")
+
+
 def part(name: str) -> Any:
     return importlib.import_module(f"keysync_extension.{name}")
-
-
-@pytest.fixture(autouse=True)
-def inference() -> Iterator[None]:
-    """The mode that ComfyUI's executor runs nodes in."""
-    with torch.inference_mode():
-        yield
-
-
-@pytest.fixture(autouse=True)
-def temporary(tmp_path: Path) -> Iterator[Path]:
-    """ComfyUI's folder for temporary files."""
-    before = folder_paths.get_temp_directory()
-    folder_paths.set_temp_directory(str(tmp_path / "temp"))
-    yield tmp_path / "temp"
-    folder_paths.set_temp_directory(before)
 
 
 @pytest.fixture(scope="module")

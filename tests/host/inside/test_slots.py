@@ -56,6 +56,7 @@ def node(extension: ModuleType) -> type[io.ComfyNode]:
     seam, dub, job = part("keysync.systems.renderer"), part("nodes.dub"), part("keysync.job")
 
     class Blinker:
+        system = "Blinker"
         origins = {"blinker": "this test"}  # noqa: RUF012 - a constant of the test
 
         def __init__(self, encoder: Any) -> None:
