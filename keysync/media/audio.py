@@ -183,13 +183,13 @@ class Damage:
         """A line for each kind of damage."""
         notes = []
         if self.holes:
-            notes.append(f"{name} has {self.holes} holes in its sound, {self.silence:.2f} s in all: they are silent")
+            notes.append(f"{name}: holes in its sound ({self.holes}, {self.silence:.2f} s in all) become silence")
         if self.twice:
             notes.append(f"{name} has {self.twice:.2f} s of sound twice: the repetition is dropped")
         if self.clocks:
-            notes.append(f"{name} has timestamps that begin anew {self.clocks} times: its sound goes on without a hole")
+            notes.append(f"{name}: its timestamps restart (count: {self.clocks}); the sound continues without a hole")
         if self.corrupt:
-            notes.append(f"{name} has {self.corrupt} damaged pieces of sound: they may click")
+            notes.append(f"{name}: parts of its sound are damaged (count: {self.corrupt}) and may click")
         if self.undecoded:
             notes.append(f"{name} has {self.undecoded} bytes at its beginning or end that are not sound: skipped")
         return notes
