@@ -15,7 +15,10 @@ from typing import Any, TextIO
 
 
 class PatientStream(io.TextIOBase):
-    """A text stream on another, None if there is none; writing to it never raises. `lost`: something was dropped."""
+    """A text stream on another; writing to it never raises. `lost`: something was dropped.
+
+    The other is None where a process has none: it was started with the file closed (`>&-`).
+    """
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -28,6 +31,7 @@ class PatientStream(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Writes what can be shown of `text`."""
+        self.lost |= self._stream is None and bool(text)
         self._try(lambda stream: stream.write(_shown(text, stream)))
         if "\n" in text:
             self.flush()

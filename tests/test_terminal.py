@@ -60,8 +60,12 @@ def test_no_stream_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
     with patient_streams() as output:
+        assert not output.lost
+        output.flush()
+        assert not output.lost  # nothing was to be printed
         print("a line")
         print("a line", file=sys.stderr, flush=True)
+        assert output.lost
         assert not output.isatty()
         with pytest.raises(OSError, match="no file"):
             output.fileno()
@@ -81,8 +85,28 @@ def test_a_process_with_any_encoding(encoding: str, tmp_path: Path) -> None:
     assert done.stderr.count(b"\n") == 1
 
 
+LOST = "keysync: the standard output cannot be written to: what is printed there is lost\n"
+
+
 def test_a_process_whose_product_is_lost(tiny_files: dict[str, Path]) -> None:
     with full_disk() as full:
         done = subprocess.run([*INSPECT, tiny_files["keyframe"]], stdout=full, stderr=subprocess.PIPE, timeout=120)
-    assert done.returncode == 1
-    assert done.stderr.decode() == "keysync: the standard output cannot be written to: what is printed there is lost\n"
+    assert (done.returncode, done.stderr.decode()) == (1, LOST)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell's >&-")
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_process_that_has_no_output(options: tuple[str, ...], tiny_files: dict[str, Path]) -> None:
+    line = ["sh", "-c", '"$@" >&-', "sh", *INSPECT, str(tiny_files["keyframe"]), *options]
+    done = subprocess.run(line, stderr=subprocess.PIPE, timeout=120)
+    assert (done.returncode, done.stderr.decode()) == (1, LOST)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell's >&-")
+def test_a_conversion_that_has_no_output_succeeds(tiny_files: dict[str, Path], tmp_path: Path) -> None:
+    """Its result is a file."""
+    line = [sys.executable, "-m", "keysync", "convert", str(tiny_files["keyframe"]), str(tmp_path / "out.safetensors")]
+    line += ["--head-dim", "16", "--latent-size", "8x8"]
+    done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *line], stderr=subprocess.PIPE, timeout=120)
+    assert (done.returncode, done.stderr.decode()) == (0, LOST)
+    assert (tmp_path / "out.safetensors").is_file()

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import KeySyncError, install_line, one_line
+from ..errors import KeySyncError, concerning, install_line, one_line
 from ..imports import import_alone
 from ..weights.files import read_tensors, shapes_of
 from ..weights.finite import check_weights
@@ -222,13 +222,15 @@ def load_sam2(path: str | Path) -> Any:
     Raises `KeySyncError` for another kind of file, missing or misshapen tensors, and if transformers is too old.
     """
     path = Path(path)
-    tensors, metadata = read_tensors(path)
-    model, config = _build(path, _settings(path, tensors, metadata))
-    needed = model.state_dict()
-    sources = {name: _sources(name, tensors) for name in needed}
-    _compare_names(path, sources, tensors)
-    _compare_shapes(path, needed, sources, tensors)
-    check_weights(path, tensors)
+    transformers = import_transformers()
+    with concerning("sam2"):
+        tensors, metadata = read_tensors(path)
+        model, config = _build(transformers, path, _settings(path, tensors, metadata))
+        needed = model.state_dict()
+        sources = {name: _sources(name, tensors) for name in needed}
+        _compare_names(path, sources, tensors)
+        _compare_shapes(path, needed, sources, tensors)
+        check_weights(path, tensors)
     # Rebuilt off the meta device, now that the file holds as much: it computes a table that files do not contain.
     model.memory_attention = type(model.memory_attention)(config)
     # Copied: a memory-mapped tensor would change with its file.
@@ -309,9 +311,8 @@ def _settings(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, 
     return read_settings(source, f"the config.json of {path}")
 
 
-def _build(path: Path, settings: dict[str, Any]) -> tuple[Any, Any]:
+def _build(transformers: Any, path: Path, settings: dict[str, Any]) -> tuple[Any, Any]:
     """The model on the meta device, and its configuration."""
-    transformers = import_transformers()
     try:
         config = transformers.Sam2VideoConfig.from_dict(allowed(settings, SETTINGS, str(path)))
         config._attn_implementation = "sdpa"  # no file chooses it

@@ -33,8 +33,12 @@ TOLERANCE = 0.05
 # for more has another clock, as after a recorder's restart.
 LONGEST_SILENCE = 3600.0
 LONGEST_OVERLAP = 10.0
+# Seconds beyond the length in a header that its rounding explains.
+NEGLIGIBLE = 0.001
 # Formats whose header gives the exact length, as libav reads it.
 EXACT_LENGTH = {"flac", "tta", "wv", "ape", "aiff", "au"}
+# Codecs whose frames have checksums, which libav compares only where it is asked to.
+CHECKED = {"flac", "tta", "wavpack"}
 # Planar frames of so many channels go beyond the planes that PyAV finds by itself.
 PLANES = 8
 # An Ogg page holds at most so many packets.
@@ -63,7 +67,7 @@ class AudioReader:
         self._damage = Damage()
         with open_input(self._file) as container:
             track = _track(self._file, container)
-            self._track_note = _track_note(self._file, container, track)
+            self._first_notes = _track_note(self._file, container, track) + _header_note(self.name, container, track)
             with closing(_decode(self._file, container, track, Damage())) as frames:
                 first = next(frames, None)
             if first is None:
@@ -84,8 +88,8 @@ class AudioReader:
 
     @property
     def notes(self) -> list[str]:
-        """Which of several tracks is read; after a pass of `blocks`, also what it repaired."""
-        return [*self._track_note, *self._damage.notes(self.name)]
+        """Which of several tracks is read, and a wrong header; after a pass of `blocks`, also what it repaired."""
+        return [*self._first_notes, *self._damage.notes(self.name)]
 
     def blocks(self) -> Generator[Block, None, None]:
         """Yields the samples in order, -1..1, in the blocks (channels, n) in which they are coded.
@@ -104,14 +108,14 @@ class AudioReader:
         with open_input(self._file) as container:
             track = _track(self._file, container)
             with closing(_decode(self._file, container, track, damage)) as frames:
-                for block in self._in_time(frames, damage):
+                for block in self._in_time(_uniform(frames, damage), damage):
                     rest = block[:, skipped:]
                     skipped = max(0, skipped - block.shape[1])
                     if rest.size:
                         heard = True
                         check_samples(rest, self.name)
                         yield rest
-            _check_length(self.name, container, track, damage.decoded / self.rate)
+            damage.surplus = _check_length(self.name, container, track, damage.decoded / self.rate)
         if not heard:
             raise KeySyncError(f"the sound of {self.name} ends before its first picture: export it again")
 
@@ -148,21 +152,18 @@ class AudioReader:
             yield np.zeros((self.channels, min(self.rate, samples - start)), np.float32)
 
     def _samples(self, frame: AudioFrame) -> Block:
-        if frame.sample_rate != self.rate or len(frame.layout.channels) != self.channels:
-            raise KeySyncError(
-                f"{self.name} changes from {self.channels} channels at {self.rate} Hz to "
-                f"{len(frame.layout.channels)} at {frame.sample_rate} Hz: convert it to an ordinary wav"
-            )
         if frame.format.is_planar and self.channels >= PLANES:
             frame = AudioResampler(format=frame.format.packed.name).resample(frame)[0]
         coded = frame.to_ndarray()
         if not frame.format.is_planar:
-            coded = coded.reshape(-1, self.channels).T
+            coded = coded.reshape(-1, len(frame.layout.channels)).T
         samples = coded.astype(np.float32)
         if coded.dtype == np.uint8:
             samples = samples / np.float32(128) - 1
         elif coded.dtype.kind == "i":
             samples /= 2.0 ** (8 * coded.dtype.itemsize - 1)
+        if len(samples) != self.channels:
+            return np.repeat(samples.mean(0, keepdims=True), self.channels, axis=0)
         return samples
 
 
@@ -178,6 +179,8 @@ class Damage:
     undecoded: int = 0
     decoded: int = 0
     placed: int = 0
+    changes: bool = False
+    surplus: float = 0.0
 
     def notes(self, name: str) -> list[str]:
         """A line for each kind of damage."""
@@ -188,8 +191,14 @@ class Damage:
             notes.append(f"{name} has {self.twice:.2f} s of sound twice: the repetition is dropped")
         if self.clocks:
             notes.append(f"{name}: its timestamps restart (count: {self.clocks}); the sound continues without a hole")
+        if self.changes:
+            notes.append(f"{name} changes its rate or channels on the way: all of it follows its beginning")
         if self.corrupt:
             notes.append(f"{name}: parts of its sound are damaged (count: {self.corrupt}) and may click")
+        if self.surplus:
+            notes.append(
+                f"{name} has {self.surplus:.3f} s more sound than its header says: it is damaged or was joined"
+            )
         if self.undecoded:
             notes.append(f"{name} has {self.undecoded} bytes at its beginning or end that are not sound: skipped")
         return notes
@@ -244,6 +253,8 @@ def _decode(
     Packets at the beginning and the end that cannot be decoded are skipped: mp3 files carry tags there. In between
     they are an error, for all later sound would be early.
     """
+    if track.codec_context.name in CHECKED:
+        track.codec_context.options = {"err_detect": "crccheck+explode"}
     heard = False
     damage: av.error.InvalidDataError | None = None
     for packet in _packets(file, container, track):
@@ -261,6 +272,35 @@ def _decode(
             heard, damage = True, None
             found.corrupt += frame.is_corrupt
             yield frame
+
+
+def _uniform(frames: Iterator[AudioFrame], found: Damage) -> Generator[AudioFrame, None, None]:
+    """Yields frames with the rate and the kind of sample of the first, as joined files need not have.
+
+    One and two channels stay as they are; any other number becomes that of the first. Changes are noted in `found`.
+    """
+    first: AudioFrame | None = None
+    part: tuple[str, str, int] | None = None
+    to_first: AudioResampler | None = None
+    for frame in frames:
+        first = first or frame
+        kind = _kind(frame)
+        if part is not None and kind != part:
+            found.changes = True
+            if to_first is not None:
+                yield from to_first.resample(None)
+            few = max(len(frame.layout.channels), len(first.layout.channels)) <= 2
+            layout = (frame if few else first).layout.name
+            is_like_first = kind == _kind(first)
+            to_first = None if is_like_first else AudioResampler(first.format.name, layout, first.sample_rate)
+        part = kind
+        yield from (frame,) if to_first is None else to_first.resample(frame)
+    if to_first is not None:
+        yield from to_first.resample(None)
+
+
+def _kind(frame: AudioFrame) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate
 
 
 def _packets(
@@ -289,13 +329,32 @@ def _packets(
             yield packet
 
 
-def _check_length(name: str, container: InputContainer, track: AudioStream, found: float) -> None:
-    """Raises `KeySyncError` where a format's header gives the length, and fewer seconds than that are `found`."""
+def _check_length(name: str, container: InputContainer, track: AudioStream, found: float) -> float:
+    """The seconds by which `found` exceeds the length in a format's header; 0 where the header gives none.
+
+    Raises `KeySyncError` where fewer seconds are found.
+    """
     if container.format.name not in EXACT_LENGTH or not track.duration or not track.time_base:
-        return
+        return 0.0
     expected = float(track.duration * track.time_base)
     if found < expected - TOLERANCE:
         raise KeySyncError(f"{name} is cut off: it has {found:.2f} of {expected:.2f} s; copy or export it again")
+    return found - expected if found > expected + NEGLIGIBLE else 0.0
+
+
+def _header_note(name: str, container: InputContainer, track: AudioStream) -> list[str]:
+    """A contradiction in a WAV file's header: bytes a second that are not those of its rate, channels and bits."""
+    codec = track.codec_context
+    bits = 8 if codec.name in ("pcm_alaw", "pcm_mulaw") else int("".join(filter(str.isdecimal, codec.name)) or 0)
+    if container.format.name != "wav" or not codec.name.startswith("pcm_") or not codec.bit_rate:
+        return []
+    expected = codec.rate * codec.channels * bits
+    if codec.bit_rate == expected:
+        return []
+    return [
+        f"{name}: its header gives {codec.bit_rate // 8} bytes a second but its rate and channels make "
+        f"{expected // 8}: export it again if it sounds too fast or too slow"
+    ]
 
 
 def _is_end_mark(packet: Packet[AudioStream]) -> bool:

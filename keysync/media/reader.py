@@ -292,19 +292,34 @@ class _Tally:
         self.countable = True
         self.broken: set[int | None] = set()  # pts of packets that container or checksum call damaged
         self._has_checksums = False
+        self._doubtful: set[int | None] = set()
+        self._noted: dict[int | None, float] = {}
 
     def note(self, seconds: float, frame: VideoFrame) -> None:
         """Counts a frame of the window that was patched up by the decoder, or whose packet is damaged."""
         if frame.is_corrupt or frame.pts in self.broken:
-            if self.damaged == 0:
-                self.first_damage = seconds
-            self.damaged += 1
+            self._count(1, seconds)
+        elif frame.pts in self._doubtful:
+            self._noted[frame.pts] = seconds
 
-    def is_intact(self, packet: bytes) -> bool:
-        """Whether a packet of FFV1 has the checksums that the others have; in a file without any, all are intact."""
-        intact = not packet or is_intact(packet)
-        self._has_checksums |= intact and bool(packet)
-        return intact or not self._has_checksums
+    def _count(self, frames: int, seconds: float) -> None:
+        self.first_damage = seconds if self.damaged == 0 else min(seconds, self.first_damage)
+        self.damaged += frames
+
+    def check(self, pts: int | None, packet: bytes) -> None:
+        """Takes a packet of FFV1 for damaged if it lacks the checksums that others have; a file without any is intact.
+
+        Whether a file has checksums is known from its first intact packet on: packets before it are doubtful till then.
+        """
+        if not packet:
+            return
+        if not is_intact(packet):
+            (self.broken if self._has_checksums else self._doubtful).add(pts)
+        elif not self._has_checksums:
+            self._has_checksums = True
+            self.broken |= self._doubtful
+            if self._noted:
+                self._count(len(self._noted), min(self._noted.values()))
 
     @property
     def undecoded(self) -> int:
@@ -379,8 +394,10 @@ def _decode(file: MediaFile, container: InputContainer, stream: VideoStream, tal
             if packet is None:
                 return
             tally.packets += packet.size > 0 and not packet.is_discard
-            if packet.is_corrupt or (is_ffv1 and not tally.is_intact(bytes(packet))):
+            if packet.is_corrupt:
                 tally.broken.add(packet.pts)
+            elif is_ffv1:
+                tally.check(packet.pts, bytes(packet))
             try:
                 frames = packet.decode()
             except av.error.InvalidDataError:

@@ -65,7 +65,9 @@ def check_output(path: str | Path, inputs: Iterable[str | Path] = (), *, lossles
     suffixes = (".mkv",) if lossless else tuple(FORMATS)
     if path.suffix.lower() not in suffixes:
         kind = "a lossless result" if lossless else "a result"
-        raise KeySyncError(f"{path} has an unsupported file extension for {kind}: expected {', '.join(suffixes)}")
+        raise KeySyncError(
+            f"{path} has an unsupported file extension for {kind}: expected {', '.join(suffixes)}", about="output"
+        )
     problem = why_not(path)
     if problem is not None and problem[0] == IS_FOLDER:
         raise KeySyncError(f"{path} is a folder: choose another name for the result", about="output")
@@ -73,7 +75,7 @@ def check_output(path: str | Path, inputs: Iterable[str | Path] = (), *, lossles
         raise KeySyncError(f"{path} cannot be written: {'; '.join(problem)}", about="output")
     for source in map(Path, inputs):
         if path.exists() and source.exists() and path.samefile(source):
-            raise KeySyncError(f"{path} is also an input: choose another name for the result")
+            raise KeySyncError(f"{path} is also an input: choose another name for the result", about="output")
     return path
 
 

@@ -225,14 +225,16 @@ def test_wrong_config(tmp_path: Path, tiny_file: Path, config: str | None, messa
 
 
 def test_another_kind_of_file(tiny_files: dict[str, Path]) -> None:
-    with pytest.raises(KeySyncError, match=r"is a KeySync keyframe stage .*: expected a SAM 2 model"):
+    with pytest.raises(KeySyncError, match=r"is a KeySync keyframe stage .*: expected a SAM 2 model") as caught:
         load_sam2(tiny_files["keyframe"])
+    assert caught.value.about == "sam2"
 
 
 def test_without_transformers(tiny_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(KeySyncError, match=re.escape(install_line("transformers>=4.57"))):
+    with pytest.raises(KeySyncError, match=re.escape(install_line("transformers>=4.57"))) as caught:
         load_sam2(tiny_file)
+    assert caught.value.about is None  # no other file helps
 
 
 def test_old_transformers(tiny_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

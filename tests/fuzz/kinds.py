@@ -18,7 +18,7 @@ from torch import Tensor
 
 from keysync.face.landmarks_file import read_landmarks_file
 from keysync.face.sam2_weights import load_sam2
-from keysync.media.audio import AudioReader, read_speech
+from keysync.media.audio import AudioReader, hear, read_speech
 from keysync.media.reader import VideoReader
 from keysync.network.stage import Stage, StageSpec
 from keysync.network.unet import UNetConfig
@@ -30,7 +30,7 @@ from keysync.weights.files import read_tensors
 
 from ..synthetic_face import face_points
 from ..tiny_sam2 import write_tiny_sam2
-from . import mutations
+from . import mutations, tells
 from .mutations import damaged_archive, damaged_bytes, damaged_json, damaged_lines, damaged_safetensors, damaged_text
 
 
@@ -38,14 +38,27 @@ from .mutations import damaged_archive, damaged_bytes, damaged_json, damaged_lin
 class Kind:
     """`write` fills an empty folder and returns the file to damage; `read` reads what is in the folder, to its end.
 
-    `checked`: the bytes of the file are protected by checksums, so that what is read must not differ if it is accepted
-    although its bytes are damaged at random.
+    `untold`: whether nothing in damaged bytes tells of the damage (see `tells`). If something does, what is read must
+    be an error, the same as before, or noted as damaged. None for a kind in which nothing can tell.
     """
 
     write: Callable[[Path], Path]
     damage: Callable[[bytes, Random], bytes]
     read: Callable[[Path], Any]
-    checked: bool = False
+    untold: Callable[[bytes], bool] | None = None
+
+
+# A hole of so many pictures is also a pause of a variable frame rate.
+FEW_PICTURES = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """What was read: tensors by name, how many pictures, and the notes of damage."""
+
+    tensors: dict[str, Tensor]
+    notes: tuple[str, ...] = ()
+    pictures: int = 0
 
 
 def _stage(path: Path) -> Path:
@@ -154,6 +167,15 @@ def _landmarks(folder: Path) -> Path:
     return folder / "face.json"
 
 
+def _read_landmarks(folder: Path) -> dict[str, Tensor]:
+    found = read_landmarks_file(folder / "face.json", size=(240, 320), frames=4)
+    faces = {
+        str(number): torch.zeros(0) if points is None else torch.from_numpy(points)
+        for number, points in enumerate(found.frames)
+    }
+    return {**faces, "fps": torch.tensor(found.fps)}
+
+
 # Media: a second at most, small, with sound and pictures.
 
 
@@ -184,18 +206,29 @@ def _video(folder: Path, name: str, codec: str, sound: str | None, pixels: str =
     return path
 
 
-def _read_video(path: Path, sound: bool) -> None:
+def _read_video(path: Path, sound: bool) -> Read:
     reader = VideoReader(path)
     stamps = reader.timestamps()
-    assert sum(frame.shape == (reader.info.height, reader.info.width, 3) for _, frame in reader.frames()) == len(stamps)
+    frames = [frame for _, frame in reader.frames()]
+    assert {frame.shape for frame in frames} == {(reader.info.height, reader.info.width, 3)}
+    assert len(frames) == len(stamps)
     list(reader.pick(stamps, [len(stamps) - 1, 0]))
+    facts = reader.facts()
     if sound and reader.info.has_audio:
         read_speech(path)
+    told = {"damaged": facts.damaged, "undecoded": facts.undecoded, "promised": facts.promised is not None}
+    return Read({}, tuple(name for name, found in told.items() if found), len(frames))
 
 
-def _read_sound(path: Path) -> None:
-    assert all(block.dtype == np.float32 for block in AudioReader(path).blocks())
-    read_speech(path)
+def _read_sound(path: Path) -> Read:
+    reader = AudioReader(path)
+    blocks = list(reader.blocks())
+    assert all(block.dtype == np.float32 for block in blocks)
+    heard = hear(path)
+    samples = torch.from_numpy(np.concatenate(blocks, axis=1))
+    return Read(
+        {"samples": samples, "rate": torch.tensor(reader.rate), "heard": heard.samples}, (*reader.notes, *heard.notes)
+    )
 
 
 # Training's own files.
@@ -285,12 +318,13 @@ KINDS: dict[str, Kind] = {
         lambda folder: _stage(folder / "stage.safetensors"),
         damaged_safetensors,
         lambda folder: _read_stage(folder / "stage.safetensors"),
+        untold=tells.safetensors,
     ),
     "stage, pickle": Kind(
         lambda folder: _pickled(folder / "stage.pt", {"module": _tensors(_stage(folder / "s.safetensors"))}),
         damaged_archive,
         lambda folder: _read_stage(folder / "stage.pt"),
-        checked=True,
+        untold=tells.archive,
     ),
     "stage, Lightning's pickle": Kind(
         lambda folder: _pickled(
@@ -299,7 +333,7 @@ KINDS: dict[str, Kind] = {
         ),
         damaged_archive,
         lambda folder: _read_stage(folder / "stage.ckpt"),
-        checked=True,
+        untold=tells.archive,
     ),
     "stage, old pickle": Kind(
         lambda folder: _pickled(folder / "stage.bin", _tensors(_stage(folder / "s.safetensors")), old=True),
@@ -312,7 +346,8 @@ KINDS: dict[str, Kind] = {
         f"{name}, {file}": Kind(
             lambda folder, name=name, file=file: _encoder(folder, name).with_name(file),  # type: ignore[misc]
             damaged_json if file == "config.json" else damaged_safetensors,
-            lambda folder, name=name: load_encoder(name, folder),  # type: ignore[misc]
+            lambda folder, name=name: load_encoder(name, folder).model.state_dict(),  # type: ignore[misc]
+            untold=None if file == "config.json" else tells.safetensors,
         )
         for name in ("hubert", "wavlm")
         for file in ("config.json", "model.safetensors")
@@ -321,27 +356,28 @@ KINDS: dict[str, Kind] = {
         lambda folder: _pickled(folder / "pytorch_model.bin", _tensors(_encoder(folder, "hubert"))),
         damaged_archive,
         lambda folder: load_encoder("hubert", folder).model.state_dict(),
-        checked=True,
+        untold=tells.archive,
     ),
-    "wavlm, Microsoft's pickle": Kind(_microsoft, damaged_archive, _read_microsoft, checked=True),
+    "wavlm, Microsoft's pickle": Kind(_microsoft, damaged_archive, _read_microsoft, untold=tells.archive),
     "SAM 2, safetensors": Kind(
         lambda folder: write_tiny_sam2(folder / "sam2.safetensors"),
         damaged_safetensors,
-        lambda folder: load_sam2(folder / "sam2.safetensors"),
+        lambda folder: load_sam2(folder / "sam2.safetensors").state_dict(),
+        untold=tells.safetensors,
     ),
     "SAM 2, config.json": Kind(_sam2_beside, damaged_json, lambda folder: load_sam2(folder / "sam2.safetensors")),
-    "VAE, safetensors": Kind(_vae, damaged_safetensors, load_vae),
+    "VAE, safetensors": Kind(
+        _vae, damaged_safetensors, lambda folder: load_vae(folder).state_dict(), untold=tells.safetensors
+    ),
     "VAE, pickle": Kind(
         lambda folder: _pickled(folder / "diffusion_pytorch_model.bin", _tensors(_vae(folder))),
         damaged_archive,
         lambda folder: load_vae(folder).state_dict(),
-        checked=True,
+        untold=tells.archive,
     ),
-    "landmarks": Kind(
-        _landmarks, damaged_json, lambda folder: read_landmarks_file(folder / "face.json", size=(240, 320), frames=4)
-    ),
+    "landmarks": Kind(_landmarks, damaged_json, _read_landmarks, untold=tells.landmarks),
     "training, index": Kind(_data, damaged_json, _read_data),
-    "training, shard": Kind(_shard, damaged_bytes, _read_data),
+    "training, shard": Kind(_shard, damaged_bytes, _read_data, untold=tells.anything),
     "training, manifest": Kind(_manifest, damaged_lines, _read_manifest),
     "training, config": Kind(_config, damaged_text, _read_config),
     "training, log": Kind(_log, damaged_lines, _read_log),
@@ -350,12 +386,14 @@ KINDS: dict[str, Kind] = {
             lambda folder, name=name, made=made: _video(folder, f"video.{name}", *made),  # type: ignore[misc]
             damaged_bytes,
             lambda folder, name=name, sound=made[1]: _read_video(folder / f"video.{name}", bool(sound)),  # type: ignore[misc]
+            untold=tells.anything if name == "mp4" else None,
         )
         for name, made in {
             "mp4": ("libx264", "aac"),
             "mkv": ("mpeg4", "libmp3lame"),
             "gif": ("gif", None, "rgb8"),
             "mov": ("mjpeg", "pcm_s16le", "yuvj420p"),
+            "ts": ("libx264", "aac"),
         }.items()
     },
     **{
@@ -363,6 +401,7 @@ KINDS: dict[str, Kind] = {
             lambda folder, name=name, codec=codec: _sound(folder, f"speech.{name}", codec),  # type: ignore[misc]
             damaged_bytes,
             lambda folder, name=name: _read_sound(folder / f"speech.{name}"),  # type: ignore[misc]
+            untold={"wav": tells.wave, "flac": tells.anything, "ogg": tells.anything}.get(name),
         )
         for name, codec in {"wav": "pcm_s16le", "ogg": "libopus", "mp3": "libmp3lame", "flac": "flac"}.items()
     },
@@ -376,7 +415,10 @@ def _in_the_program(content: bytes, random: Random) -> bytes:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two results of reading are the same tensors."""
+    """Whether two results of reading are the same tensors, or the first is noted as damaged where the other is not."""
+    if isinstance(one, Read):
+        few = abs(one.pictures - other.pictures) <= FEW_PICTURES
+        return bool(set(one.notes) - set(other.notes)) or (few and same(one.tensors, other.tensors))
     return bool(one.keys() == other.keys()) and all(torch.equal(one[name], other[name]) for name in one)
 
 

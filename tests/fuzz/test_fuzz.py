@@ -17,7 +17,8 @@ import torch
 
 from keysync.errors import KeySyncError
 
-from .kinds import KINDS, Kind
+from . import tells
+from .kinds import FEW_PICTURES, KINDS, Kind, Read, same
 from .mutations import damaged_json
 from .runner import Tally, run, table
 from .worker import ACCEPTED, REFUSED, _alarm, outcome
@@ -63,8 +64,8 @@ def test_what_counts_as_a_fault(
     monkeypatch.setattr("tests.fuzz.worker.SECONDS", 1)
     before = signal.signal(signal.SIGALRM, _alarm)
     try:
-        kind = Kind(lambda folder: folder, lambda content, _: content, read, checked=True)
-        assert outcome(kind, tmp_path, {"a": torch.zeros(2)}, mended=False)[0] == fault
+        kind = Kind(lambda folder: folder, lambda content, _: content, read, untold=tells.anything)
+        assert outcome(kind, tmp_path, {"a": torch.zeros(2)}, b"")[0] == fault
     finally:
         signal.signal(signal.SIGALRM, before)
 
@@ -78,3 +79,38 @@ def test_damage_depends_on_its_seed_alone(tmp_path: Path) -> None:
     made = [[damaged_json(content, Random(seed)) for seed in range(50)] for _ in range(2)]
     assert made[0] == made[1]
     assert len(set(made[0])) > 40
+
+
+def test_notes_of_damage_excuse_what_differs() -> None:
+    valid, other = Read({"a": torch.zeros(2)}, ("silent",), 10), {"a": torch.ones(2)}
+    assert same(Read({"a": torch.zeros(2)}, (), 10 - FEW_PICTURES), valid)
+    assert not same(Read({"a": torch.zeros(2)}, (), 9 - FEW_PICTURES), valid)
+    assert not same(Read(other, ("silent",), 10), valid)
+    assert same(Read(other, ("silent", "damaged"), 1), valid)
+
+
+@pytest.mark.parametrize(
+    ("tell", "name"),
+    [
+        (tells.safetensors, "hubert, model.safetensors"),
+        (tells.archive, "VAE, pickle"),
+        (tells.landmarks, "landmarks"),
+        (tells.wave, "sound, wav"),
+    ],
+)
+def test_what_a_format_tells(tell: Callable[[bytes], bool], name: str, tmp_path: Path) -> None:
+    content = KINDS[name].write(tmp_path).read_bytes()
+    assert tell(content)
+    for damaged in (content[: len(content) // 2], content[:3], b""):
+        assert not tell(damaged)
+
+
+def test_what_no_format_tells(tmp_path: Path) -> None:
+    """Numbers of tensors, samples and coordinates."""
+    for tell, name, place in ((tells.safetensors, "hubert, model.safetensors", -3), (tells.wave, "sound, wav", -3)):
+        folder = tmp_path / name
+        folder.mkdir()
+        content = bytearray(KINDS[name].write(folder).read_bytes())
+        content[place] ^= 1
+        assert tell(bytes(content))
+    assert tells.landmarks(KINDS["landmarks"].write(tmp_path).read_bytes().replace(b"320, 240", b"640, 480"))

@@ -447,3 +447,55 @@ def test_real_speech(media: Path) -> None:
         assert len(mono) == pytest.approx(16000 * seconds, abs=1)
         assert 0.01 < mono.std() < 0.5
     assert read_speech(next(media.glob("latentsync*.mp4")))[1] == pytest.approx(10, abs=0.05)
+
+
+def test_joined_files_of_other_rates_and_channels_are_heard_whole(tmp_path: Path) -> None:
+    mono = write_sound(tmp_path / "a.mp3", tones(1.0, 44100), 44100, "mp3")
+    stereo = write_sound(tmp_path / "b.mp3", np.repeat(tones(1.0, 22050), 2, axis=0), 22050, "mp3")
+    joined = tmp_path / "joined.mp3"
+    joined.write_bytes(mono.read_bytes() + stereo.read_bytes() + mono.read_bytes())
+    heard = hear(joined)
+    assert any("changes its rate or channels" in note for note in heard.notes)
+    assert heard.seconds == pytest.approx(3, abs=0.3)
+    for start in (0.3, 1.4, 2.4):
+        part = heard.samples[round(start * 16000) :][:6000].numpy()
+        assert np.abs(np.fft.rfft(part)).argmax() * 16000 / 6000 == pytest.approx(200, abs=5)
+        assert np.abs(part).max() == pytest.approx(0.3, abs=0.03)
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.mka"])
+def test_a_bit_of_a_checked_frame(name: str, tmp_path: Path) -> None:
+    """FLAC's frames have checksums; libav by itself plays a damaged one."""
+    path = write_sound(tmp_path / name, tones(2.0, 16000), 16000, "flac")
+    content = bytearray(path.read_bytes())
+    content[len(content) * 3 // 4] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(KeySyncError, match=rf"{name} is (damaged or )?cut off.*: .*copy or export it again"):
+        read_speech(path)
+
+
+def test_more_sound_than_the_header_says(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.flac", tones(1.0, 16000), 16000, "flac")
+    content = bytearray(path.read_bytes())
+    assert content[:4] == b"fLaC"
+    # The number of samples is the lower 36 bits before the MD5, 18 bytes into the first block.
+    assert int.from_bytes(content[22:26], "big") == 16000
+    content[22:26] = (15000).to_bytes(4, "big")
+    path.write_bytes(content)
+    assert hear(path).notes == (f"{path} has 0.062 s more sound than its header says: it is damaged or was joined",)
+
+
+@pytest.mark.parametrize("codec", ["pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_f32le", "pcm_alaw", "pcm_mulaw"])
+def test_a_header_that_contradicts_itself(codec: str, tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.wav", tones(0.5, 16000), 16000, codec)
+    assert hear(path).notes == ()
+    content = bytearray(path.read_bytes())
+    place = content.index(b"fmt ") + 12
+    assert int.from_bytes(content[place : place + 4], "little") == 16000
+    speed = int.from_bytes(content[place + 4 : place + 8], "little")
+    content[place : place + 4] = (12000).to_bytes(4, "little")
+    path.write_bytes(content)
+    assert hear(path).notes == (
+        f"{path}: its header gives {speed} bytes a second but its rate and channels make {speed * 3 // 4}: "
+        "export it again if it sounds too fast or too slow",
+    )

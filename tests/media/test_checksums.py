@@ -35,3 +35,12 @@ def test_a_file_without_checksums_is_not_damaged(tmp_path: Path) -> None:
     path = record(tmp_path / "a.mkv", codec="ffv1", options={"level": "3", "slicecrc": "0"})
     assert not any(map(is_intact, packets(path)))
     assert VideoReader(path).facts().damaged == 0
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_one_damaged_packet_is_counted_wherever_it_is(number: int, tmp_path: Path) -> None:
+    path = record(tmp_path / "a.mkv", codec="ffv1", options=CHECKED)
+    packet, data = packets(path)[number], bytearray(path.read_bytes())
+    data[data.index(packet) + len(packet) // 2] ^= 1
+    path.write_bytes(data)
+    assert VideoReader(path).facts().damaged == 1

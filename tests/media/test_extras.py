@@ -8,7 +8,6 @@ from typing import Any
 
 import av
 import pytest
-from av.packet import Packet
 
 from keysync.media.extras import Chapter, Extras, Kept
 from keysync.media.reader import VideoReader
@@ -34,21 +33,25 @@ def describe(output: Any) -> None:
 def with_subtitles(path: Path, offset: int = 0) -> Path:
     """A Matroska file with two lines of SubRip, at 50 and 200 ms after the first picture."""
     picture = record(path.with_name("picture.mkv"), [offset + pts for pts in EVERY_40])
-    with av.open(str(picture)) as source, av.open(str(path), "w") as output:
-        video = output.add_stream_from_template(source.streams.video[0])
-        lines = output.add_mux_stream("subrip", rate=None)
-        lines.metadata["language"] = "deu"
-        for packet in source.demux(video=0):
-            if packet.size:
-                packet.stream = video
-                output.mux(packet)
-        for start, text in ((50, b"Hello"), (200, b"World")):
-            line: Packet[Any] = Packet(text)
-            line.stream, line.time_base = lines, Fraction(1, 1000)
-            line.pts = line.dts = offset + start
-            line.duration = 5000
-            output.mux(line)
+    said = path.with_suffix(".srt")
+    lines = [(offset + start, text) for start, text in ((50, "Hello"), (200, "World"))]
+    said.write_text(
+        "".join(f"{n}\n{_clock(at)} --> {_clock(at + 5000)}\n{text}\n\n" for n, (at, text) in enumerate(lines, 1))
+    )
+    with av.open(str(picture)) as source, av.open(str(said)) as words, av.open(str(path), "w") as output:
+        targets = {part: output.add_stream_from_template(part.streams[0]) for part in (source, words)}
+        targets[words].metadata["language"] = "deu"
+        for part, target in targets.items():
+            for packet in part.demux():
+                if packet.size:
+                    packet.stream = target
+                    output.mux(packet)
     return path
+
+
+def _clock(milliseconds: int) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"00:{seconds // 60:02}:{seconds % 60:02},{rest:03}"
 
 
 def copy(source: Path, target: Path, *, same_times: bool = True, **window: float) -> Kept:

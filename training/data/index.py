@@ -1,7 +1,8 @@
 """The index of prepared data: its shards, their clips, and the position of each part in its shard.
 
 A shard is an uncompressed WebDataset tar. A clip's parts are its members `KEY.PART`; the index stores the offset and
-size of each part, so that a window is read without reading the whole shard.
+size of each part, so that a window is read without reading the whole shard, and the CRC-32 of its bytes, which
+older data lacks.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,14 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip of `frames` frames in the file `shard`; `members`: offset and size in bytes of each part."""
+    """A clip of `frames` frames in the file `shard`; `members`: offset and size in bytes of each part; `checksums`: the
+    CRC-32 of each part, empty if they are unknown."""
 
     shard: str
     key: str
     frames: int
     members: Mapping[str, tuple[int, int]]
+    checksums: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Index:
     sizes: Mapping[str, int]
     splits: Mapping[str, tuple[Clip, ...]]
 
-    def to_json(self) -> str:
+    def to_json(self, *, checksums: bool = True) -> str:
         """The content of index.json, which `read_index` reads."""
         info = self.info
         content = {
@@ -83,16 +86,17 @@ class Index:
             "detector": info.detector,
             "crop_scale": info.crop_scale,
             "spacing": info.spacing,
-            "splits": {split: self._shards(clips) for split, clips in self.splits.items()},
+            "splits": {split: self._shards(clips, checksums) for split, clips in self.splits.items()},
         }
         return json.dumps(content) + "\n"
 
-    def _shards(self, clips: tuple[Clip, ...]) -> list[dict[str, Any]]:
+    def _shards(self, clips: tuple[Clip, ...], checksums: bool) -> list[dict[str, Any]]:
         samples: dict[str, list[dict[str, Any]]] = {}
         for clip in clips:
-            samples.setdefault(clip.shard, []).append(
-                {"key": clip.key, "frames": clip.frames, "members": dict(clip.members)}
-            )
+            sample: dict[str, Any] = {"key": clip.key, "frames": clip.frames, "members": dict(clip.members)}
+            if checksums and clip.checksums:
+                sample["crc32"] = dict(clip.checksums)
+            samples.setdefault(clip.shard, []).append(sample)
         return [{"shard": name, "bytes": self.sizes[name], "samples": held} for name, held in samples.items()]
 
 
@@ -150,7 +154,10 @@ def _clips(shards: list[dict[str, Any]], sizes: dict[str, int]) -> tuple[Clip, .
             members = {str(part): _pair(place, 0) for part, place in sample["members"].items()}
             if any(offset + length > size for offset, length in members.values()):
                 raise ValueError(f"clip {quoted(sample['key'])} is outside its shard {name}")
-            clips.append(Clip(name, str(sample["key"]), _whole(sample["frames"], 1), members))
+            checksums = {str(part): _whole(crc, 0) for part, crc in sample.get("crc32", {}).items()}
+            if checksums and checksums.keys() != members.keys():
+                raise ValueError(f"the checksums of clip {quoted(sample['key'])} are not those of its parts")
+            clips.append(Clip(name, str(sample["key"]), _whole(sample["frames"], 1), members, checksums))
     return tuple(clips)
 
 

@@ -1,10 +1,13 @@
 """Reads prepared data: any part of any clip, without reading its whole shard.
 
-No file stays open between two reads, so the object can be sent to worker processes.
+No file stays open between two reads, so the object can be sent to worker processes. Each process compares a part with
+its checksum once, before it first uses it: reading a part whole for every window would multiply the reads.
 """
 
 from __future__ import annotations
 
+import logging
+import zlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -21,16 +24,40 @@ from . import digest
 from .index import Clip, DataInfo, read_index
 
 LATENTS, LANDMARKS, CROPS = "latents.npy", "landmarks.npy", "mp4"
+CHUNK = 4 * 2**20
+
+logger = logging.getLogger(__name__)
+
+
+def checksum(path: Path, offset: int, size: int) -> int:
+    """CRC-32 of `size` bytes of a file; of fewer if the file ends before. Raises `OSError` if it cannot be read."""
+    crc = 0
+    with path.open("rb") as file:
+        file.seek(offset)
+        while size and (chunk := file.read(min(size, CHUNK))):
+            crc, size = zlib.crc32(chunk, crc), size - len(chunk)
+    return crc
 
 
 class Shards:
-    """The data in a folder. Raises `KeySyncError` if there is none, and for a missing or truncated shard."""
+    """The data in a folder. Raises `KeySyncError` if there is none, and for a missing or truncated shard.
+
+    A warning is logged for data without checksums.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._index = read_index(self.folder)
         for name, size in self._index.sizes.items():
             self._check_size(self.folder / name, size)
+        self._intact: set[tuple[str, str, str]] = set()  # shard, key, part
+        held = {(clip.shard, clip.key): clip for clips in self._index.splits.values() for clip in clips}.values()
+        if without := sum(not clip.checksums for clip in held):
+            logger.warning(
+                "%s: %d of %d clips have no checksums, so damage to them goes unnoticed: prepare the data again to add "
+                "them",
+                *(self.folder, without, len(held)),
+            )
 
     @property
     def info(self) -> DataInfo:
@@ -59,17 +86,21 @@ class Shards:
 
     @property
     def digest(self) -> str:
-        """A digest of the index: other clips, or the same clips prepared differently, have another."""
-        return digest.of_json(self._index.to_json())
+        """A digest of the index: other clips, or the same clips prepared differently, have another.
+
+        Checksums are left out, so that a run goes on after its data was prepared again to add them.
+        """
+        return digest.of_json(self._index.to_json(checksums=False))
 
     def clips(self, split: str) -> tuple[Clip, ...]:
         """The clips of "train" or "validation"."""
         return self._index.splits[split]
 
     def array(self, clip: Clip, part: str, shape: tuple[int, ...]) -> NDArray[Any]:
-        """A clip's array, memory-mapped. Raises `KeySyncError` if it is missing or has another shape."""
+        """A clip's array, memory-mapped. Raises `KeySyncError` if it is missing, damaged or has another shape."""
         path = self.folder / clip.shard
         offset, size = self._place(clip, part)
+        self._check(clip, part)
         npy: Any = np.lib.format
         try:
             with path.open("rb") as file:
@@ -86,9 +117,13 @@ class Shards:
             raise KeySyncError(f"{path}: cannot read {clip.key}.{part} ({error}): prepare the data again") from error
 
     def picture(self, clip: Clip, frame: int) -> NDArray[np.uint8]:
-        """The crop (H, W, 3) of one frame, decoded from the keyframe before it."""
+        """The crop (H, W, 3) of one frame, decoded from the keyframe before it.
+
+        Raises `KeySyncError` if the video is missing, damaged or without that frame.
+        """
         path = self.folder / clip.shard
         offset, size = self._place(clip, CROPS)
+        self._check(clip, CROPS)
         message = f"{path}: cannot decode {clip.key}.{CROPS} ({{}}): prepare the data again"
         options = {"protocol_whitelist": "file,subfile"}
         with libav_errors(message):
@@ -109,6 +144,22 @@ class Shards:
         if part not in clip.members:
             raise KeySyncError(f"{self.folder / clip.shard} has no {clip.key}.{part}: prepare the data again")
         return clip.members[part]
+
+    def _check(self, clip: Clip, part: str) -> None:
+        """Raises `KeySyncError` if a part is not what its checksum says."""
+        name = clip.shard, clip.key, part
+        if part not in clip.checksums or name in self._intact:
+            return
+        path = self.folder / clip.shard
+        try:
+            intact = checksum(path, *clip.members[part]) == clip.checksums[part]
+        except OSError as error:
+            raise KeySyncError(f"{path}: cannot read {clip.key}.{part} ({error}): prepare the data again") from error
+        if not intact:
+            raise KeySyncError(
+                f"{path}: {clip.key}.{part} is damaged, its checksum differs: copy or prepare the data again"
+            )
+        self._intact.add(name)
 
     @staticmethod
     def _check_size(path: Path, size: int) -> None:

@@ -15,12 +15,13 @@ from training.data.index import Clip, DataInfo, EncoderInfo, Index, read_index
 INFO = DataInfo(
     (512, 384), (64, 48), 14, {"hubert": EncoderInfo(768, "models/hubert")}, "models/vae", "mediapipe", 1.4, 13
 )
+CRC = {"mp4": 0, "latents.npy": 2**32 - 1}
 INDEX = Index(
     INFO,
     {"train-000000.tar": 5000, "train-000001.tar": 700, "validation-000000.tar": 900},
     {
         "train": (
-            Clip("train-000000.tar", "a", 20, {"mp4": (512, 1000), "latents.npy": (2048, 2952)}),
+            Clip("train-000000.tar", "a", 20, {"mp4": (512, 1000), "latents.npy": (2048, 2952)}, CRC),
             Clip("train-000000.tar", "b", 30, {}),
             Clip("train-000001.tar", "c", 500, {"json": (0, 700)}),
         ),
@@ -63,6 +64,7 @@ def test_the_format_on_disk() -> None:
     ]
     assert [shard["shard"] for shard in splits["train"]] == ["train-000000.tar", "train-000001.tar"]
     assert [sample["key"] for sample in splits["train"][0]["samples"]] == ["a", "b"]
+    assert splits["train"][0]["samples"][0]["crc32"] == CRC
 
 
 def test_older_data_has_the_published_crops_of_every_frame(tmp_path: Path) -> None:
@@ -139,6 +141,14 @@ DAMAGE: dict[str, tuple[Callable[[Any], Any], str]] = {
         "-1 is not an integer of at least 0",
     ),
     "a clip of no frames": (lambda c: _shard(c)["samples"][0].update(frames=0), "0 is not an integer of at least 1"),
+    "a checksum that is no number": (
+        lambda c: _shard(c)["samples"][0]["crc32"].update(mp4="0"),
+        "'0' is not an integer of at least 0",
+    ),
+    "a part without its checksum": (
+        lambda c: _shard(c)["samples"][0]["crc32"].pop("mp4"),
+        "the checksums of clip 'a' are not those of its parts",
+    ),
     "true for a number": (lambda c: _shard(c)["samples"][0].update(frames=True), "True is not an integer"),
     "an encoder without width": (lambda c: c["encoders"].update(wavlm={}), "'channels' is missing"),
     "a list of encoders": (lambda c: c.update(encoders=["hubert"]), "items"),

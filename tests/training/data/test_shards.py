@@ -8,12 +8,15 @@ import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from keysync.errors import KeySyncError
-from training.data.shards import Shards
+from training.data.index import Clip, read_index
+from training.data.shards import Shards, checksum
 
 from ..small_data import small_picture, write_small_data
 
@@ -32,6 +35,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy(data: Path, tmp_path: Path) -> Path:
     """The same, to be damaged."""
     return Path(shutil.copytree(data, tmp_path / "data"))
+
+
+def forget_checksums(data: Path) -> None:
+    """Leaves the index as older versions wrote it."""
+    (data / "index.json").write_text(read_index(data).to_json(checksums=False))
 
 
 def test_what_all_clips_share(data: Path) -> None:
@@ -71,8 +79,9 @@ def test_every_frame_is_the_one_that_was_written(data: Path) -> None:
 
 
 def test_a_picture_costs_the_bytes_around_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What lies before the keyframe is not decoded."""
+    """What lies before the keyframe is not decoded: without checksums, damage to it changes nothing."""
     data = write_small_data(tmp_path / "data", frames=400)
+    forget_checksums(data)
     shards = Shards(data)
     (clip,) = shards.clips("train")
     damaged = bytearray((data / clip.shard).read_bytes())
@@ -95,6 +104,7 @@ def test_a_shard_that_is_cut_off(copy: Path) -> None:
 
 
 def test_a_shard_that_is_cut_off_while_it_is_read(copy: Path) -> None:
+    forget_checksums(copy)
     shards = Shards(copy)
     (clip,) = shards.clips("train")
     path = copy / clip.shard
@@ -116,8 +126,74 @@ def test_a_part_that_is_garbage(part: str, copy: Path) -> None:
     offset, size = clip.members[part]
     content[offset : offset + size] = np.random.default_rng(0).bytes(size)
     (copy / clip.shard).write_bytes(content)
+    with pytest.raises(KeySyncError, match=rf"train-000000.tar: clip0.{part} is damaged, its checksum differs: copy"):
+        read(shards, clip, part)
+    forget_checksums(copy)
+    shards = Shards(copy)
+    (clip,) = shards.clips("train")
     with pytest.raises(KeySyncError, match=rf"train-000000.tar: cannot (read|decode) clip0.{part} \(.+\): prepare"):
-        shards.picture(clip, 5) if part == "mp4" else shards.array(clip, part, (FRAMES, 2, 4, 6, 10))
+        read(shards, clip, part)
+
+
+SHAPES = {
+    "latents.npy": (FRAMES, 2, 4, 6, 10),
+    "landmarks.npy": (FRAMES, 68, 2),
+    "hubert.npy": (2 * FRAMES, 32),
+    "wavlm.npy": (2 * FRAMES, 32),
+}
+
+
+def read(shards: Shards, clip: Clip, part: str) -> NDArray[Any]:
+    return shards.picture(clip, 5) if part == "mp4" else shards.array(clip, part, SHAPES[part])
+
+
+@pytest.mark.parametrize("part", [*SHAPES, "mp4"])
+def test_one_bit_of_a_part(part: str, copy: Path) -> None:
+    """A bit that no decoder could tell of; parts beside it are still read."""
+    shards = Shards(copy)
+    (clip,) = shards.clips("train")
+    before = {name: np.array(read(Shards(copy), clip, name)) for name in (*SHAPES, "mp4")}
+    offset, size = clip.members[part]
+    content = bytearray((copy / clip.shard).read_bytes())
+    content[offset + size - 1] ^= 1
+    (copy / clip.shard).write_bytes(content)
+    with pytest.raises(KeySyncError) as caught:
+        read(shards, clip, part)
+    assert str(caught.value) == (
+        f"{copy / clip.shard}: clip0.{part} is damaged, its checksum differs: copy or prepare the data again"
+    )
+    for other in before.keys() - {part}:
+        assert np.array_equal(read(shards, clip, other), before[other])
+
+
+def test_a_part_is_compared_once(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[object] = []
+
+    def counted(*place: Any) -> int:
+        compared.append(place)
+        return checksum(*place)
+
+    monkeypatch.setattr("training.data.shards.checksum", counted)
+    shards = Shards(copy)
+    (clip,) = shards.clips("train")
+    for _ in range(3):
+        read(shards, clip, "latents.npy")
+        read(shards, clip, "mp4")
+    assert len(compared) == 2
+
+
+def test_data_without_checksums_is_read_and_it_is_said_once(copy: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = Shards(copy)
+    assert not caplog.records
+    forget_checksums(copy)
+    older = Shards(copy)
+    (clip,) = older.clips("train")
+    for part in (*SHAPES, "mp4"):
+        read(older, clip, part)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{copy}: 2 of 2 clips have no checksums, so damage to them goes unnoticed: prepare the data again to add them"
+    ]
+    assert older.digest == whole.digest
 
 
 def test_arrays_of_another_shape_kind_or_length(data: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -73,9 +74,9 @@ def write_shards(
                 path = folder / f"{name}-{number:06}.tar"
                 with disk(path):
                     temporary = shards.enter_context(whole_file(path))
-                    _write_shard(temporary, shard)
+                    checksums = _write_shard(temporary, shard)
                     sizes[path.name] = temporary.stat().st_size
-                    listed[name] += tuple(_placed(temporary, path.name, shard))
+                    listed[name] += tuple(_placed(temporary, path.name, shard, checksums))
         # The folder has no index until the new one is written: never new shards with an old index.
         (folder / FILE).unlink(missing_ok=True)
     with written(folder / FILE) as file:
@@ -138,23 +139,29 @@ def _shards(clips: Iterable[ClipFiles], shard_bytes: int) -> Iterator[list[ClipF
         yield shard
 
 
-def _write_shard(path: Path, clips: Iterable[ClipFiles]) -> None:
-    """Writes reproducible bytes: no times, no owners, members sorted by name."""
+def _write_shard(path: Path, clips: Iterable[ClipFiles]) -> dict[str, dict[str, int]]:
+    """Writes reproducible bytes: no times, no owners, members sorted by name; returns each clip's CRC-32 by part."""
     try:
         from webdataset import TarWriter
     except ImportError as error:
         raise KeySyncError(f"writing shards needs webdataset: {install_line('webdataset')}") from error
     options = {"encoder": False, "mtime": 0, "user": "", "group": ""}
+    checksums = {}
     with path.open("wb") as file, TarWriter(file, **options) as tar:
         for clip in clips:
-            tar.write({"__key__": clip.key, **{part: source.read_bytes() for part, source in clip.parts.items()}})
+            content = {part: source.read_bytes() for part, source in clip.parts.items()}
+            tar.write({"__key__": clip.key, **content})
+            checksums[clip.key] = {part: zlib.crc32(held) for part, held in content.items()}
+    return checksums
 
 
-def _placed(path: Path, name: str, clips: Iterable[ClipFiles]) -> Iterator[Clip]:
-    """The clips of a written shard, with the positions of their parts."""
+def _placed(
+    path: Path, name: str, clips: Iterable[ClipFiles], checksums: Mapping[str, Mapping[str, int]]
+) -> Iterator[Clip]:
+    """The clips of a written shard, with the positions and checksums of their parts."""
     members: dict[str, dict[str, tuple[int, int]]] = {}
     with tarfile.open(path) as tar:
         for member in tar:
             key, _, part = member.name.partition(".")
             members.setdefault(key, {})[part] = (member.offset_data, member.size)
-    return (Clip(name, clip.key, clip.frames, members[clip.key]) for clip in clips)
+    return (Clip(name, clip.key, clip.frames, members[clip.key], checksums[clip.key]) for clip in clips)
