@@ -14,10 +14,11 @@ from .encoder import SpeechEncoder
 from .features import FRAME
 from .hubert import Hubert
 from .wavlm import WavLM
+from .whisper import Whisper
 
 logger = logging.getLogger(__name__)
 
-ENCODERS: dict[str, type[SpeechEncoder]] = {encoder.name: encoder for encoder in (Hubert, WavLM)}
+ENCODERS: dict[str, type[SpeechEncoder]] = {encoder.name: encoder for encoder in (Hubert, WavLM, Whisper)}
 
 
 def load_encoder(

@@ -89,7 +89,7 @@ def load_model(name: str, architecture: str, path: Path, device: torch.device, d
     prefix of its classes in transformers. Raises `KeySyncError` for another kind of file, invalid settings, and missing
     or misshapen tensors.
     """
-    file = _weight_file(path) if path.is_dir() else path
+    file = weight_file(path) if path.is_dir() else path
     tensors, metadata = read_tensors(file)
     kind, sign = identify(shapes_of(tensors))
     if kind != name:
@@ -113,7 +113,8 @@ def load_model(name: str, architecture: str, path: Path, device: torch.device, d
     return model.eval()
 
 
-def _weight_file(folder: Path) -> Path:
+def weight_file(folder: Path) -> Path:
+    """The weights in a folder of transformers; raises `KeySyncError` if there are none."""
     for name in FOLDER_FILES:
         if (folder / name).is_file():
             return folder / name

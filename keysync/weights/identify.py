@@ -24,6 +24,7 @@ KINDS = {
     "vae": "a VAE",
     "hubert": "a HuBERT speech encoder",
     "wavlm": "a WavLM speech encoder",
+    "whisper": "a Whisper speech encoder",
     "unknown": "an unknown kind of file",
 }
 
@@ -124,6 +125,22 @@ def _hubert(shapes: Shapes) -> str | None:
     return "fairseq layout" if _has(shapes, ".self_attn.") else "transformers layout"
 
 
+def whisper_prefix(shapes: Shapes) -> str | None:
+    """The prefix of the encoder's tensors in a Whisper file in transformers' layout; None for other files."""
+    signs = ("conv1.weight", "conv2.weight", "embed_positions.weight")
+    prefixes = ("model.encoder.", "encoder.", "")
+    return next((prefix for prefix in prefixes if all(f"{prefix}{sign}" in shapes for sign in signs)), None)
+
+
+def _whisper(shapes: Shapes) -> str | None:
+    prefix = whisper_prefix(shapes)
+    if prefix is None:
+        return None
+    whole = any(name.startswith(("model.decoder.", "decoder.")) for name in shapes)
+    channels = width(shapes, 1, 0, f"{prefix}embed_positions.weight")
+    return f"{'encoder and decoder' if whole else 'encoder'}, {channels} channels"
+
+
 # The order matters: a signature may also match the kinds above it.
 SIGNATURES = (
     Signature("keyface_keyframe", _keyface_keyframe),
@@ -135,4 +152,5 @@ SIGNATURES = (
     Signature("vae", _vae),
     Signature("wavlm", _wavlm),
     Signature("hubert", _hubert),
+    Signature("whisper", _whisper),
 )

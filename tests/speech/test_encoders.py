@@ -227,8 +227,8 @@ def test_half_precision(folders: dict[str, Path], encoders: dict[str, SpeechEnco
 
 
 def test_unknown_encoder(tmp_path: Path) -> None:
-    with pytest.raises(KeySyncError, match="unknown speech encoder 'whisper': choose one of hubert, wavlm"):
-        load_encoder("whisper", tmp_path)
+    with pytest.raises(KeySyncError, match="unknown speech encoder 'ears': choose one of hubert, wavlm, whisper"):
+        load_encoder("ears", tmp_path)
 
 
 def test_folder_without_weights(tmp_path: Path) -> None:

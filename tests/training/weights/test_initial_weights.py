@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -214,6 +215,38 @@ def test_every_tensor_of_one_file_is_accounted_for(change: str, name: str, messa
     save_file(changed(sgm_tensors(), change, name), tmp_path / "svd.safetensors")
     with pytest.raises(KeySyncError, match=f"svd.safetensors.* {message}|svd.safetensors: {message}"):
         start(settings("keyframe", start=str(tmp_path / "svd.safetensors"), head_dim=HEAD_DIM))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["out.2.bias", "label_emb.0.2.weight", "input_blocks.1.1.time_pos_embed.0.weight"])
+def test_weights_of_one_file_are_finite(name: str, value: float, tmp_path: Path) -> None:
+    tensors = sgm_tensors()
+    tensors[f"{UNET}{name}"].view(-1)[-1] = value
+    save_file(tensors, tmp_path / "svd.safetensors")
+    with pytest.raises(KeySyncError) as caught:
+        start(settings("keyframe", start=str(tmp_path / "svd.safetensors"), head_dim=HEAD_DIM))
+    assert str(caught.value).startswith(
+        f"{tmp_path / 'svd.safetensors'}: {UNET}{name} contains numbers that are not finite: the file is damaged"
+    )
+
+
+def test_what_lies_beside_the_network_need_not_be_finite(tmp_path: Path) -> None:
+    tensors = sgm_tensors()
+    tensors["conditioner.embedders.3.encoder.quant_conv.bias"].fill_(math.nan)
+    save_file(tensors, tmp_path / "svd.safetensors")
+    stage = start(settings("keyframe", start=str(tmp_path / "svd.safetensors"), head_dim=HEAD_DIM))
+    assert all(parameter.isfinite().all() for parameter in stage.parameters())
+
+
+def test_weights_of_a_folder_are_finite_and_named_as_the_file_does(tmp_path: Path) -> None:
+    folder = write_diffusers(tmp_path / "unet", diffusers_unet())
+    file = folder / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    tensors["conv_out.bias"][0] = math.nan
+    save_file(tensors, tmp_path / "changed")
+    shutil.move(tmp_path / "changed", file)
+    with pytest.raises(KeySyncError, match=f"{file.name}: conv_out.bias contains numbers that are not finite"):
+        start(settings("keyframe", start=str(tmp_path)))
 
 
 def test_a_head_dim_that_fits_no_width(tmp_path: Path) -> None:

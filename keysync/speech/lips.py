@@ -1,0 +1,95 @@
+"""The lips read from speech: how they stand in each frame, whoever speaks.
+
+A small network sees the rows of a speech encoder from 8 frames before each frame to 8 frames after it.
+`python -m training.small.lips.training` trains it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..assets import ASSETS
+from ..errors import KeySyncError
+from ..weights.files import read_tensors, shapes_of
+from ..weights.finite import check_weights
+from .whisper import Whisper
+
+# Channels of a curve. Opening, jaw and teeth are 0 where closed or hidden, and 1 as in a wide open vowel of ordinary
+# speech, about the 95th percentile. Width and roundness are 0 at rest, and 1 and -1 likewise.
+LIPS = ("opening", "width", "roundness", "jaw", "teeth")
+# Those that have no negative values.
+POSITIVE = [LIPS.index(name) for name in ("opening", "jaw", "teeth")]
+
+WEIGHTS = ASSETS / "lips.safetensors"
+# Frames before and after a frame that its lips are read from.
+CONTEXT = 8
+# Channels of the encoder's rows, of each after the projection, and of the hidden layer.
+CHANNELS, PROJECTED, HIDDEN = 384, 64, 128
+
+
+class LipsNetwork(nn.Module):
+    """Pairs of rows (b, f, 2, CHANNELS) to curves (b, f, 5), before negative values are cut off.
+
+    A linear layer and a hidden one see the same `CONTEXT`; beyond its ends, speech goes on as it begins and ends.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(CHANNELS), requires_grad=False)
+        self.project = nn.Linear(CHANNELS, PROJECTED)
+        self.linear = nn.Conv1d(2 * PROJECTED, len(LIPS), 2 * CONTEXT + 1)
+        self.hidden = nn.Conv1d(2 * PROJECTED, HIDDEN, 2 * CONTEXT + 1)
+        self.out = nn.Linear(HIDDEN, len(LIPS), bias=False)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        # b f 2 c -> b (2 c) f
+        heard = self.project(rows - self.mean).flatten(2).transpose(1, 2)
+        heard = F.pad(heard, (CONTEXT, CONTEXT), mode="replicate")
+        curve: Tensor = self.linear(heard).transpose(1, 2) + self.out(F.gelu(self.hidden(heard)).transpose(1, 2))
+        return curve
+
+
+class LipsReader:
+    """Reads the lips from rows of the built-in Whisper."""
+
+    encoder = Whisper.name
+
+    def __init__(self, network: LipsNetwork) -> None:
+        self._network = network
+
+    @torch.no_grad()
+    def read(self, rows: Tensor) -> Tensor:
+        """The lips curve (frames, 5) float32 on the CPU, in the order of `LIPS`, of rows (frames, 2, channels).
+
+        Each frame depends on the `CONTEXT` frames before and after it, so a part of long speech is read exactly with
+        that many more frames on both sides, which are then dropped. Raises `KeySyncError` for another encoder's rows.
+        """
+        if rows.ndim != 3 or rows.shape[1:] != (2, CHANNELS):
+            raise KeySyncError(
+                f"the lips are read from rows of shape (frames, 2, {CHANNELS}) by the built-in Whisper: these have "
+                f"shape {tuple(rows.shape)}"
+            )
+        if not len(rows):
+            return torch.zeros(0, len(LIPS))
+        weight = self._network.mean
+        curve: Tensor = self._network(rows[None].to(weight.device, weight.dtype))[0].cpu()
+        curve[:, POSITIVE] = curve[:, POSITIVE].clamp_min(0)
+        return curve
+
+
+def load_lips(device: str | torch.device = "cpu", weights: Path = WEIGHTS) -> LipsReader:
+    """The built-in reader, or one of other weights in the same layout. It works in float32."""
+    tensors, _ = read_tensors(weights)
+    with torch.device("meta"):
+        network = LipsNetwork()
+    if shapes_of(tensors) != shapes_of(network.state_dict()):
+        raise KeySyncError(f"{weights} has no weights of a lips reader: copy or download it again")
+    check_weights(weights, tensors)
+    network.load_state_dict(
+        {name: value.to(device, torch.float32, copy=True) for name, value in tensors.items()}, assign=True
+    )
+    return LipsReader(network.eval().requires_grad_(False))

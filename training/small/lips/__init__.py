@@ -1,0 +1,1 @@
+"""The built-in reader of lips: from Whisper's rows to how the lips stand."""
