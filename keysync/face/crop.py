@@ -66,20 +66,21 @@ def region(box: Box) -> tuple[slice, slice]:
     return slice(y, y + side), slice(x, x + side)
 
 
-def crop(frame: Picture, box: Box, size: tuple[int, int]) -> Tensor:
-    """The box of a frame (h, w, 3), uint8 or float 0..1, as float32 0..1 at `size` (H, W): bilinear, antialiased."""
+def crop(frame: Picture, box: Box, size: tuple[int, int], scaling: str = "bilinear") -> Tensor:
+    """The box of a frame (h, w, 3), uint8 or float 0..1, as float32 0..1 at `size` (H, W): antialiased."""
     part = torch.as_tensor(np.ascontiguousarray(frame[region(box)]))
     planes = part.permute(2, 0, 1)[None].float()  # h w c -> 1 c h w
     if part.dtype == torch.uint8:
         planes = planes / 255
-    return resize(planes, size)[0].permute(1, 2, 0)
+    return resize(planes, size, scaling)[0].permute(1, 2, 0)
 
 
-def resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Planes (n, c, h, w) at another size: bilinear, with antialiasing along what shrinks."""
+def resize(planes: Tensor, size: tuple[int, int], scaling: str = "bilinear") -> Tensor:
+    """Planes (n, c, h, w) of 0..1 at another size, with antialiasing along what shrinks; `scaling` as in `Needs`."""
     if planes.shape[-2:] == size:
         return planes
-    return F.interpolate(planes, size, mode="bilinear", align_corners=False, antialias=True)
+    scaled = F.interpolate(planes, size, mode=scaling, align_corners=False, antialias=True)
+    return scaled.clamp_(0, 1) if scaling == "bicubic" else scaled
 
 
 def to_crop(landmarks: Picture, box: Box, size: tuple[int, int]) -> Tensor:

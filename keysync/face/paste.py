@@ -6,7 +6,7 @@ The feather lies inside the mask, so a pixel outside the mask keeps its bits.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -60,24 +60,29 @@ class Place:
         border = Sides(top=y == 0, bottom=y + side == h, left=x == 0, right=x + side == w)
         return Place(region(box), inside.float(), feathered(inside, feather * side, border), feather * side)
 
+    def less(self, shown: Tensor) -> Place:
+        """The place where the crop shows only by so much as `shown` (H, W), 0..1, says; at any size."""
+        share = resize(shown[None, None].float(), (self.matte.shape[0], self.matte.shape[1]))[0, 0]
+        return replace(self, matte=self.matte * share)
+
 
 @overload
-def paste(frame: NDArray[Any], generated: Picture, place: Place) -> NDArray[Any]: ...
+def paste(frame: NDArray[Any], generated: Picture, place: Place, scaling: str = ...) -> NDArray[Any]: ...
 
 
 @overload
-def paste(frame: Tensor, generated: Picture, place: Place) -> Tensor: ...
+def paste(frame: Tensor, generated: Picture, place: Place, scaling: str = ...) -> Tensor: ...
 
 
-def paste(frame: Picture, generated: Picture, place: Place) -> Picture:
+def paste(frame: Picture, generated: Picture, place: Place, scaling: str = "bilinear") -> Picture:
     """A new frame with the generated crop in its place.
 
     frame (h, w, 3), uint8 or float 0..1, array or tensor: the result is of its kind. generated (H, W, 3), 0..1, at any
-    size. Every pixel outside the place's mask is bit-identical to the frame's.
+    size, is scaled by `scaling`. Every pixel outside the place's mask is bit-identical to the frame's.
     """
     if isinstance(frame, Tensor):
-        return torch.from_numpy(_paste(frame.cpu().numpy(), generated, place)).to(frame.device)
-    return _paste(frame, generated, place)
+        return torch.from_numpy(_paste(frame.cpu().numpy(), generated, place, scaling)).to(frame.device)
+    return _paste(frame, generated, place, scaling)
 
 
 def grey(picture: Tensor) -> Tensor:
@@ -104,14 +109,14 @@ def feathered(mask: Picture, width: float, frame_border: Sides | None = None) ->
     return torch.from_numpy(rise * rise * (3 - 2 * rise)).float()
 
 
-def _paste(frame: NDArray[Any], generated: Picture, place: Place) -> NDArray[Any]:
+def _paste(frame: NDArray[Any], generated: Picture, place: Place, scaling: str) -> NDArray[Any]:
     result = frame.copy()
     pixels = result[place.region]
     alpha = place.matte.numpy()[..., None]
     levels = 255.0 if frame.dtype == np.uint8 else 1.0
     source = pixels.astype(np.float32) / levels
     planes = torch.as_tensor(generated).detach().cpu().float().permute(2, 0, 1)[None]  # h w c -> 1 c h w
-    new = resize(planes, alpha.shape[:2])[0].permute(1, 2, 0).numpy()
+    new = resize(planes, alpha.shape[:2], scaling)[0].permute(1, 2, 0).numpy()
     new = np.clip(new + _colour_shift(source, new, place.mask.numpy() > 0.5, place.feather), 0, 1)
     blended = (source + alpha * (new - source)) * levels
     if frame.dtype == np.uint8:

@@ -7,14 +7,16 @@ business. A system is a row of `table.SYSTEMS`.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from ..errors import KeySyncError
 
 # Times a stage of the work for the report, by the stage's name.
 Clock = Callable[[str], AbstractContextManager[None]]
@@ -30,7 +32,8 @@ class Needs:
     was made for (a key of `MASKS`), None if it ignores masks: its crops are then pasted with `dub.DEFAULT_MASK` unless
     the user chooses a mask; `encoders` the speech encoders that it hears (keys
     of `ENCODERS`); `controls` the per-frame numbers that it takes, such as valence and arousal; `source` whether it
-    looks at the source's frames: one that does not gets the identity for every frame, and nothing is pasted.
+    looks at the source's frames: one that does not gets the identity for every frame, and nothing is pasted; `scaling`
+    how crops are scaled there and back: bilinear as networks are trained with, or bicubic, which keeps more detail.
     """
 
     crop_size: tuple[int, int]
@@ -39,6 +42,7 @@ class Needs:
     encoders: tuple[str, ...]
     controls: tuple[str, ...] = ()
     source: bool = True
+    scaling: str = "bilinear"
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,13 @@ class Account:
 
     `name(first, last)` is how messages call the frames of the result that show these frames of the span (inclusive).
     `repaired(what, first, last)` is called for what was computed again in float32 because half precision overflowed.
+    `curve(name, first, values)` tells the report what the renderer aims at: `values` (m,), finite, are those of the
+    span's frames from `first` on; a name of `mouth.MEASURED` means that measure, in its unit.
     """
 
     name: Callable[[int, int], str] = "frames {}-{}".format
     repaired: Callable[[str, int, int], None] = lambda what, first, last: None
+    curve: Callable[[str, int, Sequence[float]], None] = lambda name, first, values: None
 
 
 NO_ACCOUNT = Account()
@@ -62,19 +69,38 @@ class Span:
 
     `crops` yields a crop (H, W, 3), 0..1, and its mask (H, W), 0 or 1 and without the occluder, for each of `frames`,
     as they are asked for; `speech` holds two feature rows a frame (frames, 2, channels) by encoder; `controls`
-    (frames,) by name.
+    (frames,) by name; `shot` is the shot's number in the source, `numbers` (frames,) are those of the frames there.
     """
 
     frames: int
     crops: Iterator[tuple[Tensor, Tensor]]
     speech: Mapping[str, Tensor]
     controls: Mapping[str, Tensor] = field(default_factory=dict)
-
     account: Account = NO_ACCOUNT
+    shot: int = 0
+    numbers: Sequence[int] = ()
 
 
-# Draws a span: yields a crop (H, W, 3) float32, 0..1, on the CPU, for each of its frames in order.
-Rendering = Callable[[Span], Iterator[Tensor]]
+@dataclass(frozen=True)
+class Unchanged:
+    """In place of a crop: the frame stays as it is, for this reason."""
+
+    reason: str
+
+
+# Draws a span: yields a crop (H, W, 3) float32, 0..1, on the CPU, for each of its frames in order, or that the frame
+# stays unchanged. A fourth channel, 0..1, says how much of the crop to show.
+Rendering = Callable[[Span], Iterator[Tensor | Unchanged]]
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A frame of the source that shows the chosen face: its `number` there, its `shot`, crop and mask as in `Span`."""
+
+    number: int
+    shot: int
+    crop: Tensor
+    mask: Tensor
 
 
 class SpeechRows(Protocol):
@@ -116,6 +142,29 @@ class Renderer(Protocol):
 
         `settings`: what `System.settings` or the caller put into `Settings.sampling`, None for its defaults.
         """
+
+
+class UnsuitableError(KeySyncError):
+    """A system cannot draw this source; another one may."""
+
+
+@runtime_checkable
+class Surveyor(Renderer, Protocol):
+    """A renderer that looks at the source before it draws it."""
+
+    def survey(self, looks: Iterator[Look], note: Callable[[str], None], /) -> Renderer:
+        """The renderer of this source; `looks` are the frames that show the chosen face, in order.
+
+        `note` takes lines for the report. Raises `UnsuitableError` for a source that it cannot draw.
+        """
+
+
+@runtime_checkable
+class FromFiles(Protocol):
+    """A renderer with the file or folder of each of its models, whose digest the mark of a result gives."""
+
+    @property
+    def files(self) -> Mapping[str, Path]: ...
 
 
 @dataclass(frozen=True)

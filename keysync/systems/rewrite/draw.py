@@ -1,0 +1,198 @@
+"""A span drawn with a person's own mouths: frames are watched, mouths chosen some frames later and drawn in batches."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...face.mesh import MeshReader
+from ...face.mouth import EYES
+from ..renderer import Clock, OnStep, Span, Unchanged
+from .bank import CROP, LOWER, Bank, Person, Seen, Watcher
+from .choose import Chooser
+from .head import Poses
+from .points import POINTS
+from .warp import Picks, draw
+
+Drawn = Tensor | Unchanged
+
+# Pixels of the region around mouth and chin that is drawn anew.
+REGION = 320
+# Frames that are drawn at once.
+BATCH = 8
+# The picks of neighbouring frames count so much: changes of the source are short dissolves.
+BLEND = 0.25
+# How much of the missing gap between the lips is made up by parting or closing them further: at most this much of an
+# eye distance each way, and this share of the gap.
+MADE_UP, PART, CLOSE, CLOSE_SHARE = 0.8, 0.05, 0.02, 0.4
+# Meshes are averaged with those of this many frames on both sides, by these weights.
+KERNEL = np.array([1.0, 2.0, 3.0, 2.0, 1.0])
+REACH = len(KERNEL) // 2
+
+
+@dataclass(eq=False)
+class Held:
+    """A frame that waits: its crop (h, w, 3) uint8, what was seen there, its wanted mouth (2,), `POINTS` settled."""
+
+    crop: Tensor
+    seen: Seen
+    hidden: bool
+    wanted: NDArray[np.float64]
+    poses: Poses
+    settled: NDArray[np.float64]
+    pick: int = -1
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What all spans of a run share."""
+
+    reader: MeshReader
+    device: torch.device
+    clock: Clock
+    on_step: OnStep | None
+
+
+def draw_span(tools: Tools, bank: Bank, span: Span, wanted: NDArray[np.float64]) -> Iterator[Drawn]:
+    """The frames of a span with the wanted openings and widths (n, 2) in eye distances."""
+    person = bank.people[span.shot]
+    watcher, chooser = Watcher(tools.reader), Chooser(person.mouths)
+    frames: deque[Held] = deque()  # from REACH before the next frame to draw
+    picked, first, drawn = 0, 0, 0  # numbers in the span: next to be picked, of frames[0], next to be drawn
+
+    def ready(last: bool) -> Iterator[Drawn]:
+        nonlocal first, drawn
+        # The next frame's pick is needed too.
+        stop = picked if last else picked - 1
+        while drawn < stop and (last or stop - drawn >= BATCH):
+            end = min(drawn + BATCH, stop)
+            with tools.clock("warp"):
+                made = _draw(tools.device, person, list(frames), range(drawn - first, end - first))
+            yield from made
+            drawn = end
+            while first < drawn - REACH:
+                frames.popleft()
+                first += 1
+
+    for number, (crop, mask) in enumerate(span.crops):
+        with tools.clock("mesh"):
+            pixels = as_bytes(crop)
+            seen = bank.seen.get(span.numbers[number]) or watcher.look(pixels, mask)
+        frames.append(_hold(person, pixels, seen, wanted[number]))
+        if tools.on_step is not None:
+            tools.on_step(1)
+        held = frames[-1]
+        with tools.clock("choose"):
+            pick = chooser.add(held.wanted, held.poses.angles[0], float(np.log(held.poses.scale[0])), held.seen.light)
+        if pick is not None:
+            frames[picked - first].pick = pick
+            picked += 1
+            yield from ready(False)
+    for pick in chooser.finish():
+        frames[picked - first].pick = pick
+        picked += 1
+    yield from ready(True)
+
+
+def as_bytes(crop: Tensor) -> Tensor:
+    """A crop of 0..1 as uint8."""
+    return (crop * 255).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _hold(person: Person, pixels: Tensor, seen: Seen, wanted: NDArray[np.float64]) -> Held:
+    poses = Poses.of(seen.mesh[None], person.reference)
+    settled = poses.settle(seen.mesh[None])[0, list(POINTS)]
+    return Held(pixels, seen, person.hides(seen), wanted, poses, settled)
+
+
+def _draw(device: torch.device, person: Person, frames: list[Held], which: range) -> list[Drawn]:
+    shown = [index for index in which if not frames[index].hidden]
+    made = dict(zip(shown, _draw_shown(device, person, frames, shown), strict=True)) if shown else {}
+    return [made.get(index, HIDDEN) for index in which]
+
+
+HIDDEN = Unchanged("something hides the mouth")
+
+
+def _draw_shown(device: torch.device, person: Person, frames: list[Held], shown: list[int]) -> Iterator[Tensor]:
+    goals, own, corners, picks = [], [], [], []
+    for batch, index in enumerate(shown):
+        frame, settled = frames[index], _calm(frames, index)
+        blend = _blend(person, frames, index)
+        mouth = sum(weight * person.settled[pick] for pick, weight in blend.items())
+        gap = sum(weight * person.mouths.measures[pick, 0] for pick, weight in blend.items())
+        missing = MADE_UP * (frame.wanted[0] - gap)
+        missing = float(np.clip(missing, -min(CLOSE_SHARE * gap, CLOSE), PART))
+        goal = settled + person.following[:, None] * (mouth - settled)
+        goal[:, 1] += missing * person.parting
+        placed = frame.poses.place(np.stack([goal, settled]))[..., :2]
+        middle, eyes = frame.seen.mesh[[13, 14], :2].mean(0), _eyes(frame.seen)
+        middle[1] += (LOWER + 0.2) * eyes
+        corner = (middle - REGION / 2).round().clip(0, CROP - REGION).astype(int)
+        goals.append(placed[0] - corner)
+        own.append(placed[1] - corner)
+        corners.append(corner.tolist())
+        picks += [(batch, pick, weight) for pick, weight in blend.items()]
+    crops = [frames[index].crop[y : y + REGION, x : x + REGION] for index, (x, y) in zip(shown, corners, strict=True)]
+    number = [pick for _, pick, _ in picks]
+    regions, show = draw(
+        _planes(torch.stack(crops), device),
+        torch.from_numpy(np.stack(goals)).float().to(device),
+        torch.from_numpy(np.stack(own)).float().to(device),
+        Picks(
+            torch.tensor([batch for batch, _, _ in picks], device=device),
+            torch.tensor([weight for _, _, weight in picks], device=device),
+            _planes(person.patches[number], device),
+            torch.from_numpy(person.points[number]).to(device),
+        ),
+        person.chart.to(device),
+        person.matte.to(device),
+    )
+    for index, (x, y), region in zip(shown, corners, regions.cpu(), strict=True):
+        picture = torch.zeros(CROP, CROP, 4)
+        picture[..., :3] = frames[index].crop.float() / 255
+        picture[y : y + REGION, x : x + REGION, :3] = region.permute(1, 2, 0)
+        picture[y : y + REGION, x : x + REGION, 3] = show.cpu()
+        yield picture
+
+
+def _planes(pictures: Tensor, device: torch.device) -> Tensor:
+    """(b, h, w, 3) uint8 -> (b, 3, h, w), 0..1."""
+    return pictures.to(device).permute(0, 3, 1, 2).float() / 255
+
+
+def _eyes(seen: Seen) -> float:
+    return float(np.linalg.norm(seen.mesh[EYES[0]] - seen.mesh[EYES[1]]))
+
+
+def _calm(frames: list[Held], index: int) -> NDArray[np.float64]:
+    """The settled points (n, 3) of a frame without jitter: averaged with its visible neighbours'."""
+    near = [
+        (weight, frames[other].settled)
+        for other, weight in enumerate(KERNEL, start=index - REACH)
+        if 0 <= other < len(frames) and (other == index or not frames[other].hidden)
+    ]
+    mean: NDArray[np.float64] = sum(weight * points for weight, points in near) / sum(weight for weight, _ in near)
+    return mean
+
+
+def _blend(person: Person, frames: list[Held], index: int) -> dict[int, float]:
+    """The mouths that a frame shows, with weights that add up to 1: its own pick, and those that its neighbours' picks
+    go on or begin with."""
+    number, count = person.mouths.number, len(person.mouths.number)
+    pick = frames[index].pick
+    blend = {pick: 1 - 2 * BLEND}
+    for step in (-1, 1):
+        other = index + step
+        near = frames[other].pick if 0 <= other < len(frames) and frames[other].pick >= 0 else pick
+        beside = near - step
+        if not (0 <= beside < count and number[beside] - number[near] == -step):
+            beside = near
+        blend[beside] = blend.get(beside, 0.0) + BLEND
+    return blend

@@ -1,0 +1,64 @@
+"""Rewrite's row in the table of systems: it needs no files."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ...errors import KeySyncError
+from ..renderer import Option, System
+
+if TYPE_CHECKING:
+    from .rewriter import Rewriter, Rewriting
+
+OPTIONS = (
+    Option(
+        "--strength",
+        {
+            "type": float,
+            "default": 1.0,
+            "metavar": "X",
+            "help": "rewrite: how far the mouth moves (default: %(default)s)",
+        },
+    ),
+)
+
+
+def rewriting(options: argparse.Namespace) -> Rewriting:
+    """How the command line asks to draw."""
+    from .rewriter import Rewriting  # here: what draws is imported when it is drawn with
+
+    return Rewriting(options.strength)
+
+
+def load(files: Mapping[str, Path | None], *, device: torch.device, dtype: torch.dtype | None) -> Rewriter:
+    """The renderer with the built-in encoder and lips reader; it works in float32 whatever `dtype`.
+
+    Raises `KeySyncError` without the encoder, which the package of ComfyUI's registry leaves out: no node draws with it.
+    """
+    from ...face.mesh import MeshReader
+    from ...speech.encoders import load_encoder
+    from ...speech.lips import load_lips
+    from ...speech.whisper import WEIGHTS
+    from .rewriter import Rewriter
+
+    if not WEIGHTS.exists():
+        raise KeySyncError(
+            f"{WEIGHTS} is missing, with which rewrite hears: ComfyUI's package leaves it out; install KeySync from its "
+            "repository, or choose --system keysync"
+        )
+    lips = load_lips(device)
+    return Rewriter(
+        lips,
+        {lips.encoder: load_encoder(lips.encoder, WEIGHTS, device=device)},
+        device,
+        MeshReader(device),
+        {lips.encoder: "Whisper tiny.en, built in", "lips": "built in"},
+    )
+
+
+REWRITE = System(name="rewrite", files=(), options=OPTIONS, settings=rewriting, load=load)
