@@ -1,8 +1,10 @@
-"""Evaluates models on people and sentences held out from training: python -m training.evaluate [--json F].
+"""Evaluates a system: python -m training.evaluate [--system NAME] [--real FOLDER ...] [--json F].
 
-The library dubs rendered clips with exact landmarks; the mouth is measured in the pixels of the result. Each figure
-comes with a 95 % interval over the clips and a bound that the whole interval must satisfy. Exit codes: 0 all bounds
-hold, 1 an error, reported in one line, 2 a bound does not hold.
+By default it dubs rendered clips of people and sentences held out from training, with exact landmarks; the mouth is
+measured in the pixels of the result. With --real it dubs real talking clips with each other's voices, and measures
+mouths on the face mesh. Each figure comes with a 95 % interval over the clips and a bound: for rendered clips the whole
+interval must satisfy it, for real ones the figure. Exit codes: 0 all bounds hold, 1 an error, reported in one line, 2 a
+bound does not hold.
 """
 
 from __future__ import annotations
@@ -15,13 +17,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from keysync.errors import KeySyncError
-from keysync.network.stage import ROWS
-from keysync.speech.encoders import ENCODERS
-from keysync.systems.keysync.small import SMALL
+from keysync.systems.renderer import Option
+from keysync.systems.table import SYSTEMS
 
 from .data.disk import written
+from .evaluation.real.table import RealScope, clips_as_text, evaluate
+from .evaluation.row import Row
 from .evaluation.scope import ModelFiles, Scope, open_models, read_all, rows_of
 from .evaluation.table import as_json, as_text
 
@@ -33,14 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
     began = time.monotonic()
     try:
-        if options.workers < 0:
-            raise KeySyncError(f"{options.workers} processes: expected 1 or more, or 0 for the default (--workers)")
-        scope = Scope(options.seed, options.clips)
-        files = ModelFiles({name: getattr(options, name) for name in _models()}, options.device)
-        models = open_models(files)
-        rows = rows_of(read_all(files, scope, options.workers or _workers(options.device)))
-        result = as_json(rows) | {"seed": scope.seed, "clips": scope.clips}
-        result |= {"models": models.origins, "seconds": round(time.monotonic() - began, 1)}
+        files = ModelFiles({name: getattr(options, name) for name in _files()}, options.device, options.system)
+        rows, result, summary = (_real if options.real else _rendered)(options, files)
+        result = as_json(rows) | {"system": options.system, "seed": options.seed} | result
+        result |= {"models": dict(open_models(files).origins), "seconds": round(time.monotonic() - began, 1)}
         if options.json is not None:
             with written(options.json) as file:
                 file.write_bytes(json.dumps(result, indent=1).encode() + b"\n")
@@ -50,35 +50,91 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(as_text(rows))
     failed = [row.key for row in rows if not row.holds]
     print(f"{len(failed)} bounds do not hold: {', '.join(failed)}" if failed else "all bounds hold")
-    print(f"{2 * scope.clips} clips, seed {scope.seed}, {result['seconds']} s")
+    print(f"{summary}, seed {options.seed}, {result['seconds']} s")
     return 2 if failed else 0
+
+
+def _rendered(options: argparse.Namespace, files: ModelFiles) -> tuple[list[Row], dict[str, Any], str]:
+    """The rows over rendered clips, what JSON holds beside them, and a summary."""
+    if options.workers < 0:
+        raise KeySyncError(f"{options.workers} processes: expected 1 or more, or 0 for the default (--workers)")
+    scope = Scope(options.seed, Scope.clips if options.clips is None else options.clips)
+    open_models(files)  # an error ends here, before any process starts
+    rows = rows_of(read_all(files, scope, options.workers or _workers(options.device)))
+    return rows, {"clips": scope.clips}, f"{2 * scope.clips} clips"
+
+
+def _real(options: argparse.Namespace, files: ModelFiles) -> tuple[list[Row], dict[str, Any], str]:
+    """The same over real clips; prints the figures of each clip."""
+    scope = RealScope(
+        tuple(options.real),
+        options.clips,
+        options.voices,
+        options.longest,
+        options.seed,
+        tuple(options.in_sync),
+        options.sheets,
+    )
+    table = evaluate(open_models(files), scope)
+    print(clips_as_text(table.clips), end="\n\n")
+    for kind, reasons in (("left out", table.left_out), ("not dubbed", table.undubbed)):
+        for name, reason in reasons.items():
+            print(f"{kind}: {name}: {reason}")
+    lags = ", ".join(f"{name} {1000 * lag:.0f}" for name, lag in table.lags.items())
+    print(f"lag of each voice in ms: {lags}", end="\n\n")
+    return table.rows, table.to_dict(), f"{len(table.clips)} clips"
 
 
 def _workers(device: str) -> int:
     return min(MOST_WORKERS, os.cpu_count() or 1) if device == "cpu" else 1
 
 
-def _models() -> tuple[str, ...]:
-    """What an evaluation runs on, by the names of `load_models`."""
-    return (*ROWS, "vae", *ENCODERS)
+def _files() -> dict[str, Option]:
+    """The options that name the files of all systems, by name."""
+    return {option.name: option for system in SYSTEMS.values() for option in system.files}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m training.evaluate", description="Evaluates models on held-out people and sentences."
+        prog="python -m training.evaluate",
+        description="Evaluates a system on held-out rendered people and sentences, or on real clips.",
+        epilog="Models default to those that are built in.",
     )
+    parser.add_argument("--system", choices=list(SYSTEMS), default=ModelFiles.system, help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
-    parser.add_argument("--seed", type=int, default=Scope.seed, help="seed of people, voices and sentences")
-    parser.add_argument("--clips", type=int, default=Scope.clips, help="clips of each kind (default: %(default)s)")
-    for name in _models():
-        flag = f"--{name}-model" if name in ROWS else f"--{name}"
-        default = "built-in" if name in SMALL else "none"
-        parser.add_argument(flag, dest=name, type=Path, metavar="PATH", help=f"file or folder (default: {default})")
+    parser.add_argument(
+        "--seed", type=int, default=Scope.seed, help="seed of people, voices and sentences, or of the choice of clips"
+    )
+    parser.add_argument(
+        "--clips", type=int, metavar="N", help=f"clips of each kind (default: {Scope.clips}); real: all"
+    )
+    for option in _files().values():
+        option.add(parser)
     parser.add_argument("--device", default="cpu", help="device of the models (default: %(default)s)")
     parser.add_argument(
         "--workers", type=int, default=0, help=f"processes (default: up to {MOST_WORKERS} on a CPU, else 1)"
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="report progress")
+    real = parser.add_argument_group("real clips")
+    real.add_argument("--real", type=Path, nargs="+", metavar="FOLDER", help="folders of talking clips with sound")
+    real.add_argument(
+        "--voices",
+        type=int,
+        default=RealScope.voices,
+        metavar="N",
+        help="other clips' voices for each (default: %(default)s)",
+    )
+    real.add_argument(
+        "--longest", type=float, default=RealScope.seconds, metavar="S", help="seconds of a dub (default: %(default)s)"
+    )
+    real.add_argument(
+        "--in-sync",
+        nargs="+",
+        default=(),
+        metavar="PATTERN",
+        help="names of clips whose sound is in sync with the picture: the lag of their voice is 0",
+    )
+    real.add_argument("--sheets", type=Path, metavar="FOLDER", help="write a contact sheet of each clip as PNG")
     return parser
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,17 +15,18 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from keysync.dub import Settings
+from keysync.dub import DEFAULT_MASK, Settings
 from keysync.face.crop import crop_boxes, to_crop
 from keysync.face.masks import MASKS
 from keysync.face.track import FaceTrack, from_landmarks
-from keysync.job import FaceSource, dub_file
+from keysync.job import FaceSource, NoProgress, dub_file
 from keysync.media.info import PictureFormat
 from keysync.media.reader import VideoReader
 from keysync.media.writer import VideoWriter
 from keysync.method import NETWORK_RATE
 from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
+from keysync.systems.renderer import Renderer
 
 from ..data.preparation.encode import write_sound
 from .held import HeldKeyframes
@@ -34,16 +36,6 @@ if TYPE_CHECKING:
     from .film import Film
 
 TICK = Fraction(1, NETWORK_RATE)
-
-
-class Unwatched:
-    """Progress that is not reported."""
-
-    def begin(self, what: str, total: int | None) -> None: ...
-
-    def step(self, count: int = 1) -> None: ...
-
-    def end(self) -> None: ...
 
 
 class Studio:
@@ -58,7 +50,7 @@ class Studio:
 
     def dub(
         self,
-        models: Models,
+        models: Renderer,
         *,
         mask: str | None = None,
         audio_guidance: float | None = None,
@@ -67,19 +59,24 @@ class Studio:
     ) -> NDArray[np.uint8]:
         """The frames (n, h, w, 3) of the result.
 
-        Not `interpolated`: each frame shows the nearest keyframe. `subtracted`: the mask of the occluder is given.
+        Only KeySync has `audio_guidance`, and keyframes: not `interpolated`, each frame shows the nearest one.
+        `subtracted`: the mask of the occluder is given.
         """
-        if not interpolated:
-            stages = models.keyframe, HeldKeyframes(models.interpolation.spec)
-            models = Models(*stages, models.vae, models.encoders, models.origins)
-        settings = Settings(mask=mask, sampling=Sampling(audio_guidance=audio_guidance))
+        settings = Settings(mask=mask)
+        if isinstance(models, Models):
+            settings = replace(settings, sampling=Sampling(audio_guidance=audio_guidance))
+            if not interpolated:
+                stages = models.keyframe, HeldKeyframes(models.interpolation.spec)
+                models = Models(*stages, models.vae, models.encoders, models.origins)
         occluder = None
         if subtracted:
             white = np.uint8(255) * self.film.source.occluder[..., None].repeat(3, -1)
             occluder = _write(self.folder / "occluder.mkv", white)
         output = self.folder / "output.mkv"
         face = FaceSource(track=self.track)
-        dub_file(self.video, self.speech, output, models, settings, face, Unwatched(), occluder=occluder, lossless=True)
+        dub_file(
+            self.video, self.speech, output, models, settings, face, NoProgress(), occluder=occluder, lossless=True
+        )
         return np.stack([frame for _, frame in VideoReader(output).frames()])
 
 
@@ -96,13 +93,14 @@ def track_of(pictures: Pictures) -> FaceTrack:
     return from_landmarks(list(pictures.landmarks), (h, w))
 
 
-def changeable(pictures: Pictures, models: Models, mask: str | None = None) -> NDArray[np.bool_]:
+def changeable(pictures: Pictures, models: Renderer, mask: str | None = None) -> NDArray[np.bool_]:
     """(n, h, w): the pixels of a film that a dub may change, which are those inside the mask."""
-    track, size = track_of(pictures), models.keyframe.spec.image_size
+    track, needs = track_of(pictures), models.needs
+    size, draw = needs.crop_size, MASKS[mask or needs.mask or DEFAULT_MASK]
     inside = np.zeros(pictures.frames.shape[:3], dtype=np.bool_)
-    for number, box in enumerate(crop_boxes(track, 0, len(inside), models.keyframe.spec.crop_scale)):
+    for number, box in enumerate(crop_boxes(track, 0, len(inside), needs.crop_scale)):
         x, y, side = box.tolist()
-        drawn = MASKS[mask or models.keyframe.spec.mask](to_crop(track.landmarks[number], box, size), size)
+        drawn = draw(to_crop(track.landmarks[number], box, size), size)
         inside[number, y : y + side, x : x + side] = F.interpolate(drawn[None, None], (side, side))[0, 0].numpy() > 0.5
     return inside
 

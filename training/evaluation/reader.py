@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from keysync.systems.keysync.models import Models
+from keysync.systems.renderer import Renderer
 
 from ..synthetic.measure.meter import Meter, patches, truth
 from ..synthetic.measure.metrics import Curve
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 STRONG, WEAK = 5.0, 1.0  # audio guidance
 
 Frames = NDArray[np.uint8]
-# The models to dub a film with; called once per dub.
-ModelsOf = Callable[["Film"], Models]
+# The loaded system to dub a film with; called once per dub.
+ModelsOf = Callable[["Film"], Renderer]
 
 
 class Reader:
@@ -37,9 +38,10 @@ class Reader:
 
     def talk(self, film: Film, ablations: bool) -> Talk:
         with studio(film) as place:
-            made = place.dub(self.models_of(film))
+            models = self.models_of(film)
+            made = place.dub(models)
             strong = weak = held = None
-            if ablations:
+            if ablations and isinstance(models, Models):
                 strong, weak = (
                     self._opening(place.dub(self.models_of(film), audio_guidance=scale), film.source)
                     for scale in (STRONG, WEAK)

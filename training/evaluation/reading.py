@@ -21,7 +21,7 @@ class Distance:
 class Talk:
     """Readings of a film dubbed with other speech: the openings `read` in the dub, `truth`, and `real` read in the
     ground truth's pictures, and the loudness `loud` of the speech; all (n,). `texture` and `real_texture` (n, h, w, 3)
-    show the mouths. The ablations are None if they were skipped."""
+    show the mouths. The ablations are None if they were skipped, or the system has none."""
 
     read: Curve
     truth: Curve

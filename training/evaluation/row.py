@@ -1,4 +1,4 @@
-"""A row of the table: a figure, its interval, and the bound that the whole interval must satisfy."""
+"""A row of the table: a figure, its interval, and the bound that the whole interval, or the figure, must satisfy."""
 
 from __future__ import annotations
 
@@ -13,13 +13,23 @@ ABOVE_ZERO = 1e-6  # lower bound that stands for "> 0"
 
 @dataclass(frozen=True)
 class Row:
-    """`key` names it in JSON. A row without bounds is for comparison and always holds."""
+    """`key` names it in JSON. A row without bounds is for comparison and always holds.
+
+    So does one without an estimate, which does not apply to the system. `whole_interval`: the bound is for the whole
+    interval, else for the figure alone.
+    """
 
     key: str
     title: str
-    estimate: Estimate
+    estimate: Estimate | None
     low: float = -np.inf
     high: float = np.inf
+    whole_interval: bool = True
+
+    @property
+    def value(self) -> float | None:
+        """The figure, None where it does not apply."""
+        return None if self.estimate is None else self.estimate.value
 
     @property
     def bounded(self) -> bool:
@@ -27,8 +37,12 @@ class Row:
 
     @property
     def holds(self) -> bool:
-        """Whether the whole interval satisfies the bound."""
-        return self.estimate.within(self.low, self.high)
+        """Whether the whole interval, or the figure, satisfies the bound."""
+        if self.estimate is None:
+            return True
+        if self.whole_interval:
+            return self.estimate.within(self.low, self.high)
+        return self.low <= self.estimate.value <= self.high
 
     @property
     def bound(self) -> str:

@@ -49,15 +49,19 @@ def quiet_rows(quiets: Sequence[Quiet]) -> list[Row]:
 
 
 def ablation_rows(talks: Sequence[Talk], quiets: Sequence[Quiet]) -> list[Row]:
-    """The gain of each part of the method, over the films that were dubbed without it."""
-    guided = mean_of([talk.gain_of_guidance for talk in talks if talk.strong is not None])
-    interpolated = mean_of([talk.gain_over(talk.held) for talk in talks if talk.held is not None])
-    leak = mean_of([quiet.leak_of_mouth_mask for quiet in quiets if quiet.mouth_mask is not None])
+    """The gain of each part of the method, over the films that were dubbed without it; no estimate where none was."""
+    guided = _gain([talk.gain_of_guidance for talk in talks if talk.strong is not None])
+    interpolated = _gain([talk.gain_over(talk.held) for talk in talks if talk.held is not None])
+    leak = _gain([quiet.leak_of_mouth_mask for quiet in quiets if quiet.mouth_mask is not None])
     return [
         Row("guidance_gain", "audio guidance 5 over 1: correlation", guided, ABOVE_ZERO),
         Row("mouth_mask_leak", "mouth mask over the models' own: LipLeak", leak, ABOVE_ZERO),
         Row("interpolation_gain", "interpolation over holding keyframes: correlation", interpolated, ABOVE_ZERO),
     ]
+
+
+def _gain(gains: Sequence[float]) -> Estimate | None:
+    return mean_of(gains) if gains else None
 
 
 def covered_rows(films: Sequence[Covered]) -> list[Row]:

@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 
 from keysync.errors import KeySyncError
-from keysync.systems.keysync.models import Models, load_models
+from keysync.systems.renderer import Renderer
+from keysync.systems.table import SYSTEMS
 
 from ..synthetic.render.occluder import OCCLUDERS
 from .film import quiet_film, talk_film
@@ -70,22 +71,25 @@ class Scope:
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Files and folders of the models to evaluate, by the names of `load_models`; built-in models by default."""
+    """A system to evaluate and its files and folders by their options' names; built-in models by default."""
 
     paths: Mapping[str, Path | None] = field(default_factory=dict, hash=False)
     device: str = "cpu"
+    system: str = "keysync"
 
 
 @lru_cache(maxsize=1)
-def open_models(files: ModelFiles) -> Models:
-    """These models, cached per process. Raises `KeySyncError` as `load_models` does."""
-    return load_models(device=files.device, dtype=None, **files.paths)
+def open_models(files: ModelFiles) -> Renderer:
+    """This system, cached per process. Raises `KeySyncError` as its `load` does."""
+    system = SYSTEMS[files.system]
+    paths = {option.name: files.paths.get(option.name) for option in system.files}
+    return system.load(paths, device=torch.device(files.device), dtype=None)
 
 
-def side_of(models: Models) -> int:
-    """Width of the films for these models in pixels."""
+def side_of(models: Renderer) -> int:
+    """Width of the films for this system in pixels."""
     least, most = SIDES
-    return min(max(least, 2 * models.keyframe.spec.image_size[0]), most)
+    return min(max(least, 2 * models.needs.crop_size[0]), most)
 
 
 def read(reader: Reader, side: int, scope: Scope, task: Task) -> Reading:

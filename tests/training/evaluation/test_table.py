@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from training.evaluation.row import ABOVE_ZERO, Row
@@ -34,6 +36,20 @@ def test_text_says_of_each_bound_whether_it_holds() -> None:
     lines = as_text([GOOD, BAD, TOLD]).splitlines()
     assert lines[1].split("  ")[0] == "what is good"
     assert [line.split()[-1] for line in lines[1:]] == ["holds", "FAILS", "0.200"]
+
+
+def test_a_figure_alone_can_be_held_to_its_bound() -> None:
+    assert replace(BAD, whole_interval=False).holds
+    assert not Row("no", "too low", Estimate(0.7, 0.6, 0.9), 0.8, whole_interval=False).holds
+
+
+def test_what_does_not_apply_is_a_dash_and_fails_nothing() -> None:
+    absent = Row("absent", "what is absent", None, 0.8)
+    assert absent.holds
+    assert as_text([GOOD, absent]).splitlines()[2].split()[-3:] == ["\N{EN DASH}", ">=", "0.8"]
+    table = as_json([GOOD, absent])
+    assert table["absent"] is table["rows"]["absent"]["holds"] is table["rows"]["absent"]["interval"] is None
+    assert table["holds"] is True
 
 
 def test_json_has_figures_by_key_and_one_verdict() -> None:

@@ -1,0 +1,1 @@
+"""Evaluates how well a system dubs real clips, with the voices of people whose mouths are seen."""
