@@ -18,7 +18,7 @@ import argparse
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from tqdm import tqdm
 from .choice import Choice, lines
 from .demo import SPEECH, TALK
 from .dub import Settings
-from .errors import KeySyncError
+from .errors import KeySyncError, concerning
 from .face.detectors import DETECTORS
 from .face.masks import MASKS
 from .face.track import FaceChoice
@@ -39,14 +39,18 @@ from .provenance import ALGORITHMS, Signing
 from .report import DUBBED, PASSED_THROUGH, Report, check_report
 from .signals import Stop, StoppedError, listening, say_stopped
 from .systems.keysync.small import BUILT_IN
-from .systems.renderer import Option
-from .systems.table import SYSTEMS
+from .systems.keysync.system import KEYSYNC
+from .systems.renderer import Option, System
+from .systems.table import AUTOMATIC, SYSTEMS
 from .terminal import PatientStream, patient_streams
 from .timeline import SYNC_MODES
 from .weights.checkpoint import DTYPES, convert
 from .weights.describe import describe
 
-WITHOUT_MODELS = "Models default to KeySync small, which is built in and has no WavLM."
+WITHOUT_MODELS = (
+    "Without weights a real face is drawn with the mouths of its own clip, and a rendered one by KeySync small; "
+    "both are built in."
+)
 
 # The option that fixes an error, by `KeySyncError.about`; those of the systems are added by `remedies`.
 OWN_REMEDIES = {
@@ -57,6 +61,7 @@ OWN_REMEDIES = {
     "latent_size": "--latent-size",
     "report": "--report",
     "output": "--output",
+    "occluder": "--occluder",
     "c2pa": "--c2pa",
 }
 
@@ -121,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run_options(dub)
     dub.set_defaults(run=_dub)
 
-    demo = commands.add_parser("demo", help="dub the built-in video of a rendered person", epilog=WITHOUT_MODELS)
+    demo = commands.add_parser("demo", help="dub the built-in video of a rendered person")
     _add_run_options(demo)
     demo.set_defaults(run=_demo)
 
@@ -146,7 +151,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT", help="dubbed video: .mp4, .mov or .mkv"
     )
-    parser.add_argument("--system", choices=list(SYSTEMS), default="keysync", help="default: %(default)s")
+    systems = f"default: {KEYSYNC.name} with weights of its own, else {AUTOMATIC.name}, which looks at the face"
+    parser.add_argument("--system", choices=list(SYSTEMS), help=systems)
     for option in _system_options().values():
         option.add(parser)
     lengths = "what to do when video and audio have different lengths (default: cut_off)"
@@ -205,6 +211,7 @@ def _dub(options: argparse.Namespace) -> None:
 def _demo(options: argparse.Namespace) -> None:
     options.landmarks = options.occluder = options.detector_weights = None
     options.detector, options.face = "mediapipe", 0
+    options.system = options.system or KEYSYNC.name
     _run(options, TALK, SPEECH)
 
 
@@ -212,12 +219,12 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
     # Everything is checked before anything large is loaded.
     inputs = [path for path in (video, audio, options.occluder) if path]
     for path in inputs:
-        with open_input(path):
+        with concerning("occluder") if path is options.occluder else nullcontext(), open_input(path):
             pass
     check_output(options.output, inputs, lossless=options.lossless)
     if options.report:
         check_report(options.report, [path for path in (*inputs, options.landmarks, options.output) if path])
-    system = SYSTEMS[options.system]
+    system = _system(options)
     device = _device(options.device)
     dtype = DTYPES[options.dtype] if options.dtype else None
     settings = Settings(
@@ -255,6 +262,26 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
     if options.report:
         report.write(options.report)
     _print(report, options.output)
+
+
+def _system(options: argparse.Namespace) -> System:
+    """The system that is asked for; without a word, the one that the given files belong to, or what suits the clip.
+
+    Raises `KeySyncError` for files of another system: they would have no effect.
+    """
+    given = {name for name, option in _file_options().items() if getattr(options, name) is not None}
+    if options.system is not None:
+        system = SYSTEMS[options.system]
+        foreign = given - {option.name for option in system.files}
+        if foreign:
+            flag = _file_options()[min(foreign)].flag
+            raise KeySyncError(f"the system {system.name} does not use {flag}: leave it out, or choose another system")
+        return system
+    return next((one for one in SYSTEMS.values() if given & {option.name for option in one.files}), AUTOMATIC)
+
+
+def _file_options() -> dict[str, Option]:
+    return {option.name: option for system in SYSTEMS.values() for option in system.files}
 
 
 def _signing(options: argparse.Namespace) -> Signing | None:

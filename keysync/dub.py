@@ -1,13 +1,14 @@
 """The whole path: video and speech in, dubbed frames out one by one, in memory that does not grow with the length.
 
 The video is read three times and never held: once to follow the face (`job.survey`), once for the crops that the
-network sees, which run ahead by one batch of keyframes, and once for the frames that the results are pasted into.
+network sees, which run ahead by one batch of keyframes, and once for the frames that the results are pasted into. A
+renderer that surveys the source has one more pass before.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice, pairwise, repeat
@@ -18,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .errors import KeySyncError
+from .errors import KeySyncError, concerning
 from .face.crop import crop, crop_boxes, to_crop
 from .face.masks import MASKS, is_empty, subtract
 from .face.paste import Place, grey, paste
@@ -27,7 +28,7 @@ from .media.source import Frame, FrameSource, as_bytes
 from .network.precision import is_finite
 from .provenance import Signing
 from .report import DUBBED, PASSED_THROUGH, Report
-from .systems.renderer import Account, Renderer, Span
+from .systems.renderer import Account, Look, Renderer, Span, Surveyor, Unchanged
 from .timeline import NetworkTimeline, Seconds, Timeline, network_times
 
 # Times (n,) in seconds to values (n,).
@@ -36,15 +37,17 @@ Curve = Callable[[Seconds], NDArray[np.float64]]
 NAMED = 8
 # Where the crops of a renderer without a mask are pasted.
 DEFAULT_MASK = "mouth"
+# A survey of the source looks at so many frames at most, evenly spread.
+SURVEYED = 3000
 
 
 @dataclass(frozen=True)
 class Settings:
     """The user's choices.
 
-    `mask` None: that of the system; `sampling`: the system's own settings, None for its defaults; `controls`: curves by
-    name, which give one value for each of n times in seconds; `provenance`: whether the result says in its file that
-    its lips are synthetic, `signing` the key that signs it with C2PA.
+    `mask` None: that of the system; `sampling`: the system's own settings, or those of several systems by name, None
+    for its defaults; `controls`: curves by name, which give one value for each of n times in seconds; `provenance`:
+    whether the result says in its file that its lips are synthetic, `signing` the key that signs it with C2PA.
     """
 
     sync_mode: str = "cut_off"
@@ -54,6 +57,10 @@ class Settings:
     controls: Mapping[str, Curve] = field(default_factory=dict)
     provenance: bool = True
     signing: Signing | None = None
+
+    def sampling_of(self, system: str) -> Any:
+        """The settings of a system, where `sampling` holds those of several."""
+        return self.sampling.get(system) if isinstance(self.sampling, Mapping) else self.sampling
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,26 +143,37 @@ class Dub:
         report: Report,
         occluder: Occluder | None = None,
     ) -> None:
+        self.video, self.pts, self.track, self.timeline = video, pts, track, timeline
+        self.settings, self.report, self.occluder = settings, report, occluder
+        self.waveform = waveform
+        self._grey = renderer.needs.source and video.facts().grey
+        self.clips = find_clips(track, timeline)
+        self._overflows: dict[str, list[tuple[int, int]]] = {}
+        self._draw_with(renderer)
+        if isinstance(renderer, Surveyor):
+            with report.clock("survey"):
+                self._draw_with(renderer.survey(self._survey(), report.notes.append))
+        self._sampling = settings.sampling_of(self.renderer.system)
+        self.evaluations = sum(
+            self.renderer.evaluations(len(clip.network.times), self._sampling) for clip in self.clips
+        )
+        report.system, report.models = self.renderer.system, dict(self.renderer.origins)
+        report.mask, report.network_evaluations = self.mask, self.evaluations
+
+    def _draw_with(self, renderer: Renderer) -> None:
+        """Takes a renderer with its mask and the places of its crops."""
         needs = renderer.needs
-        self.mask = settings.mask or needs.mask or DEFAULT_MASK
+        self.renderer, self.size = renderer, needs.crop_size
+        self.mask = self.settings.mask or needs.mask or DEFAULT_MASK
         if self.mask not in MASKS:
             raise KeySyncError(f"unknown mask {self.mask!r}: choose one of {', '.join(MASKS)}")
-        foreign = settings.controls.keys() - set(needs.controls)
+        foreign = self.settings.controls.keys() - set(needs.controls)
         if foreign:
             known = ", ".join(needs.controls) or "none"
             raise KeySyncError(f"unknown control {min(foreign)!r}: the system has {known}")
-        self.video, self.pts, self.track, self.timeline = video, pts, track, timeline
-        self.renderer, self.settings, self.report, self.occluder = renderer, settings, report, occluder
-        self.waveform = waveform
-        self._grey = needs.source and video.facts().grey
-        self.size = needs.crop_size
-        self.clips = find_clips(track, timeline)
-        self.boxes = np.zeros((len(pts), 3), dtype=np.int64)
-        for start, stop in track.runs():
-            self.boxes[start:stop] = crop_boxes(track, start, stop, needs.crop_scale)
-        self._overflows: dict[str, list[tuple[int, int]]] = {}
-        self.evaluations = sum(renderer.evaluations(len(clip.network.times), settings.sampling) for clip in self.clips)
-        report.network_evaluations = self.evaluations
+        self.boxes = np.zeros((len(self.pts), 3), dtype=np.int64)
+        for start, stop in self.track.runs():
+            self.boxes[start:stop] = crop_boxes(self.track, start, stop, needs.crop_scale)
 
     def frames(self, on_step: Callable[[int], None] | None = None) -> Iterator[tuple[int, Frame]]:
         """Yields (pts, frame) for each frame of the result, in order; pts are in `timeline.time_base`."""
@@ -165,10 +183,12 @@ class Dub:
         occluders = self._occluders(sources)
         for output, (source, original, occluder) in enumerate(zip(sources, originals, occluders, strict=True)):
             picture = next(shown)
-            if picture is not None and not self.renderer.needs.source:
+            if isinstance(picture, Tensor) and not self.renderer.needs.source:
                 frame, state, reason = as_bytes(picture), DUBBED, "generated from the picture"
             elif picture is None:
                 frame, state, reason = original, PASSED_THROUGH, self.track.why_not(source)
+            elif isinstance(picture, Unchanged):
+                frame, state, reason = original, PASSED_THROUGH, picture.reason
             else:
                 frame, state, reason = self._paste(original, picture, source, occluder)
             self.report.add(output, source, state, reason)
@@ -176,6 +196,7 @@ class Dub:
 
     def _paste(self, original: Frame, picture: Tensor, source: int, occluder: Frame | None) -> tuple[Frame, str, str]:
         with self.report.clock("paste"):
+            picture, shown = picture[..., :3], picture[..., 3:]
             if self._grey:
                 picture = grey(picture)
             mask = self._mask(source, occluder)
@@ -185,28 +206,34 @@ class Dub:
                     PASSED_THROUGH,
                     "nothing to generate: the mask is empty, or the occluder hides all of it",
                 )
-            frame = paste(original, picture, Place.of(mask, self.boxes[source], self.track.size))
+            place = Place.of(mask, self.boxes[source], self.track.size)
+            if shown.shape[-1]:
+                place = place.less(shown[..., 0])
+            frame = paste(original, picture, place, self.renderer.needs.scaling)
             if occluder is not None:
                 # The mask has the crop's resolution: finer parts of the occluder are restored here.
                 frame = np.where(occluder.mean(-1, keepdims=True) > 127.5, original, frame)
         filled = bool(self.track.filled[source])
         return frame, DUBBED, "face position interpolated: the detector missed it" if filled else "face found"
 
-    def _generated(self, on_step: Callable[[int], None] | None) -> Iterator[Tensor | None]:
-        """For each output frame the generated crop (H, W, 3), 0..1, or None where nothing is generated."""
-        draw = self.renderer.begin(self.settings.sampling, self.settings.seed, self.report.clock, on_step)
+    def _generated(self, on_step: Callable[[int], None] | None) -> Iterator[Tensor | Unchanged | None]:
+        """For each output frame the generated crop (H, W, 3 or 4), 0..1, or None where there is no face to draw."""
+        draw = self.renderer.begin(self._sampling, self.settings.seed, self.report.clock, on_step)
         looks = self._looks()
         output = 0
         for clip, said in zip(self.clips, self._speech(), strict=True):
             yield from (None for _ in range(clip.start - output))
-            at, picture = -1, None
+            at: int = -1
+            picture: Tensor | Unchanged | None = None
             frames = len(clip.network.times)
             crops = islice(looks, frames)
-            drawn = draw(Span(frames, crops, said, self._controls(clip), self._account(clip)))
+            numbers = self._sources(clip)
+            shot = int(self.track.shot[numbers[0]])
+            drawn = draw(Span(frames, crops, said, self._controls(clip), self._account(clip), shot, numbers))
             for frame, index in enumerate(clip.network.shown.tolist(), start=clip.start):
                 while at < index:
                     at, picture = at + 1, next(drawn)
-                    if not is_finite(picture):
+                    if isinstance(picture, Tensor) and not is_finite(picture):
                         raise KeySyncError(
                             f"the picture for frame {frame} holds numbers that are not finite: use other weights"
                         )
@@ -216,8 +243,8 @@ class Dub:
         yield from (None for _ in range(len(self.timeline.source) - output))
 
     def _account(self, clip: Clip) -> Account:
-        """Notes for the report which of the clip's frames were computed again."""
-        return Account(partial(self._name, clip), partial(self._repaired, clip))
+        """Notes for the report which of the clip's frames were computed again, and what the renderer aims at."""
+        return Account(partial(self._name, clip), partial(self._repaired, clip), partial(self._curve, clip))
 
     def _output(self, clip: Clip, first: int, last: int) -> tuple[int, int]:
         """The frames of the result that show these network frames of a clip, or those that come next."""
@@ -232,6 +259,16 @@ class Dub:
 
     def _repaired(self, clip: Clip, what: str, first: int, last: int) -> None:
         self._overflows.setdefault(what, []).append(self._output(clip, first, last))
+
+    def _curve(self, clip: Clip, name: str, first: int, values: Sequence[float]) -> None:
+        """Enters the values of the network frames from `first` on for the frames of the result that show them."""
+        shown, last = clip.network.shown, first + len(values) - 1
+        if not 0 <= first <= last < len(clip.network.times):
+            frames = len(clip.network.times)
+            raise ValueError(f"the curve {name} covers frames {first}-{last} of a span of {frames}")
+        row = self.report.curves.setdefault(name, [None] * len(self.timeline.source))
+        for frame in np.flatnonzero((shown >= first) & (shown <= last)).tolist():
+            row[clip.start + frame] = float(values[shown[frame] - first])
 
     def overflow_notes(self) -> Iterator[str]:
         """Notes of what half precision could not hold, a line for each model."""
@@ -269,13 +306,28 @@ class Dub:
                     )
         return said
 
+    def _sources(self, clip: Clip) -> list[int]:
+        """The source's frame that each network frame of a clip is cropped from."""
+        numbers: list[int] = self.timeline.source[clip.start + clip.network.source].tolist()
+        return numbers
+
+    def _survey(self) -> Iterator[Look]:
+        """The source's frames that show the chosen face, in order: all, or as many as a survey looks at."""
+        found = np.flatnonzero(self.track.found)
+        numbers = found[:: -(-len(found) // SURVEYED) or 1].tolist()
+        frames = zip(numbers, self.video.pick(self.pts, numbers), self._occluders(numbers), strict=True)
+        for number, frame, occluder in frames:
+            shot, box = int(self.track.shot[number]), self.boxes[number]
+            look = crop(frame, box, self.size, self.renderer.needs.scaling)
+            yield Look(number, shot, look, self._mask(number, occluder))
+
     def _looks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Crop (H, W, 3), 0..1, and mask (H, W) of every network frame of every clip, in order."""
-        shown = self.timeline.source
-        sources = [int(shown[clip.start + frame]) for clip in self.clips for frame in clip.network.source.tolist()]
+        sources = [number for clip in self.clips for number in self._sources(clip)]
         frames = zip(sources, self.video.pick(self.pts, sources), self._occluders(sources), strict=True)
         for source, frame, occluder in frames:
-            yield crop(frame, self.boxes[source], self.size), self._mask(source, occluder)
+            look = crop(frame, self.boxes[source], self.size, self.renderer.needs.scaling)
+            yield look, self._mask(source, occluder)
 
     def _mask(self, source: int, occluder: Frame | None) -> Tensor:
         """Where the mouth is generated anew, at the crop's resolution: (H, W), 0 or 1."""
@@ -288,5 +340,7 @@ class Dub:
 
     def _occluders(self, sources: list[int]) -> Iterator[Frame | None]:
         if self.occluder is None:
-            return repeat(None, len(sources))
-        return self.occluder.source.pick(self.occluder.pts, sources)
+            yield from repeat(None, len(sources))
+            return
+        with concerning("occluder"):
+            yield from self.occluder.source.pick(self.occluder.pts, sources)

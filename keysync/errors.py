@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class KeySyncError(Exception):
@@ -15,6 +17,16 @@ class KeySyncError(Exception):
     def __init__(self, message: str, *, about: str | None = None) -> None:
         super().__init__(message)
         self.about = about
+
+
+@contextmanager
+def concerning(about: str) -> Iterator[None]:
+    """Inside, a `KeySyncError` that names no input is about this one."""
+    try:
+        yield
+    except KeySyncError as error:
+        error.about = error.about or about
+        raise
 
 
 # Characters of a reason that another library gives; a crafted file can make it as long as itself.

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .dub import DEFAULT_MASK, Dub, Occluder, Settings
-from .errors import KeySyncError
+from .dub import Dub, Occluder, Settings
+from .errors import KeySyncError, concerning
 from .face.detectors import make_detector, read_landmarks_file
 from .face.face import Frame
 from .face.track import FaceChoice, FaceTrack, Tracker, no_face
@@ -35,7 +35,7 @@ from .method import FRAME_BY_FRAME, NETWORK_RATE, SAMPLE_RATE
 from .provenance import Provenance
 from .report import Report
 from .speech.encoder import ONE_PASS, WINDOW
-from .systems.renderer import Needs, Renderer
+from .systems.renderer import FromFiles, Needs, Renderer
 from .timeline import PAUSE, Timeline, fit, still
 
 # Sound that begins so many seconds beside the picture of its file is noted: less is not seen, and encoders add as much.
@@ -124,7 +124,8 @@ def check_job(
     It needs no models and follows no face: a job that cannot end well ends here.
     """
     source, speech = open_video(video), open_sound(audio)
-    masks = None if occluder is None else open_video(occluder)
+    with concerning("occluder"):
+        masks = None if occluder is None else open_video(occluder)
     inputs = (source.path, speech.path, masks.path if masks else None)
     check_output(output, [path for path in inputs if path], lossless=lossless)
     if settings.signing is not None:
@@ -155,7 +156,9 @@ def _dub_file(
     needs = models.needs
     check_job(video, audio, output, settings, occluder=occluder, lossless=lossless, needs_source=needs.source)
     if not needs.source and occluder is not None:
-        raise KeySyncError("a talking head is not pasted into a video: an occluder has no effect; leave it out")
+        raise KeySyncError(
+            "a talking head is not pasted into a video: an occluder has no effect; leave it out", about="occluder"
+        )
     source, speech = open_video(video), open_sound(audio)
     if not needs.source:
         source = _first_frame(source)
@@ -172,7 +175,6 @@ def _dub_file(
     timeline, form = _result_of(needs, source, pts, heard.seconds, settings.sync_mode)
     extras = source.extras if needs.source else Extras()
     kept = extras.fit(output, timeline.seconds, timeline.same_times)
-    provenance = Provenance.of(models.system, models.origins) if settings.provenance else None
     report = Report(
         video=source.name,
         speech=speech.name,
@@ -183,20 +185,22 @@ def _dub_file(
         frame_rate=str(form.rate),
         seconds=timeline.seconds,
         sync_mode=settings.sync_mode,
-        mask=settings.mask or needs.mask or DEFAULT_MASK,
         seed=settings.seed,
-        network_evaluations=0,
-        models=dict(models.origins),
-        provenance=None if provenance is None else provenance.to_dict(),
-        notes=[
-            *_notes(source, pts, speech, heard.seconds, timeline, lossless, models, settings, kept),
-            *heard.notes,
-            *soundtrack_notes(speech, lossless),
-        ],
     )
     report.seconds_per_stage["face track"] = round(tracked, 4)
-    hidden = Occluder.open(masks, source.info.width, source.info.height, len(pts)) if masks else None
+    with concerning("occluder"):
+        hidden = Occluder.open(masks, source.info.width, source.info.height, len(pts)) if masks else None
+    progress.begin("looking at the face", None)
     dub = Dub(source, pts, track, timeline, _fitted(heard.samples, timeline.seconds), models, settings, report, hidden)
+    drawn = dub.renderer
+    files_of_models = drawn.files if isinstance(drawn, FromFiles) else {}
+    provenance = Provenance.of(drawn.system, drawn.origins, files_of_models) if settings.provenance else None
+    report.provenance = None if provenance is None else provenance.to_dict()
+    report.notes += [
+        *_notes(source, pts, speech, heard.seconds, timeline, lossless, drawn, settings, kept),
+        *heard.notes,
+        *soundtrack_notes(speech, lossless),
+    ]
     writer = VideoWriter(
         output,
         form,

@@ -6,10 +6,13 @@ and mov an XMP packet with IPTC's digital source type.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +26,8 @@ from .imports import import_alone
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 # Where the mark stands, the first of these that the file does not use for something else yet.
 COMMENTS = ("comment", "description", "synopsis")
+# Bytes of a file that is read for its digest alone, and the digits of it that are given.
+MOST_READ, DIGITS = 64 * 2**20, 16
 # Matroska takes tags of any name.
 MATROSKA_TAG = "DIGITAL_SOURCE_TYPE"
 # The box of ISO media files that holds XMP (XMP specification, part 3).
@@ -40,15 +45,28 @@ def is_mark(tag: str) -> bool:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a result says of its making: `system` drew the lips with `models`, by their part in it."""
+    """What a result says of its making: `system` drew the lips with `models`, by their part in it.
+
+    `sha256`: the first 16 hexadecimal digits of the SHA-256 of the models' files, by part, where they are known.
+    """
 
     system: str
     models: Mapping[str, str] = field(default_factory=dict)
+    sha256: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
-    def of(system: str, origins: Mapping[str, str]) -> Provenance:
-        """`origins` of models are files, of which only the names are given, or words such as "built in"."""
-        return Provenance(system, {part: Path(origin).name for part, origin in origins.items()})
+    def of(system: str, origins: Mapping[str, str], files: Mapping[str, Path] | None = None) -> Provenance:
+        """`origins` of models are files, of which only the names are given, or words such as "built in".
+
+        `files` are those that hold the models. A file is read for its digest once in a process, and only if it has at
+        most `MOST_READ` bytes: larger models, such as the published ones, and models in folders are named without.
+        """
+        digests = {part: _digest(file) for part, file in (files or {}).items()}
+        return Provenance(
+            system,
+            {part: Path(origin).name for part, origin in origins.items()},
+            {part: digest for part, digest in digests.items() if digest is not None},
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -58,6 +76,7 @@ class Provenance:
             "digitalSourceType": SOURCE_TYPE,
             "system": self.system,
             "models": dict(self.models),
+            **({"sha256": dict(self.sha256)} if self.sha256 else {}),
         }
 
     def line(self) -> str:
@@ -96,6 +115,23 @@ class Provenance:
                 {"label": "com.keysync.provenance", "data": self.to_dict()},
             ],
         }
+
+
+def _digest(file: Path) -> str | None:
+    """The digest of a model's file; None if there is no such file, or if it is too large to be read for this alone."""
+    try:
+        state = file.stat()
+        if not stat.S_ISREG(state.st_mode) or state.st_size > MOST_READ:
+            return None
+        return _digest_of(file, state.st_size, state.st_mtime_ns)
+    except OSError:  # the model is loaded, so the result is sound without
+        return None
+
+
+@lru_cache
+def _digest_of(file: Path, size: int, changed: int) -> str:
+    """The digest of a file of this size, last changed at this time."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:DIGITS]
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,12 @@ class FrameRange:
 
 @dataclass
 class Report:
-    """The JSON report of one dub; `provenance` is what the result says of its making, None where it says nothing."""
+    """The JSON report of one dub; `system` is what drew it, with `models`.
+
+    `provenance` is what the result says of its making, None where it says nothing. `curves` holds what a system aimed
+    at, by name: a value for each output frame, None where nothing was drawn. The JSON has it only for systems that say
+    it.
+    """
 
     video: str
     speech: str
@@ -51,14 +56,16 @@ class Report:
     frame_rate: str
     seconds: float
     sync_mode: str
-    mask: str
     seed: int
-    network_evaluations: int
-    models: dict[str, str]
+    system: str = ""
+    mask: str = ""
+    network_evaluations: int = 0
+    models: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] | None = None
     ranges: list[FrameRange] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds_per_stage: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, list[float | None]] = field(default_factory=dict)
 
     def add(self, frame: int, source: int, state: str, reason: str) -> None:
         """Records the outcome of the next output frame; consecutive frames with the same outcome form one range."""
@@ -83,7 +90,10 @@ class Report:
             self.seconds_per_stage[stage] = round(self.seconds_per_stage.get(stage, 0.0) + spent, 4)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        found = asdict(self)
+        if not self.curves:
+            del found["curves"]
+        return found
 
     def to_json(self) -> str:
         """The report as JSON. Bytes of a file's name that are not UTF-8 are escaped (`\\udce9`), as JSON can."""

@@ -108,6 +108,7 @@ class DubVideo(io.ComfyNode):
         identity_guidance: float,
         detector: str,
         face_index: int,
+        provenance: bool = True,
         track: Faces | None = None,
         occluder: Tensor | Input.Video | None = None,
     ) -> io.NodeOutput:
@@ -118,7 +119,7 @@ class DubVideo(io.ComfyNode):
         group = models.keyframe.spec.window - 1  # all windows of a batch of keyframes: the guider splits them to fit
         # 0 selects the model's default, which is None here.
         sampling = Sampling(steps, audio_guidance or None, identity_guidance or None, group=group)
-        settings = Settings(sync_mode, None if mask == AS_TRAINED else mask, seed, sampling)
+        settings = Settings(sync_mode, None if mask == AS_TRAINED else mask, seed, sampling, provenance=provenance)
         face = FaceSource(
             FaceChoice(face_index),
             detector,
@@ -141,7 +142,7 @@ def dub(
 ) -> tuple[Input.Video, Report]:
     """The dubbed video, a file in ComfyUI's temporary folder, and the report. The node of every system ends here.
 
-    The file says that its lips are synthetic.
+    The file says that its lips are synthetic, unless `settings.provenance` is off.
 
     Raises `KeySyncError` like `dub_file`.
     """
@@ -237,6 +238,13 @@ def _settings_inputs() -> list[Any]:
             min=0,
             max=63,
             tooltip="Which face to dub: 0 is the largest in each shot, 1 the second largest, and so on.",
+        ),
+        io.Boolean.Input(
+            "provenance",
+            default=True,
+            optional=True,  # workflows of older versions lack it
+            extra_dict={"advanced": True},  # ComfyUI 0.8 takes no argument of that name
+            tooltip="Say in the metadata of the result that its lips are synthetic and which models made them.",
         ),
     ]
 

@@ -17,6 +17,7 @@ from ..keysync.errors import KeySyncError
 from ..keysync.face.sam2 import Prompt, load_sam2, track_occluder
 from ..keysync.weights.files import PICKLES, SAFETENSORS
 from .host.frames import each_frame
+from .host.remedies import remedies
 
 # What the largest published model works with beside its weights; 0.8 GB were measured.
 ACTIVATIONS = 1024**3  # bytes
@@ -79,6 +80,7 @@ class TrackOccluder(io.ComfyNode):
         return f"{stat.st_mtime_ns} {stat.st_size}"
 
     @classmethod
+    @remedies()
     def execute(cls, images: Tensor, model_name: str, frame: int, points: str, box: str) -> io.NodeOutput:
         prompt = Prompt.read(frame, points, box)
         patcher = load(model_path(model_name))

@@ -62,6 +62,8 @@ def dub(files: dict[str, Path]) -> Callable[..., int]:
 def arguments(files: dict[str, Path], *options: object, **instead: object) -> list[str]:
     given = {**files, **instead}
     line = [given["video"], given["audio"], "-o", given["output"], "--landmarks", given["landmarks"], *options]
+    if "--system" not in line:
+        line += ["--system", "keysync"]
     return ["dub", *map(str, line)]
 
 
@@ -313,17 +315,24 @@ def test_options_that_cannot_be_are_refused_before_any_work(
     monkeypatch.setattr("keysync.systems.keysync.models.load_models", refuse)
     output, nowhere = files["output"], tmp_path / "nowhere"
     avi = output.with_suffix(".avi")
-    check(fails(output=avi), r"out\.avi has an unsupported file extension for a result: expected \.mp4, \.mov, \.mkv")
+    check(
+        fails(output=avi),
+        r"out\.avi has an unsupported file extension for a result: expected \.mp4, \.mov, \.mkv \(--output\)$",
+    )
     check(fails("--lossless"), r"out\.mp4 has an unsupported file extension for a lossless result: expected \.mkv")
     check(fails(output=nowhere / "out.mp4"), "cannot be written: the folder .*nowhere does not exist; create it first")
-    check(fails(output=files["video"]), r"in\.mp4 is also an input: choose another name for the result")
+    check(fails(output=files["video"]), r"in\.mp4 is also an input: choose another name for the result \(--output\)$")
     check(fails("--steps", 5), r"5 steps are too few: expected at least 10; the published number is 11 \(--steps\)$")
     check(fails("--device", "nonsense"), r"the device 'nonsense' is not available \(.*\): try --device cpu")
     check(fails("--device", "meta"), r"the device 'meta' is not available \(.*\): try --device cpu")
     if not torch.cuda.is_available():
         check(fails("--device", "cuda"), r"the device 'cuda' is not available \(.*\): try --device cpu")
     check(fails("--face", -1), "face -1 does not exist")
-    check(fails("--occluder", nowhere), r"cannot open .*nowhere \(No such file or directory\): check the path")
+    check(
+        fails("--occluder", nowhere),
+        r"cannot open .*nowhere \(No such file or directory\): check the path \(--occluder\)$",
+    )
+    check(fails(video=nowhere), r"cannot open .*nowhere \(No such file or directory\): check the path$")
 
 
 def test_a_report_that_cannot_be_written_is_refused_before_any_work(

@@ -309,7 +309,7 @@ def test_a_cut_makes_two_clips_with_an_identity_each(cheap: CheapStages, models:
 
 def dub_of(reader: VideoReader, pts: NDArray[np.int64], track: FaceTrack, models: Models) -> Dub:
     timeline = fit(pts, 1, reader.info.time_base, len(pts) / 25, "silence")
-    report = Report("in", "speech", WIDTH, HEIGHT, len(pts), len(pts), "25", 1.0, "silence", "box", 0, 0, {})
+    report = Report("in", "speech", WIDTH, HEIGHT, len(pts), len(pts), "25", 1.0, "silence", 0)
     return Dub(reader, pts, track, timeline, torch.zeros(16_000), models, Settings(), report)
 
 

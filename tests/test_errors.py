@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from keysync.cli import main, remedies
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, concerning
 from keysync.speech.encoders import ENCODERS
 from keysync.systems.keysync.models import load_models
 from keysync.systems.keysync.small import SMALL
@@ -48,8 +48,17 @@ def test_every_key_has_a_remedy_on_the_command_line() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.keyword) and node.arg == "about" and isinstance(node.value, ast.Constant):
                 keys.add(str(node.value.value))
-    assert {"vae", "report", "stages", "face"} <= keys
-    assert keys <= remedies().keys()
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "concerning":
+                keys.add(ast.literal_eval(node.args[0]))
+    assert {"vae", "report", "stages", "face", "occluder", "sam2"} <= keys
+    assert keys - {"sam2"} <= remedies().keys()  # the command line has no SAM 2
+
+
+def test_an_error_keeps_the_input_that_it_names() -> None:
+    for about, expected in ((None, "occluder"), ("output", "output")):
+        with pytest.raises(KeySyncError, match="wrong") as caught, concerning("occluder"):
+            raise KeySyncError("wrong", about=about)
+        assert caught.value.about == expected
 
 
 def test_every_remedy_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:

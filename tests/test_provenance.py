@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import io
 import json
 import struct
@@ -30,7 +31,7 @@ from keysync.errors import KeySyncError
 from keysync.job import FaceSource, check_job, dub_file
 from keysync.media.info import PictureFormat
 from keysync.media.writer import VideoWriter
-from keysync.provenance import SOURCE_TYPE, XMP_BOX, Provenance, Signing, is_mark
+from keysync.provenance import MOST_READ, SOURCE_TYPE, XMP_BOX, Provenance, Signing, is_mark
 from keysync.systems.keysync.models import Models
 
 from .clips import CheapStages, picture, read_frames, write_landmarks, write_speech, write_video
@@ -104,6 +105,25 @@ def test_xmp_says_the_digital_source_type(suffix: str, tmp_path: Path) -> None:
     assert description.attrib["{http://ns.adobe.com/xap/1.0/}CreatorTool"] == f"KeySync {keysync.__version__}"
 
 
+def test_models_are_named_by_their_files_digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file is read once; none is read that is large, and what is no file has no digest."""
+    small, large, edge = (tmp_path / name for name in ("small.pt", "large.pt", "edge.pt"))
+    small.write_bytes(b"weights")
+    for file, size in ((large, MOST_READ + 1), (edge, MOST_READ)):
+        with file.open("wb") as opened:
+            opened.truncate(size)
+    read: list[str] = []
+    plain = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or plain(path))  # type: ignore[func-returns-value]
+    held = {"a": small, "b": large, "c": edge, "d": tmp_path, "e": tmp_path / "gone.pt"}
+    marks = [Provenance.of("KeySync", {"a": str(small)}, held) for _ in range(3)]
+    digests = {"a": hashlib.sha256(b"weights").hexdigest()[:16], "c": hashlib.sha256(bytes(MOST_READ)).hexdigest()[:16]}
+    assert all(mark.to_dict()["sha256"] == digests for mark in marks)
+    assert read == ["small.pt", "edge.pt"]
+    small.write_bytes(b"other weights")
+    assert Provenance.of("KeySync", {}, held).sha256["a"] == hashlib.sha256(b"other weights").hexdigest()[:16]
+
+
 @pytest.mark.parametrize("target", ["mp4", "mov", "mkv"])
 @pytest.mark.parametrize("source", ["mp4", "mov", "mkv"])
 def test_the_mark_survives_a_copy_of_the_streams(source: str, target: str, tmp_path: Path) -> None:
@@ -129,6 +149,11 @@ def test_a_dub_is_marked_and_can_be_told_not_to(
     told = json.loads(tags(tmp_path / "marked.mp4")["comment"])["keysync"]
     assert told == report.provenance
     assert told["models"] == {name: Path(origin).name for name, origin in models.origins.items()}
+    files_of_one = {name: file for name, file in models.files.items() if file.is_file()}
+    assert {"keyframe", "interpolation"} <= files_of_one.keys()
+    assert told["sha256"] == {
+        name: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for name, file in files_of_one.items()
+    }
     report = dub_file(*rest, tmp_path / "plain.mp4", models, Settings(provenance=False), face)
     assert report.provenance is None
     assert "comment" not in tags(tmp_path / "plain.mp4")

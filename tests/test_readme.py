@@ -39,6 +39,7 @@ CLAUSE = re.compile(rf"^(?:do\s+)?(keysync|python -m training\.\w+|{re.escape(BE
 LEAST = {
     "keysync": "inspect FILE",
     "python -m training.prepare": "VIDEOS -o DATA",
+    "python -m training.verify": "DATA",
     "python -m training.train": "keyframe --data DATA --out RUN",
     "python -m training.export": "RUN -o FILE",
     "python -m training.small": "-o FOLDER",

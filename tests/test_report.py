@@ -11,7 +11,7 @@ from keysync.report import DUBBED, PASSED_THROUGH, FrameRange, Report
 
 
 def make_report() -> Report:
-    return Report("in.mp4", "speech.wav", 64, 48, 4, 4, "25", 0.16, "cut_off", "box", 0, 0, {})
+    return Report("in.mp4", "speech.wav", 64, 48, 4, 4, "25", 0.16, "cut_off", 0)
 
 
 def test_neighbours_of_one_fate_become_a_range() -> None:

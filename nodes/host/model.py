@@ -59,6 +59,7 @@ def load_model(path: Path, dtype: torch.dtype | None = None) -> comfy.model_patc
     with torch.inference_mode(False):
         model = KeySyncModel(opened.spec, config, opened.tensors)
         model.origin = SMALL_BUILT_IN if path in BUILT_IN.values() else path.name
+        model.file = path
         return _patcher(model, unet)
 
 

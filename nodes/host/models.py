@@ -75,9 +75,14 @@ def core_models(
         want_stage(spec, name)
         want_encoder(spec, encoder)
         encoders[encoder.name] = encoder
-    origins = {"keyframe": _origin(keyframe_model), "interpolation": _origin(interpolation_model)}
+    patchers = {"keyframe": keyframe_model, "interpolation": interpolation_model}
+    origins = {name: _origin(patcher) for name, patcher in patchers.items()}
+    # What is patched is no longer what the file holds.
+    files = {
+        name: patcher.model.file for name, patcher in patchers.items() if patcher.model.file and not patcher.patches
+    }
     stages = CoreStage(keyframe_model, show), CoreStage(interpolation_model, show)
-    return Models(*stages, CoreVAE(vae), encoders, origins)
+    return Models(*stages, CoreVAE(vae), encoders, origins, files)
 
 
 def _origin(patcher: ModelPatcher) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import comfy.conds
@@ -41,10 +42,11 @@ class KeySyncConfig(comfy.supported_models.SVD_img2vid):
 
 class KeySyncModel(comfy.model_base.SVD_img2vid):
     """A stage of the method inside the core: `spec` says which, `conditioner` makes its conditions,
-    `origin` says which file it is from."""
+    `origin` says which file it is from, and `file` is its path."""
 
     conditioner: Stage
     origin = "not from a file"
+    file: Path | None = None
     _alone = False
 
     def __init__(self, spec: StageSpec, config: KeySyncConfig, tensors: Mapping[str, Tensor]) -> None:

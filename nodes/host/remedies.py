@@ -16,6 +16,7 @@ REMEDIES = {
     "vae": "connect Load KeySync VAE",
     **dict.fromkeys(ENCODERS, "connect Load Speech Encoder"),
     "face": "set face_index",
+    "sam2": "choose another file in model_name",
     "output": "ComfyUI's temporary folder; --temp-directory chooses another one",
     "detector_weights": "the folder models/face_alignment",
 }

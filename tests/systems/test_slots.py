@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from keysync.report import DUBBED
 from keysync.speech.encoder import SpeechEncoder
 from keysync.speech.encoders import ENCODERS
 from keysync.systems.keysync.system import KEYSYNC
-from keysync.systems.renderer import Clock, Needs, OnStep, Option, Rendering, Span, System
+from keysync.systems.renderer import Clock, Needs, OnStep, Option, Rendering, Span, System, Unchanged
 from keysync.systems.table import SYSTEMS
 
 from ..clips import HEIGHT, WIDTH, picture, read_frames, write_landmarks, write_speech, write_video
@@ -66,7 +67,7 @@ class Blinker:
     def begin(self, settings: Any, seed: int, clock: Clock, on_step: OnStep | None) -> Rendering:
         self.settings.append(settings)
 
-        def render(span: Span) -> Iterator[Tensor]:
+        def render(span: Span) -> Iterator[Tensor | Unchanged]:
             self.spans.append(span)
             for number, heard in enumerate(span.speech[self.encoder.name]):
                 if number % 2 == 0:  # looks at every second crop only
@@ -167,3 +168,58 @@ def test_controls_without_a_curve_are_zero(files: dict[str, Path]) -> None:
     dub_file(files["video"], files["speech"], files["output"], blinker, Settings(), source, lossless=True)
     assert all(span.controls["mood"].shape == (span.frames,) for span in blinker.spans)
     assert not any(span.controls["mood"].any() for span in blinker.spans)
+
+
+@dataclass
+class Aiming(Blinker):
+    """Says in two parts that frame n of each span is to open by n tenths."""
+
+    def begin(self, settings: Any, seed: int, clock: Clock, on_step: OnStep | None) -> Rendering:
+        render = super().begin(settings, seed, clock, on_step)
+
+        def aim(span: Span) -> Iterator[Tensor | Unchanged]:
+            values = [number / 10 for number in range(span.frames)]
+            span.account.curve("opening", 0, values[:3])
+            span.account.curve("opening", 3, values[3:])
+            return render(span)
+
+        return aim
+
+
+def test_the_report_holds_the_curve_that_a_system_aims_at(files: dict[str, Path]) -> None:
+    source, settings = FaceSource(landmarks=files["landmarks"]), Settings(sync_mode="silence")
+    aiming = Aiming(Loudness(None))
+    report = dub_file(files["video"], files["speech"], files["output"], aiming, settings, source, lossless=True)
+    spans = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5], [None, None], [0.0, 0.1, 0.2, 0.3]
+    assert report.to_dict()["curves"] == {"opening": [value for span in spans for value in span]}
+    silent = Blinker(Loudness(None))
+    report = dub_file(files["video"], files["speech"], files["output"], silent, settings, source, lossless=True)
+    assert "curves" not in report.to_dict()
+
+
+def test_a_curve_at_the_networks_rate_is_that_of_the_frames_shown(files: dict[str, Path], tmp_path: Path) -> None:
+    video = write_video(tmp_path / "fast.mp4", [picture(number) for number in range(12)], rate=Fraction(50))
+    points = [face_points((WIDTH / 2, HEIGHT / 2), 30)] * 12
+    source = FaceSource(landmarks=write_landmarks(tmp_path / "fast.json", points))
+    report = dub_file(
+        video, files["speech"], files["output"], Aiming(Loudness(None)), Settings(), source, lossless=True
+    )
+    assert report.curves["opening"] == [number / 10 for number in (0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6)]
+
+
+def test_a_curve_beyond_its_span_is_a_defect(files: dict[str, Path]) -> None:
+    class Beyond(Blinker):
+        def begin(self, *given: Any) -> Rendering:
+            render = super().begin(*given)
+
+            def aim(span: Span) -> Iterator[Tensor | Unchanged]:
+                span.account.curve("opening", 1, [0.0] * span.frames)
+                return render(span)
+
+            return aim
+
+    source = FaceSource(landmarks=files["landmarks"])
+    with pytest.raises(ValueError, match="the curve opening covers frames 1-6 of a span of 6"):
+        dub_file(
+            files["video"], files["speech"], files["output"], Beyond(Loudness(None)), Settings(), source, lossless=True
+        )

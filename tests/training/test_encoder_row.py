@@ -14,7 +14,7 @@ from keysync.face import detectors
 from keysync.speech.encoder import SpeechEncoder
 from keysync.speech.encoders import ENCODERS
 from keysync.systems.keysync.small import BUILT_IN
-from training import evaluate, prepare
+from training import prepare
 from training.config.config import load_config
 from training.data.dataset import Shards, Windows, collate
 from training.data.index import EncoderInfo
@@ -61,13 +61,12 @@ def test_it_prepares_data_that_training_reads(row: Path, tmp_path: Path) -> None
     assert batch.features.std() > 0
 
 
-def test_every_command_has_its_option(
+def test_every_command_that_prepares_data_has_its_option(
     row: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["data", "--help"])
     commands: list[Callable[[], object]] = [
         lambda: prepare.main(["--help"]),
-        lambda: evaluate.main(["--help"]),
         synthetic.main,
     ]
     for command in commands:

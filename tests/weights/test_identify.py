@@ -17,6 +17,12 @@ def unet(label: int, context: int, inputs: int = 8, embedder: int | None = None)
     return shapes | ({f"conditioner.embedders.{embedder}.linear.weight": (context, 48)} if embedder is not None else {})
 
 
+def encoder(prefix: str) -> dict[str, tuple[int, ...]]:
+    """The telling tensors of a Whisper."""
+    shapes = {"conv1.weight": (64, 80, 3), "conv2.weight": (64, 64, 3), "embed_positions.weight": (1500, 64)}
+    return {f"{prefix}{name}": shape for name, shape in shapes.items()}
+
+
 @pytest.mark.parametrize(
     ("shapes", "kind"),
     [
@@ -34,6 +40,10 @@ def unet(label: int, context: int, inputs: int = 8, embedder: int | None = None)
         ({"feature_extractor.conv_layers.0.conv.weight": (8, 1, 10)}, "hubert"),
         ({"feature_extractor.conv_layers.0.conv.weight": (8, 1, 10), "a.gru_rel_pos_linear.weight": (8, 8)}, "wavlm"),
         ({"wav2vec2.feature_extractor.conv_layers.0.conv.weight": (8, 1, 10)}, "unknown"),
+        (encoder("model.encoder."), "whisper"),
+        (encoder("encoder.") | {"decoder.layer_norm.bias": (8,)}, "whisper"),
+        (encoder(""), "whisper"),
+        (encoder("other."), "unknown"),
         ({}, "unknown"),
     ],
 )

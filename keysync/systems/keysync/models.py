@@ -64,13 +64,15 @@ class HostSpeechEncoder(Protocol):
 
 @dataclass(frozen=True)
 class Models:
-    """What a dub runs on; `origins` says for the report where each model came from."""
+    """What a dub runs on; `origins` says for the report where each model came from, `files` names the file or folder of
+    those that were loaded from one."""
 
     keyframe: Stage | HostStage
     interpolation: Stage | HostStage
     vae: VAE | HostVAE
     encoders: Mapping[str, SpeechEncoder | HostSpeechEncoder]
     origins: dict[str, str] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         first, second = self.keyframe.spec, self.interpolation.spec
@@ -182,10 +184,12 @@ def load_models(
     for stage in (first, second):
         lay_out(stage)
     wanted = {first.spec.speech_encoder, second.spec.speech_encoder} & ENCODERS.keys() & paths.keys()
+    held = [name for name in paths if name not in ENCODERS or name in wanted]
     return Models(
         keyframe=first,
         interpolation=second,
         vae=load_vae(paths["vae"], device=device),
         encoders={name: load_encoder(name, paths[name], device=device) for name in sorted(wanted)},
-        origins={name: str(given[name] or BUILT_IN) for name in paths if name not in ENCODERS or name in wanted},
+        origins={name: str(given[name] or BUILT_IN) for name in held},
+        files={name: paths[name] for name in held},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import io
 import json
@@ -417,6 +418,26 @@ def test_eight_channels_stay_eight(node: Any, loaded: dict[str, Any], clip: Path
     video, _ = node.DubVideo.execute(InputImpl.VideoFromFile(str(clip)), audio, **loaded, **SETTINGS).args
     with av.open(video.get_stream_source()) as container:
         assert container.streams.audio[0].layout.name == "7.1"
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_the_result_says_that_its_lips_are_synthetic(
+    node: Any, loaded: dict[str, Any], clip: Path, speech: dict[str, Any], tiny: Path, marked: bool
+) -> None:
+    """By default, as on the command line; of the models it names the file and its checksum."""
+    more = {} if marked else {"provenance": False}
+    video, report = dub(node, loaded, InputImpl.VideoFromFile(str(clip)), speech, **more)
+    with av.open(video.get_stream_source()) as container:
+        comment = container.metadata.get("comment")
+    assert (comment is not None) == marked
+    assert (report["provenance"] is not None) == marked
+    if comment is not None:
+        told = json.loads(comment)["keysync"]
+        assert told == report["provenance"]
+        assert told["models"] == {"keyframe": "keyframe.safetensors", "interpolation": "interpolation.safetensors"}
+        assert told["sha256"] == {
+            name: hashlib.sha256((tiny / file).read_bytes()).hexdigest()[:16] for name, file in told["models"].items()
+        }
 
 
 def test_an_error_of_the_library_names_the_node_to_connect(

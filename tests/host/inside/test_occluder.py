@@ -134,6 +134,21 @@ def test_wrong_prompts(
         run(node, images, **inputs)
 
 
+def test_a_file_that_is_no_sam_2(
+    node: ModuleType,
+    file: Path,
+    images: Tensor,
+    error: type[Exception],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    damaged = tmp_path / "sam2.safetensors"
+    damaged.write_bytes(file.read_bytes()[:-1])
+    monkeypatch.setattr(node, "model_path", lambda _: damaged)
+    with pytest.raises(error, match=r"sam2\.safetensors .*\(choose another file in model_name\)$"):
+        run(node, images)
+
+
 def test_file_that_has_gone(node: ModuleType, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"other\.pt is not in models/sam2: put it there, or choose another file"):
         node.model_path("other.pt")

@@ -174,9 +174,9 @@ def test_the_same_seed_is_the_same_picture_whatever_memory_is_free(
     drawn: list[torch.Tensor] = []
     paste = part("keysync.dub").paste
 
-    def pasted(frame: Any, picture: torch.Tensor, place: Any) -> Any:
+    def pasted(frame: Any, picture: torch.Tensor, place: Any, scaling: str) -> Any:
         drawn.append(picture)
-        return paste(frame, picture, place)
+        return paste(frame, picture, place, scaling)
 
     monkeypatch.setattr(part("keysync.dub"), "paste", pasted)
     results, pictures = [], []

@@ -119,8 +119,22 @@ def test_comfyui_moves_the_encoder(node: Any, tiny: Path) -> None:
     assert torch.equal(encoder.encode(waveform).rows, before)
 
 
+def test_a_whisper_of_comfyui(node: Any, folder: Path) -> None:
+    """ComfyUI's own audio encoder files of this family: the encoder alone, with transformers' names."""
+    ours = load_file(part("keysync.speech.whisper").WEIGHTS)
+    save_file({f"model.{name}": tensor for name, tensor in ours.items()}, folder / "whisper.safetensors")
+    (encoder,) = node.LoadSpeechEncoder.execute("whisper.safetensors").args
+    assert (encoder.name, encoder.channels) == ("whisper", 384)
+    audio = sound(1.0)
+    (speech,) = node.EncodeSpeech.execute(encoder, audio, 25.0).args
+    library = part("keysync.speech.encoders").load_encoder("whisper", part("keysync.speech.whisper").WEIGHTS)
+    assert torch.equal(speech.features.rows, library.encode(audio["waveform"][0, 0]).rows)
+
+
 def test_what_is_no_speech_encoder(node: Any, tiny: Path, tmp_path: Path, error: type[Exception]) -> None:
-    with pytest.raises(error, match=r"is a KeySync keyframe stage .*: expected a HuBERT speech encoder or a WavLM"):
+    with pytest.raises(
+        error, match=r"is a KeySync keyframe stage .*: expected a HuBERT speech encoder or a WavLM .* or a Whisper"
+    ):
         part("nodes.host.encoder").load(tiny / "keyframe.safetensors")
     weights = load_file(tiny / "hubert" / "model.safetensors")
     weights.pop(next(name for name in weights if "final_layer_norm" in name))

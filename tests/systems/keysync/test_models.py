@@ -55,6 +55,7 @@ def test_given_files_are_named_and_others_built_in(small: Models, tmp_path: Path
     save_stage(small.interpolation, tmp_path / "mine.safetensors")
     models = load_models(interpolation=str(tmp_path / "mine.safetensors"), dtype=torch.bfloat16)
     assert models.origins == {**small.origins, "interpolation": str(tmp_path / "mine.safetensors")}
+    assert models.files == {**small.files, "interpolation": tmp_path / "mine.safetensors"}
     assert isinstance(models.interpolation, Stage)
     assert isinstance(models.vae, VAE)
     assert {parameter.dtype for parameter in models.interpolation.parameters()} == {torch.bfloat16}
@@ -128,9 +129,9 @@ def test_a_stage_in_the_other_s_place(tiny_files: dict[str, Path]) -> None:
             "2 times the face, in windows of 14",
         ),
         (
-            {"speech_encoder": "whisper"},
-            "the keyframe model needs the whisper speech encoder but this version of KeySync supports hubert, wavlm: "
-            "update KeySync",
+            {"speech_encoder": "beats"},
+            "the keyframe model needs the beats speech encoder but this version of KeySync supports hubert, wavlm, "
+            "whisper: update KeySync",
         ),
         (
             {"audio_channels": 768},

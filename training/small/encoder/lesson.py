@@ -44,7 +44,7 @@ def lesson(corpus: Corpus, seed: int, number: int, seconds: int = SECONDS) -> Le
     """Lesson `number`: `seconds` of speech in examples of equal length; a function of its arguments."""
     rng = np.random.default_rng((seed, number))
     length = int(rng.choice([length for length in LENGTHS if length <= seconds]))
-    return stacked([_example(corpus, rng, length) for _ in range(max(seconds // length, 1))])
+    return stacked([example(corpus, rng, length) for _ in range(max(seconds // length, 1))])
 
 
 def stacked(examples: Sequence[tuple[Sound, Utterance, NDArray[np.float64]]]) -> Lesson:
@@ -82,7 +82,8 @@ def sounds_at(phonemes: Sequence[Phoneme], times: NDArray[np.float64]) -> NDArra
     return found
 
 
-def _example(corpus: Corpus, rng: np.random.Generator, seconds: int) -> tuple[Sound, Utterance, NDArray[np.float64]]:
+def example(corpus: Corpus, rng: np.random.Generator, seconds: int) -> tuple[Sound, Utterance, NDArray[np.float64]]:
+    """Speech of a corpus through a random microphone: the sound, the utterance, and the times of its rows in it."""
     length = seconds * SAMPLE_RATE
     lead = round(LEAD * SAMPLE_RATE)
     played = fast_length((length + lead) * np.exp(rng.uniform(-1, 1) * np.log(PACE)))

@@ -62,6 +62,18 @@ class Int(_Type):
             control_after_generate: bool = ...,
         ) -> None: ...
 
+class Boolean(_Type):
+    class Input(_Input):
+        def __init__(
+            self,
+            id: str,
+            *,
+            optional: bool = False,
+            tooltip: str = ...,
+            default: bool = ...,
+            extra_dict: dict[str, Any] = ...,
+        ) -> None: ...
+
 class String(_Type):
     class Input(_Input):
         def __init__(

@@ -1,0 +1,79 @@
+"""What suits a clip when no system is chosen: its own mouths, or the built-in model for the faces that it can draw."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import KeySyncError
+from ..face.rendered import RenderedFaces
+from .renderer import Clock, Hearing, Look, Needs, OnStep, Renderer, Rendering, Surveyor, System, UnsuitableError
+
+# A clip is judged by so many frames of its beginning.
+JUDGED, BEGINNING = 9, 72
+
+
+@dataclass(frozen=True, eq=False)
+class Automatic:
+    """A `Renderer` that becomes another one when it has seen the clip.
+
+    Rendered faces are drawn by `small()`, the built-in model that was trained on such; others by `rewriter`, and by
+    `small()` where that finds them unsuitable.
+    """
+
+    rewriter: Surveyor
+    small: Callable[[], Renderer]
+    system: str = "auto"
+    encoders: Mapping[str, Hearing] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def needs(self) -> Needs:
+        return self.rewriter.needs
+
+    def survey(self, looks: Iterator[Look], note: Callable[[str], None]) -> Renderer:
+        """The renderer of this clip; `note` hears which, and why."""
+        beginning = list(islice(looks, BEGINNING))
+        judged = beginning[:: -(-len(beginning) // JUDGED) or 1]
+        if judged and RenderedFaces().are_rendered(torch.stack([look.crop for look in judged])):
+            note("drawn by keysync, the built-in model: the face looks rendered, which it is trained for")
+            return self.small()
+        try:
+            renderer = self.rewriter.survey(chain(beginning, looks), note)
+        except UnsuitableError as reason:
+            note(
+                f"drawn by keysync, the built-in model, which is trained on rendered faces only, since "
+                f"{self.rewriter.system} cannot draw this clip: {reason}"
+            )
+            return self.small()
+        note(f"drawn by {self.rewriter.system}: with the clip's own mouths")
+        return renderer
+
+    def evaluations(self, frames: int, settings: Any) -> int:
+        """None: nothing is drawn before the survey."""
+        return 0
+
+    def begin(self, settings: Any, seed: int, clock: Clock, on_step: OnStep | None) -> Rendering:
+        """Raises `KeySyncError`: only what `survey` returns draws."""
+        raise KeySyncError("no system is chosen yet: survey the clip first")
+
+
+def automatic(rewrite: System, keysync: System) -> System:
+    """The row that chooses among what needs no files; the built-in model is loaded when it is chosen."""
+
+    def settings(options: argparse.Namespace) -> dict[str, Any]:
+        return {system.name: system.settings(options) for system in (rewrite, keysync)}
+
+    def load(files: Mapping[str, Path | None], *, device: torch.device, dtype: torch.dtype | None) -> Automatic:
+        rewriter = rewrite.load({}, device=device, dtype=dtype)
+        assert isinstance(rewriter, Surveyor)
+        none = {option.name: None for option in keysync.files}
+        return Automatic(rewriter, lambda: keysync.load(none, device=device, dtype=dtype))
+
+    return System(name="auto", files=(), options=(), settings=settings, load=load)
