@@ -38,7 +38,7 @@ def rewriting(options: argparse.Namespace) -> Rewriting:
 def load(files: Mapping[str, Path | None], *, device: torch.device, dtype: torch.dtype | None) -> Rewriter:
     """The renderer with the built-in encoder and lips reader; it works in float32 whatever `dtype`.
 
-    Raises `KeySyncError` without the encoder, which the package of ComfyUI's registry leaves out: no node draws with it.
+    Raises `KeySyncError` without the encoder, which the package of ComfyUI's registry leaves out: no node uses it.
     """
     from ...face.mesh import MeshReader
     from ...speech.encoders import load_encoder
@@ -48,8 +48,8 @@ def load(files: Mapping[str, Path | None], *, device: torch.device, dtype: torch
 
     if not WEIGHTS.exists():
         raise KeySyncError(
-            f"{WEIGHTS} is missing, with which rewrite hears: ComfyUI's package leaves it out; install KeySync from its "
-            "repository, or choose --system keysync"
+            f"rewrite hears with {WEIGHTS}, which is missing, as in the package of ComfyUI's registry: install KeySync "
+            "from its repository, or choose --system keysync"
         )
     lips = load_lips(device)
     return Rewriter(
