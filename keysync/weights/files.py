@@ -32,6 +32,8 @@ MOST_HEADER = 16 * 2**20
 MOST_TENSORS = 20_000
 # Characters of a tensor's name, and the largest number in one ("layers.11."), of which networks are built.
 MOST_NAME, MOST_NUMBER = 300, 999
+# Axes of a tensor; those of networks have at most five.
+MOST_AXES = 8
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -62,6 +64,9 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise KeySyncError(f"{path} cannot be read: {error.strerror or one_line(error)}") from error
     if not tensors:
         raise KeySyncError(f"{path} contains no tensors: expected model weights")
+    for name, tensor in tensors.items():
+        if tensor.ndim > MOST_AXES:
+            raise KeySyncError(f"{path}: {name} has {tensor.ndim} axes, more than {MOST_AXES}: expected model weights")
     bare = {name.replace(WRAPPER, ""): tensor for name, tensor in tensors.items()}
     if len(bare) != len(tensors):
         raise KeySyncError(f"{path} contains tensors with and without {WRAPPER} in their names: expected one of each")

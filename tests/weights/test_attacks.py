@@ -189,6 +189,11 @@ def test_two_tensors_of_one_name(tmp_path: Path) -> None:
     assert "with and without _forward_module. in their names" in error_of(read_tensors, tmp_path / "a.safetensors")
 
 
+def test_a_tensor_of_many_axes(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros([1] * 60)}, tmp_path / "a.safetensors")
+    assert "a has 60 axes, more than 8" in error_of(read_tensors, tmp_path / "a.safetensors")
+
+
 def test_metadata_in_a_tensor(tmp_path: Path) -> None:
     for text in (b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}", bytes(2**21)):
         tensors = {f"{UNET}input_blocks.0.0.weight": torch.zeros(64, 8, 3, 3)}
