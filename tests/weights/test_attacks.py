@@ -46,7 +46,7 @@ def _bounded() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 10
 
 
 def error_of(call: Callable[..., object], *arguments: object) -> str:
