@@ -128,7 +128,8 @@ class Dub:
 
     `evaluations` counts the network evaluations to run; `frames()` yields (pts, frame) for each frame of the result and
     fills `report` meanwhile. A renderer that does not need the source makes whole frames of crop size: nothing is
-    pasted. Raises `KeySyncError` for an unknown mask and for controls that the renderer does not have.
+    pasted. A renderer that surveys the source does so here, `on_look` before each frame: it may raise to stop. Raises
+    `KeySyncError` for an unknown mask and for controls that the renderer does not have.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class Dub:
         settings: Settings,
         report: Report,
         occluder: Occluder | None = None,
+        on_look: Callable[[], None] = lambda: None,
     ) -> None:
         self.video, self.pts, self.track, self.timeline = video, pts, track, timeline
         self.settings, self.report, self.occluder = settings, report, occluder
@@ -152,7 +154,7 @@ class Dub:
         self._draw_with(renderer)
         if isinstance(renderer, Surveyor):
             with report.clock("survey"):
-                self._draw_with(renderer.survey(self._survey(), report.notes.append))
+                self._draw_with(renderer.survey(self._survey(on_look), report.notes.append))
         self._sampling = settings.sampling_of(self.renderer.system)
         self.evaluations = sum(
             self.renderer.evaluations(len(clip.network.times), self._sampling) for clip in self.clips
@@ -311,12 +313,13 @@ class Dub:
         numbers: list[int] = self.timeline.source[clip.start + clip.network.source].tolist()
         return numbers
 
-    def _survey(self) -> Iterator[Look]:
+    def _survey(self, on_look: Callable[[], None]) -> Iterator[Look]:
         """The source's frames that show the chosen face, in order: all, or as many as a survey looks at."""
         found = np.flatnonzero(self.track.found)
         numbers = found[:: -(-len(found) // SURVEYED) or 1].tolist()
         frames = zip(numbers, self.video.pick(self.pts, numbers), self._occluders(numbers), strict=True)
         for number, frame, occluder in frames:
+            on_look()
             shot, box = int(self.track.shot[number]), self.boxes[number]
             look = crop(frame, box, self.size, self.renderer.needs.scaling)
             yield Look(number, shot, look, self._mask(number, occluder))

@@ -191,7 +191,8 @@ def _dub_file(
     with concerning("occluder"):
         hidden = Occluder.open(masks, source.info.width, source.info.height, len(pts)) if masks else None
     progress.begin("looking at the face", None)
-    dub = Dub(source, pts, track, timeline, _fitted(heard.samples, timeline.seconds), models, settings, report, hidden)
+    voice = _fitted(heard.samples, timeline.seconds)
+    dub = Dub(source, pts, track, timeline, voice, models, settings, report, hidden, progress.step)
     drawn = dub.renderer
     files_of_models = drawn.files if isinstance(drawn, FromFiles) else {}
     provenance = Provenance.of(drawn.system, drawn.origins, files_of_models) if settings.provenance else None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ from keysync.report import DUBBED, PASSED_THROUGH, Report
 from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
 from keysync.systems.keysync.plan import Plan
+from keysync.systems.renderer import Look, Renderer
 from keysync.timeline import Timeline, fit
 
 from .clips import (
@@ -305,6 +306,41 @@ def test_a_cut_makes_two_clips_with_an_identity_each(cheap: CheapStages, models:
         expected = models.vae.encode(crop(source[first], dub.boxes[first], dub.size)[None])[0]
         assert torch.allclose(identity, expected, atol=1e-4)
     assert [(part.first, part.last, part.state) for part in report.ranges] == [(0, 19, DUBBED)]
+
+
+class Looker:
+    """A renderer that looks at the whole clip before it draws as `models` do."""
+
+    def __init__(self, models: Models) -> None:
+        self.models = models
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.models, name)
+
+    def survey(self, looks: Iterator[Look], note: Callable[[str], None]) -> Models:
+        note(f"{len(list(looks))} frames")
+        return self.models
+
+
+def test_a_survey_shows_every_frame_and_can_be_stopped(cheap: CheapStages, models: Models, tmp_path: Path) -> None:
+    reader = VideoReader(scene(tmp_path, 12).video)
+    pts = reader.timestamps()
+    track = track_of([True] * len(pts))
+    timeline = fit(pts, 1, reader.info.time_base, len(pts) / 25, "silence")
+    report = Report("in", "speech", WIDTH, HEIGHT, len(pts), len(pts), "25", 1.0, "silence", 0)
+    looked: list[int] = []
+
+    def look() -> None:
+        looked.append(len(looked))
+        if len(looked) > len(pts):
+            raise KeyboardInterrupt
+
+    rest = reader, pts, track, timeline, torch.zeros(16_000)
+    dub = Dub(*rest, cast("Renderer", Looker(models)), Settings(), report, on_look=look)
+    assert dub.renderer is models
+    assert (len(looked), report.notes) == (len(pts), [f"{len(pts)} frames"])
+    with pytest.raises(KeyboardInterrupt):
+        Dub(*rest, cast("Renderer", Looker(models)), Settings(), report, on_look=look)
 
 
 def dub_of(reader: VideoReader, pts: NDArray[np.int64], track: FaceTrack, models: Models) -> Dub:

@@ -14,7 +14,7 @@ from keysync.face import detectors
 from keysync.speech.encoder import SpeechEncoder
 from keysync.speech.encoders import ENCODERS
 from keysync.systems.keysync.small import BUILT_IN
-from training import prepare
+from training import evaluate, prepare
 from training.config.config import load_config
 from training.data.dataset import Shards, Windows, collate
 from training.data.index import EncoderInfo
@@ -73,3 +73,11 @@ def test_every_command_that_prepares_data_has_its_option(
         with pytest.raises(SystemExit, match="0"):
             command()
         assert "--loudness PATH" in capsys.readouterr().out
+
+
+def test_an_evaluation_has_the_options_of_the_table_of_systems(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its rows are those of `ENCODERS` when the program starts."""
+    with pytest.raises(SystemExit, match="0"):
+        evaluate.main(["--help"])
+    said = capsys.readouterr().out
+    assert all(f"--{name} PATH" in said for name in ENCODERS)

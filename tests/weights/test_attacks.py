@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import pickle
@@ -34,6 +35,13 @@ UNET = "model.diffusion_model."
 MEMORY = 2**30  # bytes that a test may take beyond what the process has
 
 
+@pytest.fixture(autouse=True, scope="module")
+def transformers() -> None:
+    """Imported before the clock runs, as in a program that has read a first file."""
+    for name in ("sam2_video.modeling_sam2_video", "hubert.modeling_hubert", "whisper.modeling_whisper"):
+        importlib.import_module(f"transformers.models.{name}")
+
+
 @contextmanager
 def _bounded() -> Iterator[None]:
     """A second, and a gigabyte."""
@@ -46,7 +54,7 @@ def _bounded() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
-    assert time.process_time() - began < 10
+    assert time.process_time() - began < 1
 
 
 def error_of(call: Callable[..., object], *arguments: object) -> str:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...face.mesh import MeshReader
+from ...face.mesh import MeshReader, as_bytes
 from ...face.mouth import EYES
 from ..renderer import Clock, OnStep, Span, Unchanged
 from .bank import CROP, LOWER, Bank, Person, Seen, Watcher
@@ -98,11 +98,6 @@ def draw_span(tools: Tools, bank: Bank, span: Span, wanted: NDArray[np.float64])
         frames[picked - first].pick = pick
         picked += 1
     yield from ready(True)
-
-
-def as_bytes(crop: Tensor) -> Tensor:
-    """A crop of 0..1 as uint8."""
-    return (crop * 255).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _hold(person: Person, pixels: Tensor, seen: Seen, wanted: NDArray[np.float64]) -> Held:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import KeySyncError
-from ...face.mesh import MeshReader
+from ...face.mesh import MeshReader, as_bytes
 from ..renderer import Clock, Hearing, Look, Needs, OnStep, Renderer, Rendering, Span, Unchanged
 from .bank import CROP, Bank, Collector, NothingToBorrowError, Watcher
 from .curve import WANTED
-from .draw import Drawn, Tools, as_bytes, draw_span
+from .draw import Drawn, Tools, draw_span
 
 NAME = "rewrite"
 NEEDS = Needs((CROP, CROP), 1.5, "box", ("whisper",), scaling="bicubic")
