@@ -19,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .behind import ahead
 from .errors import KeySyncError, concerning
-from .face.crop import crop, crop_boxes, to_crop
+from .face.crop import Crops, crop
 from .face.masks import MASKS, is_empty, subtract
 from .face.paste import Place, grey, paste
 from .face.track import FaceTrack
@@ -165,7 +166,7 @@ class Dub:
     def _draw_with(self, renderer: Renderer) -> None:
         """Takes a renderer with its mask and the places of its crops."""
         needs = renderer.needs
-        self.renderer, self.size = renderer, needs.crop_size
+        self.renderer = renderer
         self.mask = self.settings.mask or needs.mask or DEFAULT_MASK
         if self.mask not in MASKS:
             raise KeySyncError(f"unknown mask {self.mask!r}: choose one of {', '.join(MASKS)}")
@@ -173,15 +174,13 @@ class Dub:
         if foreign:
             known = ", ".join(needs.controls) or "none"
             raise KeySyncError(f"unknown control {min(foreign)!r}: the system has {known}")
-        self.boxes = np.zeros((len(self.pts), 3), dtype=np.int64)
-        for start, stop in self.track.runs():
-            self.boxes[start:stop] = crop_boxes(self.track, start, stop, needs.crop_scale)
+        self.crops = Crops.of(self.track, needs.crop_size, needs.crop_scale, needs.native)
 
     def frames(self, on_step: Callable[[int], None] | None = None) -> Iterator[tuple[int, Frame]]:
         """Yields (pts, frame) for each frame of the result, in order; pts are in `timeline.time_base`."""
         sources = self.timeline.source.tolist()
         shown = self._generated(on_step)
-        originals = self.video.pick(self.pts, sources)
+        originals = ahead(self.video.pick(self.pts, sources))
         occluders = self._occluders(sources)
         for output, (source, original, occluder) in enumerate(zip(sources, originals, occluders, strict=True)):
             picture = next(shown)
@@ -208,10 +207,9 @@ class Dub:
                     PASSED_THROUGH,
                     "nothing to generate: the mask is empty, or the occluder hides all of it",
                 )
-            place = Place.of(mask, self.boxes[source], self.track.size)
-            if shown.shape[-1]:
-                place = place.less(shown[..., 0])
-            frame = paste(original, picture, place, self.renderer.needs.scaling)
+            box, size = self.crops.boxes[source], self.track.size
+            place = Place.less(mask, box, size, shown[..., 0]) if shown.shape[-1] else Place.of(mask, box, size)
+            frame = paste(original, picture, place, self.crops.scaling)
             if occluder is not None:
                 # The mask has the crop's resolution: finer parts of the occluder are restored here.
                 frame = np.where(occluder.mean(-1, keepdims=True) > 127.5, original, frame)
@@ -221,7 +219,7 @@ class Dub:
     def _generated(self, on_step: Callable[[int], None] | None) -> Iterator[Tensor | Unchanged | None]:
         """For each output frame the generated crop (H, W, 3 or 4), 0..1, or None where there is no face to draw."""
         draw = self.renderer.begin(self._sampling, self.settings.seed, self.report.clock, on_step)
-        looks = self._looks()
+        looks = ahead(self._looks())
         output = 0
         for clip, said in zip(self.clips, self._speech(), strict=True):
             yield from (None for _ in range(clip.start - output))
@@ -320,25 +318,24 @@ class Dub:
         frames = zip(numbers, self.video.pick(self.pts, numbers), self._occluders(numbers), strict=True)
         for number, frame, occluder in frames:
             on_look()
-            shot, box = int(self.track.shot[number]), self.boxes[number]
-            look = crop(frame, box, self.size, self.renderer.needs.scaling)
-            yield Look(number, shot, look, self._mask(number, occluder))
+            yield Look(
+                number, int(self.track.shot[number]), self.crops.cut(frame, number), self._mask(number, occluder)
+            )
 
     def _looks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Crop (H, W, 3), 0..1, and mask (H, W) of every network frame of every clip, in order."""
         sources = [number for clip in self.clips for number in self._sources(clip)]
         frames = zip(sources, self.video.pick(self.pts, sources), self._occluders(sources), strict=True)
         for source, frame, occluder in frames:
-            look = crop(frame, self.boxes[source], self.size, self.renderer.needs.scaling)
-            yield look, self._mask(source, occluder)
+            yield self.crops.cut(frame, source), self._mask(source, occluder)
 
     def _mask(self, source: int, occluder: Frame | None) -> Tensor:
         """Where the mouth is generated anew, at the crop's resolution: (H, W), 0 or 1."""
-        landmarks = to_crop(self.track.landmarks[source], self.boxes[source], self.size)
-        mask = MASKS[self.mask](landmarks, self.size)
+        size = self.crops.size_of(source)
+        mask = MASKS[self.mask](self.crops.points(self.track.landmarks[source], source), size)
         if occluder is None:
             return mask
-        hidden = crop(occluder, self.boxes[source], self.size).mean(-1) > 0.5
+        hidden = crop(occluder, self.crops.boxes[source], size).mean(-1) > 0.5
         return subtract(mask, hidden.float())
 
     def _occluders(self, sources: list[int]) -> Iterator[Frame | None]:

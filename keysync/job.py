@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .behind import Behind
 from .dub import Dub, Occluder, Settings
 from .errors import KeySyncError, concerning
 from .face.detectors import make_detector, read_landmarks_file
@@ -213,10 +214,15 @@ def _dub_file(
         signing=settings.signing,
     )
     progress.begin("network evaluations", dub.evaluations)
+
+    def write(frame: Frame, stamp: int) -> None:
+        with report.clock("write"):
+            writer.write(frame, stamp)
+
     with writer:
-        for stamp, frame in dub.frames(progress.step):
-            with report.clock("write"):
-                writer.write(frame, stamp - int(timeline.pts[0]))  # the result begins at 0
+        with Behind() as behind:
+            for stamp, frame in dub.frames(progress.step):
+                behind.run(write, frame, stamp - int(timeline.pts[0]))  # the result begins at 0
         for file in files:
             file.check_unchanged()
     progress.end()

@@ -203,8 +203,8 @@ def test_crops_are_as_close_as_the_models_were_trained_with(models: Models, tmp_
         for name in ("keyframe", "interpolation")
     }
     closer = replace(models, **stages)
-    assert (dub_of(reader, pts, track, closer).boxes == crop_boxes(track, 0, 3, 1.3)).all()
-    assert (dub_of(reader, pts, track, models).boxes == crop_boxes(track, 0, 3)).all()
+    assert (dub_of(reader, pts, track, closer).crops.boxes == crop_boxes(track, 0, 3, 1.3)).all()
+    assert (dub_of(reader, pts, track, models).crops.boxes == crop_boxes(track, 0, 3)).all()
 
 
 def test_an_unknown_mask_is_an_error(models: Models, tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_a_cut_makes_two_clips_with_an_identity_each(cheap: CheapStages, models:
     source = clip.source()
     assert len(cheap.identities) == 2
     for identity, first in zip(cheap.identities, (0, 9), strict=True):
-        expected = models.vae.encode(crop(source[first], dub.boxes[first], dub.size)[None])[0]
+        expected = models.vae.encode(crop(source[first], dub.crops.boxes[first], dub.crops.size)[None])[0]
         assert torch.allclose(identity, expected, atol=1e-4)
     assert [(part.first, part.last, part.state) for part in report.ranges] == [(0, 19, DUBBED)]
 

@@ -8,6 +8,7 @@ implementation does; that doubles it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +49,58 @@ def crop_boxes(track: FaceTrack, start: int, stop: int, scale: float = PUBLISHED
     return boxes
 
 
+@dataclass(frozen=True, eq=False)
+class Crops:
+    """How a face is cut out of each frame of a track.
+
+    `boxes` (n, 3), those of frames without the face are 0. Crops have the `size` (H, W), or, if they are `native`, at
+    most this: the boxes of a shot are then equally large, and pixels of a face that is smaller are the frame's own.
+    """
+
+    boxes: NDArray[np.int64]
+    size: tuple[int, int]
+    native: bool = False
+
+    @classmethod
+    def of(cls, track: FaceTrack, size: tuple[int, int], scale: float, native: bool = False) -> Crops:
+        """The crops of a whole track, of boxes `scale` times as wide as the face."""
+        boxes = np.zeros((len(track.found), 3), dtype=np.int64)
+        for start, stop in track.runs():
+            boxes[start:stop] = crop_boxes(track, start, stop, scale)
+        if native:
+            for shot in np.unique(track.shot).tolist():
+                mine = track.found & (track.shot == shot)
+                if mine.any():
+                    boxes[mine] = _even(boxes[mine], track.size)
+        return cls(boxes, size, native)
+
+    def size_of(self, number: int) -> tuple[int, int]:
+        """The size (H, W) of a frame's crop."""
+        side = int(self.boxes[number, 2])
+        return (side, side) if self.native and side < min(self.size) else self.size
+
+    def cut(self, frame: Picture, number: int) -> Tensor:
+        """The crop (H, W, 3) of a frame, see `crop`."""
+        return crop(frame, self.boxes[number], self.size_of(number), self.scaling)
+
+    def points(self, landmarks: Picture, number: int) -> Tensor:
+        """Points (68, 2) of a frame in its crop, see `to_crop`."""
+        return to_crop(landmarks, self.boxes[number], self.size_of(number))
+
+    @property
+    def scaling(self) -> str:
+        """How pixels are scaled there and back: bilinear as networks are trained with, or to keep more detail."""
+        return "bicubic" if self.native else "bilinear"
+
+
+def _even(boxes: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.int64]:
+    """Boxes (n, 3) around the same middles that are all as large as the largest and inside frames of `size` (h, w)."""
+    h, w = size
+    side = int(boxes[:, 2].max())
+    corners = boxes[:, :2] - (side - boxes[:, 2:]) // 2
+    return np.concatenate((np.clip(corners, 0, (w - side, h - side)), np.full((len(boxes), 1), side)), axis=1)
+
+
 def _box(state: NDArray[np.float64], low: Points, high: Points, size: tuple[int, int]) -> NDArray[np.int64]:
     """The box in whole pixels for a smoothed centre and side; it moves or grows where points would stick out."""
     h, w = size
@@ -76,7 +129,7 @@ def crop(frame: Picture, box: Box, size: tuple[int, int], scaling: str = "biline
 
 
 def resize(planes: Tensor, size: tuple[int, int], scaling: str = "bilinear") -> Tensor:
-    """Planes (n, c, h, w) of 0..1 at another size, with antialiasing along what shrinks; `scaling` as in `Needs`."""
+    """Planes (n, c, h, w) of 0..1 at another size, with antialiasing along what shrinks; `scaling` is a mode of torch's."""
     if planes.shape[-2:] == size:
         return planes
     scaled = F.interpolate(planes, size, mode=scaling, align_corners=False, antialias=True)

@@ -6,7 +6,7 @@ The feather lies inside the mask, so a pixel outside the mask keeps its bits.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -37,15 +37,19 @@ class Sides(NamedTuple):
 class Place:
     """Where a crop goes in its frame.
 
-    `region` is the rows and columns that it covers; the others are of the region's size: `mask` (side, side), 0 or 1,
-    says where the crop replaces the frame, `matte` (side, side), 0..1, by how much. `feather` is the width of the
-    matte's soft edge in pixels.
+    Of the crop at `side` pixels, the rows and columns `part` go to the rows and columns `region` of the frame; the
+    others are of their size: `mask` (h, w), 0 or 1, says where the crop replaces the frame, `matte` (h, w), 0..1, by
+    how much. `feather` is the width of the matte's soft edge in pixels; `matched` whether the crop has the frame's
+    colours already.
     """
 
     region: tuple[slice, slice]
     mask: Tensor
     matte: Tensor
     feather: float
+    side: int
+    part: tuple[slice, slice] = (slice(None), slice(None))
+    matched: bool = False
 
     @staticmethod
     def of(mask: Picture, box: Box, frame_size: tuple[int, int], feather: float = FEATHER) -> Place:
@@ -53,17 +57,52 @@ class Place:
 
         mask (H, W), above 0.5 where the crop is generated, at any size; `feather` is a share of the crop's side.
         """
-        x, y, side = (int(value) for value in box)
-        h, w = frame_size
-        planes = torch.as_tensor(mask)[None, None].float().cpu()  # h w -> 1 1 h w
-        inside = F.interpolate(planes, (side, side), mode="nearest")[0, 0] > 0.5
-        border = Sides(top=y == 0, bottom=y + side == h, left=x == 0, right=x + side == w)
-        return Place(region(box), inside.float(), feathered(inside, feather * side, border), feather * side)
+        side, inside, border = _inside(mask, box, frame_size)
+        width = feather * side
+        return Place(region(box), inside.float(), feathered(inside, width, border), width, side)
 
-    def less(self, shown: Tensor) -> Place:
-        """The place where the crop shows only by so much as `shown` (H, W), 0..1, says; at any size."""
-        share = resize(shown[None, None].float(), (self.matte.shape[0], self.matte.shape[1]))[0, 0]
-        return replace(self, matte=self.matte * share)
+    @staticmethod
+    def less(mask: Picture, box: Box, frame_size: tuple[int, int], shown: Tensor, feather: float = FEATHER) -> Place:
+        """The place of a crop that shows only by so much as `shown` (H, W), 0..1, says, and has the frame's colours."""
+        side, inside, border = _inside(mask, box, frame_size)
+        share, width = resize(shown[None, None].float(), (side, side))[0, 0], feather * side
+        # Beyond this reach nothing changes the matte where the crop shows.
+        reach = math.ceil(width) + 1
+        rows, columns = (_around(share > 0, axis, reach) for axis in (1, 0))
+        ends = Sides(
+            top=border.top or rows.start > 0,
+            bottom=border.bottom or rows.stop < side,
+            left=border.left or columns.start > 0,
+            right=border.right or columns.stop < side,
+        )
+        x, y, _ = (int(value) for value in box)
+        near = inside[rows, columns]
+        return Place(
+            (slice(y + rows.start, y + rows.stop), slice(x + columns.start, x + columns.stop)),
+            near.float(),
+            feathered(near, width, ends) * share[rows, columns],
+            width,
+            side,
+            (rows, columns),
+            matched=True,
+        )
+
+
+def _inside(mask: Picture, box: Box, frame_size: tuple[int, int]) -> tuple[int, Tensor, Sides]:
+    """The side of a box, whether each of its pixels is inside the mask, and which of its sides are the frame's."""
+    x, y, side = (int(value) for value in box)
+    h, w = frame_size
+    planes = torch.as_tensor(mask)[None, None].float().cpu()  # h w -> 1 1 h w
+    inside = F.interpolate(planes, (side, side), mode="nearest")[0, 0] > 0.5
+    return side, inside, Sides(top=y == 0, bottom=y + side == h, left=x == 0, right=x + side == w)
+
+
+def _around(shown: Tensor, axis: int, reach: int) -> slice:
+    """The rows (axis 1) or columns (axis 0) in which something shows, and so many more at both ends."""
+    numbers = shown.any(axis).nonzero()
+    if not len(numbers):
+        return slice(0, 1)
+    return slice(max(int(numbers[0]) - reach, 0), min(int(numbers[-1]) + 1 + reach, shown.shape[1 - axis]))
 
 
 @overload
@@ -116,8 +155,9 @@ def _paste(frame: NDArray[Any], generated: Picture, place: Place, scaling: str) 
     levels = 255.0 if frame.dtype == np.uint8 else 1.0
     source = pixels.astype(np.float32) / levels
     planes = torch.as_tensor(generated).detach().cpu().float().permute(2, 0, 1)[None]  # h w c -> 1 c h w
-    new = resize(planes, alpha.shape[:2], scaling)[0].permute(1, 2, 0).numpy()
-    new = np.clip(new + _colour_shift(source, new, place.mask.numpy() > 0.5, place.feather), 0, 1)
+    new = resize(planes, (place.side, place.side), scaling)[0].permute(1, 2, 0).numpy()[place.part]
+    if not place.matched:
+        new = np.clip(new + _colour_shift(source, new, place.mask.numpy() > 0.5, place.feather), 0, 1)
     blended = (source + alpha * (new - source)) * levels
     if frame.dtype == np.uint8:
         blended = np.round(blended)

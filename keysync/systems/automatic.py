@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..errors import KeySyncError
+from ..face.crop import resize
 from ..face.rendered import RenderedFaces
 from .renderer import Clock, Hearing, Look, Needs, OnStep, Renderer, Rendering, Surveyor, System, UnsuitableError
 
@@ -41,7 +43,7 @@ class Automatic:
         """The renderer of this clip; `note` hears which, and why."""
         beginning = list(islice(looks, BEGINNING))
         judged = beginning[:: -(-len(beginning) // JUDGED) or 1]
-        if judged and RenderedFaces().are_rendered(torch.stack([look.crop for look in judged])):
+        if judged and RenderedFaces().are_rendered(torch.stack([self._judged(look) for look in judged])):
             note("drawn by keysync, the built-in model: the face looks rendered, which it is trained for")
             return self.small()
         try:
@@ -54,6 +56,10 @@ class Automatic:
             return self.small()
         note(f"drawn by {self.rewriter.system}: with the clip's own mouths")
         return renderer
+
+    def _judged(self, look: Look) -> Tensor:
+        """A crop at the size that faces are judged at."""
+        return resize(look.crop.permute(2, 0, 1)[None], self.needs.crop_size, "bicubic")[0].permute(1, 2, 0)
 
     def evaluations(self, frames: int, settings: Any) -> int:
         """None: nothing is drawn before the survey."""

@@ -32,8 +32,8 @@ class Needs:
     was made for (a key of `MASKS`), None if it ignores masks: its crops are then pasted with `dub.DEFAULT_MASK` unless
     the user chooses a mask; `encoders` the speech encoders that it hears (keys
     of `ENCODERS`); `controls` the per-frame numbers that it takes, such as valence and arousal; `source` whether it
-    looks at the source's frames: one that does not gets the identity for every frame, and nothing is pasted; `scaling`
-    how crops are scaled there and back: bilinear as networks are trained with, or bicubic, which keeps more detail.
+    looks at the source's frames: one that does not gets the identity for every frame, and nothing is pasted; `native`
+    whether crops keep the frame's own pixels: they are then of one size in a shot, `crop_size` at most.
     """
 
     crop_size: tuple[int, int]
@@ -42,7 +42,7 @@ class Needs:
     encoders: tuple[str, ...]
     controls: tuple[str, ...] = ()
     source: bool = True
-    scaling: str = "bilinear"
+    native: bool = False
 
 
 @dataclass(frozen=True)

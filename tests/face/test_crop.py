@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from keysync.face.crop import crop, crop_boxes, to_crop
+from keysync.face.crop import Crops, crop, crop_boxes, to_crop
 from keysync.face.track import FaceTrack, from_landmarks
 
 from ..synthetic_face import face_points
@@ -121,3 +121,35 @@ def test_points_outside_the_crop_are_kept_at_its_edge() -> None:
     assert there[:, 0].min() == 0
     assert there[:, 1].max() == 63
     assert to_crop(np.full((68, 2), 1e4, dtype=np.float32), (0, 0, 100), (64, 128))[0].tolist() == [127, 63]
+
+
+def test_native_crops_of_a_shot_are_equally_large_and_the_frame_s_own_pixels() -> None:
+    size = (240, 640)
+    points = [face_points((60 + 50 * frame, 120 + frame), 40 + 4 * frame) for frame in range(8)]
+    track = from_landmarks(points, size, [0] * 5 + [1] * 3)
+    crops = Crops.of(track, (512, 512), 1.5, native=True)
+    first, second = set(crops.boxes[:5, 2].tolist()), set(crops.boxes[5:, 2].tolist())
+    assert len(first) == len(second) == 1
+    assert first != second
+    random = np.random.default_rng(0)
+    for number, (x, y, side) in enumerate(crops.boxes.tolist()):
+        frame = random.integers(0, 255, (*size, 3), dtype=np.uint8)
+        assert crops.size_of(number) == (side, side)
+        cut = crops.cut(frame, number)
+        assert ((cut.numpy() * 255).round() == frame[y : y + side, x : x + side]).all()
+        inside = crops.points(track.landmarks[number], number)
+        assert np.allclose(inside.numpy(), (track.landmarks[number] - (x, y)).clip(0, side - 1), atol=1e-3)
+
+
+def test_native_crops_are_no_larger_than_the_system_s() -> None:
+    track = moving([(150, 120)] * 2, (240, 320), width=100)
+    crops = Crops.of(track, (64, 64), 1.5, native=True)
+    assert crops.size_of(0) == (64, 64)
+    assert crops.cut(np.zeros((240, 320, 3), np.uint8), 0).shape == (64, 64, 3)
+
+
+def test_other_crops_have_the_system_s_size_and_their_own_boxes() -> None:
+    track = moving([(150, 120), (180, 120)], (240, 320))
+    crops = Crops.of(track, (512, 384), 1.5)
+    assert crops.size_of(1) == (512, 384)
+    assert (crops.boxes == crop_boxes(track, 0, 2, 1.5)).all()

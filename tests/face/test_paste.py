@@ -142,3 +142,25 @@ def test_a_mask_at_the_frame_s_border_is_not_feathered_there() -> None:
     mask[10:, 10:30] = 1
     assert Place.of(mask, (0, 16, 48), (64, 64), 0.1).matte[-1, 20] == 1
     assert Place.of(mask, (0, 10, 48), (64, 64), 0.1).matte[-1, 20] < 1
+
+
+@pytest.mark.parametrize("box", [BOX, (0, 20, 80), (80, 40, 80)])
+def test_a_crop_shows_by_so_much_as_it_says_within_the_matte(box: tuple[int, int, int]) -> None:
+    mask, shown = square_mask((80, 80)), torch.zeros(80, 80)
+    mask[:, :30] = 1
+    shown[:50, :45] = torch.linspace(1, 0.2, 45)
+    place = Place.less(mask, box, FRAME.shape[:2], shown)
+    generated = RANDOM.random((80, 80, 3), dtype=np.float32)
+    result = paste(FRAME, generated, place)
+    x, y, side = box
+    share = (Place.of(mask, box, FRAME.shape[:2]).matte * shown).numpy()[..., None]
+    source = FRAME[y : y + side, x : x + side] / np.float32(255)
+    expected = FRAME.copy()
+    expected[y : y + side, x : x + side] = np.round((source + share * (generated - source)) * np.float32(255))
+    assert np.abs(result.astype(int) - expected).max() <= 1
+    assert place.matte.numel() < side * side
+
+
+def test_a_crop_that_shows_nowhere_gives_the_frame_back() -> None:
+    place = Place.less(square_mask(), BOX, FRAME.shape[:2], torch.zeros(64, 64))
+    assert np.array_equal(paste(FRAME, np.ones((64, 64, 3), np.float32), place), FRAME)

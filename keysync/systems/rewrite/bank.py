@@ -1,7 +1,7 @@
 """The mouths that a clip has to lend: up to `MOST` of its own, spread over shapes, poses and light.
 
 They are collected frame by frame; pixels are kept of these alone. Each shot lends to itself alone, since
-the chosen face may be another person's in the next. Pixels are those of crops, whose side is `CROP`.
+the chosen face may be another person's in the next. Pixels are those of crops, which have one side in a shot.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from .curve import Amplitude
 from .head import Poses, make_reference
 from .points import INNER, OUTER, POINTS, SEEN, chart, following, matte, parting
 
-CROP = 512
-# Pixels of the square around mouth and chin that is kept of a frame, and how far below the mouth its middle is in eye
-# distances.
-PATCH, LOWER = 256, 0.1
+# The side of the square around mouth and chin that is kept of a frame, of the crop's, and how far below the mouth its
+# middle is in eye distances.
+PATCH, LOWER = 0.5, 0.1
+# How near to the crop's rim a mouth may be and the size of the spots that colours are read in, of the crop's side.
+NEAR, SPOT = 0.005, 1 / 64
 MOST = 300
 # Below this confidence a mesh is on no face.
 CONFIDENT = 0.9
@@ -72,23 +73,26 @@ class Watcher:
         self._last: Square | None = None
 
     def look(self, crop: Tensor, mask: Tensor) -> Seen:
-        """crop (`CROP`, `CROP`, 3) uint8 and its mask."""
+        """crop (s, s, 3) uint8 and its mask (s, s)."""
+        side = crop.shape[0]
         meshes = self._reader.read(crop[None], [self._last] if self._last else None)
         if self._last and meshes.confidence[0] < CONFIDENT:
             meshes = self._reader.read(crop[None])
         mesh, confidence = meshes.points[0], float(meshes.confidence[0])
         self._last = meshes.place(0) if confidence >= CONFIDENT else None
         mouth = mesh[[*OUTER, 200], :2]
-        inside = ((mouth > 2) & (mouth < CROP - 3)).all()
-        x, y = mouth.round().astype(int).T.clip(0, CROP - 1)
+        inside = ((mouth > NEAR * side) & (mouth < (1 - NEAR) * side)).all()
+        x, y = mouth.round().astype(int).T.clip(0, side - 1)
         whole = bool(inside and (mask[y, x] > 0.5).all())
         return Seen(mesh, confidence, measure(mesh[None])[0], _colours(crop, mesh), whole)
 
 
 def _colours(crop: Tensor, mesh: NDArray[np.float32]) -> NDArray[np.float32]:
     """Colours (p, 3), 0..1, around the points `SEEN`."""
-    planes = F.avg_pool2d(crop.permute(2, 0, 1)[None].float() / 255, 8)  # h w c -> 1 c h w
-    grid = torch.from_numpy(mesh[list(SEEN), :2] * 2 / CROP - 1)[None, None]
+    side = crop.shape[0]
+    spots = round(1 / SPOT) if side >= 1 / SPOT else side
+    planes = F.interpolate(crop.permute(2, 0, 1)[None].float() / 255, (spots, spots), mode="area")  # h w c -> 1 c h w
+    grid = torch.from_numpy(mesh[list(SEEN), :2] * 2 / side - 1)[None, None]
     found = F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
     colours: NDArray[np.float32] = found[0, :, 0].T.numpy()
     return colours
@@ -126,16 +130,19 @@ class Collector:
         self._seen: dict[int, Seen] = {}
 
     def add(self, number: int, shot: int, crop: Tensor, seen: Seen) -> None:
-        """A frame: its number in the clip, its crop (`CROP`, `CROP`, 3) uint8 and what was seen there."""
+        """A frame: its number in the clip, its crop (s, s, 3) uint8, as large as others of the shot, and what was seen
+        there."""
         self._seen[number] = seen
         if seen.confidence < CONFIDENT or not seen.whole:
             return
         mouth = seen.mesh[[13, 14], :2].mean(0)
         eyes = float(np.linalg.norm(seen.mesh[EYES[0]] - seen.mesh[EYES[1]]))
-        left = round(float(mouth[0]) - PATCH / 2)
-        top = round(float(mouth[1]) + LOWER * eyes - PATCH / 2)
-        left, top = (min(max(edge, 0), CROP - PATCH) for edge in (left, top))
-        patch = crop[top : top + PATCH, left : left + PATCH].clone()
+        side = crop.shape[0]
+        size = round(PATCH * side)
+        left = round(float(mouth[0]) - size / 2)
+        top = round(float(mouth[1]) + LOWER * eyes - size / 2)
+        left, top = (min(max(edge, 0), side - size) for edge in (left, top))
+        patch = crop[top : top + size, left : left + size].clone()
         self._shots[shot].append(Mouth(number, seen, _detail(patch), patch, (left, top)))
         self._held += 1
         if self._held > MOST:

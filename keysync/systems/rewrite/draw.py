@@ -14,16 +14,14 @@ from torch import Tensor
 from ...face.mesh import MeshReader, as_bytes
 from ...face.mouth import EYES
 from ..renderer import Clock, OnStep, Span, Unchanged
-from .bank import CROP, LOWER, Bank, Person, Seen, Watcher
+from .bank import LOWER, Bank, Person, Seen, Watcher
 from .choose import Chooser
 from .head import Poses
 from .points import POINTS
-from .warp import Picks, draw
+from .warp import Picks, draw, region
 
 Drawn = Tensor | Unchanged
 
-# Pixels of the region around mouth and chin that is drawn anew.
-REGION = 320
 # Frames that are drawn at once.
 BATCH = 8
 # The picks of neighbouring frames count so much: changes of the source are short dissolves.
@@ -117,6 +115,8 @@ HIDDEN = Unchanged("something hides the mouth")
 
 def _draw_shown(device: torch.device, person: Person, frames: list[Held], shown: list[int]) -> Iterator[Tensor]:
     goals, own, corners, picks = [], [], [], []
+    side = frames[shown[0]].crop.shape[0]
+    size = region(side)
     for batch, index in enumerate(shown):
         frame, settled = frames[index], _calm(frames, index)
         blend = _blend(person, frames, index)
@@ -129,12 +129,12 @@ def _draw_shown(device: torch.device, person: Person, frames: list[Held], shown:
         placed = frame.poses.place(np.stack([goal, settled]))[..., :2]
         middle, eyes = frame.seen.mesh[[13, 14], :2].mean(0), _eyes(frame.seen)
         middle[1] += (LOWER + 0.2) * eyes
-        corner = (middle - REGION / 2).round().clip(0, CROP - REGION).astype(int)
+        corner = (middle - size / 2).round().clip(0, side - size).astype(int)
         goals.append(placed[0] - corner)
         own.append(placed[1] - corner)
         corners.append(corner.tolist())
         picks += [(batch, pick, weight) for pick, weight in blend.items()]
-    crops = [frames[index].crop[y : y + REGION, x : x + REGION] for index, (x, y) in zip(shown, corners, strict=True)]
+    crops = [frames[index].crop[y : y + size, x : x + size] for index, (x, y) in zip(shown, corners, strict=True)]
     number = [pick for _, pick, _ in picks]
     regions, show = draw(
         _planes(torch.stack(crops), device),
@@ -149,11 +149,11 @@ def _draw_shown(device: torch.device, person: Person, frames: list[Held], shown:
         person.chart.to(device),
         person.matte.to(device),
     )
-    for index, (x, y), region in zip(shown, corners, regions.cpu(), strict=True):
-        picture = torch.zeros(CROP, CROP, 4)
+    for index, (x, y), part in zip(shown, corners, regions.cpu(), strict=True):
+        picture = torch.zeros(side, side, 4)
         picture[..., :3] = frames[index].crop.float() / 255
-        picture[y : y + REGION, x : x + REGION, :3] = region.permute(1, 2, 0)
-        picture[y : y + REGION, x : x + REGION, 3] = show.cpu()
+        picture[y : y + size, x : x + size, :3] = part.permute(1, 2, 0)
+        picture[y : y + size, x : x + size, 3] = show.cpu()
         yield picture
 
 

@@ -16,12 +16,14 @@ from torch import Tensor
 from ...errors import KeySyncError
 from ...face.mesh import MeshReader, as_bytes
 from ..renderer import Clock, Hearing, Look, Needs, OnStep, Renderer, Rendering, Span, Unchanged
-from .bank import CROP, Bank, Collector, NothingToBorrowError, Watcher
+from .bank import Bank, Collector, NothingToBorrowError, Watcher
 from .curve import WANTED
 from .draw import Drawn, Tools, draw_span
 
 NAME = "rewrite"
-NEEDS = Needs((CROP, CROP), 1.5, "box", ("whisper",), scaling="bicubic")
+# Faces larger than this are drawn smaller.
+LARGEST = 512
+NEEDS = Needs((LARGEST, LARGEST), 1.5, "box", ("whisper",), native=True)
 UNMOVED = Unchanged("the mouth does not move in this shot: it has no mouths to lend")
 
 

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 # Of thin plates: how far they may miss their points, relative to the bending; in regions of side 2.
 SMOOTHING = 1e-4
-# Pixels between the nodes at which warps are computed exactly.
-STEP = 8
+# The side of the region around mouth and chin that is drawn anew, of the crop's.
+REGION = 0.625
+# Nodes along a region's side at which warps are computed exactly.
+NODES = 40
 # The band inside a region's rim, as a share of its side, in which it fades into the crop.
 RIM = 0.12
 # Colours follow those around the mouth up to this much (0..1).
 LARGEST_SHIFT = 0.12
-# The reach of low frequencies in pixels.
-LOW = 16.0
+# The reach of low frequencies in nodes.
+LOW = 2.0
 # The mouth's fine detail is made so many times stronger or weaker at most, and besides it by what it loses where mouths
 # are warped and dissolve and where the crop is scaled back.
-DETAIL, LOST = (0.6, 1.5), 1.2
+DETAIL, LOST = (0.6, 1.5), 1.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,17 @@ class Picks:
     points: Tensor
 
 
+def region(side: int) -> int:
+    """The side of the region that is drawn of a crop with this side: a multiple of its nodes."""
+    step = _step(round(REGION * side))
+    return max(round(REGION * side / step), 1) * step
+
+
+def _step(r: int) -> int:
+    """Pixels between the nodes of a region."""
+    return max(round(r / NODES), 1)
+
+
 def thin_plates(points: Tensor, values: Tensor, positions: Tensor) -> Tensor:
     """Values (b, m, c) at positions (m, 2) of the smoothest maps that have `values` (b, n, c) at `points` (b, n, 2)."""
     b, n, _ = points.shape
@@ -47,9 +59,9 @@ def thin_plates(points: Tensor, values: Tensor, positions: Tensor) -> Tensor:
     upper = torch.cat((_kernel(points, points) + SMOOTHING * torch.eye(n, device=points.device), affine), 2)
     lower = torch.cat((affine.transpose(1, 2), points.new_zeros(b, 3, 3)), 2)
     right = torch.cat((values, values.new_zeros(b, 3, values.shape[2])), 1)
-    # By NumPy: with several threads, torch's batched solver on a CPU raised errors inside MKL.
-    system = torch.cat((upper, lower), 1).double().cpu().numpy()
-    solved = torch.from_numpy(np.linalg.solve(system, right.double().cpu().numpy())).to(points)
+    # One by one: torch's batched solver on a CPU raised errors inside MKL, and NumPy's keeps a second core spinning.
+    systems = zip(torch.cat((upper, lower), 1).double(), right.double(), strict=True)
+    solved = torch.stack([torch.linalg.solve(left, wanted) for left, wanted in systems]).to(points)
     places = positions.expand(b, -1, -1)
     basis = torch.cat((_kernel(places, points), places.new_ones(b, places.shape[1], 1), places), 2)
     found: Tensor = basis @ solved
@@ -82,21 +94,22 @@ def draw(
     for number in range(slots):
         chosen = slot == number
         values[picks.frame[chosen], :, 4 + 2 * number : 6 + 2 * number] = picks.points[chosen] * 2 / size - 1
-    nodes = r // STEP
+    step = _step(r)
+    nodes = r // step
     grid = _middles(nodes, device)
     maps = thin_plates(places, values, grid.reshape(2, -1).T).transpose(1, 2).reshape(b, -1, nodes, nodes)
-    moves = _finer(maps[:, :2]) * _rim(r, RIM, 2 * RIM, device)
+    moves = _finer(maps[:, :2], step) * _rim(r, RIM, 2 * RIM, device)
     drawn = _sample(crops, _middles(r, device) + moves, "bicubic")
     # Mouths are drawn within the nodes that the matte reaches.
     reached = (_sample(matte.expand(b, -1, -1, -1), maps[:, 2:4], "bilinear") > 0).any(1).any(0)
     rows, columns = (_around(reached.any(axis)) for axis in (1, 0))
-    near = _finer(maps[:, 2:, rows, columns])
+    near = _finer(maps[:, 2:, rows, columns], step)
     shares = _sample(matte.expand(b, -1, -1, -1), near[:, :2], "bilinear")
     grids = near[:, 2:].unflatten(1, (slots, 2))[picks.frame, slot]
     mouths = _sample(picks.patches, grids, "bicubic") * picks.weight[:, None, None, None]
-    part = drawn[:, :, _scaled(rows), _scaled(columns)]
+    part = drawn[:, :, _scaled(rows, step), _scaled(columns, step)]
     mouth = torch.zeros_like(part).index_add_(0, picks.frame, mouths)
-    mouth = _matched(mouth, part, shares[:, 1:])
+    mouth = _matched(mouth, part, shares[:, 1:], step)
     part += shares[:, :1] * (mouth - part)
     return drawn.clamp_(0, 1), _rim(r, 0, RIM, device)
 
@@ -113,9 +126,9 @@ def _middles(count: int, device: torch.device) -> Tensor:
     return torch.stack(torch.meshgrid(line, line, indexing="ij")[::-1])
 
 
-def _finer(maps: Tensor) -> Tensor:
+def _finer(maps: Tensor, step: int) -> Tensor:
     """Maps at the nodes as maps at the pixels."""
-    return F.interpolate(maps, scale_factor=STEP, mode="bilinear", align_corners=False)
+    return F.interpolate(maps, scale_factor=step, mode="bilinear", align_corners=False)
 
 
 def _around(reached: Tensor) -> slice:
@@ -125,16 +138,16 @@ def _around(reached: Tensor) -> slice:
     return slice(max(first - 1, 0), last + 2)
 
 
-def _scaled(nodes: slice) -> slice:
-    return slice(nodes.start * STEP, nodes.stop * STEP)
+def _scaled(nodes: slice, step: int) -> slice:
+    return slice(nodes.start * step, nodes.stop * step)
 
 
-def _matched(mouth: Tensor, crop: Tensor, skin: Tensor) -> Tensor:
+def _matched(mouth: Tensor, crop: Tensor, skin: Tensor, step: int) -> Tensor:
     """Mouths (b, 3, h, w) with the colours and the detail that the skin (b, 1, h, w) around them has in the crop."""
-    small = F.interpolate(torch.cat(((crop - mouth) * skin, skin), 1), scale_factor=1 / STEP, mode="area")
-    spread = _blurred(small, LOW / STEP) + 1e-3 * _blurred(small, 4 * LOW / STEP)
+    small = F.avg_pool2d(torch.cat(((crop - mouth) * skin, skin), 1), step)
+    spread = _blurred(small, LOW) + 1e-3 * _blurred(small, 4 * LOW)
     shift = (spread[:, :3] / (spread[:, 3:] + 1e-6)).clamp_(-LARGEST_SHIFT, LARGEST_SHIFT)
-    mouth = mouth + F.interpolate(shift, scale_factor=STEP, mode="bilinear", align_corners=False)
+    mouth = mouth + F.interpolate(shift, scale_factor=step, mode="bilinear", align_corners=False)
     fine = mouth - _soft(mouth)
     theirs, ours = (((x.square() * skin).sum((1, 2, 3)) + 1e-6) for x in (crop - _soft(crop), fine))
     gain = (theirs / ours).sqrt().clamp_(*DETAIL)[:, None, None, None]

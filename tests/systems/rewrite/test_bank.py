@@ -12,11 +12,13 @@ from keysync.demo import TALK
 from keysync.face.mesh import MeshReader
 from keysync.face.mouth import measure
 from keysync.media.reader import open_video
-from keysync.systems.rewrite.bank import CROP, PATCH, Bank, Collector, NothingToBorrowError, Seen, Watcher
+from keysync.systems.rewrite.bank import PATCH, Bank, Collector, NothingToBorrowError, Seen, Watcher
 from keysync.systems.rewrite.points import SEEN
 
 from .faces import opened, real_mesh
 
+CROP = 512
+SIDE = round(PATCH * CROP)
 TEXTURE = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (CROP, CROP, 3), dtype=np.uint8))
 
 
@@ -44,9 +46,9 @@ def test_a_short_clip_lends_all_its_mouths() -> None:
     bank = collect([seen(gap) for gap in gaps(20)])
     person = bank.people[0]
     assert person.mouths.number.tolist() == list(range(20))
-    assert person.patches.shape == (20, PATCH, PATCH, 3)
+    assert person.patches.shape == (20, SIDE, SIDE, 3)
     assert sorted(bank.seen) == list(range(20))
-    inside = (person.points > 0) & (person.points < PATCH)
+    inside = (person.points > 0) & (person.points < SIDE)
     assert inside[:, :40].all()  # the lips
 
 
@@ -54,7 +56,7 @@ def test_patches_are_the_pixels_around_the_points() -> None:
     face = seen(0.1)
     person = collect([seen(gap) for gap in gaps(9)] + [face]).people[0]
     x, y = (face.mesh[78, :2] - person.points[-1, 0]).round().astype(int)
-    assert (person.patches[-1] == TEXTURE[y : y + PATCH, x : x + PATCH]).all()
+    assert (person.patches[-1] == TEXTURE[y : y + SIDE, x : x + SIDE]).all()
 
 
 def test_a_long_clip_lends_mouths_of_all_kinds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from keysync.dub import Settings
-from keysync.face.crop import crop_boxes, to_crop
+from keysync.face.crop import Crops
 from keysync.face.masks import MASKS
 from keysync.face.mesh import MeshReader
 from keysync.job import FaceSource, NoProgress, dub_file
@@ -110,10 +110,7 @@ class Outside:
     def __init__(self, scene: Scene, report: Report, renderer: Renderer) -> None:
         self.scene, self.report, self.largest = scene, report, 0
         track, needs = scene.clip.track, renderer.needs
-        self._size = needs.crop_size
-        self._boxes = np.zeros((len(track.found), 3), np.int64)
-        for start, stop in track.runs():
-            self._boxes[start:stop] = crop_boxes(track, start, stop, needs.crop_scale)
+        self._crops = Crops.of(track, needs.crop_size, needs.crop_scale, needs.native)
 
     def watched(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """The same frames, which are the clip's from the first on."""
@@ -126,9 +123,9 @@ class Outside:
             yield frame
 
     def _inside(self, number: int, size: tuple[int, ...]) -> NDArray[np.bool_]:
-        (x, y, side), inside = self._boxes[number].tolist(), np.zeros(size, np.bool_)
-        landmarks = to_crop(self.scene.clip.track.landmarks[number], self._boxes[number], self._size)
-        mask = MASKS[self.report.mask](landmarks, self._size)
+        (x, y, side), inside = self._crops.boxes[number].tolist(), np.zeros(size, np.bool_)
+        landmarks = self._crops.points(self.scene.clip.track.landmarks[number], number)
+        mask = MASKS[self.report.mask](landmarks, self._crops.size_of(number))
         inside[y : y + side, x : x + side] = F.interpolate(mask[None, None], (side, side))[0, 0].numpy() > 0.5
         return inside
 

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from keysync.behind import Behind, ahead
+
+
+def threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith("keysync-")}
+
+
+def test_calls_run_in_order_in_another_thread() -> None:
+    done: list[tuple[int, bool]] = []
+    with Behind() as behind:
+        for number in range(20):
+            behind.run(lambda n: done.append((n, threading.current_thread() is threading.main_thread())), number)
+    assert done == [(number, False) for number in range(20)]
+    assert not threads()
+
+
+def test_no_more_calls_wait_than_allowed() -> None:
+    begun, gate, queued = threading.Event(), threading.Event(), 0
+
+    def block() -> None:
+        begun.set()
+        gate.wait(10)
+
+    with Behind(waiting=2) as behind:
+        behind.run(block)
+        assert begun.wait(10)
+        releaser = threading.Timer(0.2, gate.set)
+        for _ in range(3):
+            if queued == 2:
+                releaser.start()
+            behind.run(lambda: None)
+            queued += 1
+        assert gate.is_set()  # the third had to wait for the first
+    assert not threads()
+
+
+def fail() -> None:
+    raise ValueError("full")
+
+
+def run_all(*calls: Callable[[], Any]) -> None:
+    with Behind() as behind:
+        for call in calls:
+            behind.run(call)
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_an_error_of_a_call_is_raised(count: int) -> None:
+    with pytest.raises(ValueError, match="full"):
+        run_all(*[fail] * count)
+    assert not threads()
+
+
+def test_an_error_of_the_block_drops_what_waits() -> None:
+    gate, done = threading.Event(), list[int]()
+
+    def block() -> None:
+        with Behind() as behind:
+            behind.run(gate.wait, 0.05)
+            behind.run(done.append, 1)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        block()
+    assert not done
+    assert not threads()
+
+
+def test_items_are_made_ahead_in_order() -> None:
+    made: list[int] = []
+
+    def make() -> Iterator[int]:
+        for number in range(10):
+            made.append(number)
+            yield number
+
+    items = ahead(make(), 3)
+    assert not made
+    assert next(items) == 0
+    assert list(items) == list(range(1, 10))
+    assert made == list(range(10))
+    assert not threads()
+
+
+def test_a_source_is_closed_where_its_items_are_not_taken() -> None:
+    closed: list[bool] = []
+
+    def make() -> Iterator[int]:
+        try:
+            yield from range(100)
+        finally:
+            closed.append(True)
+
+    items = ahead(make())
+    assert next(items) == 0
+    items.close()  # type: ignore[attr-defined]
+    assert closed == [True]
+    assert not threads()
+
+
+def test_an_error_comes_where_its_item_would() -> None:
+    def make() -> Iterator[int]:
+        yield 1
+        raise OSError("gone")
+
+    items = ahead(make())
+    assert next(items) == 1
+    with pytest.raises(OSError, match="gone"):
+        next(items)
+    assert not threads()
