@@ -129,7 +129,7 @@ def crop(frame: Picture, box: Box, size: tuple[int, int], scaling: str = "biline
 
 
 def resize(planes: Tensor, size: tuple[int, int], scaling: str = "bilinear") -> Tensor:
-    """Planes (n, c, h, w) of 0..1 at another size, with antialiasing along what shrinks; `scaling` is a mode of torch's."""
+    """Planes (n, c, h, w) of 0..1 at another size, antialiased along what shrinks; `scaling` is a mode of torch's."""
     if planes.shape[-2:] == size:
         return planes
     scaled = F.interpolate(planes, size, mode=scaling, align_corners=False, antialias=True)
