@@ -58,7 +58,8 @@ class LipsCurve:
         if len(self.values) < count:
             raise KeySyncError(
                 f"the lips curve covers {len(self.values)} frames but there are {count}: make it from speech that is "
-                "as long as the frames, at their rate"
+                "as long as the frames, at their rate",
+                about="lips",
             )
 
     def strengthened(self, opening: float, width: float) -> LipsCurve:

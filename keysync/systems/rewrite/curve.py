@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import KeySyncError
 from ...face.mouth import MEASURED
 from ...speech.lips import LIPS
 
@@ -52,9 +53,14 @@ def as_lips(measures: NDArray[np.float32]) -> NDArray[np.float32]:
     """The lips (n, 5) of `speech.lips`, read from mouths (n, 4) of `face.mouth.measure` of one person.
 
     The reverse of `Amplitude.wanted` at strength 1: movements keep their size, whoever follows them. The least opening
-    counts as closed, the median width and roundness as rest. Teeth are not measured: 0.
+    counts as closed, the median width and roundness as rest. Teeth are not measured: 0. Frames of NaN are filled from
+    those around them. Raises `KeySyncError` where all are NaN.
     """
-    opening, width, roundness, jaw = measures.astype(np.float64).T
+    known = np.isfinite(measures).all(1)
+    if not known.any():
+        raise KeySyncError(f"no face was found in the {len(measures)} frames: use frames that show one from the front")
+    frames = np.arange(len(measures))
+    opening, width, roundness, jaw = (np.interp(frames, frames[known], column[known]) for column in measures.T)
     channels = {
         "opening": np.maximum(opening - np.percentile(opening, OFFERED[0]), 0) / WIDE_OPEN,
         "width": (width - np.median(width)) / WIDER,

@@ -46,7 +46,8 @@ class GivenLips:
         if self.curve.seconds + 1 / self.curve.fps < seconds:
             raise KeySyncError(
                 f"the lips curve lasts {self.curve.seconds:.2f} s but the result {seconds:.2f} s: use a curve of the "
-                "whole speech"
+                "whole speech",
+                about="lips",
             )
         return self
 

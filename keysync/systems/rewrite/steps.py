@@ -115,5 +115,6 @@ def want_crops(crops: Tensor) -> None:
     height, width = NEEDS.crop_size
     if crops.shape[1:3] != (height, width):
         raise KeySyncError(
-            f"the crops are {crops.shape[2]}x{crops.shape[1]} but mouths are drawn on crops of {width}x{height}"
+            f"the crops are {crops.shape[2]}x{crops.shape[1]} but mouths are drawn on crops of {width}x{height}",
+            about="crops",
         )
