@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import comfy.model_management
@@ -35,6 +36,8 @@ from .host.video import open_sound
 
 log = logging.getLogger(__name__)
 
+# Of a frame: no speech is read for less.
+PART = 0.01
 NOT_MEASURED = "teeth are not measured: 0 in all frames"
 
 
@@ -63,7 +66,8 @@ class LipsCurveFromSpeech(io.ComfyNode):
         for note in heard.notes:
             log.warning(note)
         rows = load_whisper().encode(heard.samples)
-        times = np.arange(max(1, round(heard.seconds * rate))) / rate
+        # Every frame that begins while the speech lasts; a part of a sample may be missing.
+        times = np.arange(max(1, math.ceil(heard.seconds * rate - PART))) / rate
         return io.NodeOutput(LipsCurve(read_lips(rows, times, rate), rate))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import comfy.model_management
 import torch
 from comfy_api.latest import io
@@ -58,9 +60,8 @@ class ChooseMouths(io.ComfyNode):
         progress = NodeProgress()
         progress.begin("mouths", 2 * int(track.track.found.sum()))
         tools = make_tools(comfy.model_management.get_torch_device(), progress.step)
-        return io.NodeOutput(
-            Mouths(choose_mouths(tools, crops[..., :3].cpu(), masks, track.track, lips, settings), masks)
-        )
+        chosen = choose_mouths(tools, crops[..., :3].cpu(), masks, track.track, lips, settings)
+        return io.NodeOutput(Mouths(chosen, masks, tuple(left_over(lips, len(crops)))))
 
 
 class WarpMouths(io.ComfyNode):
@@ -106,7 +107,7 @@ class WarpMouths(io.ComfyNode):
             shown = made[..., 3:]
             drawn[number] += shown * (made[..., :3] - drawn[number])
             masks[number] = (mouths.masks[number] > 0.5) & (shown[..., 0] > 0)
-        return io.NodeOutput(drawn, masks, describe(len(crops), unchanged))
+        return io.NodeOutput(drawn, masks, "\n".join([describe(len(crops), unchanged), *mouths.notes]))
 
 
 def check(crops: Tensor, faces: Faces, masks: Tensor) -> Tensor:
@@ -123,6 +124,16 @@ def check(crops: Tensor, faces: Faces, masks: Tensor) -> Tensor:
             f"{crops.shape[2]}x{crops.shape[1]}: connect Mouth Mask, with the track of Crop Face"
         )
     return masks.cpu().expand(len(crops), -1, -1)
+
+
+def left_over(lips: LipsCurve, count: int) -> Iterator[str]:
+    """A note where a curve goes on after the last of the frames."""
+    more = len(lips.values) - count
+    if more > 0:
+        yield (
+            f"the lips curve has {len(lips.values)} frames, {more} more than the crops: they are left out; if the lips "
+            "are late, use the frame rate of the frames"
+        )
 
 
 def describe(count: int, unchanged: dict[str, list[int]]) -> str:

@@ -100,6 +100,10 @@ class LipSync(io.ComfyNode):
         result, report = dub(video, audio, renderer, settings, face, NodeProgress(), occluder)
         if report.system != REWRITE.name and strength != 1:
             report.notes.append(f"the strength {strength:g} has no effect: {report.system} has no such setting")
+        if lips is not None and lips.seconds > report.seconds + 1 / lips.fps:
+            report.notes.append(
+                f"the lips curve lasts {lips.seconds:.2f} s, the result {report.seconds:.2f} s: its end is left out"
+            )
         return io.NodeOutput(result, report.to_json())
 
 

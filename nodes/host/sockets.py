@@ -53,7 +53,9 @@ class Faces:
 
 @dataclass(frozen=True, eq=False)
 class Mouths:
-    """The mouths chosen for the frames of a clip, and where they may be drawn: `masks` (n, H, W)."""
+    """The mouths chosen for the frames of a clip, where they may be drawn: `masks` (n, H, W), and `notes` for the
+    report."""
 
     clip: ClipMouths
     masks: Tensor
+    notes: tuple[str, ...] = ()

@@ -61,6 +61,12 @@ def test_speech_is_read_as_the_library_reads_it(node: Any, speech: dict[str, Any
     rows = encoder.encode(speech["waveform"][0, 0]).at(np.arange(FRAMES) / 25)
     assert np.array_equal(lips.values, part("keysync.speech.lips").load_lips().read(rows).numpy())
     assert lips.values[:, 0].max() > 0.3
+    short = speech | {"waveform": speech["waveform"][..., : -640 // 2 - 100]}
+    assert len(node.LipsCurveFromSpeech.execute(short, 25.0).args[0].values) == FRAMES  # the last one begins before
+    images, audio, fps = (
+        part("nodes.audio").FitAudio.execute(torch.zeros(50, 8, 8, 3), short, 30000 / 1001, "cut_off").args
+    )
+    assert len(node.LipsCurveFromSpeech.execute(audio, fps).args[0].values) == len(images)
     (faster,) = node.LipsCurveFromSpeech.execute(speech, 50.0).args
     assert len(faster.values) == 2 * FRAMES
     np.testing.assert_allclose(faster.values[::2], lips.values, atol=1e-6)

@@ -169,7 +169,11 @@ def test_a_curve_is_followed_instead_of_the_audio(
     _, report = lip_sync(node, clip, speech, system="auto", lips=curve)
     opening = np.array(report["curves"]["opening"])
     assert report["system"] == "rewrite"
+    assert not any("lips curve" in note for note in report["notes"])
     assert np.flatnonzero(opening > opening.min() + 1e-3).tolist() == list(range(10, 20))
+    longer = part("keysync.speech.lips_curve").LipsCurve(np.repeat(values, 2, 0), 25.0)
+    _, report = lip_sync(node, clip, speech, lips=longer)
+    assert report["notes"][-1] == "the lips curve lasts 2.56 s, the result 1.28 s: its end is left out"
     with pytest.raises(error, match="keysync cannot follow a lips curve: choose rewrite in system, or disconnect lips"):
         lip_sync(node, clip, speech, system="keysync", lips=curve)
     with pytest.raises(error, match=r"lasts 0\.40 s but the result 1\.28 s.*\(put Fit Audio before Lips Curve"):
@@ -249,7 +253,10 @@ def test_what_the_steps_refuse(cropped: Any, images: Tensor, error: type[Excepti
         choose(crops, track, mask[:, :320, :320], curve, 1.0)
     with pytest.raises(error, match=r"covers 3 frames but there are 32: .* before Lips Curve from Speech"):
         choose(crops, track, mask, curves.LipsCurve(np.ones((3, 5), np.float32), 25.0), 1.0)
-    (chosen,) = choose(crops, track, mask[:1], curve, 1.0).args  # one mask for all
+    longer = curves.LipsCurve(np.ones((FRAMES + 4, 5), np.float32), 25.0)
+    (chosen,) = choose(crops, track, mask[:1], longer, 1.0).args  # one mask for all
     assert len(chosen.masks) == FRAMES
+    report = mouths.WarpMouths.execute(crops, chosen).args[2]
+    assert "the lips curve has 36 frames, 4 more than the crops: they are left out" in report.splitlines()[-1]
     with pytest.raises(error, match="there are 9 crops but mouths were chosen for 32"):
         mouths.WarpMouths.execute(crops[:9], chosen)
