@@ -70,23 +70,9 @@ class DubVideo(io.ComfyNode):
                     "model, keysync-small-hubert for the built-in one.",
                 ),
                 *_settings_inputs(),
-                FaceTrackSocket.Input(
-                    "track",
-                    optional=True,
-                    tooltip="From Track Face, run on the frames of this video. If connected, it replaces the detector.",
-                ),
-                io.MultiType.Input(
-                    "occluder",
-                    types=[io.Mask, io.Video],
-                    optional=True,
-                    tooltip="White where something covers the face: one mask per frame at the size of the video, or a "
-                    "mask video. From Track Occluder or any other segmentation node.",
-                ),
+                *face_inputs(),
             ],
-            outputs=[
-                io.Video.Output(display_name="video", tooltip="The dubbed video with the new audio, for Save Video."),
-                io.String.Output(display_name="report", tooltip="What happened to each frame, as JSON."),
-            ],
+            outputs=dub_outputs(),
         )
 
     @classmethod
@@ -200,7 +186,7 @@ class NodeProgress:
 def _settings_inputs() -> list[Any]:
     """What a person chooses; the defaults are the method's."""
     return [
-        io.Combo.Input("sync_mode", options=list(SYNC_MODES), default=DEFAULT_SYNC_MODE, tooltip=SYNC_TIP),
+        sync_input(),
         io.Combo.Input(
             "mask",
             options=[AS_TRAINED, *MASKS],
@@ -226,6 +212,18 @@ def _settings_inputs() -> list[Any]:
             tooltip="Sampling steps. 11 is the method's schedule; 10 is slightly faster; more steps interpolate it.",
         ),
         *guidance_inputs(),
+        *detector_inputs(),
+    ]
+
+
+def sync_input() -> Any:
+    """What to do with lengths that differ."""
+    return io.Combo.Input("sync_mode", options=list(SYNC_MODES), default=DEFAULT_SYNC_MODE, tooltip=SYNC_TIP)
+
+
+def detector_inputs() -> list[Any]:
+    """Which face is dubbed, and whether the result says so."""
+    return [
         io.Combo.Input(
             "detector",
             options=list(DETECTORS),
@@ -246,6 +244,31 @@ def _settings_inputs() -> list[Any]:
             extra_dict={"advanced": True},  # ComfyUI 0.8 takes no argument of that name
             tooltip="Say in the metadata of the result that its lips are synthetic and which models made them.",
         ),
+    ]
+
+
+def face_inputs() -> list[Any]:
+    """What other nodes know of the face."""
+    return [
+        FaceTrackSocket.Input(
+            "track",
+            optional=True,
+            tooltip="From Track Face, run on the frames of this video. If connected, it replaces the detector.",
+        ),
+        io.MultiType.Input(
+            "occluder",
+            types=[io.Mask, io.Video],
+            optional=True,
+            tooltip="White where something covers the face: one mask per frame at the size of the video, or a mask "
+            "video. From Track Occluder or any other segmentation node.",
+        ),
+    ]
+
+
+def dub_outputs() -> list[Any]:
+    return [
+        io.Video.Output(display_name="video", tooltip="The dubbed video with the new audio, for Save Video."),
+        io.String.Output(display_name="report", tooltip="What happened to each frame, as JSON."),
     ]
 
 

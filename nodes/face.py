@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..keysync.errors import KeySyncError
-from ..keysync.face.crop import crop, crop_boxes, resize, to_crop
+from ..keysync.face.crop import NATIVE_SCALING, crop, crop_boxes, even_boxes, resize, to_crop
 from ..keysync.face.detectors import DETECTORS, make_detector
 from ..keysync.face.face import Face, Frame
 from ..keysync.face.finder.points import MESH_TO_68
@@ -26,6 +26,7 @@ from ..keysync.face.track import FaceChoice, FaceTrack, Tracker, no_face
 from ..keysync.media.source import as_bytes
 from ..keysync.method import PUBLISHED_CROP_SCALE
 from ..keysync.network.stage import STAGES, StageSpec
+from ..keysync.systems.rewrite.rewriter import NEEDS as REWRITE
 from .detector import DETECTOR_TIP, detector_device, detector_weights
 from .host.checks import spec_of, want_finite
 from .host.frames import check_frames, each_frame, name_frames
@@ -150,11 +151,17 @@ class CropFace(io.ComfyNode):
             node_id="KeySyncCropFace",
             display_name="Crop Face",
             category="KeySync",
-            description="Cuts a square around the face out of every frame, at the resolution of the model.",
+            description="Cuts a square around the face out of every frame, at the resolution of the model. Without a "
+            "model, at that of Choose Mouths.",
             inputs=[
                 io.Image.Input("images", tooltip="The frames used in Track Face."),
                 FaceTrackSocket.Input("track", tooltip="From Track Face."),
-                io.Model.Input("model", tooltip="From Load KeySync Model. Sets the size and the scale of the crops."),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="From Load KeySync Model. Sets the size and the scale of the crops. Without one, they are "
+                    "as Choose Mouths needs them.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -169,11 +176,16 @@ class CropFace(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, images: Tensor, track: Faces, model: ModelPatcher) -> io.NodeOutput:
+    def execute(cls, images: Tensor, track: Faces, model: ModelPatcher | None = None) -> io.NodeOutput:
         check_frames(images, track.track)
-        spec = spec_of(model)
-        size, boxes = spec.image_size, boxes_of(track.track, spec.crop_scale)
-        return io.NodeOutput(cut(images, boxes, size), replace(track, boxes=boxes, crop_size=size))
+        if model is None:
+            boxes = even_boxes(boxes_of(track.track, REWRITE.crop_scale), track.track.size)
+            side = min(int(boxes[0, 2]), *REWRITE.crop_size)
+            size, scaling = (side, side), NATIVE_SCALING
+        else:
+            spec = spec_of(model)
+            boxes, size, scaling = boxes_of(track.track, spec.crop_scale), spec.image_size, "bilinear"
+        return io.NodeOutput(cut(images, boxes, size, scaling), replace(track, boxes=boxes, crop_size=size))
 
 
 @contextmanager
@@ -283,12 +295,12 @@ def describe(track: FaceTrack) -> str:
     return "\n".join(lines)
 
 
-def cut(images: Tensor, boxes: NDArray[np.int64], size: tuple[int, int]) -> Tensor:
-    """The crops (n, H, W, 3) of the images (n, h, w, c) at one box each."""
+def cut(images: Tensor, boxes: NDArray[np.int64], size: tuple[int, int], scaling: str = "bilinear") -> Tensor:
+    """The crops (n, H, W, 3) of the images (n, h, w, c) at one box each; `scaling` as in the library's `resize`."""
     crops = torch.empty(len(images), *size, 3)
     want_finite(images, "images")
     for index in each_frame(len(images)):
-        crops[index] = crop(images[index, ..., :3].cpu(), boxes[index], size)
+        crops[index] = crop(images[index, ..., :3].cpu(), boxes[index], size, scaling)
     return crops
 
 

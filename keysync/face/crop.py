@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Exponential smoothing: the share of the new box for a face at rest, what motion adds, and pixels of motion to add all.
 STILL, MOVING, FULL_MOTION = 0.2, 0.6, 100.0
+# How crops that are to keep the frame's detail are scaled where they must be.
+NATIVE_SCALING = "bicubic"
 
 Picture = NDArray[Any] | Tensor
 Box = Sequence[int] | NDArray[np.int64]
@@ -71,7 +73,7 @@ class Crops:
             for shot in np.unique(track.shot).tolist():
                 mine = track.found & (track.shot == shot)
                 if mine.any():
-                    boxes[mine] = _even(boxes[mine], track.size)
+                    boxes[mine] = even_boxes(boxes[mine], track.size)
         return cls(boxes, size, native)
 
     def size_of(self, number: int) -> tuple[int, int]:
@@ -90,10 +92,10 @@ class Crops:
     @property
     def scaling(self) -> str:
         """How pixels are scaled there and back: bilinear as networks are trained with, or to keep more detail."""
-        return "bicubic" if self.native else "bilinear"
+        return NATIVE_SCALING if self.native else "bilinear"
 
 
-def _even(boxes: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.int64]:
+def even_boxes(boxes: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.int64]:
     """Boxes (n, 3) around the same middles that are all as large as the largest and inside frames of `size` (h, w)."""
     h, w = size
     side = int(boxes[:, 2].max())

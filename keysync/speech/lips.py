@@ -16,13 +16,8 @@ from ..assets import ASSETS
 from ..errors import KeySyncError
 from ..weights.files import read_tensors, shapes_of
 from ..weights.finite import check_weights
+from .lips_curve import LIPS, POSITIVE
 from .whisper import Whisper
-
-# Channels of a curve. Opening, jaw and teeth are 0 where closed or hidden, and 1 as in a wide open vowel of ordinary
-# speech, about the 95th percentile. Width and roundness are 0 at rest, and 1 and -1 likewise.
-LIPS = ("opening", "width", "roundness", "jaw", "teeth")
-# Those that have no negative values.
-POSITIVE = [LIPS.index(name) for name in ("opening", "jaw", "teeth")]
 
 WEIGHTS = ASSETS / "lips.safetensors"
 # Frames before and after a frame that its lips are read from.

@@ -14,6 +14,7 @@ from ...keysync.speech.encoder import SpeechEncoder
 from ...keysync.speech.encoders import ENCODERS, load_encoder
 from ...keysync.speech.features import SpeechFeatures
 from ...keysync.speech.weights import FOLDER_FILES
+from ...keysync.speech.whisper import WEIGHTS, Whisper
 from ...keysync.weights.files import read_tensors, shapes_of
 from ...keysync.weights.identify import KINDS as FILE_KINDS
 from ...keysync.weights.identify import identify
@@ -54,6 +55,15 @@ def load(path: Path) -> CoreSpeechEncoder:
         kind, sign = identify(shapes)
         wanted = " or ".join(FILE_KINDS.get(name, encoder.files) for name, encoder in ENCODERS.items())
         raise KeySyncError(f"{file} is {FILE_KINDS[kind]} ({sign}): expected {wanted}")
+    return _load(name, path)
+
+
+def load_whisper() -> CoreSpeechEncoder:
+    """The built-in Whisper, which lips are read from."""
+    return _load(Whisper.name, WEIGHTS)
+
+
+def _load(name: str, path: Path) -> CoreSpeechEncoder:
     device = comfy.model_management.text_encoder_offload_device()
     # The executor runs nodes in inference mode, and weights made there are slow to cast later.
     with torch.inference_mode(False):

@@ -17,6 +17,9 @@ REMEDIES = {
     **dict.fromkeys(ENCODERS, "connect Load Speech Encoder"),
     "face": "set face_index",
     "sam2": "choose another file in model_name",
+    "strength": "set strength",
+    "crops": "use crops from Crop Face with no model connected",
+    "lips": "put Fit Audio before Lips Curve from Speech",
     "output": "ComfyUI's temporary folder; --temp-directory chooses another one",
     "detector_weights": "the folder models/face_alignment",
 }

@@ -12,10 +12,13 @@ from torch import Tensor
 from ...keysync.errors import KeySyncError
 from ...keysync.face.track import FaceTrack
 from ...keysync.speech.features import SpeechFeatures
+from ...keysync.systems.rewrite.steps import ClipMouths
 
 SpeechEncoderSocket = io.Custom("KEYSYNC_SPEECH_ENCODER")
 SpeechSocket = io.Custom("KEYSYNC_SPEECH")
 FaceTrackSocket = io.Custom("FACE_TRACK")
+LipsSocket = io.Custom("KEYSYNC_LIPS")  # a `LipsCurve`
+MouthsSocket = io.Custom("KEYSYNC_MOUTHS")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,3 +49,13 @@ class Faces:
     track: FaceTrack
     boxes: NDArray[np.int64] | None = None
     crop_size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Mouths:
+    """The mouths chosen for the frames of a clip, where they may be drawn: `masks` (n, H, W), and `notes` for the
+    report."""
+
+    clip: ClipMouths
+    masks: Tensor
+    notes: tuple[str, ...] = ()

@@ -7,13 +7,19 @@ import shutil
 import wave
 from collections import Counter
 from collections.abc import Generator, Iterator
+from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from keysync.demo import SPEECH
+from keysync.demo import SPEECH, TALK
+from keysync.media.info import PictureFormat
+from keysync.media.reader import open_video
+from keysync.media.writer import VideoWriter
 
-from ..portrait import write_portrait_video
 from ..tiny_models import write_tiny_models
 from ..tiny_sam2 import write_tiny_sam2
 from ..training.small_chain import make_stages
@@ -138,7 +144,7 @@ def server(comfyui: ComfyUI, tiny_folder: Path, tmp_path_factory: pytest.TempPat
         _copy(tiny_folder / name, base / "models" / "audio_encoders" / name)
     for folder in ("input", "models/upscale_models", "models/sam2"):
         (base / folder).mkdir(parents=True)
-    write_portrait_video(base / "input" / "talk.mp4", seconds=1)
+    _write_talk(base / "input" / "talk.mp4", frames=25)
     shutil.copy(SPEECH, base / "input" / "speech.flac")
     _write_noise(base / "input" / "long.wav", seconds=8)
     write_tiny_sam2(base / "models" / "sam2" / "tiny_sam2.safetensors")
@@ -154,6 +160,13 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copytree(source, target)
     else:
         shutil.copy(source, target)
+
+
+def _write_talk(path: Path, frames: int, size: int = 384) -> None:
+    """The first frames of the demo's clip, in which a rendered person speaks, enlarged; without sound."""
+    with VideoWriter(path, PictureFormat(size, size, time_base=Fraction(1, 25), rate=Fraction(25))) as writer:
+        for number, (_, frame) in enumerate(islice(open_video(TALK).frames(), frames)):
+            writer.write(np.asarray(Image.fromarray(frame).resize((size, size))), number)
 
 
 def _write_noise(path: Path, seconds: int) -> None:

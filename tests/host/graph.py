@@ -16,6 +16,8 @@ UPLOADS: dict[str, list[Any]] = {"image_upload": ["image"], "video_upload": ["im
 # Pixels: a socket, a widget, a node's edge, its title; what lies between nodes, and around those of a group.
 SOCKET, WIDGET, EDGE, TITLE, GAP, PADDING, HEADING = 20, 24, 12, 30, 24, 20, 44
 WIDTH = 300
+# The frontend's own node for text on the canvas, of which the server knows nothing; and pixels of a line of 40 letters.
+NOTE, LINE, LETTERS = "MarkdownNote", 15, 40
 
 Info = dict[str, Any]
 
@@ -68,13 +70,18 @@ class Graph:
         self.nodes.append(node)
         return node
 
+    def note(self, at: tuple[int, int], text: str, title: str = "Note") -> Node:
+        """Adds a text, as `add` adds a node."""
+        lines = sum(1 + len(line) // LETTERS for line in text.splitlines())
+        return self.add(NOTE, at, text=text, title=title, height=LINE * lines + TITLE)
+
     def group(self, title: str, *nodes: Node) -> None:
         self.groups.append((title, list(nodes)))
 
 
 def to_api(graph: Graph, info: Info) -> dict[str, Any]:
     """The prompt that POST /prompt takes."""
-    return {str(node.id): _api_node(node, info) for node in graph.nodes}
+    return {str(node.id): _api_node(node, info) for node in graph.nodes if node.kind != NOTE}
 
 
 def _api_node(node: Node, info: Info) -> dict[str, Any]:
@@ -122,7 +129,26 @@ def _links(graph: Graph, info: Info) -> list[list[Any]]:
     return links
 
 
+def _workflow_note(node: Node, order: int) -> dict[str, Any]:
+    return {
+        "id": node.id,
+        "type": NOTE,
+        "flags": {},
+        "order": order,
+        "mode": 0,
+        "inputs": [],
+        "outputs": [],
+        "title": node.title,
+        "properties": {},
+        "widgets_values": [node.inputs["text"]],
+        "color": "#432",
+        "bgcolor": "#653",
+    }
+
+
 def _workflow_node(node: Node, info: Info, links: list[list[Any]], order: int) -> dict[str, Any]:
+    if node.kind == NOTE:
+        return _workflow_note(node, order)
     arriving = {link[4]: link[0] for link in links if link[3] == node.id}
     optional = info[node.kind]["input"].get("optional", {})
     inputs = []
@@ -165,7 +191,7 @@ def _places(graph: Graph, info: Info) -> dict[int, dict[str, list[int]]]:
         x, y = node.at
         heading = PADDING + HEADING if node.id in below_heading else 0
         top = max(y + TITLE + heading, bottoms.get(x, -GAP) + GAP + TITLE + heading)
-        height = max(node.height, _height(node, info))
+        height = node.height if node.kind == NOTE else max(node.height, _height(node, info))
         places[node.id] = {"pos": [x, top], "size": [WIDTH, height]}
         bottoms[x] = top + height
     return places
@@ -189,6 +215,8 @@ def _group(number: int, title: str, members: list[Node], places: dict[int, dict[
 
 def _inputs(node: Node, info: Info) -> Iterator[tuple[str, Any, dict[str, Any]]]:
     """Name, type and options of each input, in the frontend's order; what a choice brings follows the choice."""
+    if node.kind == NOTE:
+        return
     if node.kind not in info:
         raise KeyError(f"ComfyUI knows no node {node.kind}")
     described = info[node.kind]

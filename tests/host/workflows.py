@@ -1,6 +1,6 @@
 """The example workflows, each written once; `make_workflows.py` makes ComfyUI's files of them.
 
-All work with the model that comes with KeySync, but for one that names the published files and where they come from.
+All work with what comes with KeySync, but for one that names the published files and where they come from.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keysync.systems.keysync.small import SMALL
+from keysync.systems.rewrite.system import REWRITE
 
 from .graph import Graph, Link, Model, Node
 
@@ -54,7 +55,7 @@ TINY = {
 COLUMN = 380  # pixels from one column of nodes to the next
 CLIP_ROW = 860  # pixels from one clip to the next
 # Nodes with room for a preview below their widgets.
-DUB_HEIGHT, SAMPLE_HEIGHT = 620, 440
+DUB_HEIGHT, LIP_SYNC_HEIGHT, SAMPLE_HEIGHT = 620, 340, 440
 BELOW_LATENTS = 320  # pixels
 
 
@@ -125,6 +126,91 @@ def dub(graph: Graph, models: Loaders, name: str, seed: int = 0, y: int = 0) -> 
 
 def save_video(graph: Graph, at: tuple[int, int], video: Link, name: str) -> Node:
     return graph.add("SaveVideo", at, video=video, filename_prefix=f"keysync/{name}", height=400)
+
+
+LIP_SYNC_NOTE = """Dubs a video with what is built in. Nothing is downloaded.
+
+1. Choose your video in *Load Video* and the new speech in *Load Audio*.
+2. Run.
+
+**system**
+- *rewrite* draws a real face with the mouths of its own clip: the person must speak in it.
+- *keysync* is a small model for rendered faces.
+- *auto* looks at the face and chooses.
+
+**strength** is how far the mouth moves.
+
+The report says what happened to each frame. Dub only people who agreed to it."""
+
+LIPS_CURVE_NOTE = """How the lips move is a curve: read from the speech, edited, drawn, and followed.
+
+- *Edit Lips Curve*: stronger, smoother, closed in noise, earlier or later.
+- *Lips Curve from Video* instead of *from Speech* copies the lips of another person.
+- *Choose Mouths* picks a mouth of the clip for each frame, *Warp Mouths* draws it.
+
+*Crop Face* has no model here: crops are as *Choose Mouths* needs them."""
+
+
+def lip_sync_no_download(graph: Graph) -> None:
+    graph.note((0, 0), LIP_SYNC_NOTE, "Lip sync without a download")
+    video, speech = load_clip(graph)
+    graph.group("What to dub", video, speech)
+    dubbed = graph.add(
+        "KeySyncLipSync",
+        (2 * COLUMN, 0),
+        height=LIP_SYNC_HEIGHT,
+        video=video["VIDEO"],
+        audio=speech["AUDIO"],
+        system=REWRITE.name,
+    )
+    saved = save_video(graph, (3 * COLUMN, 0), dubbed["video"], "lip_sync")
+    report = graph.add("PreviewAny", (3 * COLUMN, 0), source=dubbed["report"], title="Report", height=200)
+    graph.group("Lip sync", dubbed, saved, report)
+
+
+def lips_curve(graph: Graph) -> None:
+    graph.note((0, 0), LIPS_CURVE_NOTE, "Lips as a curve")
+    video, speech = load_clip(graph)
+    parts = graph.add("GetVideoComponents", (COLUMN, 0), video=video["VIDEO"])
+    graph.group("What to dub", video, speech, parts)
+    x = 2 * COLUMN
+    fitted = graph.add(
+        "KeySyncFitAudio", (x, 0), images=parts["images"], audio=speech["AUDIO"], fps=parts["fps"], sync_mode="cut_off"
+    )
+    read = graph.add("KeySyncLipsCurveFromSpeech", (x, 0), audio=fitted["audio"], fps=fitted["fps"])
+    edited = graph.add("KeySyncEditLipsCurve", (x, 0), lips=read["lips"], opening=1.1, close_below=0.05)
+    graph.group("Lips curve", fitted, read, edited)
+    x = 3 * COLUMN
+    track = graph.add("KeySyncTrackFace", (x, 0), images=fitted["images"])
+    crop = graph.add("KeySyncCropFace", (x, 0), images=fitted["images"], track=track["track"])
+    mouth = graph.add("KeySyncMouthMask", (x, 0), track=crop["track"])
+    graph.group("Face", track, crop, mouth)
+    x = 4 * COLUMN
+    chosen = graph.add(
+        "KeySyncChooseMouths",
+        (x, 0),
+        crops=crop["crops"],
+        track=crop["track"],
+        mask=mouth["mask"],
+        lips=edited["lips"],
+    )
+    warped = graph.add("KeySyncWarpMouths", (x, 0), crops=crop["crops"], mouths=chosen["mouths"])
+    pasted = graph.add(
+        "KeySyncPasteFace",
+        (x, 0),
+        images=fitted["images"],
+        crops=warped["crops"],
+        track=crop["track"],
+        mask=warped["mask"],
+    )
+    made = graph.add("CreateVideo", (x, 0), images=pasted["images"], fps=fitted["fps"], audio=fitted["audio"])
+    graph.group("Mouths", chosen, warped, pasted, made)
+    x = 5 * COLUMN
+    saved = save_video(graph, (x, 0), made["VIDEO"], "lips_curve")
+    plot = graph.add("KeySyncPlotLipsCurve", (x, 0), lips=edited["lips"], audio=fitted["audio"])
+    shown = graph.add("PreviewImage", (x, 0), images=plot["image"], height=220)
+    report = graph.add("PreviewAny", (x, 0), source=warped["report"], title="Report", height=120)
+    graph.group("Result", saved, plot, shown, report)
 
 
 def simple_dub(graph: Graph) -> None:
@@ -301,17 +387,22 @@ def finish(graph: Graph, prepared: Prepared, *, frames: Link, name: str, x: int 
     graph.group("Result", pasted, video, saved, report)
 
 
+# The template browser shows files in the order of their folder, which many file systems sort: a digit comes first.
 WORKFLOWS: dict[str, Callable[[Graph], None]] = {
-    function.__name__: function
-    for function in (
-        simple_dub,
-        simple_dub_published,
-        split_graph,
-        occlusion_sam2,
-        face_restorer_slot,
-        keyframes_by_sampler_custom_advanced,
-        batch_of_clips,
-    )
+    "1_lip_sync_no_download": lip_sync_no_download,
+    **{
+        function.__name__: function
+        for function in (
+            lips_curve,
+            simple_dub,
+            simple_dub_published,
+            split_graph,
+            occlusion_sam2,
+            face_restorer_slot,
+            keyframes_by_sampler_custom_advanced,
+            batch_of_clips,
+        )
+    },
 }
 
 

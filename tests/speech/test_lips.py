@@ -13,7 +13,8 @@ from keysync.errors import KeySyncError
 from keysync.media.audio import read_speech
 from keysync.method import SAMPLE_RATE
 from keysync.speech.encoders import load_encoder
-from keysync.speech.lips import CHANNELS, CONTEXT, LIPS, WEIGHTS, LipsReader, load_lips
+from keysync.speech.lips import CHANNELS, CONTEXT, WEIGHTS, LipsReader, load_lips
+from keysync.speech.lips_curve import LIPS
 from keysync.speech.whisper import WEIGHTS as WHISPER_WEIGHTS
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,16 +35,30 @@ REACH = len(KERNEL) // 2
 
 
 @dataclass(eq=False)
-class Held:
-    """A frame that waits: its crop (h, w, 3) uint8, what was seen there, its wanted mouth (2,), `POINTS` settled."""
+class Chosen:
+    """What a frame's mouth is chosen by and drawn with: what was seen there, its wanted mouth (2,), `POINTS` settled,
+    the pick among the person's mouths."""
 
-    crop: Tensor
     seen: Seen
     hidden: bool
     wanted: NDArray[np.float64]
     poses: Poses
     settled: NDArray[np.float64]
     pick: int = -1
+
+    def on(self, crop: Tensor) -> Held:
+        """The same with its crop (h, w, 3) uint8."""
+        return Held(self.seen, self.hidden, self.wanted, self.poses, self.settled, self.pick, crop=crop)
+
+
+@dataclass(eq=False, kw_only=True)
+class Held(Chosen):
+    """A frame that waits, with its crop (h, w, 3) uint8."""
+
+    crop: Tensor
+
+    def without_crop(self) -> Chosen:
+        return Chosen(self.seen, self.hidden, self.wanted, self.poses, self.settled, self.pick)
 
 
 @dataclass(frozen=True)
@@ -59,49 +73,64 @@ class Tools:
 
 def draw_span(tools: Tools, bank: Bank, span: Span, wanted: NDArray[np.float64]) -> Iterator[Drawn]:
     """The frames of a span with the wanted openings and widths (n, 2) in eye distances."""
+    return warp_span(tools, bank.people[span.shot], choose_span(tools, bank, span, wanted))
+
+
+def choose_span(tools: Tools, bank: Bank, span: Span, wanted: NDArray[np.float64]) -> Iterator[Held]:
+    """The frames of a span with their picks, which are made some frames later."""
     person = bank.people[span.shot]
     watcher, chooser = Watcher(tools.reader), Chooser(person.mouths)
-    frames: deque[Held] = deque()  # from REACH before the next frame to draw
-    picked, first, drawn = 0, 0, 0  # numbers in the span: next to be picked, of frames[0], next to be drawn
-
-    def ready(last: bool) -> Iterator[Drawn]:
-        nonlocal first, drawn
-        # The next frame's pick is needed too.
-        stop = picked if last else picked - 1
-        while drawn < stop and (last or stop - drawn >= BATCH):
-            end = min(drawn + BATCH, stop)
-            with tools.clock("warp"):
-                made = _draw(tools.device, person, list(frames), range(drawn - first, end - first))
-            yield from made
-            drawn = end
-            while first < drawn - REACH:
-                frames.popleft()
-                first += 1
-
+    waiting: deque[Held] = deque()
     for number, (crop, mask) in enumerate(span.crops):
         with tools.clock("mesh"):
             pixels = as_bytes(crop)
             seen = bank.seen.get(span.numbers[number]) or watcher.look(pixels, mask)
-        frames.append(_hold(person, pixels, seen, wanted[number]))
+        held = _hold(person, pixels, seen, wanted[number])
+        waiting.append(held)
         if tools.on_step is not None:
             tools.on_step(1)
-        held = frames[-1]
         with tools.clock("choose"):
             pick = chooser.add(held.wanted, held.poses.angles[0], float(np.log(held.poses.scale[0])), held.seen.light)
         if pick is not None:
-            frames[picked - first].pick = pick
-            picked += 1
-            yield from ready(False)
+            yield _picked(waiting.popleft(), pick)
     for pick in chooser.finish():
-        frames[picked - first].pick = pick
-        picked += 1
-    yield from ready(True)
+        yield _picked(waiting.popleft(), pick)
+
+
+def warp_span(tools: Tools, person: Person, chosen: Iterable[Held]) -> Iterator[Drawn]:
+    """The frames of a span as they are drawn, `BATCH` at once from its first on: what is drawn together has an effect
+    on rounding."""
+    frames: deque[Held] = deque()  # from REACH before the next frame to draw
+    first, drawn = 0, 0  # numbers in the span: of frames[0], next to be drawn
+
+    def batch(stop: int) -> list[Drawn]:
+        nonlocal first, drawn
+        with tools.clock("warp"):
+            made = _draw(tools.device, person, list(frames), range(drawn - first, stop - first))
+        drawn = stop
+        while first < drawn - REACH:
+            frames.popleft()
+            first += 1
+        return made
+
+    for held in chosen:
+        frames.append(held)
+        # A frame is drawn by its neighbours too, and by the pick of the next.
+        if first + len(frames) - drawn == BATCH + REACH:
+            yield from batch(drawn + BATCH)
+    while drawn < (end := first + len(frames)):
+        yield from batch(min(drawn + BATCH, end))
+
+
+def _picked(held: Held, pick: int) -> Held:
+    held.pick = pick
+    return held
 
 
 def _hold(person: Person, pixels: Tensor, seen: Seen, wanted: NDArray[np.float64]) -> Held:
     poses = Poses.of(seen.mesh[None], person.reference)
     settled = poses.settle(seen.mesh[None])[0, list(POINTS)]
-    return Held(pixels, seen, person.hides(seen), wanted, poses, settled)
+    return Held(seen, person.hides(seen), wanted, poses, settled, crop=pixels)
 
 
 def _draw(device: torch.device, person: Person, frames: list[Held], which: range) -> list[Drawn]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
@@ -15,8 +15,10 @@ from torch import Tensor
 
 from ...errors import KeySyncError
 from ...face.mesh import MeshReader, as_bytes
+from ...method import SAMPLE_RATE
+from ...speech.lips_curve import LIPS, LipsCurve, Values
 from ..renderer import Clock, Hearing, Look, Needs, OnStep, Renderer, Rendering, Span, Unchanged
-from .bank import Bank, Collector, NothingToBorrowError, Watcher
+from .bank import Bank, Collector, NothingToBorrowError, Person, Watcher
 from .curve import WANTED
 from .draw import Drawn, Tools, draw_span
 
@@ -31,6 +33,30 @@ class LipsReader(Protocol):
     """Reads lips from speech: rows (frames, 2, channels) to (frames, 5) of `speech.lips.LIPS`."""
 
     def read(self, rows: Tensor, /) -> Tensor | NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class GivenLips:
+    """A lips curve in place of speech: it stands for the encoder, whose rows are its values, and for their reader."""
+
+    curve: LipsCurve
+
+    def encode(self, waveform: Tensor) -> GivenLips:
+        """Itself, whatever the speech says. Raises `KeySyncError` where the curve ends before the speech."""
+        seconds = len(waveform) / SAMPLE_RATE
+        if self.curve.seconds + 1 / self.curve.fps < seconds:
+            raise KeySyncError(
+                f"the lips curve lasts {self.curve.seconds:.2f} s but the result {seconds:.2f} s: use a curve of the "
+                "whole speech",
+                about="lips",
+            )
+        return self
+
+    def at(self, times: Tensor | NDArray[np.float64]) -> Tensor:
+        return torch.from_numpy(self.curve.at(np.asarray(times)))
+
+    def read(self, rows: Tensor) -> Tensor:
+        return rows
 
 
 @dataclass(frozen=True)
@@ -59,14 +85,14 @@ class Rewriter:
     system: str = NAME
     needs: Needs = NEEDS
 
+    def following(self, curve: LipsCurve) -> Rewriter:
+        """This renderer with lips that follow a curve instead of the speech."""
+        given = GivenLips(curve)
+        return replace(self, lips=given, encoders={self.needs.encoders[0]: given}, origins={"lips": "a given curve"})
+
     def survey(self, looks: Iterator[Look], note: Callable[[str], None]) -> Renderer:
         """This renderer with the mouths of a clip. Raises `NothingToBorrowError` where it has none to lend."""
-        collector, watchers = Collector(), dict[int, Watcher]()
-        for look in looks:
-            watcher = watchers.setdefault(look.shot, Watcher(self.reader))
-            crop = as_bytes(look.crop)
-            collector.add(look.number, look.shot, crop, watcher.look(crop, look.mask))
-        return replace(self, bank=collector.finish())
+        return replace(self, bank=collect(self.reader, looks))
 
     def evaluations(self, frames: int, settings: Rewriting | None) -> int:
         """A step for each frame."""
@@ -88,7 +114,23 @@ class Rewriter:
                 yield UNMOVED
             return
         read = np.asarray(self.lips.read(span.speech[self.needs.encoders[0]]), np.float32)
-        wanted = person.amplitude.wanted(read[:, 0], read[:, 1], settings.strength)
+        wanted = wanted_of(person, read, settings)
         for name, values in zip(WANTED, wanted.T.tolist(), strict=True):
             span.account.curve(name, 0, values)
         yield from draw_span(tools, bank, span, wanted)
+
+
+def collect(reader: MeshReader, looks: Iterable[Look]) -> Bank:
+    """The mouths of a clip. Raises `NothingToBorrowError` where it has none to lend."""
+    collector, watchers = Collector(), dict[int, Watcher]()
+    for look in looks:
+        watcher = watchers.setdefault(look.shot, Watcher(reader))
+        crop = as_bytes(look.crop)
+        collector.add(look.number, look.shot, crop, watcher.look(crop, look.mask))
+    return collector.finish()
+
+
+def wanted_of(person: Person, lips: Values, settings: Rewriting) -> NDArray[np.float64]:
+    """The opening and width (n, 2) in eye distances that lips (n, 5) ask of a person."""
+    opening, width = (lips[:, LIPS.index(name)] for name in ("opening", "width"))
+    return person.amplitude.wanted(opening, width, settings.strength)

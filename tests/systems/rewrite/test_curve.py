@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keysync.systems.rewrite.curve import WIDE_OPEN, WIDER, Amplitude
+from keysync.speech.lips_curve import LIPS
+from keysync.systems.rewrite.curve import WIDE_OPEN, WIDER, Amplitude, as_lips
 
 CLIP = Amplitude(opening=(0.02, 0.3), width=(0.4, 0.6), rest=0.5)
 
@@ -35,3 +36,19 @@ def test_a_clip_offers_what_it_shows_but_for_outliers() -> None:
     assert -0.01 < offered.opening[0] < 0.01
     assert 0.19 < offered.opening[1] < 0.2
     assert offered.rest == 0.5
+
+
+def test_lips_read_from_mouths_ask_for_these_mouths() -> None:
+    times = np.linspace(0, 20, 400)
+    up, across = np.sin(times), np.cos(times)
+    columns = 0.12 + 0.1 * up, 0.5 + 0.03 * across, 0.6 + 0.1 * up, 1.3 + 0.05 * up
+    measures = np.stack(columns, 1).astype(np.float32)
+    lips = as_lips(measures)
+    assert lips.dtype == np.float32
+    wanted = Amplitude.of(measures).wanted(lips[:, 0], lips[:, 1], 1.0)
+    inside = np.abs(across) < 0.95  # what is outermost is left out of what a clip offers
+    np.testing.assert_allclose(wanted[inside, 1], measures[inside, 1], atol=1e-3)
+    reached = np.abs(up) < 0.95
+    np.testing.assert_allclose(wanted[reached, 0], measures[reached, 0], atol=2e-3)
+    assert not lips[:, LIPS.index("teeth")].any()
+    assert lips[:, LIPS.index("jaw")].min() == 0

@@ -21,6 +21,7 @@ from keysync.face.mouth import measure
 from keysync.job import NoProgress, survey
 from keysync.media.reader import open_video
 from keysync.report import DUBBED
+from keysync.speech.lips_curve import LipsCurve
 from keysync.systems.renderer import Span, Unchanged
 from keysync.systems.rewrite.bank import Bank, NothingToBorrowError
 from keysync.systems.rewrite.rewriter import NEEDS, Rewriter, Rewriting
@@ -71,6 +72,28 @@ def test_the_mouth_follows_the_curve(dubbed: tuple[Report, Any, Any]) -> None:
     wanted = np.array(report.curves["opening"], dtype=float)
     assert np.corrcoef(openings, wanted)[0, 1] > 0.9
     assert set(report.curves) == {"opening", "width"}
+
+
+def test_a_given_curve_replaces_what_is_heard(dubbed: tuple[Report, Any, Any], tmp_path: Path) -> None:
+    """The curve of the other tests at another rate, over speech that says nothing."""
+    report, _, _ = dubbed
+    times = np.arange(48) / 40
+    values = np.zeros((48, 5), np.float32)
+    values[:, 0] = Waves().read(torch.from_numpy(times)[:, None, None].float())[:, 0]
+    silence, output = write_speech(tmp_path / "speech.wav", SECONDS), tmp_path / "out.mkv"
+    rewriter = make_rewriter().following(LipsCurve(values, 40.0))
+    made = dub_file(TALK, silence, output, rewriter, Settings(), FaceSource(), lossless=True)
+    theirs, ours = (np.array(one.curves["opening"], dtype=float) for one in (report, made))
+    np.testing.assert_allclose(ours, theirs, atol=0.003)  # interpolated
+    assert made.models == {"lips": "a given curve"}
+
+
+def test_a_curve_that_ends_before_the_speech_is_an_error(tmp_path: Path) -> None:
+    speech = write_speech(tmp_path / "speech.wav", SECONDS)
+    rewriter = make_rewriter().following(LipsCurve(np.zeros((25, 5), np.float32), 25.0))
+    with pytest.raises(KeySyncError, match=r"the lips curve lasts 1\.00 s but the result 1\.20 s"):
+        dub_file(TALK, speech, tmp_path / "out.mp4", rewriter, Settings(), FaceSource())
+    assert not (tmp_path / "out.mp4").exists()
 
 
 def test_pixels_outside_the_mask_keep_their_bits(dubbed: tuple[Report, Any, Any]) -> None:

@@ -23,7 +23,8 @@ from keysync.face.mouth import MEASURED
 from keysync.method import NETWORK_RATE, SAMPLE_RATE
 from keysync.speech.encoder import SpeechEncoder
 from keysync.speech.encoders import load_encoder
-from keysync.speech.lips import LIPS, WEIGHTS, LipsReader, load_lips
+from keysync.speech.lips import WEIGHTS, LipsReader, load_lips
+from keysync.speech.lips_curve import LIPS
 from keysync.speech.whisper import WEIGHTS as WHISPER_WEIGHTS
 
 from ...synthetic.voice.microphone import Microphone, Sound

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from keysync.errors import KeySyncError
 from keysync.speech.encoders import load_encoder
-from keysync.speech.lips import LIPS, POSITIVE, WEIGHTS, LipsNetwork
+from keysync.speech.lips import WEIGHTS, LipsNetwork
+from keysync.speech.lips_curve import LIPS, POSITIVE
 from keysync.speech.whisper import WEIGHTS as WHISPER_WEIGHTS
 from keysync.speech.whisper import Whisper
 from keysync.weights.files import write_tensors

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keysync.speech.lips import LIPS
+from keysync.speech.lips_curve import LIPS
 from training.small.lips.talks import HEIGHT, WIDTH, lips_of, silence
 from training.synthetic.render.mouth_motion import MouthMotion
 
