@@ -32,6 +32,10 @@ MADE_UP, PART, CLOSE, CLOSE_SHARE = 0.8, 0.05, 0.02, 0.4
 # Meshes are averaged with those of this many frames on both sides, by these weights.
 KERNEL = np.array([1.0, 2.0, 3.0, 2.0, 1.0])
 REACH = len(KERNEL) // 2
+# A mouth turns into the frame's own one over so many frames before and after those that stay as they are.
+FADE = 4
+# Frames on both sides that a frame is drawn by.
+NEAR = max(REACH, FADE)
 
 
 @dataclass(eq=False)
@@ -100,7 +104,7 @@ def choose_span(tools: Tools, bank: Bank, span: Span, wanted: NDArray[np.float64
 def warp_span(tools: Tools, person: Person, chosen: Iterable[Held]) -> Iterator[Drawn]:
     """The frames of a span as they are drawn, `BATCH` at once from its first on: what is drawn together has an effect
     on rounding."""
-    frames: deque[Held] = deque()  # from REACH before the next frame to draw
+    frames: deque[Held] = deque()  # from NEAR before the next frame to draw
     first, drawn = 0, 0  # numbers in the span: of frames[0], next to be drawn
 
     def batch(stop: int) -> list[Drawn]:
@@ -108,15 +112,14 @@ def warp_span(tools: Tools, person: Person, chosen: Iterable[Held]) -> Iterator[
         with tools.clock("warp"):
             made = _draw(tools.device, person, list(frames), range(drawn - first, stop - first))
         drawn = stop
-        while first < drawn - REACH:
+        while first < drawn - NEAR:
             frames.popleft()
             first += 1
         return made
 
     for held in chosen:
         frames.append(held)
-        # A frame is drawn by its neighbours too, and by the pick of the next.
-        if first + len(frames) - drawn == BATCH + REACH:
+        if first + len(frames) - drawn == BATCH + NEAR:
             yield from batch(drawn + BATCH)
     while drawn < (end := first + len(frames)):
         yield from batch(min(drawn + BATCH, end))
@@ -143,7 +146,7 @@ HIDDEN = Unchanged("something hides the mouth")
 
 
 def _draw_shown(device: torch.device, person: Person, frames: list[Held], shown: list[int]) -> Iterator[Tensor]:
-    goals, own, corners, picks = [], [], [], []
+    goals, own, corners, picks, shares = [], [], [], [], []
     side = frames[shown[0]].crop.shape[0]
     size = region(side)
     for batch, index in enumerate(shown):
@@ -155,6 +158,8 @@ def _draw_shown(device: torch.device, person: Person, frames: list[Held], shown:
         missing = float(np.clip(missing, -min(CLOSE_SHARE * gap, CLOSE), PART))
         goal = settled + person.following[:, None] * (mouth - settled)
         goal[:, 1] += missing * person.parting
+        share = _share(frames, index)
+        goal = settled + share * (goal - settled)
         placed = frame.poses.place(np.stack([goal, settled]))[..., :2]
         middle, eyes = frame.seen.mesh[[13, 14], :2].mean(0), _eyes(frame.seen)
         middle[1] += (LOWER + 0.2) * eyes
@@ -162,6 +167,7 @@ def _draw_shown(device: torch.device, person: Person, frames: list[Held], shown:
         goals.append(placed[0] - corner)
         own.append(placed[1] - corner)
         corners.append(corner.tolist())
+        shares.append(share)
         picks += [(batch, pick, weight) for pick, weight in blend.items()]
     crops = [frames[index].crop[y : y + size, x : x + size] for index, (x, y) in zip(shown, corners, strict=True)]
     number = [pick for _, pick, _ in picks]
@@ -177,6 +183,7 @@ def _draw_shown(device: torch.device, person: Person, frames: list[Held], shown:
         ),
         person.chart.to(device),
         person.matte.to(device),
+        torch.tensor(shares, device=device),
     )
     for index, (x, y), part in zip(shown, corners, regions.cpu(), strict=True):
         picture = torch.zeros(side, side, 4)
@@ -204,6 +211,12 @@ def _calm(frames: list[Held], index: int) -> NDArray[np.float64]:
     ]
     mean: NDArray[np.float64] = sum(weight * points for weight, points in near) / sum(weight for weight, _ in near)
     return mean
+
+
+def _share(frames: list[Held], index: int) -> float:
+    """How much of the chosen mouth a frame shows, 0..1: less next to frames that stay as they are."""
+    away = min((abs(other - index) for other, held in enumerate(frames) if held.hidden), default=FADE)
+    return min(away, FADE) / FADE
 
 
 def _blend(person: Person, frames: list[Held], index: int) -> dict[int, float]:

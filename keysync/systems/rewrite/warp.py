@@ -75,12 +75,13 @@ def _kernel(a: Tensor, b: Tensor) -> Tensor:
 
 
 def draw(
-    crops: Tensor, goals: Tensor, own: Tensor, picks: Picks, chart: Tensor, matte: Tensor
+    crops: Tensor, goals: Tensor, own: Tensor, picks: Picks, chart: Tensor, matte: Tensor, shares: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Regions (b, 3, r, r) of crops with the picked mouths in place, and how much of each to show (r, r).
 
     `goals` (b, n, 2) are where the points shall be, `own` where they are; `chart` (n, 2) are their places, -1..1, in
-    `matte` (1, 2, h, w): where the picked mouth replaces the crop, and where of that it is skin and not lips.
+    `matte` (1, 2, h, w): where the picked mouth replaces the crop, and where of that it is skin and not lips. `shares`
+    (b,), 0..1: how much of the picked mouth each crop takes.
     """
     b, _, r, _ = crops.shape
     device = crops.device
@@ -104,13 +105,13 @@ def draw(
     reached = (_sample(matte.expand(b, -1, -1, -1), maps[:, 2:4], "bilinear") > 0).any(1).any(0)
     rows, columns = (_around(reached.any(axis)) for axis in (1, 0))
     near = _finer(maps[:, 2:, rows, columns], step)
-    shares = _sample(matte.expand(b, -1, -1, -1), near[:, :2], "bilinear")
+    mattes = _sample(matte.expand(b, -1, -1, -1), near[:, :2], "bilinear")
     grids = near[:, 2:].unflatten(1, (slots, 2))[picks.frame, slot]
     mouths = _sample(picks.patches, grids, "bicubic") * picks.weight[:, None, None, None]
     part = drawn[:, :, _scaled(rows, step), _scaled(columns, step)]
     mouth = torch.zeros_like(part).index_add_(0, picks.frame, mouths)
-    mouth = _matched(mouth, part, shares[:, 1:], step)
-    part += shares[:, :1] * (mouth - part)
+    mouth = _matched(mouth, part, mattes[:, 1:], step)
+    part += mattes[:, :1] * shares[:, None, None, None] * (mouth - part)
     return drawn.clamp_(0, 1), _rim(r, 0, RIM, device)
 
 

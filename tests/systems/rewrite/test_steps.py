@@ -107,7 +107,7 @@ def test_frames_and_shots_without_mouths_stay_unchanged(clip: Clip) -> None:
 def test_what_the_steps_refuse(clip: Clip) -> None:
     crops, masks, track = clip
     tools = make_tools(CPU)
-    with pytest.raises(KeySyncError, match="the crops are 128x96 but .* square crops of up to 512x512"):
+    with pytest.raises(KeySyncError, match=r"the crops are 128x96 but .* square crops of up to 512x512"):
         choose_mouths(tools, torch.zeros(FRAMES, 96, 128, 3), masks, track, speaking(), Rewriting())
     with pytest.raises(KeySyncError, match="covers 44 frames but there are 45"):
         choose_mouths(tools, crops, masks, track, speaking(44), Rewriting())
@@ -116,3 +116,15 @@ def test_what_the_steps_refuse(clip: Clip) -> None:
     mouths = choose_mouths(tools, crops[:30], masks[:30], first(track, 30), speaking(30), Rewriting())
     with pytest.raises(KeySyncError, match="there are 45 crops but mouths were chosen for 30"):
         next(warp_mouths(tools, crops, mouths))
+
+
+def test_mouths_turn_into_the_own_ones_next_to_frames_that_stay_unchanged(clip: Clip) -> None:
+    values = np.zeros((FRAMES, 5), np.float32)
+    values[:, 0] = 1.0
+    made = streamed(clip, LipsCurve(values, 25.0), Rewriting())
+    changed = [
+        0.0 if isinstance(one, Unchanged) else float((one[..., :3] - own).abs().mean())
+        for one, own in zip(made, clip[0], strict=True)
+    ]
+    assert changed[19] < 0.6 * changed[16]
+    assert changed[23] < 0.6 * changed[26]

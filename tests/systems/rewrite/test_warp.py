@@ -43,7 +43,7 @@ def test_thin_plates_meet_their_points() -> None:
 def test_a_frames_own_mouth_in_its_own_place_changes_nothing(points: Tensor) -> None:
     crop = smooth_picture(R, 0)
     picks = Picks(torch.tensor([0]), torch.ones(1), crop[..., 16 : 16 + P, 16 : 16 + P], points - 16)
-    drawn, show = draw(crop, points, points, picks, points[0] * 2 / R - 1, matte())
+    drawn, show = draw(crop, points, points, picks, points[0] * 2 / R - 1, matte(), torch.ones(1))
     assert (drawn - crop).abs().max() < 0.01
     assert show[0].max() == 0
     assert show[R // 2, R // 2] == 1
@@ -54,7 +54,7 @@ def test_a_mouth_from_elsewhere_lands_on_its_points_in_the_crops_colours(points:
     moved = torch.roll(crop, (5, -9), (2, 3)) - 0.05  # darker, and elsewhere
     patch = moved[..., 16 : 16 + P, 16 : 16 + P]
     picks = Picks(torch.tensor([0]), torch.ones(1), patch, points - 16 + torch.tensor([-9.0, 5.0]))
-    drawn, _ = draw(crop, points, points, picks, points[0] * 2 / R - 1, matte())
+    drawn, _ = draw(crop, points, points, picks, points[0] * 2 / R - 1, matte(), torch.ones(1))
     middle = slice(R // 2 - 20, R // 2 + 20)
     assert (drawn - crop)[..., middle, middle].abs().mean() < 0.01
 
@@ -63,7 +63,13 @@ def test_the_chin_moves_with_the_goal(points: Tensor) -> None:
     crop = smooth_picture(R, 0)
     picks = Picks(torch.tensor([0]), torch.ones(1), crop[..., :P, :P], points)
     drawn, _ = draw(
-        crop, points + torch.tensor([0.0, 3.0]), points, picks, points[0] * 2 / R - 1, torch.zeros(1, 2, 8, 8)
+        crop,
+        points + torch.tensor([0.0, 3.0]),
+        points,
+        picks,
+        points[0] * 2 / R - 1,
+        torch.zeros(1, 2, 8, 8),
+        torch.ones(1),
     )
     middle = slice(R // 2 - 20, R // 2 + 20)
     assert (drawn - torch.roll(crop, 3, 2))[..., middle, middle].abs().max() < 0.02
@@ -80,6 +86,17 @@ def test_two_mouths_dissolve_by_their_weights(points: Tensor) -> None:
         torch.cat((bright, dark, bright)),
         (points - 16).expand(3, -1, -1),
     )
-    drawn, _ = draw(crops, points.expand(2, -1, -1), points.expand(2, -1, -1), picks, points[0] * 2 / R - 1, skinless)
+    drawn, _ = draw(
+        crops, points.expand(2, -1, -1), points.expand(2, -1, -1), picks, points[0] * 2 / R - 1, skinless, torch.ones(2)
+    )
     assert drawn[0, :, R // 2, R // 2].tolist() == pytest.approx([0.6] * 3, abs=0.01)
     assert drawn[1, :, R // 2, R // 2].tolist() == pytest.approx([0.55] * 3, abs=0.01)
+
+
+def test_a_crop_takes_its_share_of_the_mouth(points: Tensor) -> None:
+    crops = smooth_picture(R, 0).expand(3, -1, -1, -1)
+    goals, skinless = points.expand(3, -1, -1), matte() * torch.tensor([1.0, 0.0])[:, None, None]
+    picks = Picks(torch.arange(3), torch.ones(3), torch.full((3, 3, P, P), 0.4), (points - 16).expand(3, -1, -1))
+    drawn, _ = draw(crops, goals, goals, picks, points[0] * 2 / R - 1, skinless, torch.tensor([0.0, 0.5, 1.0]))
+    assert (drawn[0] - crops[0]).abs().max() < 0.01
+    torch.testing.assert_close(drawn[1], (drawn[0] + drawn[2]) / 2, atol=1e-4, rtol=0)
