@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..keysync.errors import KeySyncError
-from ..keysync.face.crop import NATIVE_SCALING, crop, crop_boxes, even_boxes, resize, to_crop
+from ..keysync.face.crop import NATIVE_SCALING, Crops, crop, resize, to_crop
 from ..keysync.face.detectors import DETECTORS, make_detector
 from ..keysync.face.face import Face, Frame
 from ..keysync.face.finder.points import MESH_TO_68
@@ -179,8 +179,9 @@ class CropFace(io.ComfyNode):
     def execute(cls, images: Tensor, track: Faces, model: ModelPatcher | None = None) -> io.NodeOutput:
         check_frames(images, track.track)
         if model is None:
-            boxes = even_boxes(boxes_of(track.track, REWRITE.crop_scale), track.track.size)
-            side = min(int(boxes[0, 2]), *REWRITE.crop_size)
+            # As large in each shot as the face there, and scaled to the largest: a batch has one size.
+            boxes = filled(Crops.of(track.track, REWRITE.crop_size, REWRITE.crop_scale, native=True).boxes, track.track)
+            side = min(int(boxes[:, 2].max()), *REWRITE.crop_size)
             size, scaling = (side, side), NATIVE_SCALING
         else:
             spec = spec_of(model)
@@ -252,9 +253,11 @@ def follow(images: Tensor, add_frame: AddFrame, choice: FaceChoice) -> FaceTrack
 
 def boxes_of(track: FaceTrack, scale: float = PUBLISHED_CROP_SCALE) -> NDArray[np.int64]:
     """One box (x, y, side) a frame, (n, 3): where the face is not seen, that of the nearest frame that shows it."""
-    boxes = np.zeros((len(track.found), 3), dtype=np.int64)
-    for start, stop in track.runs():
-        boxes[start:stop] = crop_boxes(track, start, stop, scale)
+    return filled(Crops.of(track, (1, 1), scale).boxes, track)
+
+
+def filled(boxes: NDArray[np.int64], track: FaceTrack) -> NDArray[np.int64]:
+    """Boxes (n, 3) of which those of frames without the face are those of the nearest frame that shows it."""
     seen, frames = np.flatnonzero(track.found), np.arange(len(boxes))
     after = np.searchsorted(seen, frames).clip(max=len(seen) - 1)
     before = (after - 1).clip(min=0)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..keysync.errors import KeySyncError
-from ..keysync.face.crop import NATIVE_SCALING, crop
+from ..keysync.face.crop import Crops
 from ..keysync.face.mesh import MeshReader
 from ..keysync.face.mouth import MEASURED, measure
 from ..keysync.media.audio import hear
@@ -26,7 +26,6 @@ from ..keysync.speech.lips_plot import draw_curve
 from ..keysync.systems.rewrite.bank import CONFIDENT
 from ..keysync.systems.rewrite.curve import as_lips
 from ..keysync.systems.rewrite.rewriter import NEEDS
-from .face import boxes_of
 from .host.audio import AudioDict, channels_of
 from .host.checks import frame_rate, want_finite, want_number
 from .host.encoder import load_whisper
@@ -246,10 +245,10 @@ def measure_mouths(images: Tensor, faces: Faces | None) -> NDArray[np.float32]:
     The images are whole frames with their track, or crops.
     """
     reader = MeshReader(comfy.model_management.get_torch_device())
-    boxes = None
+    cut = None
     if faces is not None and images.shape[1:3] != faces.crop_size:
         check_frames(images, faces.track)
-        boxes = boxes_of(faces.track, NEEDS.crop_scale)
+        cut = Crops.of(faces.track, NEEDS.crop_size, NEEDS.crop_scale, native=True).cut
     elif faces is not None and len(images) != len(faces.track.found):
         raise KeySyncError(f"there are {len(images)} crops but the track covers {len(faces.track.found)} frames")
     measures = np.full((len(images), len(MEASURED)), np.nan, np.float32)
@@ -257,8 +256,8 @@ def measure_mouths(images: Tensor, faces: Faces | None) -> NDArray[np.float32]:
         if faces is not None and not faces.track.found[index]:
             continue
         picture = images[index, ..., :3].cpu()
-        if boxes is not None:
-            picture = crop(picture, boxes[index], NEEDS.crop_size, NATIVE_SCALING)
+        if cut is not None:
+            picture = cut(picture, index)
         mesh = reader.read(picture[None])
         if mesh.confidence[0] >= CONFIDENT:
             measures[index] = measure(mesh.points)[0]

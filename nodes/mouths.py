@@ -12,7 +12,7 @@ from torch import Tensor
 from ..keysync.errors import KeySyncError
 from ..keysync.speech.lips_curve import LipsCurve
 from ..keysync.systems.renderer import Unchanged
-from ..keysync.systems.rewrite.rewriter import Rewriting
+from ..keysync.systems.rewrite.rewriter import NEEDS, Rewriting
 from ..keysync.systems.rewrite.steps import choose_mouths, make_tools, warp_mouths
 from .dub import NodeProgress
 from .host.checks import want_finite
@@ -117,6 +117,14 @@ def check(crops: Tensor, faces: Faces, masks: Tensor) -> Tensor:
         raise KeySyncError(
             f"there are {len(crops)} crops but the track covers {len(faces.track.found)} frames: connect both from the "
             "same Crop Face"
+        )
+    if faces.boxes is None:
+        raise KeySyncError("the track is from Track Face and has no crops: connect the track of Crop Face")
+    side = min(int(faces.boxes[:, 2].max()), *NEEDS.crop_size)
+    if crops.shape[1] < side:
+        raise KeySyncError(
+            f"the crops are {crops.shape[2]}x{crops.shape[1]} but the face takes {side}x{side} pixels of the frames",
+            about="crops",
         )
     if masks.shape[1:] != crops.shape[1:3] or len(masks) not in (1, len(crops)):
         raise KeySyncError(

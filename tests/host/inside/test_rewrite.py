@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -227,7 +227,7 @@ def test_progress_and_cancelling(
 def test_a_hidden_mouth_stays_as_it_is(cropped: Any, images: Tensor) -> None:
     crops, track, mask = cropped
     crops = crops.clone()
-    crops[20:23, 250:] = 0
+    crops[20:23, crops.shape[1] // 2 :] = 0
     curve = part("keysync.speech.lips_curve").LipsCurve(np.ones((FRAMES, 5), np.float32), 25.0)
     mouths = part("nodes.mouths")
     (chosen,) = mouths.ChooseMouths.execute(crops, track, mask, curve, 1.0).args
@@ -240,17 +240,37 @@ def test_a_hidden_mouth_stays_as_it_is(cropped: Any, images: Tensor) -> None:
     assert not torch.equal(pasted[25], images[25])
 
 
+def test_crops_are_as_close_in_each_shot_and_of_one_size(images: Tensor, cropped: Any) -> None:
+    track = cropped[1].track
+    landmarks, shot = track.landmarks.copy(), track.shot.copy()
+    landmarks[20:] = 160 + 0.6 * (landmarks[20:] - 160)
+    shot[20:] = 1
+    faces = part("nodes.host.sockets").Faces(replace(track, landmarks=landmarks, shot=shot))
+    crops, made = part("nodes.face").CropFace.execute(images, faces).args
+    sides = made.boxes[:, 2]
+    assert len(set(sides[:20])) == len(set(sides[20:])) == 1
+    assert abs(sides[20] / sides[0] - 0.6) < 0.03
+    assert made.crop_size == crops.shape[1:3] == (sides[0], sides[0])
+
+
 def test_what_the_steps_refuse(cropped: Any, images: Tensor, error: type[Exception]) -> None:
     crops, track, mask = cropped
     mouths, curves = part("nodes.mouths"), part("keysync.speech.lips_curve")
     curve = curves.LipsCurve(np.ones((FRAMES, 5), np.float32), 25.0)
     choose = mouths.ChooseMouths.execute
-    with pytest.raises(error, match=r"use crops from Crop Face with no model connected"):
-        choose(crops[:, :128, :128], track, mask[:, :128, :128], curve, 1.0)
+    side = crops.shape[1]
+    assert side == track.boxes[:, 2].max()  # the frame's own pixels
+    small = torch.nn.functional.interpolate(crops.permute(0, 3, 1, 2), (128, 128)).permute(0, 2, 3, 1)
+    with pytest.raises(error, match=rf"are 128x128 but .* {side}x{side} .* Crop Face with no model connected"):
+        choose(small, track, mask[:, :128, :128], curve, 1.0)
+    with pytest.raises(error, match=r"square crops of up to 512x512 \(use crops from Crop Face with no model"):
+        choose(crops.repeat(1, 3, 3, 1), track, mask.repeat(1, 3, 3), curve, 1.0)
+    with pytest.raises(error, match="the track is from Track Face and has no crops: connect the track of Crop Face"):
+        choose(crops, part("nodes.host.sockets").Faces(track.track), mask, curve, 1.0)
     with pytest.raises(error, match="there are 5 crops but the track covers 32 frames"):
         choose(crops[:5], track, mask, curve, 1.0)
-    with pytest.raises(error, match="there are 32 masks of 320x320 but 32 crops of 512x512: connect Mouth Mask"):
-        choose(crops, track, mask[:, :320, :320], curve, 1.0)
+    with pytest.raises(error, match=r"there are 32 masks of 99x99 but 32 crops of .*: connect Mouth Mask"):
+        choose(crops, track, mask[:, :99, :99], curve, 1.0)
     with pytest.raises(error, match=r"covers 3 frames but there are 32: .* before Lips Curve from Speech"):
         choose(crops, track, mask, curves.LipsCurve(np.ones((3, 5), np.float32), 25.0), 1.0)
     longer = curves.LipsCurve(np.ones((FRAMES + 4, 5), np.float32), 25.0)
