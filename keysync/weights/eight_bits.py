@@ -1,8 +1,8 @@
 """Weights in 8 bits: half the size of float16, with an error of about 1 % of each tensor.
 
-A tensor `name` of two or more axes is stored as int8 of the same shape, beside `name.scale` (outputs, groups) float16:
-the weights of each output, in storage order, are cut into equal groups, and a weight is its integer times the scale of
-its group. Smaller tensors are stored as they are.
+A tensor `name` of two or more axes and outputs is stored as int8 of the same shape, beside `name.scale` (outputs,
+groups) float16: the weights of each output, in storage order, are cut into equal groups, and a weight is its integer
+times the scale of its group. Other tensors are stored as they are.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ FORMAT = "weight = int8 * scale, float16, of its group: each output's weights in
 
 
 def to_eight_bits(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors, floating-point, with those of two or more axes in 8 bits."""
+    """The tensors, floating-point, with those of two or more axes and outputs in 8 bits."""
     stored: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if tensor.ndim < 2:
+        if tensor.ndim < 2 or len(tensor) < 2:
             stored[name] = tensor
             continue
         weights = tensor.float().flatten(1)
@@ -40,27 +40,31 @@ def to_eight_bits(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_eight_bits(path: str | Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a file, with those in 8 bits as float32; files without any are returned as they are.
+    """The tensors of a file, with those in 8 bits as float32; a file without any is returned as it is.
 
-    Raises `KeySyncError` that names `path` for a scale without integers and for one of another shape.
+    Raises `KeySyncError` that names `path` for a scale that does not fit its integers.
     """
-    read = {name: tensor for name, tensor in tensors.items() if not name.endswith(SCALE)}
-    for name in tensors.keys() - read.keys():
-        weight, scale = read.get(name.removesuffix(SCALE)), tensors[name]
-        fits = (
-            weight is not None
-            and weight.dtype == torch.int8
-            and weight.ndim > 1
-            and scale.ndim == 2
-            and 0 not in scale.shape
-            and len(weight) == len(scale)
-            and weight[0].numel() % scale.shape[1] == 0
-        )
-        if weight is None or not fits:
+    read = dict(tensors)
+    for name, integers in tensors.items():
+        scale = tensors.get(f"{name}{SCALE}")
+        if integers.dtype != torch.int8 or scale is None:
+            continue
+        if not _fits(scale, integers):
             raise KeySyncError(
-                f"{path}: {name} does not fit 8-bit weights: expected (outputs, groups) of int8 weights; "
-                "copy or download it again"
+                f"{path}: {name}{SCALE} has shape {tuple(scale.shape)}, which does not fit {name} of shape "
+                f"{tuple(integers.shape)}: copy or download it again"
             )
-        groups = weight.flatten(1).unflatten(1, (scale.shape[1], -1))
-        read[name.removesuffix(SCALE)] = (groups * scale.float()[..., None]).view(weight.shape)
+        groups = integers.flatten(1).unflatten(1, (scale.shape[1], -1))
+        read[name] = (groups * scale.float()[..., None]).view(integers.shape)
+        del read[f"{name}{SCALE}"]
     return read
+
+
+def _fits(scale: Tensor, integers: Tensor) -> bool:
+    return (
+        scale.ndim == 2
+        and integers.ndim > 1
+        and len(scale) == len(integers) > 0
+        and scale.shape[1] > 0
+        and integers[0].numel() % scale.shape[1] == 0
+    )
