@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ..assets import ASSETS
 from ..errors import KeySyncError
+from ..weights.eight_bits import from_eight_bits
 from ..weights.files import read_tensors, shapes_of
 from ..weights.finite import check_weights
 from .lips_curve import LIPS, POSITIVE
@@ -78,7 +79,7 @@ class LipsReader:
 
 def load_lips(device: str | torch.device = "cpu", weights: Path = WEIGHTS) -> LipsReader:
     """The built-in reader, or one of other weights in the same layout. It works in float32."""
-    tensors, _ = read_tensors(weights)
+    tensors = from_eight_bits(weights, read_tensors(weights)[0])
     with torch.device("meta"):
         network = LipsNetwork()
     if shapes_of(tensors) != shapes_of(network.state_dict()):

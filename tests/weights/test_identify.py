@@ -19,7 +19,7 @@ def unet(label: int, context: int, inputs: int = 8, embedder: int | None = None)
 
 def encoder(prefix: str) -> dict[str, tuple[int, ...]]:
     """The telling tensors of a Whisper."""
-    shapes = {"conv1.weight": (64, 80, 3), "conv2.weight": (64, 64, 3), "embed_positions.weight": (1500, 64)}
+    shapes = {"conv1.weight": (64, 80, 3), "conv2.weight": (64, 64, 3), "layer_norm.weight": (64,)}
     return {f"{prefix}{name}": shape for name, shape in shapes.items()}
 
 

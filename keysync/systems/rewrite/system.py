@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...errors import KeySyncError
 from ..renderer import Option, System
 
 if TYPE_CHECKING:
@@ -36,21 +35,13 @@ def rewriting(options: argparse.Namespace) -> Rewriting:
 
 
 def load(files: Mapping[str, Path | None], *, device: torch.device, dtype: torch.dtype | None) -> Rewriter:
-    """The renderer with the built-in encoder and lips reader; it works in float32 whatever `dtype`.
-
-    Raises `KeySyncError` without the encoder, which the package of ComfyUI's registry leaves out: no node uses it.
-    """
+    """The renderer with the built-in encoder and lips reader; it works in float32 whatever `dtype`."""
     from ...face.mesh import MeshReader
     from ...speech.encoders import load_encoder
     from ...speech.lips import load_lips
     from ...speech.whisper import WEIGHTS
     from .rewriter import Rewriter
 
-    if not WEIGHTS.exists():
-        raise KeySyncError(
-            f"rewrite hears with {WEIGHTS}, which is missing, as in the package of ComfyUI's registry: install KeySync "
-            "from its repository, or choose --system keysync"
-        )
     lips = load_lips(device)
     return Rewriter(
         lips,

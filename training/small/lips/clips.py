@@ -26,11 +26,12 @@ SURE = 0.9  # least confidence of a mesh that counts
 @dataclass(frozen=True, eq=False)
 class Clip:
     """A clip of n frames: `times` (n,) in seconds from the first, `mouth` (n, 4) in the order of `MEASURED`, NaN where
-    no face is seen, and the sound (s,) float32 at 16 kHz."""
+    no face is seen, the number of the shot of each frame (n,), and the sound (s,) float32 at 16 kHz."""
 
     name: str
     times: NDArray[np.float64]
     mouth: NDArray[np.float32]
+    shots: NDArray[np.int64]
     sound: NDArray[np.float32]
 
 
@@ -43,20 +44,20 @@ def read_clip(file: Path) -> Clip:
     """Measures the largest face of a clip. Raises `KeySyncError` for a file without sound or video."""
     sound, _ = read_speech(file)
     reader = VideoReader(file)
-    stamps, rows = zip(*_mouths(reader), strict=True)
+    stamps, rows, shots = zip(*_mouths(reader), strict=True)
     times = (np.array(stamps, np.float64) - stamps[0]) * float(reader.info.time_base)
-    return Clip(file.name, times, np.stack(rows), sound.numpy())
+    return Clip(file.name, times, np.stack(rows), np.array(shots, np.int64), sound.numpy())
 
 
-def _mouths(reader: VideoReader) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """The timestamp of each frame and the mouth of its largest face (4,)."""
+def _mouths(reader: VideoReader) -> Iterator[tuple[int, NDArray[np.float32], int]]:
+    """The timestamp of each frame, the mouth of its largest face (4,), and its shot."""
     finder, meshes, counter = FaceFinder(), MeshReader(), ShotCounter()
     before: list[Face] = []
     shot = -1
     for stamp, frame in reader.frames():
         known, shot = shot, counter.add(frame)
         before = finder.detect(frame, before if shot == known else ())
-        yield stamp, _mouth(meshes, frame, before)
+        yield stamp, _mouth(meshes, frame, before), shot
 
 
 def _mouth(meshes: MeshReader, frame: Frame, faces: list[Face]) -> NDArray[np.float32]:

@@ -1,7 +1,8 @@
 """Measures how well lips are read from speech: python -m training.small.lips.figures [--real FOLDER] [--json FILE].
 
 Unheard voices of espeak-ng have the truth of their phonemes; on real clips the truth is measured on the face mesh. Real
-recordings often have sound of their own offset, so each clip has its correlation at lag 0 and at its best lag.
+recordings often have sound of their own offset, so each clip has its correlation at lag 0 and at its best lag. A clip
+of several shots has these of each shot too, since others than the speaker may be seen in some.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from .talks import lips_of
 
 Curve = NDArray[np.floating[Any]]
 LAG = 0.32  # seconds
+LEAST = 25  # frames of a shot with a mouth
 CONDITIONS = {
     "clean": Microphone(),
     "pink noise, 20 dB": Microphone(noise=1.0, snr=20),
@@ -94,6 +96,32 @@ def of_clip(lips: Lips, clip: Clip) -> dict[str, float]:
     return found
 
 
+def of_shots(lips: Lips, clip: Clip) -> dict[str, dict[str, float]]:
+    """The opening and the width by shot, of shots in which a mouth is seen in `LEAST` frames.
+
+    The largest face of a shot need not be the speaker's.
+    """
+    read = lips.read(clip.sound, clip.times)
+    step = float(np.median(np.diff(clip.times)))
+    found = {}
+    for shot in np.unique(clip.shots):
+        inside = clip.shots == shot
+        mouth = np.where(inside[:, None], clip.mouth, np.nan)
+        if np.isfinite(mouth[:, 0]).sum() < LEAST:
+            continue
+        best = {
+            name: best_lag(mouth[:, number], read[:, number], round(LAG / step))
+            for number, name in enumerate(MEASURED[:2])
+        }
+        found[f"{clip.times[inside][0]:.1f} to {clip.times[inside][-1]:.1f} s"] = {
+            "seen": float(np.isfinite(clip.mouth[inside, 0]).mean()),
+            "opening_mean": float(np.nanmean(mouth[:, 0])),
+            **{f"{name}_best": value for name, (value, _) in best.items()},
+            "opening_lag_ms": 1000 * best[MEASURED[0]][1] * step,
+        }
+    return found
+
+
 def of_voices(lips: Lips, talks: int) -> dict[str, dict[str, float]]:
     """The correlation of each channel for voices never heard, by condition."""
     said = [unheard(number) for number in range(talks)]
@@ -128,6 +156,7 @@ def report(lips: Lips, real: Path | None, talks: int) -> dict[str, dict[str, Any
         found["left out"] = left_out
         found["real clips"] = {clip.name: of_clip(lips, clip) for clip in clips}
         found["mean of real clips"] = mean(found["real clips"])
+        found["shots"] = {clip.name: of_shots(lips, clip) for clip in clips if len(np.unique(clip.shots)) > 1}
     return found
 
 

@@ -20,6 +20,7 @@ from keysync.speech.lips import WEIGHTS, LipsNetwork
 from keysync.speech.lips_curve import LIPS, POSITIVE
 from keysync.speech.whisper import WEIGHTS as WHISPER_WEIGHTS
 from keysync.speech.whisper import Whisper
+from keysync.weights.eight_bits import FORMAT, to_eight_bits
 from keysync.weights.files import write_tensors
 
 from ...synthetic.voice.corpus import load_corpus
@@ -66,7 +67,7 @@ def train(settings: Settings, folder: Path) -> Tensor:
     correlations = validate(network, known)
     log.info("unheard voices: %s", ", ".join(f"{n} {c:.3f}" for n, c in zip(LIPS, correlations.tolist(), strict=True)))
     tensors = {name: value.half() for name, value in network.state_dict().items()}
-    write_tensors(tensors, folder / WEIGHTS.name, {"encoder": WHISPER_WEIGHTS.name})
+    write_tensors(to_eight_bits(tensors), folder / WEIGHTS.name, {"encoder": WHISPER_WEIGHTS.name, "format": FORMAT})
     return correlations
 
 

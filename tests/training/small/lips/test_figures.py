@@ -20,7 +20,7 @@ from keysync.speech.lips import load_lips
 from keysync.speech.whisper import WEIGHTS
 from training.small.lips import figures
 from training.small.lips.clips import Clip, find_clips, read_clip
-from training.small.lips.figures import Lips, best_lag, correlation, of_clip, of_silence, report
+from training.small.lips.figures import Lips, best_lag, correlation, of_clip, of_shots, of_silence, report
 
 from ....clips import picture, write_speech, write_video
 
@@ -50,11 +50,25 @@ def test_what_is_read_agrees_with_itself(lips: Lips) -> None:
     speech, _ = read_speech(ASSETS / "speech.flac")
     times = np.arange(140) / 25
     mouth = lips.read(speech.numpy(), times)[:, :4]
-    found = of_clip(lips, Clip("itself", times, 0.1 + 0.2 * mouth, speech.numpy()))
+    found = of_clip(lips, Clip("itself", times, 0.1 + 0.2 * mouth, np.zeros(140, int), speech.numpy()))
     for channel in ("opening", "width", "roundness", "jaw"):
         assert found[channel] == found[f"{channel}_best"] == pytest.approx(1)
         assert found[f"{channel}_lag_ms"] == 0
     assert 0.2 < found["loudness"] < 0.9
+
+
+def test_shots_in_which_others_are_seen(lips: Lips) -> None:
+    speech, _ = read_speech(ASSETS / "speech.flac")
+    times = np.arange(140) / 25
+    mouth = lips.read(speech.numpy(), times)[:, :4]
+    mouth[60:110] = np.random.default_rng(0).random((50, 4))  # a listener
+    mouth[110:120] = np.nan
+    shots = np.repeat([0, 1, 2], [60, 50, 30])
+    found = of_shots(lips, Clip("three", times, mouth, shots, speech.numpy()))
+    assert list(found) == ["0.0 to 2.4 s", "2.4 to 4.4 s"]  # 20 frames of the last have a mouth
+    speaker, listener = found.values()
+    assert (speaker["opening_best"], speaker["opening_lag_ms"], speaker["seen"]) == pytest.approx((1, 0, 1))
+    assert listener["opening_best"] < 0.5
 
 
 def test_silence_is_closed(lips: Lips) -> None:
@@ -107,6 +121,7 @@ def test_the_command(
     assert "mute.mp4" in found["left out"]
     assert "no audio track" in printed
     assert found["mean of real clips"] == found["real clips"]["talk.mkv"]
+    assert found["shots"] == {}
 
 
 def test_a_folder_without_clips(lips: Lips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
