@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,10 +10,13 @@ from typing import Any, cast
 import pytest
 import torch
 
+from keysync.dub import Settings
 from keysync.errors import KeySyncError
 from keysync.systems import automatic
 from keysync.systems.automatic import BEGINNING, JUDGED, Automatic
 from keysync.systems.renderer import Look, Needs, Renderer, Surveyor, UnsuitableError
+from keysync.systems.rewrite import rewriter
+from keysync.systems.table import SYSTEMS
 
 NEEDS = Needs((8, 8), 1.5, "box", ("whisper",))
 
@@ -90,3 +94,15 @@ def test_it_needs_what_the_rewriter_needs_and_draws_nothing_itself() -> None:
     assert system.evaluations(10, None) == 0
     with pytest.raises(KeySyncError, match="survey the clip first"):
         system.begin(None, 0, cast("Any", None), None)
+
+
+def test_the_chosen_system_gets_its_own_settings() -> None:
+    parser = argparse.ArgumentParser()
+    for option in (*SYSTEMS["rewrite"].options, *SYSTEMS["keysync"].options):
+        option.add(parser)
+    chosen = SYSTEMS["auto"].settings(parser.parse_args(["--steps", "20", "--strength", "1.5"]))
+    settings = Settings(sampling=chosen)
+    none = {option.name: None for option in SYSTEMS["keysync"].files}
+    small = SYSTEMS["keysync"].load(none, device=torch.device("cpu"), dtype=None)
+    assert settings.sampling_of(small.system).steps == 20
+    assert settings.sampling_of(rewriter.NAME) == rewriter.Rewriting(1.5)

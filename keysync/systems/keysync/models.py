@@ -109,7 +109,7 @@ class Models:
     @property
     def system(self) -> str:
         """The name of the system; see `Renderer`."""
-        return "KeySync"
+        return "keysync"
 
     @property
     def needs(self) -> Needs:

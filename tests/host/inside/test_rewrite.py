@@ -155,7 +155,7 @@ def test_the_frames_of_the_command_line_in_one_node_and_step_by_step(
 def test_auto_takes_what_suits_the_face(node: Any, clip: Path, speech: dict[str, Any]) -> None:
     short = speech | {"waveform": speech["waveform"][..., :3200]}
     _, report = lip_sync(node, clip, short, system="auto")
-    assert report["system"] == "KeySync"
+    assert report["system"] == "keysync"
     assert report["notes"][-1] == "the strength 1.2 has no effect: KeySync has no such setting"
     assert any("the face looks rendered" in note for note in report["notes"])
 
