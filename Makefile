@@ -11,6 +11,7 @@ COMFY_CLI := .venv-comfy-cli
 demo: $(VENV)/.demo
 	mkdir -p out
 	$(BIN)/keysync demo -o out/demo.mp4 --report out/demo.json
+	$(BIN)/keysync demo --system rewrite -o out/demo-rewrite.mp4 --report out/demo-rewrite.json
 
 test: $(VENV)/.all comfy-cli
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

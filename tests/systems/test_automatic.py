@@ -104,5 +104,5 @@ def test_the_chosen_system_gets_its_own_settings() -> None:
     settings = Settings(sampling=chosen)
     none = {option.name: None for option in SYSTEMS["keysync"].files}
     small = SYSTEMS["keysync"].load(none, device=torch.device("cpu"), dtype=None)
-    assert settings.sampling_of(small.system).steps == 20
+    assert settings.sampling_of(small.system).evaluations == 20
     assert settings.sampling_of(rewriter.NAME) == rewriter.Rewriting(1.5)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from keysync.media.reader import VideoReader
 from keysync.media.source import Frame, SoundInMemory
 from keysync.method import SAMPLE_RATE
 from keysync.report import DUBBED, Report
-from keysync.systems.renderer import Renderer
+from keysync.systems.renderer import Look as FaceLook
+from keysync.systems.renderer import Renderer, Surveyor
 
 from .anchors import Anchors
 from .clips import RealClip
@@ -51,6 +53,26 @@ class Scene:
         anchors = Anchors.of(clip.pictures(), clip.track, clip.frames, reader)
         source = look(clip.pictures(), anchors, reader)
         return cls(clip, anchors, source, bends(source))
+
+
+class SurveyedOnce:
+    """A `Surveyor` for all dubs of one clip: it is surveyed for the first of them."""
+
+    def __init__(self, surveyor: Surveyor) -> None:
+        self._surveyor = surveyor
+        self._found: Renderer | None = None
+
+    @classmethod
+    def of(cls, surveyor: Surveyor) -> Surveyor:
+        return cast("Surveyor", cls(surveyor))
+
+    def survey(self, looks: Iterator[FaceLook], note: Callable[[str], None]) -> Renderer:
+        if self._found is None:
+            self._found = self._surveyor.survey(looks, note)
+        return self._found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._surveyor, name)
 
 
 @dataclass(frozen=True, eq=False)

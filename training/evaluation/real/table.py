@@ -14,12 +14,12 @@ import numpy as np
 
 from keysync.errors import KeySyncError
 from keysync.face.mesh import MeshReader
-from keysync.systems.renderer import Renderer
+from keysync.systems.renderer import Renderer, Surveyor
 
 from ..row import Row
 from ..table import aligned, number
 from .clips import read_clips
-from .dubs import Scene, dub, silence
+from .dubs import Scene, SurveyedOnce, dub, silence
 from .figures import Figures, Filmed, Take, figures_of, lags_of, rows_of
 from .sheet import write_sheet
 
@@ -105,6 +105,8 @@ def evaluate(renderer: Renderer, scope: RealScope) -> RealTable:
 def _film(
     scene: Scene, voices: Iterable[Scene], renderer: Renderer, reader: MeshReader, scope: RealScope, folder: Path
 ) -> Filmed:
+    if isinstance(renderer, Surveyor):
+        renderer = SurveyedOnce.of(renderer)
     speakers = [voice for voice in voices if voice is not scene][: scope.voices]
     takes = [
         Take(speaker.clip.name, speaker, dub(scene, speaker.clip.sound, renderer, reader, folder))

@@ -1,6 +1,7 @@
-"""Trains the built-in reader of lips: python -m training.small.lips.training -o FOLDER.
+"""Trains the built-in reader of lips: python -m training.small.lips.training -o FOLDER --people CLIPS.
 
-FOLDER/lips.safetensors becomes the reader, as `keysync.speech.lips.load_lips` loads it; FOLDER/corpus the speech.
+FOLDER/lips.safetensors becomes the reader, as `keysync.speech.lips.load_lips` loads it; FOLDER/corpus the speech. Most
+of it is synthetic, with the truth of its phonemes; clips of people teach how real mouths differ from that.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor
 
 from keysync.errors import KeySyncError
+from keysync.speech.encoder import SpeechEncoder
 from keysync.speech.encoders import load_encoder
 from keysync.speech.lips import WEIGHTS, LipsNetwork
 from keysync.speech.lips_curve import LIPS, POSITIVE
@@ -26,6 +29,7 @@ from keysync.weights.files import write_tensors
 from ...synthetic.voice.corpus import load_corpus
 from ...synthetic.voice.sentences import TRAIN, VALIDATION
 from ..learning import learning_rate, take_step
+from .clips import find_clips, read_clip
 from .talks import Talks, make_talks
 
 log = logging.getLogger(__name__)
@@ -36,6 +40,8 @@ DECAY = 0.05
 # The first and last frames of speech, which the encoder hears beside nothing, are rare: each counts as many.
 EDGE, EDGE_WEIGHT = 2, 40.0
 NOISE = 1.0  # standard deviation added to the rows, whose own is 1.6
+# How much the correlation with people's mouths counts, and of how many clips in a step.
+PEOPLE_WEIGHT, PEOPLE = 2.0, 6
 VALIDATION_HOURS, VALIDATION_TALKS = 0.25, 36
 LOUD = 0.95  # the quantile of speech that is 1 in a curve
 QUIET = 0.999  # that of silence that is 0
@@ -54,7 +60,28 @@ class Settings:
     workers: int = 2
 
 
-def train(settings: Settings, folder: Path) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class Person:
+    """A clip of n frames, its sound in sync: the encoder's `rows` (n, 2, c), the `mouth` (n, 4) in the order of
+    `MEASURED`, the first of `LIPS`, NaN where no face is seen."""
+
+    rows: Tensor
+    mouth: Tensor
+
+
+def read_people(encoder: SpeechEncoder, folder: Path) -> list[Person]:
+    """The clips of people in a folder. Raises `KeySyncError` where there is none, or one without sound or picture."""
+    people = []
+    for file in find_clips(folder):
+        clip = read_clip(file)
+        rows = encoder.encode(torch.from_numpy(clip.sound)).at(clip.times)
+        people.append(Person(rows, torch.from_numpy(clip.mouth)))
+    if not people:
+        raise KeySyncError(f"{folder} has no clips: expected videos of people talking", about="people")
+    return people
+
+
+def train(settings: Settings, folder: Path, people: Path | None = None) -> Tensor:
     """Trains into a folder; returns the correlation of each channel (5,) for voices that were held out."""
     encoder = load_encoder(Whisper.name, WHISPER_WEIGHTS)
     corpus = load_corpus(folder / "corpus" / TRAIN, settings.hours, TRAIN, settings.seed, settings.workers)
@@ -62,7 +89,7 @@ def train(settings: Settings, folder: Path) -> Tensor:
     unheard = load_corpus(folder / "corpus" / VALIDATION, held, VALIDATION, settings.seed, settings.workers)
     talks = make_talks(encoder, corpus, settings.talks, settings.seed)
     known = make_talks(encoder, unheard, min(VALIDATION_TALKS, settings.talks), settings.seed)
-    network = fit(talks, settings)
+    network = fit(talks, settings, [] if people is None else read_people(encoder, people))
     scale_to(network, known)
     correlations = validate(network, known)
     log.info("unheard voices: %s", ", ".join(f"{n} {c:.3f}" for n, c in zip(LIPS, correlations.tolist(), strict=True)))
@@ -71,8 +98,8 @@ def train(settings: Settings, folder: Path) -> Tensor:
     return correlations
 
 
-def fit(talks: Talks, settings: Settings) -> LipsNetwork:
-    """A network trained on these talks."""
+def fit(talks: Talks, settings: Settings, people: Sequence[Person] = ()) -> LipsNetwork:
+    """A network trained on these talks and people."""
     torch.manual_seed(settings.seed)
     network = LipsNetwork()
     network.mean.data = talks.rows[:: len(talks.rows) // 50 + 1].float().flatten(0, -2).mean(0)
@@ -89,11 +116,23 @@ def fit(talks: Talks, settings: Settings) -> LipsNetwork:
         rows = talks.rows[chosen].float()
         read = network(rows + NOISE * torch.randn_like(rows))
         loss = (((read - talks.curves[chosen]) / spread).square() * weight).mean()
+        if people:
+            some = [people[number] for number in torch.randperm(len(people))[:PEOPLE].tolist()]
+            loss = loss + PEOPLE_WEIGHT * torch.stack([_unlike(network, person) for person in some]).mean()
         rate = learning_rate(FIRST_RATE, LAST_RATE, step / steps, step, WARM_UP)
         take_step(network, optimizer, loss, rate)
         if step % 40 == 0:
             log.info("step %d of %d: %.3f", step, steps, loss.item())
     return network.eval()
+
+
+def _unlike(network: LipsNetwork, person: Person) -> Tensor:
+    """1 less the mean correlation of a person's curves, whatever the size of the mouth's movements."""
+    seen = person.mouth.isfinite().all(1)
+    read = network((person.rows + NOISE * torch.randn_like(person.rows))[None])[0, seen, : person.mouth.shape[1]]
+    pairs = [centred / (centred.norm(dim=0) + 1e-6) for centred in (x - x.mean(0) for x in (read, person.mouth[seen]))]
+    loss: Tensor = 1 - (pairs[0] * pairs[1]).sum(0).mean()
+    return loss
 
 
 @torch.no_grad()
@@ -128,6 +167,7 @@ def main() -> int:
         prog="python -m training.small.lips.training", description="Trains the built-in reader of lips."
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the reader and its corpus")
+    parser.add_argument("--people", type=Path, metavar="FOLDER", help="clips of people talking, their sound in sync")
     parser.add_argument("--hours", type=float, default=Settings.hours, help="hours of speech to synthesise")
     parser.add_argument("--talks", type=int, default=Settings.talks, help="talks of 28 s to hear it in")
     parser.add_argument("--epochs", type=int, default=Settings.epochs, help="passes over the talks")
@@ -136,7 +176,7 @@ def main() -> int:
     arguments = vars(parser.parse_args())
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        train(folder=arguments.pop("output"), settings=Settings(**arguments))
+        train(folder=arguments.pop("output"), people=arguments.pop("people"), settings=Settings(**arguments))
     except KeySyncError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,10 @@ import training.evaluation.real.dubs as dubs_module
 from keysync.face.mesh import MeshReader
 from keysync.media.reader import VideoReader
 from keysync.media.source import Frame
+from keysync.systems.renderer import Look as FaceLook
+from keysync.systems.renderer import Surveyor
 from training.evaluation.film import Film
-from training.evaluation.real.dubs import Dub, Scene, dub, silence
+from training.evaluation.real.dubs import Dub, Scene, SurveyedOnce, dub, silence
 from training.synthetic.measure.metrics import correlation
 
 from .players import Player, Redraw, showing
@@ -89,3 +91,19 @@ def test_a_change_outside_the_mask_is_seen(
 
     monkeypatch.setattr(dubs_module, "VideoReader", Stained)
     assert dubbed(scene, reader, tmp_path).outside == 8
+
+
+def test_a_clip_is_surveyed_once() -> None:
+    class Counting(Player):
+        surveys = 0
+
+        def survey(self, looks: Iterator[FaceLook], note: Callable[[str], None]) -> Player:
+            self.surveys += 1
+            return self
+
+    player = Counting()
+    once = SurveyedOnce.of(player)
+    assert isinstance(once, Surveyor)
+    assert once.needs is player.needs
+    assert once.survey(iter(()), print) is once.survey(iter(()), print) is player
+    assert player.surveys == 1
