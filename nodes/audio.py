@@ -14,6 +14,7 @@ from ..keysync.method import NETWORK_RATE
 from ..keysync.timeline import SYNC_MODES, fit
 from .host.audio import AudioDict, channels_of
 from .host.checks import frame_rate
+from .host.search import schema
 
 SYNC_TIP = explain("What to do when video and audio have different lengths.", SYNC_MODES)
 DEFAULT_SYNC_MODE = "cut_off"
@@ -24,7 +25,7 @@ class FitAudio(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncFitAudio",
             display_name="Fit Audio",
             category="KeySync",

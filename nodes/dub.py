@@ -33,6 +33,7 @@ from .host.audio import AudioDict
 from .host.encoder import CoreSpeechEncoder
 from .host.models import core_models
 from .host.remedies import remedies
+from .host.search import schema
 from .host.sockets import Faces, FaceTrackSocket, SpeechEncoderSocket
 from .host.video import open_occluder, open_sound, open_video
 from .sampling import guidance_inputs
@@ -45,9 +46,9 @@ class DubVideo(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncDubVideo",
-            display_name="Dub Video",
+            display_name="Dub Video (Lip Sync)",
             category="KeySync",
             description="Dubs a video: takes a video and new speech, and returns the video with lips that follow the "
             "speech. Takes any length, size and frame rate; memory use does not grow with the length.",

@@ -30,6 +30,7 @@ from ..keysync.systems.rewrite.rewriter import NEEDS as REWRITE
 from .detector import DETECTOR_TIP, detector_device, detector_weights
 from .host.checks import spec_of, want_finite
 from .host.frames import check_frames, each_frame, name_frames
+from .host.search import schema
 from .host.sockets import Faces, FaceTrackSocket
 
 # Made by the core's node MediaPipeFaceLandmarker, which the oldest supported ComfyUI lacks; the socket is only a name.
@@ -53,7 +54,7 @@ class TrackFace(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncTrackFace",
             display_name="Track Face",
             category="KeySync",
@@ -147,7 +148,7 @@ class CropFace(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncCropFace",
             display_name="Crop Face",
             category="KeySync",

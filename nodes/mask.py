@@ -13,6 +13,7 @@ from ..keysync.errors import KeySyncError
 from ..keysync.face.crop import crop, to_crop
 from ..keysync.face.masks import MASKS, subtract
 from .host.frames import as_masks, each_frame
+from .host.search import schema
 from .host.sockets import Faces, FaceTrackSocket
 
 
@@ -21,7 +22,7 @@ class MouthMask(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncMouthMask",
             display_name="Mouth Mask",
             category="KeySync",
@@ -55,7 +56,7 @@ class SubtractOcclusion(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncSubtractOcclusion",
             display_name="Subtract Occlusion",
             category="KeySync",

@@ -6,6 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from .host.model import load_model, model_files, model_path
+from .host.search import schema
 
 WEIGHT_DTYPES = {
     "default": None,
@@ -18,7 +19,7 @@ WEIGHT_DTYPES = {
 class LoadKeySyncModel(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncLoadModel",
             display_name="Load KeySync Model",
             category="KeySync",

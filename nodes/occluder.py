@@ -18,6 +18,7 @@ from ..keysync.face.sam2 import Prompt, load_sam2, track_occluder
 from ..keysync.weights.files import PICKLES, SAFETENSORS
 from .host.frames import each_frame
 from .host.remedies import remedies
+from .host.search import schema
 
 # What the largest published model works with beside its weights; 0.8 GB were measured.
 ACTIVATIONS = 1024**3  # bytes
@@ -32,7 +33,7 @@ class TrackOccluder(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncTrackOccluder",
             display_name="Track Occluder (SAM2)",
             category="KeySync",

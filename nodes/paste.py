@@ -15,6 +15,7 @@ from ..keysync.face.paste import FEATHER, Place, paste
 from ..keysync.face.track import FaceTrack
 from .host.checks import want_finite, want_number
 from .host.frames import as_masks, check_frames, each_frame, name_frames
+from .host.search import schema
 from .host.sockets import Faces, FaceTrackSocket
 
 
@@ -23,7 +24,7 @@ class PasteFace(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncPasteFace",
             display_name="Paste Face",
             category="KeySync",

@@ -19,6 +19,7 @@ from ..keysync.network.schedule import AYS, ays_sigmas
 from ..keysync.network.stage import ENDS
 from .host.checks import spec_of
 from .host.guider import ClipGuider
+from .host.search import schema
 from .host.sockets import Speech, SpeechSocket
 
 LatentDict = dict[str, Any]
@@ -30,7 +31,7 @@ IDENTITY_TIP = "The face to keep, as the latent of one frame. Without it, the fi
 class SampleKeyframes(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncSampleKeyframes",
             display_name="Sample Keyframes",
             category="KeySync",
@@ -71,7 +72,7 @@ class SampleKeyframes(io.ComfyNode):
 class InterpolateKeyframes(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncInterpolateKeyframes",
             display_name="Interpolate Keyframes",
             category="KeySync",
@@ -112,7 +113,7 @@ class InterpolateKeyframes(io.ComfyNode):
 class KeySyncGuider(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncGuider",
             display_name="KeySync Guider",
             category="KeySync",
@@ -156,7 +157,7 @@ class KeySyncGuider(io.ComfyNode):
 class KeySyncSigmas(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncSigmas",
             display_name="KeySync Sigmas",
             category="KeySync",

@@ -14,6 +14,7 @@ from ..keysync.speech.weights import FOLDER_FILES
 from .host.audio import AudioDict
 from .host.encoder import CoreSpeechEncoder, load
 from .host.files import built_in, find, fingerprint, offered
+from .host.search import schema
 from .host.sockets import Speech, SpeechEncoderSocket, SpeechSocket
 from .host.video import open_sound
 
@@ -34,7 +35,7 @@ class LoadSpeechEncoder(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncLoadSpeechEncoder",
             display_name="Load Speech Encoder",
             category="KeySync",
@@ -63,7 +64,7 @@ class EncodeSpeech(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncEncodeSpeech",
             display_name="Encode Speech",
             category="KeySync",

@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from ..keysync.vae.vae import FOLDER_FILES, read_vae
 from .host import model  # noqa: F401 - registers models/keysync
 from .host.files import built_in, find, fingerprint, offered
+from .host.search import schema
 from .host.vae import check_latents, core_vae, decode_frames
 
 BUILT_IN = built_in("vae")
@@ -21,7 +22,7 @@ class LoadKeySyncVAE(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncLoadVAE",
             display_name="Load KeySync VAE",
             category="KeySync",
@@ -53,7 +54,7 @@ class DecodeFrames(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncDecodeFrames",
             display_name="Decode Frames",
             category="KeySync",

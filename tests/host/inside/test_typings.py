@@ -17,6 +17,7 @@ FILES = sorted(path for path in STUBS.rglob("*.pyi") if path.name != "portrait.p
 GUARDED = {
     "comfy.model_patcher.ModelPatcher.is_dynamic",
     "comfy.model_base.BaseModel.load_model_weights(assign=)",
+    "comfy_api.latest.io.Schema.search_aliases",
 }
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -96,6 +96,7 @@ class Schema:
     node_id: str
     inputs: list[_Input]
     outputs: list[_Output]
+    search_aliases: list[str]
     def __init__(
         self,
         node_id: str,
