@@ -66,7 +66,7 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Occluder:
-    """Masks as many and as large as the source's frames: white where something covers the face."""
+    """Masks as large as the source's frames, one for each or one for all: white where something covers the face."""
 
     source: FrameSource
     pts: NDArray[np.int64]
@@ -81,11 +81,19 @@ class Occluder:
                 "draw the masks at the video's size"
             )
         pts = source.timestamps()
-        if len(pts) != frames:
+        if len(pts) not in (1, frames):
             raise KeySyncError(
-                f"{source.name} has {len(pts)} frames but the video has {frames}: give one mask for each frame"
+                f"{source.name} has {len(pts)} frames but the video has {frames}: give one mask for each frame, or one "
+                "for all"
             )
         return cls(source, pts)
+
+    def pick(self, sources: Sequence[int]) -> Iterator[Frame]:
+        """Yields the masks of these frames of the source, in any order."""
+        if len(self.pts) > 1:
+            yield from self.source.pick(self.pts, sources)
+        elif sources:
+            yield from repeat(next(self.source.pick(self.pts, [0])), len(sources))
 
 
 @dataclass(frozen=True)
@@ -343,4 +351,4 @@ class Dub:
             yield from repeat(None, len(sources))
             return
         with concerning("occluder"):
-            yield from self.occluder.source.pick(self.occluder.pts, sources)
+            yield from self.occluder.pick(sources)

@@ -73,7 +73,7 @@ class TrackFace(io.ComfyNode):
                     options=list(CHOICES),
                     default="largest",
                     tooltip="Which face to follow.\nlargest: the largest in each shot\nindex: the one at rank "
-                    "face_index\ncoordinates: the one at face_x, face_y",
+                    "face_index\ncoordinates: in each shot the one at face_x, face_y, or nearest to that point",
                 ),
                 io.Int.Input(
                     "face_index",
@@ -139,8 +139,8 @@ class TrackFace(io.ComfyNode):
         check_point(choice, images)
         with face_finder(detector, face_landmarks, images) as add_frame:
             track = follow(images, add_frame, choice)
-        report = describe(track) if spec else f"{describe(track)}\n{PREVIEW_OF_PUBLISHED}"
-        return io.NodeOutput(Faces(track), preview(images, track, spec or STAGES["keyframe"]), report)
+        lines = [describe(track), *check_distance(choice, track), *([] if spec else [PREVIEW_OF_PUBLISHED])]
+        return io.NodeOutput(Faces(track), preview(images, track, spec or STAGES["keyframe"]), "\n".join(lines))
 
 
 class CropFace(io.ComfyNode):
@@ -239,6 +239,32 @@ def check_point(choice: FaceChoice, images: Tensor) -> None:
     if choice.point is not None and not (choice.point[0] < w and choice.point[1] < h):
         x, y = choice.point
         raise KeySyncError(f"face_x {x}, face_y {y} is outside the images of {w}x{h}: choose a point on the face")
+
+
+def check_distance(choice: FaceChoice, track: FaceTrack) -> Iterator[str]:
+    """Notes, a line each, on shots whose face is further from the chosen point than it is large.
+
+    Raises `KeySyncError` where that is so in every shot.
+    """
+    if choice.point is None:
+        return
+    x, y = choice.point
+    distance = np.full(len(track.found), np.inf)
+    near = np.zeros(len(track.found), dtype=np.bool_)
+    for frame in np.flatnonzero(track.found).tolist():
+        (x0, y0), (x1, y1) = (edge(track.landmarks[frame], 0) for edge in (np.min, np.max))
+        distance[frame] = np.hypot(max(x0 - x, 0, x - x1), max(y0 - y, 0, y - y1))
+        near[frame] = distance[frame] <= max(x1 - x0, y1 - y0)
+    if not near.any():
+        frame = int(distance.argmin())
+        there = track.landmarks[frame].mean(0)
+        raise KeySyncError(
+            f"face_x {x}, face_y {y} is {distance[frame]:.0f} pixels from the nearest face, at {there[0]:.0f}, "
+            f"{there[1]:.0f} in frame {frame}: choose a point on the face"
+        )
+    far = track.found & ~np.isin(track.shot, track.shot[near])
+    if far.any():
+        yield f"the nearest face is far from face_x {x}, face_y {y}: frames {name_frames(np.flatnonzero(far).tolist())}"
 
 
 def follow(images: Tensor, add_frame: AddFrame, choice: FaceChoice) -> FaceTrack:

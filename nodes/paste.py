@@ -38,7 +38,9 @@ class PasteFace(io.ComfyNode):
                     "before this node.",
                 ),
                 FaceTrackSocket.Input("track", tooltip="From Crop Face, with the crop positions."),
-                io.Mask.Input("mask", tooltip="The mask that the crops were generated with, one per frame."),
+                io.Mask.Input(
+                    "mask", tooltip="The mask that the crops were generated with: one per frame, or one for all."
+                ),
                 io.Float.Input(
                     "feather",
                     default=FEATHER,
@@ -67,6 +69,23 @@ class PasteFace(io.ComfyNode):
         return io.NodeOutput(pasted.images, pasted.masks, pasted.mattes, describe(track.track, pasted.masks))
 
 
+def check_sizes(crops: Tensor, masks: Tensor, faces: Faces) -> None:
+    """Raises `KeySyncError` for crops of another shape than Crop Face makes, and for masks that are not of crops."""
+    height, width = faces.crop_size or crops.shape[1:3]
+    h, w = crops.shape[1:3]
+    if h * width != w * height:
+        raise KeySyncError(
+            f"the crops are {w}x{h} but Crop Face cuts {width}x{height}: keep the aspect ratio; scale them without "
+            "cropping or stretching"
+        )
+    at_h, at_w = masks.shape[1:]
+    if (at_h, at_w) not in ((height, width), (h, w)):
+        raise KeySyncError(
+            f"the mask is {at_w}x{at_h} but the crops are {width}x{height}: connect the mask of the crops, from Mouth "
+            "Mask with the track of Crop Face"
+        )
+
+
 class Pasted(NamedTuple):
     """Frames (n, h, w, c) with, for each, the mask and the matte (n, h, w) that the crop was blended with."""
 
@@ -80,11 +99,13 @@ def check(images: Tensor, crops: Tensor, masks: Tensor, faces: Faces) -> NDArray
     if faces.boxes is None:
         raise KeySyncError("the track is from Track Face and has no crops: connect the track of Crop Face")
     check_frames(images, faces.track)
-    for what, batch in {"crops": crops, "masks": masks}.items():
-        if len(batch) != len(images):
-            raise KeySyncError(
-                f"there are {len(batch)} {what} but {len(images)} images: give one for each image, in order"
-            )
+    if len(crops) != len(images):
+        raise KeySyncError(f"there are {len(crops)} crops but {len(images)} images: give one for each image, in order")
+    if len(masks) not in (1, len(images)):
+        raise KeySyncError(
+            f"there are {len(masks)} masks but {len(images)} images: give one for each image, in order, or one for all"
+        )
+    check_sizes(crops, masks, faces)
     for what, batch in {"images": images, "crops": crops, "mask": masks}.items():
         want_finite(batch, what)
     return faces.boxes
@@ -95,12 +116,12 @@ def paste_all(
 ) -> Pasted:
     """Pastes frame by frame: beside the result only one frame is held.
 
-    images (n, h, w, c); crops (n, H, W, c) and masks (n, H, W) at any size.
+    images (n, h, w, c); crops (n, H, W, c) and masks (n or 1, H, W) at any size.
     """
     result = images.clone()
     full, mattes = (torch.zeros(images.shape[:3]) for _ in range(2))
     for index in each_frame(len(images)):
-        mask = masks[index]
+        mask = masks[index % len(masks)]
         if not track.found[index] or not bool((mask > 0.5).any()):
             continue
         place = Place.of(mask, boxes[index], track.size, feather)

@@ -19,6 +19,9 @@ class VAEDecode:
 class VAEEncode:
     def encode(self, vae: VAE, pixels: Tensor) -> tuple[dict[str, Any]]: ...
 
+class VAEEncodeForInpaint:
+    def encode(self, vae: VAE, pixels: Tensor, mask: Tensor, grow_mask_by: int = 6) -> tuple[dict[str, Any]]: ...
+
 class VAEEncodeTiled:
     def encode(self, vae: VAE, pixels: Tensor, tile_size: int, overlap: int) -> tuple[dict[str, Any]]: ...
 

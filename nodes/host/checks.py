@@ -7,15 +7,20 @@ from fractions import Fraction
 
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
+from torch.nn.functional import max_pool2d, pad
 
 from ...keysync.errors import KeySyncError
 from ...keysync.method import LATENT_CHANNELS
 from ...keysync.network.precision import is_finite
 from ...keysync.network.stage import STAGES, StageSpec
-from .network import KeySyncModel
+from .frames import as_masks
+from .network import KeySyncModel, KeySyncSampling
 from .sockets import Speech
 
 LARGEST_DENOMINATOR = 100_000
+# How much latents vary deep inside a mask, over how much they vary outside it. Real mouths have 0.3 to 2.1; where VAE
+# Encode (for Inpainting) paints the mask grey it is below 0.1.
+GREY = 0.15
 
 
 def spec_of(patcher: ModelPatcher) -> StageSpec:
@@ -25,6 +30,18 @@ def spec_of(patcher: ModelPatcher) -> StageSpec:
             f"the model is {type(patcher.model).__name__}, not a KeySync model: load one with Load KeySync Model"
         )
     return patcher.model.spec
+
+
+def want_own_sampling(patcher: ModelPatcher) -> None:
+    """Raises `KeySyncError` where a node has replaced the noise schedule that the network was trained with."""
+    sampling = patcher.get_model_object("model_sampling")
+    if not isinstance(sampling, KeySyncSampling):
+        module = KeySyncSampling.__base__.__module__
+        schedule = next(kind.__name__ for kind in type(sampling).__mro__ if kind.__module__ in (module, "builtins"))
+        raise KeySyncError(
+            f"the noise schedule of the {spec_of(patcher).name} model was replaced by {schedule}: expected the one "
+            "that it was trained with; remove the ModelSampling node after Load KeySync Model"
+        )
 
 
 def want_stage(spec: StageSpec, name: str) -> None:
@@ -58,6 +75,58 @@ def want_size(spec: StageSpec, latents: Tensor, name: str) -> None:
             f"the shape of {name} is {list(latents.shape)} but the {spec.name} model needs frames of {list(wanted)}: "
             f"encode crops of {width}x{height} pixels with the VAE that it was trained with"
         )
+
+
+def noise_masks(spec: StageSpec, mask: Tensor | None, frames: int) -> Tensor:
+    """A noise mask of so many frames, (n, 1, H, W): one mask stands for all.
+
+    Raises `KeySyncError` unless there is one, made for the crops of the model or for their latents.
+    """
+    if mask is None:
+        raise KeySyncError(
+            "the latents have no noise mask: expected one that marks the mouth; connect Mouth Mask to Set Latent Noise "
+            "Mask, or a white mask to generate the whole crop"
+        )
+    want_finite(mask, "the noise mask")
+    masks = as_masks(mask)
+    height, width = masks.shape[1:]
+    if (height, width) not in (spec.image_size, spec.latent_size):
+        raise KeySyncError(
+            f"the noise mask is {width}x{height} but the crops are {spec.image_size[1]}x{spec.image_size[0]}: connect "
+            "the track of Crop Face to Mouth Mask, or cut and scale the mask to the crops"
+        )
+    if len(masks) not in (1, frames):
+        raise KeySyncError(
+            f"the noise mask has {len(masks)} frames but the latents have {frames}: "
+            "make the mask from the same frames, or use one for all"
+        )
+    return masks.expand(frames, -1, -1)[:, None]
+
+
+def want_mouths(latents: Tensor, mask: Tensor) -> None:
+    """Raises `KeySyncError` for latents (n, c, h, w) of crops that were painted grey where the mask (n, 1, h, w) is."""
+    deep, outside = mask > 0.5, mask < 0.5
+    if not deep.any() or not outside.any():
+        return
+    least = int(deep.sum()) / 8
+    while (smaller := _eroded(deep)).sum() > least:
+        deep = smaller
+    inside, around = (_spread(latents.movedim(1, -1)[part[:, 0]]) for part in (deep, outside))
+    if inside < GREY * around:
+        raise KeySyncError(
+            "the latents are grey inside the noise mask, as from VAE Encode (for Inpainting): the model needs to see "
+            "the face; use VAE Encode, then Set Latent Noise Mask"
+        )
+
+
+def _eroded(masks: Tensor) -> Tensor:
+    """Masks (n, 1, h, w) without their outermost cells."""
+    return -max_pool2d(pad(-masks.float(), (1, 1, 1, 1)), 3, 1) > 0.5
+
+
+def _spread(cells: Tensor) -> float:
+    """The median distance of cells (n, c) from their median, averaged over the channels."""
+    return float((cells - cells.median(0).values).abs().median(0).values.mean())
 
 
 def want_number(name: str, value: float) -> None:

@@ -24,7 +24,17 @@ from ...keysync.face.masks import to_latent
 from ...keysync.network.precision import NotFiniteError, is_finite
 from ...keysync.network.stage import Windows
 from ...keysync.systems.keysync.plan import Plan
-from .checks import spec_of, want_finite, want_number, want_size, want_speech, want_stage
+from .checks import (
+    noise_masks,
+    spec_of,
+    want_finite,
+    want_mouths,
+    want_number,
+    want_own_sampling,
+    want_size,
+    want_speech,
+    want_stage,
+)
 from .network import KeySyncModel
 from .precision import in_float32, is_half, on_cpu, pinned_attention
 from .sockets import Speech
@@ -47,6 +57,7 @@ class WindowGuider(comfy.samplers.CFGGuider):
         want_number("audio_guidance", audio_guidance)
         want_number("identity_guidance", identity_guidance)
         self.spec = spec_of(patcher)
+        want_own_sampling(patcher)
         super().__init__(patcher)
         chosen = {"audio_guidance": audio_guidance, "identity_guidance": identity_guidance}
         self.scales = {name: chosen[name] or scale for name, scale in self.spec.scales.items()}
@@ -220,21 +231,23 @@ class ClipGuider(WindowGuider):
         """Keyframes (k, 4, h, w) or frames (n, 4, h, w) of a clip of n latents.
 
         `noise` for every slot of the layout (b*t, 4, h, w), or for every frame: a slot then takes that of its frame.
-        `denoise_mask` (n, H, W) or (n, 1, H, W) at any size. Raises `KeySyncError` for what does not fit the clip.
+        `denoise_mask` (n or 1, H, W) or (n or 1, 1, H, W) at the size of the crops or of the latents.
+        Raises `KeySyncError` for what does not fit the clip.
         """
         latents = latent_image.float().cpu()
         want_size(self.spec, latents, "latents")
         want_finite(latents, "latents")
-        if denoise_mask is not None:
-            want_finite(denoise_mask, "the noise mask")
         frames = len(latents)
         layout = self.layout(frames)
+        # Resized by the nearest pixel as in training; the core would blend.
+        mask = to_latent(noise_masks(self.spec, denoise_mask, frames).float().cpu(), self.spec.latent_size)
+        want_mouths(latents, mask)
         scaled = self.model_patcher.model.process_latent_in(latents)
         windows = Windows(
             features=self.speech.for_frames(frames)[layout.slots],
             reference=self._reference(scaled, len(layout.slots)),
             known=scaled[layout.slots],
-            mask=self._mask(denoise_mask, frames)[layout.slots],
+            mask=mask[layout.slots],
         )
         if len(noise) != layout.slots.numel():
             noise = noise[layout.slots.flatten() % len(noise)]
@@ -293,18 +306,6 @@ class ClipGuider(WindowGuider):
             )
         keyframes = scaled(self.keyframes.float().cpu())
         return torch.stack((keyframes[:-1], keyframes[1:]), dim=1)
-
-    def _mask(self, mask: Tensor | None, frames: int) -> Tensor:
-        """The noise mask (n, 1, h, w), resized by the nearest pixel as in training; the core would blend."""
-        if mask is None:
-            return torch.ones(frames, 1, *self.spec.latent_size)
-        mask = mask.reshape(-1, 1, *mask.shape[-2:]).float().cpu()
-        if len(mask) != frames:
-            raise KeySyncError(
-                f"the noise mask has {len(mask)} frames but the latents have {frames}: "
-                "make the mask from the same frames"
-            )
-        return to_latent(mask, self.spec.latent_size)
 
     def _with_keyframes(self, sampled: Tensor) -> Tensor:
         """The windows begin and end with the very keyframes."""

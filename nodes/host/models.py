@@ -16,7 +16,7 @@ from ...keysync.network.stage import StageSpec, Windows
 from ...keysync.systems.keysync.generate import Sampling
 from ...keysync.systems.keysync.models import Models
 from ...keysync.systems.renderer import OnStep
-from .checks import spec_of, want_stage
+from .checks import spec_of, want_own_sampling, want_stage
 from .encoder import CoreSpeechEncoder
 from .guider import WindowGuider
 from .precision import in_float32, is_half
@@ -73,6 +73,7 @@ def core_models(
     ):
         spec = spec_of(patcher)
         want_stage(spec, name)
+        want_own_sampling(patcher)
         want_encoder(spec, encoder)
         encoders[encoder.name] = encoder
     patchers = {"keyframe": keyframe_model, "interpolation": interpolation_model}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from fractions import Fraction
 from io import BytesIO
 
@@ -17,22 +18,36 @@ from .audio import NAME, AudioDict, channels_of
 from .checks import frame_rate
 from .frames import as_masks
 
+log = logging.getLogger(__name__)
+
 # Of a mask video only the order of its frames counts.
 MASK_RATE = Fraction(25)
 
 
 def open_video(video: Input.Video, name: str = "the video") -> FrameSource:
-    """The frames of a VIDEO, of a file only those of its trim window; messages call one in memory by `name`."""
+    """The frames of a VIDEO, of a file only those of its trim window; messages call one in memory by `name`.
+
+    A file that is cropped or scaled on the way is read by ComfyUI, into memory: each version keeps that elsewhere.
+    """
     if isinstance(video, InputImpl.VideoFromComponents):
-        components = video.get_components()
-        return FramesInMemory(name, components.images, frame_rate(components.frame_rate))
+        return _in_memory(video, name)
     source = video.get_stream_source()
     file = MediaFile(source.getvalue(), name) if isinstance(source, BytesIO) else source
     start, duration = trim_window(video)
     if start < 0:
         whole = VideoReader(file)
         start = max(0.0, (whole.info.duration_seconds or whole.seconds()) + start)
-    return VideoReader(file, start, duration or None)
+    reader = VideoReader(file, start, duration or None)
+    shown, held = video.get_dimensions(), InputImpl.VideoFromFile(source).get_dimensions()
+    if shown != held:
+        log.warning("%s is cut or scaled from %dx%d to %dx%d: its frames are loaded into memory", name, *held, *shown)
+        return _in_memory(video, name)
+    return reader
+
+
+def _in_memory(video: Input.Video, name: str) -> FramesInMemory:
+    components = video.get_components()
+    return FramesInMemory(name, components.images, frame_rate(components.frame_rate))
 
 
 def trim_window(video: Input.Video) -> tuple[float, float]:

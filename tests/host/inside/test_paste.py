@@ -153,8 +153,10 @@ def test_what_paste_face_refuses(
         paste(images[:, :300], crops, faces, masks, 0.04)
     with pytest.raises(Error, match="there are 3 crops but 4 images: give one for each image, in order"):
         paste(images, crops[:3], faces, masks, 0.04)
-    with pytest.raises(Error, match="there are 1 masks but 4 images: give one for each image, in order"):
-        paste(images, crops, faces, masks[0], 0.04)
+    with pytest.raises(
+        Error, match="there are 2 masks but 4 images: give one for each image, in order, or one for all"
+    ):
+        paste(images, crops, faces, masks[:2], 0.04)
 
 
 def test_frame_numbers_are_named_in_ranges(nodes: SimpleNamespace) -> None:

@@ -285,6 +285,7 @@ def test_the_core_is_asked_to_make_room_for_one_window(
         samples,
         comfy.samplers.sampler_object("euler"),
         torch.tensor([0.034, 0.0]),
+        denoise_mask=torch.ones(1, *models["keyframe"].model.spec.latent_size),
         disable_pbar=True,
     )
     assert max(asked) == 3 * 14  # the three guidance branches of one of the two batches
@@ -328,7 +329,7 @@ def test_known_pixels_stay(nodes: Any, models: dict[str, Any], latent: dict[str,
     closed = {**latent, "noise_mask": torch.zeros_like(latent["noise_mask"])}
     out = sample_keyframes(nodes, models, closed, sigmas=few)["samples"]
     assert torch.allclose(out, latent["samples"][[0, 13, 19]], atol=1e-4)
-    free = {"samples": latent["samples"]}
+    free = {**latent, "noise_mask": torch.ones_like(latent["noise_mask"])}
     assert not torch.allclose(sample_keyframes(nodes, models, free, sigmas=few)["samples"], out, atol=1e-2)
 
 
@@ -485,7 +486,7 @@ def test_wrong_wiring_is_refused(
     refused("the shape of identity is [20, 4, 16, 24] but the keyframe model", sample_keyframes, identity=large)
     refused("the shape of keyframes is [20, 4, 16, 24] but the interpolation", interpolate, keyframes=large)
     refused(
-        f"the noise mask has {FRAMES - 1} frames but the latents have {FRAMES}: make the mask from the same frames",
+        f"the noise mask has {FRAMES - 1} frames but the latents have {FRAMES}: make the mask from the same frames, ",
         sample_keyframes,
         latent=short,
     )
