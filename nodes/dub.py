@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,14 @@ from .audio import DEFAULT_SYNC_MODE, SYNC_TIP
 from .detector import DETECTOR_TIP, detector_device, detector_weights
 from .host.audio import AudioDict
 from .host.encoder import CoreSpeechEncoder
-from .host.models import core_models
+from .host.models import core_models, notes_of
 from .host.remedies import remedies
 from .host.search import schema
 from .host.sockets import Faces, FaceTrackSocket, SpeechEncoderSocket
 from .host.video import open_occluder, open_sound, open_video
 from .sampling import guidance_inputs
+
+log = logging.getLogger(__name__)
 
 AS_TRAINED = "as trained"
 
@@ -115,6 +118,9 @@ class DubVideo(io.ComfyNode):
             device=detector_device(),
         )
         result, report = dub(video, audio, models, settings, face, progress, occluder)
+        for note in notes_of(models):
+            log.warning(note)
+            report.notes.append(note)
         return io.NodeOutput(result, report.to_json())
 
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import comfy.model_management
@@ -21,6 +23,7 @@ from torch import Tensor
 
 from ...keysync.errors import KeySyncError
 from ...keysync.face.masks import to_latent
+from ...keysync.network.guidance import Prediction
 from ...keysync.network.precision import NotFiniteError, is_finite
 from ...keysync.network.stage import Windows
 from ...keysync.systems.keysync.plan import Plan
@@ -36,6 +39,7 @@ from .checks import (
     want_stage,
 )
 from .network import KeySyncModel
+from .patches import Guidance, StepCaches, compares_conditions, unused, usable, without_context_windows
 from .precision import in_float32, is_half, on_cpu, pinned_attention
 from .sockets import Speech
 
@@ -61,10 +65,14 @@ class WindowGuider(comfy.samplers.CFGGuider):
         super().__init__(patcher)
         chosen = {"audio_guidance": audio_guidance, "identity_guidance": identity_guidance}
         self.scales = {name: chosen[name] or scale for name, scale in self.spec.scales.items()}
-        self._needed = self.spec.guidance.needed(self.scales)
+        # The core's name for the scale that CFG Override changes.
+        self._cfg_scale = self.spec.guidance.scales[0]
+        self.cfg = self.scales[self._cfg_scale]
+        # What a person should know about the nodes between the loader and this one, a line each.
+        self.notes = set(unused(self.model_options, self.spec))
         self.on_group: OnGroup | None = None
         self.windows: Windows | None = None
-        self.model_options = comfy.model_patcher.create_model_options_clone(self.model_options)
+        self.model_options = without_context_windows(self.model_options)
         comfy.patcher_extension.add_wrapper(
             comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING,
             _make_room_for_one_window,
@@ -77,7 +85,7 @@ class WindowGuider(comfy.samplers.CFGGuider):
     @property
     def branches(self) -> int:
         """How often a step evaluates the network for a window."""
-        return len(self._needed)
+        return len(self.spec.guidance.needed(self.scales))
 
     def sample_windows(
         self,
@@ -107,8 +115,13 @@ class WindowGuider(comfy.samplers.CFGGuider):
     def given(self, windows: Windows) -> Iterator[None]:
         """Samples these windows inside; the graph keeps guiders, but not a clip's latents with them."""
         self.windows = windows
+        self._guidance, self._caches = Guidance(self.model_options), StepCaches()
+        self._uuids: defaultdict[tuple[int, str], uuid.UUID] = defaultdict(uuid.uuid4)
+        self._guidance.check(len(windows.mask))
         try:
             yield
+            if self._guidance and not self._guidance.changes:
+                self.notes.add(f"{self._guidance.nodes} has no effect on the {self.spec.name} model")
         finally:
             self.windows = None
 
@@ -123,37 +136,58 @@ class WindowGuider(comfy.samplers.CFGGuider):
         assert windows is not None
         count, frames = windows.mask.shape[:2]
         x, timestep = x.unflatten(0, (count, frames)), timestep.expand(len(x)).unflatten(0, (count, frames))
-        alone = on_cpu(x.device)
-        group = 1 if alone else windows_at_once(self.inner_model, x, self.branches)
+        options = usable(model_options or {})
+        scales = self.scales | {self._cfg_scale: self.cfg}
+        needed = self._needed(scales, options)
+        group = 1 if on_cpu(x.device) or self._guidance else windows_at_once(self.inner_model, x, len(needed))
+        group = self._caches.group(options, group)
         denoised = torch.empty_like(x)
         for start in range(0, count, group):
             comfy.model_management.throw_exception_if_processing_interrupted()
             part = slice(start, start + group)
-            with self.inner_model.evaluated_alone(alone):
-                predicted = comfy.samplers.calc_cond_batch(
-                    self.inner_model,
-                    self._conditions(windows[part], x.device),
-                    x[part].flatten(0, 1),
-                    timestep[part].flatten(),
-                    model_options or {},
-                )
-            made = dict(zip(self._needed, predicted, strict=True))
-            denoised[part] = self.spec.guidance.combined(made, self.scales).reshape(x[part].shape)
+            own = self._caches.options(options, start, self.inner_model)
+            shown, sigma = x[part].flatten(0, 1), timestep[part].flatten()
+            conds = self._conditions(windows[part], x.device, needed, start)
+            with self.inner_model.evaluated(self._together(x.device, options)):
+                predicted = comfy.samplers.calc_cond_batch(self.inner_model, [*conds.values()], shown, sigma, own)
+            made = dict(zip(conds, predicted, strict=True))
+            guided = self.spec.guidance.combined(made, scales)
+            if self._guidance:
+                scale = next((scale for scale in scales.values() if scale != 1), 1.0)
+                evaluated = [*conds.values()]
+                pair = [evaluated[0], evaluated[min(1, len(evaluated) - 1)]]
+                guided = self._guidance(self.inner_model, shown, sigma, guided, predicted[0], scale, pair, own)
+            denoised[part] = guided.reshape(x[part].shape)
             if not is_finite(denoised[part]):
                 raise NotFiniteError
             if self.on_group is not None:
                 self.on_group(len(denoised[part]), denoised[part].flatten(0, 1))
         return denoised.flatten(0, 1)
 
-    def _conditions(self, windows: Windows, device: torch.device) -> list[list[dict[str, Any]]]:
-        """What the core evaluates the network with, one entry for each prediction of the guidance rule."""
-        conds = []
-        for prediction in self._needed.values():
+    def _needed(self, scales: Mapping[str, float], options: dict[str, Any]) -> dict[str, Prediction]:
+        """The predictions to evaluate, in the core's order: the fully conditioned one, then the least conditioned."""
+        needed = self.spec.guidance.needed(scales)
+        if options.get("disable_cfg1_optimization") and len(needed) == 1:
+            needed = dict(islice(self.spec.guidance.predictions.items(), 1)) | needed
+        *others, full = needed
+        return {name: needed[name] for name in (full, *others)}
+
+    def _together(self, device: torch.device, options: dict[str, Any]) -> bool | None:
+        """Whether the core evaluates conditions together: on a CPU never by the memory that happens to be free."""
+        return compares_conditions(options) if on_cpu(device) else None
+
+    def _conditions(
+        self, windows: Windows, device: torch.device, needed: Mapping[str, Prediction], start: int
+    ) -> dict[str, list[dict[str, Any]]]:
+        """What the core evaluates the network with for each prediction; `start` is the number of the first window."""
+        conds = {}
+        for name, prediction in needed.items():
             condition = self.inner_model.conditioner.condition(
                 windows, audio=prediction.audio, reference=prediction.reference
             )
             model_conds = self.inner_model.extra_conds(keysync_condition=condition, device=device)
-            conds.append([{"model_conds": model_conds, "uuid": uuid.uuid4()}])
+            # Of one name from step to step: caches know conditions by it.
+            conds[name] = [{"model_conds": model_conds, "uuid": self._uuids[start, name]}]
         return conds
 
 
@@ -272,7 +306,10 @@ class ClipGuider(WindowGuider):
             )
 
         with self.given(windows):
-            return self._with_keyframes(pick(self._finite(sampled, frames)))
+            made = self._with_keyframes(pick(self._finite(sampled, frames)))
+        for line in sorted(self.notes):
+            log.warning(line)
+        return made
 
     def _finite(self, sample: Callable[[], Tensor], frames: int) -> Tensor:
         """What is sampled: once more in float32 where half precision overflows. Raises `KeySyncError` where it is not

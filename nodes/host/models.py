@@ -30,6 +30,8 @@ class CoreStage:
         self._patcher = patcher
         self._show = show
         self._sampler = comfy.samplers.sampler_object("euler")
+        # What a person should know about the nodes that patch the MODEL, a line each.
+        self.notes: set[str] = set()
 
     @property
     def spec(self) -> StageSpec:
@@ -54,7 +56,9 @@ class CoreStage:
 
         guider.on_group = follow
         sigmas = ays_sigmas(sampling.evaluations).float()
-        return guider.sample_windows(windows, noise, self._sampler, sigmas).float().cpu()
+        sampled = guider.sample_windows(windows, noise, self._sampler, sigmas).float().cpu()
+        self.notes |= guider.notes
+        return sampled
 
 
 def core_models(
@@ -84,6 +88,12 @@ def core_models(
     }
     stages = CoreStage(keyframe_model, show), CoreStage(interpolation_model, show)
     return Models(*stages, CoreVAE(vae), encoders, origins, files)
+
+
+def notes_of(models: Models) -> list[str]:
+    """What a person should know about the nodes that patch the models, a line each; complete after sampling."""
+    stages = (models.keyframe, models.interpolation)
+    return sorted({note for stage in stages if isinstance(stage, CoreStage) for note in stage.notes})
 
 
 def _origin(patcher: ModelPatcher) -> str:

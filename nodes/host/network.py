@@ -47,7 +47,7 @@ class KeySyncModel(comfy.model_base.SVD_img2vid):
     conditioner: Stage
     origin = "not from a file"
     file: Path | None = None
-    _alone = False
+    _together: bool | None = None
 
     def __init__(self, spec: StageSpec, config: KeySyncConfig, tensors: Mapping[str, Tensor]) -> None:
         """`tensors` of the checkpoint by their published names; the core loads the U-Net's afterwards."""
@@ -58,18 +58,18 @@ class KeySyncModel(comfy.model_base.SVD_img2vid):
         object.__setattr__(self, "conditioner", _conditioner(spec, tensors))
 
     @contextmanager
-    def evaluated_alone(self, alone: bool) -> Iterator[None]:
-        """Inside, the core evaluates conditions one by one if `alone`, and else as many at once as memory is free."""
-        before, self._alone = self._alone, alone
+    def evaluated(self, together: bool | None) -> Iterator[None]:
+        """Inside, the core evaluates conditions together, one by one, or, if None, as many at once as memory allows."""
+        before, self._together = self._together, together
         try:
             yield
         finally:
-            self._alone = before
+            self._together = before
 
     def memory_required(self, input_shape: Sequence[int], **kwargs: Any) -> float:
-        """The core's estimate in bytes; more than there is where conditions are to be evaluated one by one."""
+        """The core's estimate in bytes; none, or more than there is, where it is not to decide by memory."""
         required: float = super().memory_required(input_shape, **kwargs)
-        return math.inf if self._alone else required
+        return {None: required, True: 0.0, False: math.inf}[self._together]
 
     @property
     def audio_projection(self) -> torch.nn.Linear:

@@ -15,6 +15,7 @@ class LoadedModel:
 
 class InterruptProcessingException(BaseException): ...
 
+OOM_EXCEPTION: type[Exception]
 vram_state: VRAMState
 current_loaded_models: list[LoadedModel]
 

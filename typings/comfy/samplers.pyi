@@ -20,6 +20,7 @@ class KSamplerX0Inpaint:
 class CFGGuider:
     model_patcher: ModelPatcher
     model_options: dict[str, Any]
+    cfg: float
     # The patcher's model, there while sampling.
     inner_model: Any
     def __init__(self, model_patcher: ModelPatcher) -> None: ...
@@ -45,4 +46,15 @@ def calc_cond_batch(
     timestep: Tensor,
     model_options: dict[str, Any],
 ) -> list[Tensor]: ...
+def cfg_function(
+    model: BaseModel,
+    cond_pred: Tensor,
+    uncond_pred: Tensor,
+    cond_scale: float,
+    x: Tensor,
+    timestep: Tensor,
+    model_options: dict[str, Any] = ...,
+    cond: list[dict[str, Any]] | None = None,
+    uncond: list[dict[str, Any]] | None = None,
+) -> Tensor: ...
 def sampler_object(name: str) -> KSAMPLER: ...
