@@ -239,14 +239,17 @@ def test_silence_is_reported(extension: ModuleType, caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.usefixtures("temporary")
-def test_a_dub_of_silence_is_reported(small: dict[str, Any], images: Tensor) -> None:
+def test_a_dub_of_silence_and_a_node_without_effect_are_reported(small: dict[str, Any], images: Tensor) -> None:
     (encoder,) = part("nodes.speech").LoadSpeechEncoder.execute("keysync-small-hubert").args
     video = InputImpl.VideoFromComponents(Types.VideoComponents(images=images, audio=None, frame_rate=Fraction(25)))
     silent = {"waveform": torch.zeros(1, 1, 16_000), "sample_rate": 16_000}
-    models = (small["keyframe"], small["interpolation"], small["vae"], encoder, encoder)
+    rope = importlib.import_module("comfy_extras.nodes_rope").ScaleROPE  # of transformers
+    (patched,) = rope.execute(small["keyframe"], 2.0, 0.0, 1.0, 0.0, 1.0, 0.0).args
+    models = (patched, small["interpolation"], small["vae"], encoder, encoder)
     settings = ("cut_off", "as trained", 0, 10, 0.0, 0.0, "mediapipe", 0)
     _, report = part("nodes.dub").DubVideo.execute(video, silent, *models, *settings).args
     assert "the audio is silent: the lips have no speech to follow" in report
+    assert report.count("Scale ROPE has no effect on a KeySync model, which has no rotary embeddings") == 1
 
 
 def test_one_mask_stands_for_all_frames(
