@@ -266,8 +266,8 @@ def face_inputs() -> list[Any]:
             "occluder",
             types=[io.Mask, io.Video],
             optional=True,
-            tooltip="White where something covers the face: one mask per frame or one for all, at the size of the video, or "
-            "a mask video. From Track Occluder or any other segmentation node.",
+            tooltip="White where something covers the face: one mask per frame or one for all, at the size of the "
+            "video, or a mask video. From Track Occluder or any other segmentation node.",
         ),
     ]
 

@@ -30,6 +30,7 @@ from .host.audio import AudioDict, channels_of
 from .host.checks import frame_rate, want_finite, want_number
 from .host.encoder import load_whisper
 from .host.frames import check_frames, each_frame, name_frames
+from .host.search import schema
 from .host.sockets import Faces, FaceTrackSocket, LipsSocket
 from .host.video import open_sound
 
@@ -45,7 +46,7 @@ class LipsCurveFromSpeech(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncLipsCurveFromSpeech",
             display_name="Lips Curve from Speech",
             category="KeySync/lips",
@@ -75,7 +76,7 @@ class LipsCurveFromVideo(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncLipsCurveFromVideo",
             display_name="Lips Curve from Video",
             category="KeySync/lips",
@@ -114,7 +115,7 @@ class EditLipsCurve(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncEditLipsCurve",
             display_name="Edit Lips Curve",
             category="KeySync/lips",
@@ -204,7 +205,7 @@ class PlotLipsCurve(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncPlotLipsCurve",
             display_name="Plot Lips Curve",
             category="KeySync/lips",

@@ -18,6 +18,7 @@ from .dub import NodeProgress
 from .host.checks import want_finite
 from .host.frames import as_masks, name_frames
 from .host.remedies import remedies
+from .host.search import schema
 from .host.sockets import Faces, FaceTrackSocket, LipsSocket, Mouths, MouthsSocket
 
 
@@ -26,7 +27,7 @@ class ChooseMouths(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncChooseMouths",
             display_name="Choose Mouths",
             category="KeySync/lips",
@@ -69,7 +70,7 @@ class WarpMouths(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncWarpMouths",
             display_name="Warp Mouths",
             category="KeySync/lips",

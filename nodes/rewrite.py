@@ -21,6 +21,7 @@ from .detector import detector_device, detector_weights
 from .dub import NodeProgress, detector_inputs, dub, dub_outputs, face_inputs, sync_input
 from .host.audio import AudioDict
 from .host.remedies import remedies
+from .host.search import schema
 from .host.sockets import Faces, LipsSocket
 
 # What models of other nodes make room for: the largest system's weights and what it works with.
@@ -32,7 +33,7 @@ class LipSync(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncLipSync",
             display_name="Lip Sync (no download)",
             category="KeySync",

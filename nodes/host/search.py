@@ -30,6 +30,13 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "KeySyncGuider": ("lip sync guider", "custom sampler guider", *LIP_SYNC),
     "KeySyncSigmas": ("align your steps", "AYS scheduler", "lip sync scheduler", *LIP_SYNC),
     "KeySyncPasteFace": ("face paste", "uncrop face", "stitch face", "composite face", "人脸", *LIP_SYNC),
+    "KeySyncLipSync": (*LIP_SYNC, *DUBBING, "no download", "easy lip sync", "revoice", "数字人"),
+    "KeySyncLipsCurveFromSpeech": ("audio to lips", "visemes", "mouth curve", *LIP_SYNC),
+    "KeySyncLipsCurveFromVideo": ("measure lips", "mouth tracking", "mouth curve", *LIP_SYNC),
+    "KeySyncEditLipsCurve": ("mouth curve", "lips strength", "shift lips", "smooth lips", *LIP_SYNC),
+    "KeySyncPlotLipsCurve": ("mouth curve", "draw curve", "waveform", *LIP_SYNC),
+    "KeySyncChooseMouths": ("mouth bank", "pick mouths", *LIP_SYNC, *DUBBING),
+    "KeySyncWarpMouths": ("warp lips", "morph mouth", *LIP_SYNC, *DUBBING),
     "KeySyncDubVideo": (*LIP_SYNC, *DUBBING, "dubbed video", "revoice", "video to video lip sync", "数字人"),
 }
 

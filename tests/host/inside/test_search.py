@@ -12,7 +12,7 @@ from comfy_api.latest import io
 
 TYPED = ("lip sync", "lipsync", "lip-sync", "口型", "对口型", "唇形")
 DUBBING = ("dubbing", "dub", "talking head", "配音")
-MAKE_LIPS = ("KeySyncDubVideo", "KeySyncSampleKeyframes", "KeySyncInterpolateKeyframes")
+MAKE_LIPS = ("KeySyncLipSync", "KeySyncDubVideo", "KeySyncSampleKeyframes", "KeySyncInterpolateKeyframes")
 
 
 @pytest.fixture(scope="module")
