@@ -156,7 +156,7 @@ def test_auto_takes_what_suits_the_face(node: Any, clip: Path, speech: dict[str,
     short = speech | {"waveform": speech["waveform"][..., :3200]}
     _, report = lip_sync(node, clip, short, system="auto")
     assert report["system"] == "keysync"
-    assert report["notes"][-1] == "the strength 1.2 has no effect: KeySync has no such setting"
+    assert report["notes"][-1] == "the strength 1.2 has no effect: keysync has no such setting"
     assert any("the face looks rendered" in note for note in report["notes"])
 
 
