@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..weights.files import read_tensors, shapes_of
+from ..weights.identify import has_ears
+from .ears import Ears
 from .encoder import SpeechEncoder
-from .weights import load_model
+from .weights import load_model, weight_file
 
 
 class Hubert(SpeechEncoder):
@@ -20,7 +23,10 @@ class Hubert(SpeechEncoder):
     files_zh = "HuBERT(公开的关键帧模型): transformers 文件夹或文件"
 
     @classmethod
-    def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> Hubert:
+    def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> SpeechEncoder:
+        file = weight_file(path) if path.is_dir() else path
+        if has_ears(shapes_of(read_tensors(file)[0])):
+            return Ears.load(file, device, dtype)
         return cls(load_model("hubert", "Hubert", path, device, dtype))
 
     def _encode(self, waveform: Tensor, one_pass: int) -> Tensor:

@@ -9,44 +9,27 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from ..assets import ASSETS
 from ..errors import KeySyncError
 from ..weights.eight_bits import from_eight_bits
 from ..weights.files import read_tensors, shapes_of
 from ..weights.finite import check_weights
+from .context import CHANNELS, ContextNetwork
 from .lips_curve import LIPS, POSITIVE
 from .whisper import Whisper
 
 WEIGHTS = ASSETS / "lips.safetensors"
-# Frames before and after a frame that its lips are read from.
-CONTEXT = 8
-# Channels of the encoder's rows, of each after the projection, and of the hidden layer.
-CHANNELS, PROJECTED, HIDDEN = 384, 64, 128
+# Channels of the hidden layer.
+HIDDEN = 128
 
 
-class LipsNetwork(nn.Module):
-    """Pairs of rows (b, f, 2, CHANNELS) to curves (b, f, 5), before negative values are cut off.
-
-    A linear layer and a hidden one see the same `CONTEXT`; beyond its ends, speech goes on as it begins and ends.
-    """
+class LipsNetwork(ContextNetwork):
+    """Pairs of rows (b, f, 2, CHANNELS) to curves (b, f, 5), before negative values are cut off."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.mean = nn.Parameter(torch.zeros(CHANNELS), requires_grad=False)
-        self.project = nn.Linear(CHANNELS, PROJECTED)
-        self.linear = nn.Conv1d(2 * PROJECTED, len(LIPS), 2 * CONTEXT + 1)
-        self.hidden = nn.Conv1d(2 * PROJECTED, HIDDEN, 2 * CONTEXT + 1)
-        self.out = nn.Linear(HIDDEN, len(LIPS), bias=False)
-
-    def forward(self, rows: Tensor) -> Tensor:
-        # b f 2 c -> b (2 c) f
-        heard = self.project(rows - self.mean).flatten(2).transpose(1, 2)
-        heard = F.pad(heard, (CONTEXT, CONTEXT), mode="replicate")
-        curve: Tensor = self.linear(heard).transpose(1, 2) + self.out(F.gelu(self.hidden(heard)).transpose(1, 2))
-        return curve
+        super().__init__(len(LIPS), HIDDEN)
 
 
 class LipsReader:

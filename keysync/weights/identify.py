@@ -13,6 +13,7 @@ UNET = "model.diffusion_model."
 LEARNED_MASK = "model.learned_mask"
 AUDIO_PROJECTION = "conditioner.embedders.2.linear."
 DECODER = "first_stage_model.decoder."
+EARS = "ears."
 
 # The kinds of files, as error messages name them.
 KINDS = {
@@ -119,6 +120,15 @@ def _wavlm(shapes: Shapes) -> str | None:
     return "transformers layout" if _has(shapes, "gru_rel_pos_linear") else None
 
 
+def has_ears(shapes: Shapes) -> bool:
+    """Whether a file is the ears of KeySync small (`keysync.speech.ears`), which give its HuBERT's rows."""
+    return f"{EARS}project.weight" in shapes
+
+
+def _ears(shapes: Shapes) -> str | None:
+    return "KeySync small's ears, for the built-in Whisper" if has_ears(shapes) else None
+
+
 def _hubert(shapes: Shapes) -> str | None:
     if not _has(shapes, "feature_extractor.conv_layers.0.") or any(name.startswith("wav2vec2.") for name in shapes):
         return None
@@ -152,5 +162,6 @@ SIGNATURES = (
     Signature("vae", _vae),
     Signature("wavlm", _wavlm),
     Signature("hubert", _hubert),
+    Signature("hubert", _ears),
     Signature("whisper", _whisper),
 )

@@ -12,8 +12,9 @@ from keysync.assets import ASSETS
 from keysync.errors import KeySyncError
 from keysync.media.audio import read_speech
 from keysync.method import SAMPLE_RATE
+from keysync.speech.context import CHANNELS, CONTEXT
 from keysync.speech.encoders import load_encoder
-from keysync.speech.lips import CHANNELS, CONTEXT, WEIGHTS, LipsReader, load_lips
+from keysync.speech.lips import WEIGHTS, LipsReader, load_lips
 from keysync.speech.lips_curve import LIPS
 from keysync.speech.whisper import WEIGHTS as WHISPER_WEIGHTS
 

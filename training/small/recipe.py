@@ -1,8 +1,8 @@
 """Trains the built-in model, KeySync small: python -m training.small -o FOLDER.
 
-Five steps, each in its own folder: vae, encoder, data, keyframe, interpolation; then FOLDER/bundle holds the model as
-shipped. Finished steps are skipped and interrupted ones resume. `--only STEP` runs a single step, so that both stages
-can train at the same time: one process per core is faster than one process on two. The settings are in
+Six steps, each in its own folder: vae, encoder, data, keyframe, interpolation, ears; then FOLDER/bundle holds the model
+as shipped. Finished steps are skipped and interrupted ones resume. `--only STEP` runs a single step, so that both
+stages can train at the same time: one process per core is faster than one process on two. The settings are in
 training/small/recipe.toml.
 """
 
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 RECIPE = Path(__file__).with_name("recipe.toml")
 ENCODER = Hubert.name  # the kind of encoder that the recipe trains
+WEIGHTS = "model.safetensors"  # of an encoder, in its folder
 STAGES = tuple(ROWS)
 
 Tables = Mapping[str, Mapping[str, Any]]
@@ -85,17 +86,29 @@ def train_stage(stage: str) -> Callable[[Path, Tables, int], None]:
     return work
 
 
+def train_ears(folder: Path, tables: Tables, workers: int) -> None:
+    """FOLDER/ears: what the encoder would hear, as far as stages take it in, from the rows of the built-in Whisper."""
+    from .ears import Settings, train
+
+    ears = _made(folder / "ears")
+    if not (ears / WEIGHTS).is_file():
+        stages = [ears / SMALL[stage].name for stage in STAGES]
+        for stage, file in zip(STAGES, stages, strict=True):
+            export(folder / stage, file, dtype=torch.float16)
+        train(Settings(**tables["ears"], workers=workers), ears, folder / "encoder", stages)
+
+
 def write_bundle(folder: Path, tables: Tables, workers: int) -> None:
     """FOLDER/bundle: the files and folders of `keysync.systems.keysync.small`, averaged weights in float16."""
     bundle = _made(folder / "bundle")
     for stage in STAGES:
         logger.info("%s", export(folder / stage, bundle / SMALL[stage].name, dtype=torch.float16))
-    for name, source, weights in (
-        ("vae", folder / "vae", "diffusion_pytorch_model.safetensors"),
-        (ENCODER, folder / "encoder", "model.safetensors"),
+    for name, source, files in (
+        ("vae", folder / "vae", ("config.json", "diffusion_pytorch_model.safetensors")),
+        (ENCODER, folder / "ears", (WEIGHTS,)),
     ):
         target = _made(bundle / SMALL[name].name)
-        for file in ("config.json", weights):
+        for file in files:
             shutil.copy(source / file, target / file)
 
 
@@ -104,6 +117,7 @@ STEPS: dict[str, Callable[[Path, Tables, int], None]] = {
     "encoder": train_encoder,
     "data": write_data,
     **{stage: train_stage(stage) for stage in STAGES},
+    "ears": train_ears,
     "bundle": write_bundle,
 }
 

@@ -1,8 +1,8 @@
 """KeySync small: a trained model that comes with KeySync, for a first try without downloads and for tests.
 
-It has the published architecture at a smaller width and works on 128 x 128 pixels; both stages use its own HuBERT. It
-was trained on rendered people only: real faces need the published weights. Models that are not given
-come from here.
+It has the published architecture at a smaller width and works on 128 x 128 pixels; both stages use a HuBERT of its own,
+whose rows are read from those of the built-in Whisper (`keysync.speech.ears`). It was trained on rendered people only:
+real faces need the published weights. Models that are not given come from here.
 """
 
 from __future__ import annotations

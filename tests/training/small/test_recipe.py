@@ -12,6 +12,7 @@ from keysync.systems.keysync.models import load_models
 from keysync.systems.keysync.small import CROP_SCALE, RESOLUTION, SMALL
 from training.config.config import read_toml, to_toml
 from training.small import recipe as small
+from training.small.ears import Settings as EarsSettings
 from training.small.encoder.training import Settings as EncoderSettings
 from training.small.recipe import RECIPE
 from training.small.vae.training import Settings as VAESettings
@@ -20,6 +21,7 @@ from training.synthetic.data import Settings as DataSettings
 SHORT: dict[str, dict[str, Any]] = {
     "vae": {"steps": 1, "every": 1, "size": 64, "people": 1, "unseen": 1},
     "encoder": {"steps": 1, "hours": 0.02},
+    "ears": {"hours": 0.002, "talks": 8, "epochs": 1},
     "data": {"seconds": 7.4, "resolution": 64, "validation": 0.5},
     "keyframe_data": {"clips": 2},
     "interpolation_data": {"clips": 2},
@@ -45,9 +47,19 @@ def tables(**changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_the_recipe_says_what_each_step_understands() -> None:
     recipe = tables()
-    assert set(recipe) == {"vae", "encoder", "data", "keyframe_data", "interpolation_data", "stage", *small.STAGES}
+    assert set(recipe) == {
+        "vae",
+        "encoder",
+        "ears",
+        "data",
+        "keyframe_data",
+        "interpolation_data",
+        "stage",
+        *small.STAGES,
+    }
     VAESettings(**recipe["vae"])
     EncoderSettings(**recipe["encoder"])
+    EarsSettings(**recipe["ears"])
     for stage in small.STAGES:
         data = {**recipe["data"], **recipe[f"{stage}_data"]}
         assert data.pop("clips") * data.pop("validation") >= 1

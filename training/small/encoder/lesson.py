@@ -6,7 +6,7 @@ frame at 25 fps are centred on the middle of that frame.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -84,6 +84,13 @@ def sounds_at(phonemes: Sequence[Phoneme], times: NDArray[np.float64]) -> NDArra
 
 def example(corpus: Corpus, rng: np.random.Generator, seconds: int) -> tuple[Sound, Utterance, NDArray[np.float64]]:
     """Speech of a corpus through a random microphone: the sound, the utterance, and the times of its rows in it."""
+    sound, said, times = excerpt(corpus, rng, seconds)
+    return recorded(corpus, rng, sound, seconds), said, times
+
+
+def excerpt(corpus: Corpus, rng: np.random.Generator, seconds: int) -> tuple[Sound, Utterance, NDArray[np.float64]]:
+    """Speech of a corpus as `recorded` takes it, `LEAD` longer and of another tempo; the utterance, and the times of
+    the rows of the recording in it."""
     length = seconds * SAMPLE_RATE
     lead = round(LEAD * SAMPLE_RATE)
     played = fast_length((length + lead) * np.exp(rng.uniform(-1, 1) * np.log(PACE)))
@@ -91,16 +98,25 @@ def example(corpus: Corpus, rng: np.random.Generator, seconds: int) -> tuple[Sou
     said = _talk(corpus, rng, played / SAMPLE_RATE + 3.0)
     # Half of the examples begin with the silence before the speech.
     first = 0 if rng.random() < 0.5 else int(rng.integers(0, 3 * SAMPLE_RATE))
-    sound = said.waveform[first : first + played]
+    return said.waveform[first : first + played], said, first / SAMPLE_RATE + (row_times(length) + LEAD) * pace
+
+
+def recorded(corpus: Corpus, rng: np.random.Generator, sound: Sound, seconds: int) -> Sound:
+    """An excerpt through a random microphone, among voices of the corpus."""
     if rng.random() < 0.5:
-        sound = sound * _drift(rng, played)
+        sound = sound * _drift(rng, len(sound))
 
     def voices(count: int) -> Sound:
         start = int(rng.integers(max(len(corpus.sound) - count, 1)))
         return np.resize(corpus.sound[start : start + count], count).astype(np.float32)
 
-    heard = Microphone.sample(rng).hear(sound, length + lead, voices)[lead:]
-    return heard, said, first / SAMPLE_RATE + (row_times(length) + LEAD) * pace
+    return in_tempo(Microphone.sample(rng), sound, seconds, voices)
+
+
+def in_tempo(microphone: Microphone, sound: Sound, seconds: int, voices: Callable[[int], Sound] | None = None) -> Sound:
+    """An excerpt through a microphone, in the tempo of its recording and without its lead."""
+    lead = round(LEAD * SAMPLE_RATE)
+    return microphone.hear(sound, seconds * SAMPLE_RATE + lead, voices)[lead:]
 
 
 def _talk(corpus: Corpus, rng: np.random.Generator, seconds: float) -> Utterance:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from keysync.speech.lips import CHANNELS, LipsNetwork, load_lips
+from keysync.speech.context import CHANNELS
+from keysync.speech.lips import LipsNetwork, load_lips
 from keysync.speech.lips_curve import POSITIVE
 from training.small.lips import talks as talks_module
 from training.small.lips import training
