@@ -1,6 +1,6 @@
 """The ears of KeySync small: what its own HuBERT would hear in clean speech, read from rows of the built-in Whisper.
 
-Its stages were trained with a HuBERT that knows one synthesiser; Whisper hears people. The network between them is
+Its stages were trained with a HuBERT of one synthesiser; Whisper hears people. The network between them is
 trained by `python -m training.small.ears`.
 """
 

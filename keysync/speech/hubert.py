@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from ..weights.files import read_tensors, shapes_of
 from ..weights.identify import has_ears
-from .ears import Ears
 from .encoder import SpeechEncoder
 from .weights import load_model, weight_file
 
@@ -26,6 +25,8 @@ class Hubert(SpeechEncoder):
     def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> SpeechEncoder:
         file = weight_file(path) if path.is_dir() else path
         if has_ears(shapes_of(read_tensors(file)[0])):
+            from .ears import Ears  # here: only KeySync small has ears
+
             return Ears.load(file, device, dtype)
         return cls(load_model("hubert", "Hubert", path, device, dtype))
 
