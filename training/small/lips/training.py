@@ -40,8 +40,9 @@ DECAY = 0.05
 # The first and last frames of speech, which the encoder hears beside nothing, are rare: each counts as many.
 EDGE, EDGE_WEIGHT = 2, 40.0
 NOISE = 1.0  # standard deviation added to the rows, whose own is 1.6
-# How much the correlation with people's mouths counts, and of how many clips in a step.
-PEOPLE_WEIGHT, PEOPLE = 2.0, 6
+# How much the correlation with people's mouths counts, of how many clips in a step, and the noise added to their rows:
+# as few people as there are would be known by heart.
+PEOPLE_WEIGHT, PEOPLE, PEOPLE_NOISE = 6.0, 6, 2.0
 VALIDATION_HOURS, VALIDATION_TALKS = 0.25, 36
 LOUD = 0.95  # the quantile of speech that is 1 in a curve
 QUIET = 0.999  # that of silence that is 0
@@ -129,7 +130,7 @@ def fit(talks: Talks, settings: Settings, people: Sequence[Person] = ()) -> Lips
 def _unlike(network: LipsNetwork, person: Person) -> Tensor:
     """1 less the mean correlation of a person's curves, whatever the size of the mouth's movements."""
     seen = person.mouth.isfinite().all(1)
-    read = network((person.rows + NOISE * torch.randn_like(person.rows))[None])[0, seen, : person.mouth.shape[1]]
+    read = network((person.rows + PEOPLE_NOISE * torch.randn_like(person.rows))[None])[0, seen, : person.mouth.shape[1]]
     pairs = [centred / (centred.norm(dim=0) + 1e-6) for centred in (x - x.mean(0) for x in (read, person.mouth[seen]))]
     loss: Tensor = 1 - (pairs[0] * pairs[1]).sum(0).mean()
     return loss
