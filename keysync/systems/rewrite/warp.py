@@ -42,13 +42,13 @@ class Picks:
 
 def region(side: int) -> int:
     """The side of the region that is drawn of a crop with this side: a multiple of its nodes."""
-    step = _step(round(REGION * side))
+    step = max(round(REGION * side / NODES), 1)
     return max(round(REGION * side / step), 1) * step
 
 
 def _step(r: int) -> int:
-    """Pixels between the nodes of a region."""
-    return max(round(r / NODES), 1)
+    """Pixels between the nodes of a region: about a `NODES`th of it, without a rest."""
+    return next(step for step in range(max(round(r / NODES), 1), 0, -1) if r % step == 0)
 
 
 def thin_plates(points: Tensor, values: Tensor, positions: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from keysync.systems.rewrite.warp import Picks, draw, thin_plates
+from keysync.systems.rewrite.warp import NODES, Picks, _step, draw, region, thin_plates
 
 R, P, N = 160, 128, 40
 
@@ -100,3 +100,11 @@ def test_a_crop_takes_its_share_of_the_mouth(points: Tensor) -> None:
     drawn, _ = draw(crops, goals, goals, picks, points[0] * 2 / R - 1, skinless, torch.tensor([0.0, 0.5, 1.0]))
     assert (drawn[0] - crops[0]).abs().max() < 0.01
     torch.testing.assert_close(drawn[1], (drawn[0] + drawn[2]) / 2, atol=1e-4, rtol=0)
+
+
+def test_regions_of_all_sides_have_whole_nodes() -> None:
+    for side in range(48, 513):
+        r = region(side)
+        assert r == pytest.approx(0.625 * side, abs=0.02 * side + 1)
+        assert r % _step(r) == 0
+        assert NODES * 0.7 <= r / _step(r) <= NODES * 1.5 or _step(r) == 1
