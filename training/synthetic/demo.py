@@ -1,17 +1,25 @@
 """Makes the input of `keysync demo`: python -m training.synthetic.demo -o keysync/assets.
 
-talk.mp4 shows a held-out rendered person who says SAID; speech.flac is the new speech, with a pause in which the mouth
-should close. The shipped files were made with espeak-ng 1.51; 1.52 has the same timing, but other hiss in some voices.
+talk.mp4 shows a held-out rendered person who says SAID; in talk_occluded.mp4, a hand passes before the same person's
+mouth. speech.flac is the new speech, with a pause in which the mouth should close. The shipped files were made with
+espeak-ng 1.51, talk_occluded.mp4 with 1.52, which has the same timing, but other hiss in some voices.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import cast
 
+import av
 import numpy as np
 import torch
+from av.video.frame import PictureType
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from keysync.errors import KeySyncError
 from keysync.method import NETWORK_RATE
@@ -25,6 +33,9 @@ SIZE = (320, 320)
 SAID = "We walked along the river all afternoon, talking about nothing in particular and watching the boats go by."
 SPEECH = ("Hello! My lips were drawn anew.", "And now I talk again.")
 PAUSES = (1.0, 0.3)  # seconds: after each sentence
+OCCLUDED = Clip(size=SIZE, occluder="hand", occluded=0.6)
+OCCLUDED_FRAMES = 75
+SMALL = {"crf": "17", "preset": "veryslow"}
 HER_VOICE = Voice("en-gb-x-rp", "f3", pitch=55, pitch_range=60, rate=150, loudness=0.8)
 
 
@@ -37,7 +48,7 @@ def new_speech() -> Utterance:
 
 
 def write_assets(folder: Path) -> None:
-    """Writes both files. Raises `KeySyncError` without espeak-ng."""
+    """Writes the three files. Raises `KeySyncError` without espeak-ng."""
     speech = new_speech()
     frames = round(speech.seconds * NETWORK_RATE)
     write_sound(torch.from_numpy(speech.waveform), 0, frames, folder, "speech")
@@ -45,7 +56,26 @@ def write_assets(folder: Path) -> None:
     old = joined([old, old]).cut(0.0, frames / NETWORK_RATE)
     motion = old.mouth((np.arange(frames) + 0.5) / NETWORK_RATE)
     mouths = [motion[frame] for frame in range(frames)]
-    write_video(folder / "talk.mp4", (truth.picture for truth in clip(PERSON, mouths, Clip(size=SIZE))), SIZE)
+    clips = {"talk": (mouths, Clip(size=SIZE)), "talk_occluded": (mouths[:OCCLUDED_FRAMES], OCCLUDED)}
+    for name, (said, options) in clips.items():
+        write_small(folder / f"{name}.mp4", (truth.picture for truth in clip(PERSON, said, options)))
+
+
+def write_small(path: Path, pictures: Iterable[NDArray[np.uint8]]) -> None:
+    """Writes pictures (h, w, 3) of `SIZE` as H.264 that is small enough to ship."""
+    with TemporaryDirectory() as folder:
+        whole = Path(folder) / path.name
+        write_video(whole, pictures, SIZE)
+        with av.open(str(whole)) as source, av.open(str(path), "w", options={"movflags": "+faststart"}) as target:
+            (stream,) = source.streams.video
+            small = cast("VideoStream", target.add_stream("libx264", rate=stream.base_rate, options=SMALL))
+            small.width, small.height, small.pix_fmt = stream.width, stream.height, "yuv420p"
+            for name in ("color_range", "color_primaries", "color_trc", "colorspace"):
+                setattr(small.codec_context, name, getattr(stream.codec_context, name))
+            for frame in source.decode(stream):
+                frame.pict_type = PictureType.NONE
+                target.mux(small.encode(frame))
+            target.mux(small.encode(None))
 
 
 def main() -> int:
