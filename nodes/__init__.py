@@ -4,12 +4,44 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import audio, dub, face, lips, mask, model, mouths, occluder, paste, rewrite, sampling, speech, vae
+from . import (
+    audio,
+    compare,
+    dub,
+    example,
+    face,
+    lips,
+    mask,
+    model,
+    mouths,
+    occluder,
+    paste,
+    rewrite,
+    sampling,
+    speech,
+    vae,
+)
 
 
 class KeySyncExtension(ComfyExtension):
     """What ComfyUI asks for the nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        parts = (rewrite, model, vae, audio, speech, face, mask, occluder, sampling, lips, mouths, paste, dub)
+        parts = (
+            rewrite,
+            example,
+            model,
+            vae,
+            audio,
+            speech,
+            face,
+            mask,
+            occluder,
+            sampling,
+            lips,
+            mouths,
+            paste,
+            dub,
+            compare,
+        )
         return [node for part in parts for node in part.NODES]

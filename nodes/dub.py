@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import secrets
-from pathlib import Path
 from typing import Any
 
 import comfy.model_management
 import comfy.sd
 import comfy.utils
-import folder_paths
 import latent_preview
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import Input, InputImpl, io
@@ -18,13 +15,13 @@ from torch import Tensor
 
 from ..keysync.choice import explain
 from ..keysync.dub import Settings
-from ..keysync.errors import KeySyncError
 from ..keysync.face.detectors import DETECTORS
 from ..keysync.face.masks import MASKS
 from ..keysync.face.track import FaceChoice
 from ..keysync.job import FaceSource, Progress, dub_file
 from ..keysync.network.schedule import AYS
 from ..keysync.report import Report
+from ..keysync.summary import summarize
 from ..keysync.systems.keysync.generate import Sampling
 from ..keysync.systems.renderer import Renderer
 from ..keysync.timeline import SYNC_MODES
@@ -36,6 +33,7 @@ from .host.models import core_models, notes_of
 from .host.remedies import remedies
 from .host.search import schema
 from .host.sockets import Faces, FaceTrackSocket, SpeechEncoderSocket
+from .host.temporary import temporary_video
 from .host.video import open_occluder, open_sound, open_video
 from .sampling import guidance_inputs
 
@@ -121,7 +119,7 @@ class DubVideo(io.ComfyNode):
         for note in notes_of(models):
             log.warning(note)
             report.notes.append(note)
-        return io.NodeOutput(result, report.to_json())
+        return io.NodeOutput(result, report.to_json(), summarize(report, face))
 
 
 def dub(
@@ -139,15 +137,7 @@ def dub(
 
     Raises `KeySyncError` like `dub_file`.
     """
-    temporary = Path(folder_paths.get_temp_directory())
-    try:
-        temporary.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise KeySyncError(
-            f"ComfyUI's temporary folder {temporary} cannot be made ({error.strerror}): start ComfyUI with another one "
-            "(--temp-directory)"
-        ) from error
-    output = temporary / f"keysync-{secrets.token_hex(8)}.mp4"
+    output = temporary_video()
     report = dub_file(
         open_video(video),
         open_sound(audio),
@@ -276,6 +266,10 @@ def dub_outputs() -> list[Any]:
     return [
         io.Video.Output(display_name="video", tooltip="The dubbed video with the new audio, for Save Video."),
         io.String.Output(display_name="report", tooltip="What happened to each frame, as JSON."),
+        io.String.Output(
+            display_name="summary",
+            tooltip="The report in sentences: which face, how many frames, what is unchanged and why, which models.",
+        ),
     ]
 
 

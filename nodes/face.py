@@ -113,7 +113,8 @@ class TrackFace(io.ComfyNode):
                 FaceTrackSocket.Output(display_name="track", tooltip="The face track, for Crop Face and Dub Video."),
                 io.Image.Output(
                     display_name="preview",
-                    tooltip=f"The frames with points, crop and mask drawn in, at most {PREVIEW_SIDE} pixels per side.",
+                    tooltip="The frames with points, crop and mask drawn in, and every face with its face_index. At "
+                    f"most {PREVIEW_SIDE} pixels per side.",
                 ),
                 io.String.Output(
                     display_name="report",
@@ -293,7 +294,8 @@ def filled(boxes: NDArray[np.int64], track: FaceTrack) -> NDArray[np.int64]:
 
 
 def preview(images: Tensor, track: FaceTrack, spec: StageSpec) -> Tensor:
-    """The images (n, h, w, 3), no larger than `PREVIEW_SIDE`, with the face's points and a model's crop and mask."""
+    """The images (n, h, w, 3), no larger than `PREVIEW_SIDE`, with the face's points, a model's crop and mask, and the
+    number of every face."""
     h, w = track.size
     shrink = min(1.0, PREVIEW_SIDE / max(h, w))
     # Sides that video encoders take are even.
@@ -302,10 +304,13 @@ def preview(images: Tensor, track: FaceTrack, spec: StageSpec) -> Tensor:
     for index, box in enumerate(boxes_of(track, spec.crop_scale)):
         comfy.model_management.throw_exception_if_processing_interrupted()
         picture = as_bytes(images[index])
+        faces = track.people[index] if track.people else None
         if track.found[index]:
             landmarks, side = track.landmarks[index], int(box[2])
             mask = MASKS[spec.mask](to_crop(landmarks, box, (side, side)), (side, side))
-            picture = draw_track(picture, landmarks, box, mask)
+            picture = draw_track(picture, landmarks, box, mask, faces)
+        else:
+            picture = draw_track(picture, faces=faces)
         planes = torch.tensor(picture).permute(2, 0, 1)[None] / 255  # h w c -> 1 c h w
         drawn[index] = resize(planes, size)[0].permute(1, 2, 0)
     return drawn

@@ -11,6 +11,7 @@ from ..keysync.errors import KeySyncError
 from ..keysync.face.track import FaceChoice
 from ..keysync.job import FaceSource
 from ..keysync.speech.lips_curve import LipsCurve
+from ..keysync.summary import summarize
 from ..keysync.systems.keysync.system import KEYSYNC
 from ..keysync.systems.renderer import Renderer
 from ..keysync.systems.rewrite.rewriter import Rewriting
@@ -105,7 +106,7 @@ class LipSync(io.ComfyNode):
             report.notes.append(
                 f"the lips curve lasts {lips.seconds:.2f} s, the result {report.seconds:.2f} s: its end is left out"
             )
-        return io.NodeOutput(result, report.to_json())
+        return io.NodeOutput(result, report.to_json(), summarize(report, face))
 
 
 def load(name: str, lips: LipsCurve | None) -> Renderer:

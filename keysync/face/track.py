@@ -6,7 +6,7 @@ follows the chosen one, bridges short misses of the detector and removes its jit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import KeySyncError
 from .association import Person, associate
-from .face import POINTS, Detector, Face, Frame, Points
+from .face import POINTS, Box, Detector, Face, Frame, Points
 from .shots import ShotCounter
 
 # Misses of the detector of up to this many frames are bridged.
@@ -48,7 +48,7 @@ class FaceChoice:
         """The chosen person of a shot, or None if the shot shows too few people."""
         if self.point is not None:
             return _nearest(people, self.point)
-        ranked = sorted(people, key=lambda person: -person.prominence)
+        ranked = by_size(people)
         return ranked[self.index] if self.index < len(ranked) else None
 
 
@@ -58,7 +58,8 @@ class FaceTrack:
 
     landmarks (n, 68, 2) in source pixels, NaN if not visible; confidence (n,), 0 if not detected; person (n,), -1 for
     none; shot (n,); size (h, w) of a frame; filled (n,): bridged, not detected; faces (n,): the number of all detected
-    faces; turned (n,): the chosen face is visible, but turned too far to be dubbed.
+    faces; turned (n,): the chosen face is visible, but turned too far to be dubbed. people: for each frame the boxes of
+    all detected faces by the index that chooses them; empty for a track of known landmarks.
     """
 
     landmarks: Points
@@ -69,6 +70,7 @@ class FaceTrack:
     filled: NDArray[np.bool_]
     faces: NDArray[np.int64]
     turned: NDArray[np.bool_]
+    people: tuple[Mapping[int, Box], ...] = ()
 
     @property
     def found(self) -> NDArray[np.bool_]:
@@ -128,12 +130,16 @@ class Tracker:
         choice = choice or FaceChoice()
         shot = np.array(self._shots, dtype=np.int64)
         chosen: dict[int, tuple[int, Face]] = {}
+        boxes: list[dict[int, Box]] = [{} for _ in self._faces]
         most, number = 0, 0
         for index in range(int(shot[-1]) + 1):
             frames = np.flatnonzero(shot == index).tolist()
             people = associate(frames, [self._faces[frame] for frame in frames])
             person = choice.of(people)
             most = max(most, len(people))
+            for rank, each in enumerate(by_size(people)):
+                for frame, face in each.faces.items():
+                    boxes[frame][rank] = face.box
             if person is not None:
                 chosen |= {frame: (number, face) for frame, face in person.faces.items()}
             number += len(people)
@@ -143,7 +149,13 @@ class Tracker:
                 f"face {choice.index} was chosen but no shot shows more than {most}: choose {choices}", about="face"
             )
         faces = np.array([len(faces) for faces in self._faces], dtype=np.int64)
-        return _upright(_smooth(_bridge(_track(chosen, shot, self._size, faces))))
+        track = replace(_track(chosen, shot, self._size, faces), people=tuple(boxes))
+        return _upright(_smooth(_bridge(track)))
+
+
+def by_size(people: Sequence[Person]) -> list[Person]:
+    """The people of a shot in the order of `FaceChoice.index`."""
+    return sorted(people, key=lambda person: -person.prominence)
 
 
 def no_face(track: FaceTrack) -> str:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 from fractions import Fraction
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import torch
 from comfy_api.latest import Input, InputImpl
 from torch import Tensor
 
+from ...keysync.media.audio import AudioReader
 from ...keysync.media.container import MediaFile
 from ...keysync.media.reader import VideoReader
-from ...keysync.media.source import Frame, FramesInMemory, FrameSource, SoundInMemory
+from ...keysync.media.source import Frame, FramesInMemory, FrameSource, SoundInMemory, SoundSource
 from .audio import NAME, AudioDict, channels_of
 from .checks import frame_rate
 from .frames import as_masks
+from .temporary import is_temporary
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +35,7 @@ def open_video(video: Input.Video, name: str = "the video") -> FrameSource:
     if isinstance(video, InputImpl.VideoFromComponents):
         return _in_memory(video, name)
     source = video.get_stream_source()
-    file = MediaFile(source.getvalue(), name) if isinstance(source, BytesIO) else source
+    file = media_file(source, name)
     start, duration = trim_window(video)
     if start < 0:
         whole = VideoReader(file)
@@ -48,6 +51,22 @@ def open_video(video: Input.Video, name: str = "the video") -> FrameSource:
 def _in_memory(video: Input.Video, name: str) -> FramesInMemory:
     components = video.get_components()
     return FramesInMemory(name, components.images, frame_rate(components.frame_rate))
+
+
+def media_file(source: str | BytesIO, name: str) -> MediaFile:
+    """The file that a VIDEO reads; messages call it by `name` where its own says nothing to a person."""
+    if isinstance(source, BytesIO):
+        return MediaFile(source.getvalue(), name)
+    return MediaFile(Path(source), name if is_temporary(source) else source)
+
+
+def sound_of(video: Input.Video, name: str = "the video") -> SoundSource | None:
+    """The sound of a VIDEO, None where it has none. That of a trimmed file is loaded by ComfyUI, with its frames."""
+    if isinstance(video, InputImpl.VideoFromComponents) or any(trim_window(video)):
+        audio = video.get_components().audio
+        return None if audio is None else SoundInMemory(name, *channels_of(audio))
+    file = media_file(video.get_stream_source(), name)
+    return AudioReader(file) if VideoReader(file).info.has_audio else None
 
 
 def trim_window(video: Input.Video) -> tuple[float, float]:

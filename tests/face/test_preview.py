@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from keysync.face.preview import CROP, POINT, draw_track
+from keysync.face.preview import CROP, FACE, POINT, draw_track
 
 from ..synthetic_face import face_points
 
@@ -27,3 +27,15 @@ def test_points_crop_and_mask_are_drawn() -> None:
 def test_a_frame_without_a_face_stays_as_it_is() -> None:
     assert np.array_equal(draw_track(FRAME), FRAME)
     assert np.array_equal(draw_track(FRAME, np.full((68, 2), np.nan)), FRAME)
+
+
+def test_every_face_gets_an_outline_and_its_number() -> None:
+    boxes = {0: (10.0, 10.0, 60.0, 60.0), 1: (100.0, 20.0, 140.0, 60.0)}
+    picture = draw_track(FRAME, faces=boxes)
+    for x0, y0, x1, y1 in boxes.values():
+        corner = picture[int(y0) : int(y0) + 15, int(x0) : int(x0) + 15].reshape(-1, 3)
+        assert (corner == FACE).all(1).any()
+        assert corner.sum(1).min() < 200  # ink
+        assert picture[int(y1), int(x1)].tolist() == list(FACE)
+    assert not np.array_equal(picture[10:26, 10:22], picture[20:36, 100:112])
+    assert picture[100, 150].tolist() == [100, 100, 100]

@@ -79,6 +79,17 @@ def test_a_brief_large_face_does_not_win() -> None:
     assert track(faces).found.all()
 
 
+def test_everybody_is_numbered_as_the_choice_counts() -> None:
+    people = track([two_people(frame) for frame in range(3)] + [[face((60, 60), 30)]]).people
+    assert [sorted(each) for each in people] == [[0, 1], [0, 1], [0, 1], [1]]
+    for frame, each in enumerate(people):
+        assert each[1] == face((60 + frame if frame < 3 else 60, 60), 30).box
+    for index in (0, 1):
+        landmarks = track([two_people(0)], FaceChoice(index)).landmarks[0]
+        assert people[0][index] == (*landmarks.min(0).tolist(), *landmarks.max(0).tolist())
+    assert track([[face()]], exact=True).people == ()
+
+
 def test_the_second_largest_is_missing_where_a_shot_shows_one() -> None:
     result = track([two_people(0)] * 4 + [[face()]] * 4, FaceChoice(1), cut_at=4)
     assert result.found.tolist() == [True] * 4 + [False] * 4

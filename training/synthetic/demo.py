@@ -12,13 +12,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
 
 import av
 import numpy as np
 import torch
 from av.video.frame import PictureType
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from keysync.errors import KeySyncError
@@ -68,7 +66,7 @@ def write_small(path: Path, pictures: Iterable[NDArray[np.uint8]]) -> None:
         write_video(whole, pictures, SIZE)
         with av.open(str(whole)) as source, av.open(str(path), "w", options={"movflags": "+faststart"}) as target:
             (stream,) = source.streams.video
-            small = cast("VideoStream", target.add_stream("libx264", rate=stream.base_rate, options=SMALL))
+            small = target.add_stream("libx264", rate=stream.base_rate, options=SMALL)
             small.width, small.height, small.pix_fmt = stream.width, stream.height, "yuv420p"
             for name in ("color_range", "color_primaries", "color_trc", "colorspace"):
                 setattr(small.codec_context, name, getattr(stream.codec_context, name))

@@ -152,7 +152,7 @@ def test_the_same_frames_as_the_command_line(
 ) -> None:
     expected = as_the_command_line(clip, tiny, tmp_path / "expected.mp4").to_dict()
     theirs, written.frames = np.stack(written.frames), []
-    video, text = node.DubVideo.execute(InputImpl.VideoFromFile(str(clip)), speech, **loaded, **SETTINGS).args
+    video, text, _ = node.DubVideo.execute(InputImpl.VideoFromFile(str(clip)), speech, **loaded, **SETTINGS).args
     ours = np.stack(written.frames)
     assert ours.shape == theirs.shape == (FRAMES, SIZE, SIZE, 3)
     assert np.abs(ours.astype(int) - theirs).max() <= LEVEL
@@ -207,7 +207,7 @@ def test_the_split_graph_decodes_what_the_command_line_does(
 
 
 def dub(node: Any, loaded: dict[str, Any], video: Any, speech: Any, **more: Any) -> tuple[Any, dict[str, Any]]:
-    video, text = node.DubVideo.execute(video, speech, **loaded, **(SETTINGS | more)).args
+    video, text, _ = node.DubVideo.execute(video, speech, **loaded, **(SETTINGS | more)).args
     return video, json.loads(text)
 
 
@@ -415,7 +415,7 @@ def test_what_does_not_fit_is_refused_before_any_work(
 
 def test_eight_channels_stay_eight(node: Any, loaded: dict[str, Any], clip: Path, speech: dict[str, Any]) -> None:
     audio = speech | {"waveform": speech["waveform"].expand(1, 8, -1)}
-    video, _ = node.DubVideo.execute(InputImpl.VideoFromFile(str(clip)), audio, **loaded, **SETTINGS).args
+    video, _, _ = node.DubVideo.execute(InputImpl.VideoFromFile(str(clip)), audio, **loaded, **SETTINGS).args
     with av.open(video.get_stream_source()) as container:
         assert container.streams.audio[0].layout.name == "7.1"
 

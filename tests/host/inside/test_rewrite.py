@@ -103,7 +103,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
 
 
 def lip_sync(node: Any, clip: Path, speech: dict[str, Any], **more: Any) -> tuple[Any, dict[str, Any]]:
-    video, text = node.LipSync.execute(InputImpl.VideoFromFile(str(clip)), speech, **(CHOICES | more)).args
+    video, text, _ = node.LipSync.execute(InputImpl.VideoFromFile(str(clip)), speech, **(CHOICES | more)).args
     return video, json.loads(text)
 
 

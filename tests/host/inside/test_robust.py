@@ -90,7 +90,7 @@ class Recorded:
 
 
 def dub(models: dict[str, Any], clip: Path, speech: dict[str, Any], **more: Any) -> tuple[Any, dict[str, Any]]:
-    video, text = (
+    video, text, _ = (
         part("nodes.dub")
         .DubVideo.execute(InputImpl.VideoFromFile(str(clip)), speech, **models, **(SETTINGS | more))
         .args

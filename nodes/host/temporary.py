@@ -1,0 +1,28 @@
+"""Files in ComfyUI's temporary folder, which it empties when it starts."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import folder_paths
+
+from ...keysync.errors import KeySyncError
+
+
+def temporary_video() -> Path:
+    """A new name for a video there. Raises `KeySyncError` where the folder cannot be made."""
+    folder = Path(folder_paths.get_temp_directory())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KeySyncError(
+            f"ComfyUI's temporary folder {folder} cannot be made ({error.strerror}): start ComfyUI with another one "
+            "(--temp-directory)"
+        ) from error
+    return folder / f"keysync-{secrets.token_hex(8)}.mp4"
+
+
+def is_temporary(path: str | Path) -> bool:
+    """Whether a file is there: then its name means nothing to a person."""
+    return Path(path).resolve().is_relative_to(Path(folder_paths.get_temp_directory()).resolve())
