@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from .job import FaceSource
+from .network.stage import STAGES
 from .report import DUBBED, PASSED_THROUGH, FrameRange, Report
 from .systems.keysync.small import BUILT_IN
 from .systems.rewrite.system import REWRITE
@@ -62,7 +63,7 @@ def _drawn(report: Report) -> Iterator[str]:
         names.setdefault(Path(origin).name, []).append(name)
     models = "; ".join(f"{origin} ({', '.join(used)})" for origin, used in names.items())
     yield f"Drawn by {report.system}{f' with {models}' if models else ''}."
-    if BUILT_IN in report.models.values():
+    if any(report.models.get(stage, "").startswith(BUILT_IN) for stage in STAGES):
         remedy = f"for a real face, use {REWRITE.name} or the published models"
         yield f"The built-in model knows rendered heads only: {remedy}."
 

@@ -50,6 +50,13 @@ def test_a_dub_with_the_built_in_model() -> None:
     ]
 
 
+def test_own_stages_with_a_built_in_vae_are_not_the_built_in_model() -> None:
+    report = report_of([None], system="keysync")
+    report.models = {"keyframe": "my_keyframe.safetensors", "interpolation": "my_interpolation.safetensors"}
+    report.models |= {"vae": BUILT_IN}
+    assert "rendered heads" not in summarize(report, FaceSource())
+
+
 def test_a_dub_with_the_clips_own_mouths() -> None:
     report = report_of([None], video="the video", system="rewrite")
     assert summarize(report, FaceSource()).splitlines() == [

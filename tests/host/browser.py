@@ -14,6 +14,14 @@ from typing import Any
 
 from .websocket import WebSocket
 
+# The middle of what shows a text or has it as its label: [x, y], or null.
+FIND = """(text => {
+    const shows = element => element.getAttribute('aria-label') == text
+        || [...element.childNodes].some(node => node.nodeType == 3 && node.textContent.trim() == text);
+    const boxes = [...document.querySelectorAll('*')].filter(shows).map(element => element.getBoundingClientRect());
+    const box = boxes.find(box => box.width && box.height && box.top >= 0);
+    return box ? [box.x + box.width / 2, box.y + box.height / 2] : null;
+})"""
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 OPTIONS = [
     "--headless",
@@ -94,10 +102,37 @@ class Browser:
                 raise TimeoutError(f"after {seconds} s still not: {condition}")
             time.sleep(0.2)
 
+    def find(self, text: str, seconds: float = 60) -> tuple[float, float]:
+        """Waits for what shows a text or has it as its label; returns its middle."""
+        wanted = f"{FIND}({json.dumps(text)})"
+        self.wait(wanted, seconds)
+        x, y = self.run(wanted)
+        return x, y
+
+    def click(self, x: float, y: float, times: int = 1) -> None:
+        """Presses the mouse's left button at a place, as a person does."""
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        for count in range(1, times + 1):
+            for kind in ("mousePressed", "mouseReleased"):
+                self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=count)
+
+    def write(self, text: str) -> None:
+        """Types a text into what has the focus."""
+        self.call("Input.insertText", text=text)
+
+    def escape(self) -> None:
+        """Presses the key Escape."""
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key="Escape", code="Escape", windowsVirtualKeyCode=27)
+
+    def screenshot(self) -> bytes:
+        """What the page shows, as a PNG."""
+        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+
     def picture(self, path: Path) -> None:
         """Saves what the page shows as a PNG."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+        path.write_bytes(self.screenshot())
 
     def close(self) -> None:
         self._socket.close()

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import shutil
-import wave
 from collections import Counter
 from collections.abc import Generator, Iterator
-from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-
-from keysync.demo import SPEECH, TALK
-from keysync.media.info import PictureFormat
-from keysync.media.reader import open_video
-from keysync.media.writer import VideoWriter
 
 from ..tiny_models import write_tiny_models
 from ..tiny_sam2 import write_tiny_sam2
@@ -135,8 +124,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def server(comfyui: ComfyUI, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A running ComfyUI with the tiny models, the clip talk.mp4 and the sounds speech.flac and long.wav."""
+    """A running ComfyUI with the tiny models and an empty input folder."""
     base = tmp_path_factory.mktemp("comfyui")
+    furnish(base, tiny_folder)
+    running = Server(comfyui, base)
+    yield running
+    running.stop()
+
+
+def furnish(base: Path, tiny_folder: Path) -> None:
+    """Puts the tiny models into the folders of a ComfyUI, whose input folder stays empty."""
     for name in ("keyframe.safetensors", "interpolation.safetensors"):
         _copy(tiny_folder / name, base / "models" / "keysync" / name)
     _copy(tiny_folder / "vae", base / "models" / "vae" / "tiny")
@@ -144,14 +141,8 @@ def server(comfyui: ComfyUI, tiny_folder: Path, tmp_path_factory: pytest.TempPat
         _copy(tiny_folder / name, base / "models" / "audio_encoders" / name)
     for folder in ("input", "models/upscale_models", "models/sam2"):
         (base / folder).mkdir(parents=True)
-    _write_talk(base / "input" / "talk.mp4", frames=25)
-    shutil.copy(SPEECH, base / "input" / "speech.flac")
-    _write_noise(base / "input" / "long.wav", seconds=8)
     write_tiny_sam2(base / "models" / "sam2" / "tiny_sam2.safetensors")
     write_tiny_upscaler(base / "models" / "upscale_models" / "tiny_upscaler.safetensors")
-    running = Server(comfyui, base)
-    yield running
-    running.stop()
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -160,16 +151,3 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copytree(source, target)
     else:
         shutil.copy(source, target)
-
-
-def _write_talk(path: Path, frames: int, size: int = 384) -> None:
-    """The first frames of the demo's clip, in which a rendered person speaks, enlarged; without sound."""
-    with VideoWriter(path, PictureFormat(size, size, time_base=Fraction(1, 25), rate=Fraction(25))) as writer:
-        for number, (_, frame) in enumerate(islice(open_video(TALK).frames(), frames)):
-            writer.write(np.asarray(Image.fromarray(frame).resize((size, size))), number)
-
-
-def _write_noise(path: Path, seconds: int) -> None:
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, 16000, 0, "NONE", ""))
-        file.writeframes(random.Random(0).randbytes(2 * 16000 * seconds))

@@ -16,8 +16,8 @@ UPLOADS: dict[str, list[Any]] = {"image_upload": ["image"], "video_upload": ["im
 # Pixels: a socket, a widget, a node's edge, its title; what lies between nodes, and around those of a group.
 SOCKET, WIDGET, EDGE, TITLE, GAP, PADDING, HEADING = 20, 24, 12, 30, 24, 20, 44
 WIDTH = 300
-# The frontend's own node for text on the canvas, of which the server knows nothing; and pixels of a line of 40 letters.
-NOTE, LINE, LETTERS = "MarkdownNote", 15, 40
+# The frontend's own node for text on the canvas, of which the server knows nothing; and pixels of a line of 46 letters.
+NOTE, LINE, LETTERS = "MarkdownNote", 15, 46
 
 Info = dict[str, Any]
 
@@ -66,7 +66,8 @@ class Graph:
         """Adds a node below the others at x of `at`, not above its y (pixels); `title` and `height` are of the picture,
         all else are inputs."""
         title, height = inputs.pop("title", None), inputs.pop("height", 0)
-        node = Node(len(self.nodes) + 1, kind, inputs, at, models, title, height)
+        number = max((node.id for node in self.nodes), default=0) + 1
+        node = Node(number, kind, inputs, at, models, title, height)
         self.nodes.append(node)
         return node
 

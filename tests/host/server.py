@@ -1,4 +1,4 @@
-"""A ComfyUI server on the CPU, in folders of its own, with this repository as its one extension."""
+"""A ComfyUI server on the CPU, in folders of its own, with this repository, or a copy, as its one extension."""
 
 from __future__ import annotations
 
@@ -47,12 +47,15 @@ class Run:
 
 
 class Server:
-    """A running ComfyUI: `base` holds its folders models, input and output; `log` is what it wrote."""
+    """A running ComfyUI: `base` holds its folders models, input and output; `log` is what it wrote.
 
-    def __init__(self, comfyui: ComfyUI, base: Path) -> None:
+    `extension` is the folder of the one extension, this repository by default.
+    """
+
+    def __init__(self, comfyui: ComfyUI, base: Path, extension: Path = ROOT) -> None:
         self.comfyui, self.base = comfyui, base
         (base / "custom_nodes").mkdir()
-        (base / "custom_nodes" / "keysync").symlink_to(ROOT, target_is_directory=True)
+        (base / "custom_nodes" / "keysync").symlink_to(extension, target_is_directory=True)
         self.port = _free_port()
         self._client = uuid.uuid4().hex
         self._log = (base / "server.log").open("wb")

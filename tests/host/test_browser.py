@@ -25,6 +25,10 @@ SETTINGS = {
     "Comfy.Minimap.Visible": False,
     "LiteGraph.Canvas.MinFontSizeForLOD": 0,
 }
+# The ids of nodes that the frontend marks as faulty, and whether it shows a saved video.
+FAULTY = "node => node.has_errors || !LiteGraph.registered_node_types[node.type]"
+RED = f"app.rootGraph.nodes.filter({FAULTY}).map(node => node.id)"
+VIDEO = 'document.querySelector(\'video[src*="type=output"], video source[src*="type=output"]\')'
 UNKNOWN = "app.rootGraph.nodes.filter(node => !LiteGraph.registered_node_types[node.type]).map(node => node.type)"
 
 
@@ -35,13 +39,18 @@ def browser(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         pytest.skip("no Chromium found: on Debian, apt install chromium")
     server.post("/settings", SETTINGS)
     opened = Browser(chromium, tmp_path_factory.mktemp("chromium"))
-    opened.open(server.url)
-    opened.call("Emulation.setDeviceMetricsOverride", width=2400, height=1300, deviceScaleFactor=1, mobile=False)
-    opened.wait(
-        "window.app && app.rootGraph && app.extensionManager && LiteGraph.registered_node_types.KeySyncDubVideo", 120
-    )
+    open_page(opened, server)
     yield opened
     opened.close()
+
+
+def open_page(browser: Browser, server: Server) -> None:
+    """Opens ComfyUI and waits until our nodes are there."""
+    browser.open(server.url)
+    browser.call("Emulation.setDeviceMetricsOverride", width=2400, height=1300, deviceScaleFactor=1, mobile=False)
+    browser.wait(
+        "window.app && app.rootGraph && app.extensionManager && LiteGraph.registered_node_types.KeySyncDubVideo", 120
+    )
 
 
 def show(browser: Browser, workflow: dict[str, Any]) -> None:
@@ -72,20 +81,21 @@ def test_the_frontend_opens_the_workflow_and_makes_its_twin(
     assert browser.run(UNKNOWN) == []
     made = browser.run("app.graphToPrompt().then(prompt => prompt.output)")
     assert without_helpers(made, server) == to_api(make(name), server.info)
+    to_download = {node["id"] for node in workflow["nodes"] if "models" in node["properties"]}
+    assert set(browser.run(RED)) <= to_download
     show(browser, with_tiny(workflow))
     browser.picture(PICTURES / comfyui.version / f"{name}.png")
-    assert browser.run("app.rootGraph.nodes.filter(node => node.has_errors).map(node => node.title)") == []
+    assert browser.run(RED) == []
 
 
 def test_run_ends_with_the_video_on_screen(comfyui: ComfyUI, browser: Browser, server: Server) -> None:
     show(browser, json.loads((ROOT / "workflows" / "simple_dub.json").read_text(encoding="utf-8")))
     browser.run("app.queuePrompt(0)")
-    video = 'document.querySelector(\'video[src*="type=output"], video source[src*="type=output"]\')'
     saved = "app.rootGraph.nodes.find(node => node.type == 'SaveVideo')"
-    browser.wait(f"app.nodeOutputs[{saved}.id] || {video}", 180)
+    browser.wait(f"app.nodeOutputs[{saved}.id] || {VIDEO}", 180)
     browser.run("new Promise(resolve => setTimeout(resolve, 2000))")
     browser.picture(PICTURES / comfyui.version / "after_run.png")
-    assert browser.run(f"Boolean({video})"), "the frontend shows no saved video"
+    assert browser.run(f"Boolean({VIDEO})"), "the frontend shows no saved video"
 
 
 def test_the_template_browser_offers_the_workflows(server: Server) -> None:

@@ -11,14 +11,14 @@ from .server import Run, Server
 from .workflows import make, with_tiny
 
 
-def dub(server: Server, seed: int, speech: str = "speech.flac") -> dict[str, Any]:
+def dub(server: Server, seed: int, speech_seconds: float = 1.0) -> dict[str, Any]:
     """The API prompt of the simple dub with tiny files; a speech longer than the clip makes it play to and fro."""
     graph = make("simple_dub_published")
-    for node in graph.nodes:
-        if node.kind == "KeySyncDubVideo":
-            node.inputs.update(seed=seed, sync_mode="bounce" if speech == "long.wav" else "cut_off")
-        if node.kind == "LoadAudio":
-            node.inputs["audio"] = speech
+    (dubbed,) = (node for node in graph.nodes if node.kind == "KeySyncDubVideo")
+    (clip,) = (node for node in graph.nodes if node.kind == "KeySyncLoadExample")
+    clip.inputs.update(seconds=1.0)
+    longer = graph.add("KeySyncLoadExample", (0, 0), seconds=speech_seconds)
+    dubbed.inputs.update(seed=seed, sync_mode="bounce", audio=longer["audio"])
     prompt: dict[str, Any] = with_tiny(to_api(graph, server.info))
     return prompt
 
@@ -34,8 +34,9 @@ def test_progress_is_told_and_a_video_is_saved(server: Server) -> None:
     run = server.run(dub(server, seed=1))
     assert run.error is None
     assert [data["value"] for data in run.of("progress")], "no progress was told"
-    (video,) = server.saved(run)
-    assert video.stat().st_size > 1000
+    videos = server.saved(run)
+    assert len(videos) == 2  # the result, and before and after
+    assert all(video.stat().st_size > 1000 for video in videos)
 
 
 def test_an_unchanged_graph_runs_nothing_again(server: Server) -> None:
@@ -49,7 +50,7 @@ def test_an_unchanged_graph_runs_nothing_again(server: Server) -> None:
 
 
 def test_an_interrupt_stops_within_one_evaluation_and_comfyui_goes_on(server: Server) -> None:
-    run = server.run(dub(server, speech="long.wav", seed=3), interrupt_at="progress")
+    run = server.run(dub(server, speech_seconds=6.0, seed=3), interrupt_at="progress")
     assert run.messages[-1]["type"] == "execution_interrupted"
     sent = next(place for place, message in enumerate(run.messages) if message["type"] == "interrupt_sent")
     steps = {m["data"]["value"] for m in run.messages[:sent] if m["type"] == "progress"}

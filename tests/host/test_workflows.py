@@ -1,4 +1,4 @@
-"""Every example workflow runs to a saved video with what is built in, and its two forms say the same.
+"""Every example workflow runs to a saved video with an empty input folder, and its two forms say the same.
 
 Tiny files stand for what a workflow wants downloaded.
 """
@@ -6,6 +6,7 @@ Tiny files stand for what a workflow wants downloaded.
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -13,17 +14,18 @@ import pytest
 from keysync.systems.keysync.small import SMALL
 
 from .find_comfyui import ROOT
-from .graph import to_api
+from .graph import TITLE, to_api
 from .make_workflows import TWINS, files
 from .server import Server
-from .workflows import WORKFLOWS, make, with_tiny
+from .workflows import WORKFLOWS, briefly, make, with_tiny
 
 WRITTEN_WITH = "0.33.0"
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_workflow_runs_to_a_saved_video(server: Server, name: str) -> None:
-    prompt = with_tiny(to_api(make(name), server.info))
+    assert not list((server.base / "input").iterdir())
+    prompt = briefly(with_tiny(to_api(make(name), server.info)))
     run = server.run(prompt)
     assert run.error is None
     videos = [path for path in server.saved(run) if path.suffix == ".mp4"]
@@ -45,12 +47,33 @@ def test_workflow_says_where_its_models_come_from(name: str) -> None:
     own = {path.name for path in SMALL.values()}
     for node in workflow["nodes"]:
         models = node["properties"].get("models", [])
-        if "Load" in node["type"] and node["type"] not in ("LoadVideo", "LoadAudio"):
+        if "Load" in node["type"] and node["type"] != "KeySyncLoadExample":
             assert len(models) == own.isdisjoint(node["widgets_values"])
         for model in models:
             assert model["name"] in node["widgets_values"]
             assert model["url"].startswith("https://huggingface.co/")
             assert model["directory"]
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflow_explains_itself_and_needs_no_file_of_the_users(name: str) -> None:
+    nodes = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))["nodes"]
+    kinds = [node["type"] for node in nodes]
+    assert kinds.count("MarkdownNote") == 1
+    assert "KeySyncLoadExample" in kinds
+    assert not {"LoadVideo", "LoadAudio", "LoadImage"} & set(kinds)
+    (text,) = next(node["widgets_values"] for node in nodes if node["type"] == "MarkdownNote")
+    assert "*Load Video* and *Load Audio*" in text
+    assert ("KeySyncTrackFace" in kinds) <= ("PreviewImage" in kinds)
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_no_nodes_overlap(name: str) -> None:
+    nodes = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))["nodes"]
+    boxes = [(node["id"], *node["pos"], *node["size"]) for node in nodes]
+    for (one, x0, y0, w0, h0), (other, x1, y1, w1, h1) in combinations(boxes, 2):
+        beside = x0 + w0 <= x1 or x1 + w1 <= x0
+        assert beside or y0 + h0 <= y1 - TITLE or y1 + h1 <= y0 - TITLE, f"{one} and {other}"
 
 
 def test_only_three_workflows_want_a_download() -> None:

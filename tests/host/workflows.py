@@ -1,14 +1,17 @@
 """The example workflows, each written once; `make_workflows.py` makes ComfyUI's files of them.
 
-All work with what comes with KeySync, but for one that names the published files and where they come from.
+All begin with an example that comes with KeySync, and need no file in ComfyUI's input folder. All but three need no
+download either.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from keysync.demo import EXAMPLES
 from keysync.systems.keysync.small import SMALL
 from keysync.systems.rewrite.system import REWRITE
 
@@ -55,8 +58,11 @@ TINY = {
 COLUMN = 380  # pixels from one column of nodes to the next
 CLIP_ROW = 860  # pixels from one clip to the next
 # Nodes with room for a preview below their widgets.
-DUB_HEIGHT, LIP_SYNC_HEIGHT, SAMPLE_HEIGHT = 620, 340, 440
+DUB_HEIGHT, LIP_SYNC_HEIGHT, SAMPLE_HEIGHT, VIDEO_HEIGHT, COMPARISON_HEIGHT = 620, 340, 440, 400, 330
 BELOW_LATENTS = 320  # pixels
+PERSON, HAND = EXAMPLES
+# A point on the hand of the example that has one, and a frame that shows it.
+HAND_FRAME, HAND_POINT = 25, "140,240"
 
 
 @dataclass(frozen=True)
@@ -95,23 +101,21 @@ def load_published(graph: Graph) -> Loaders:
     return loaders
 
 
-def load_clip(graph: Graph, y: int = 0) -> tuple[Node, Node]:
-    """In the second column: the video and the new speech."""
-    video = graph.add("LoadVideo", (COLUMN, y), file="talk.mp4", height=390)
-    speech = graph.add("LoadAudio", (COLUMN, y), audio="speech.flac", height=140)
-    return video, speech
+def load_clip(graph: Graph, y: int = 0, example: str = PERSON, x: int = COLUMN) -> Node:
+    """A video and new speech that come with KeySync, as the outputs of one node."""
+    return graph.add("KeySyncLoadExample", (x, y), example=example)
 
 
-def dub(graph: Graph, models: Loaders, name: str, seed: int = 0, y: int = 0) -> None:
+def dub(graph: Graph, models: Loaders, name: str, seed: int = 0, y: int = 0, example: str = PERSON) -> None:
     """A clip, the whole in one node, and where its video and its report go."""
-    video, speech = load_clip(graph, y)
-    graph.group("What to dub", video, speech)
+    clip = load_clip(graph, y, example)
+    graph.group("What to dub", clip)
     dubbed = graph.add(
         "KeySyncDubVideo",
         (2 * COLUMN, y),
         height=DUB_HEIGHT,
-        video=video["VIDEO"],
-        audio=speech["AUDIO"],
+        video=clip["video"],
+        audio=clip["audio"],
         keyframe_model=models.keyframes["MODEL"],
         interpolation_model=models.interpolation["MODEL"],
         vae=models.vae["VAE"],
@@ -119,73 +123,101 @@ def dub(graph: Graph, models: Loaders, name: str, seed: int = 0, y: int = 0) -> 
         interpolation_encoder=models.interpolation_encoder[0],
         seed=seed,
     )
-    saved = save_video(graph, (3 * COLUMN, y), dubbed["video"], name)
-    report = graph.add("PreviewAny", (3 * COLUMN, y), source=dubbed["report"], title="Report", height=200)
-    graph.group("Dub", dubbed, saved, report)
+    graph.group("Dub", dubbed)
+    show(graph, (3 * COLUMN, y), clip["video"], dubbed, name)
 
 
-def save_video(graph: Graph, at: tuple[int, int], video: Link, name: str) -> Node:
-    return graph.add("SaveVideo", at, video=video, filename_prefix=f"keysync/{name}", height=400)
+def show(graph: Graph, at: tuple[int, int], before: Link, dubbed: Node, name: str) -> None:
+    """Two columns: the dubbed video saved, its report in sentences, and the video before and after."""
+    saved = save_video(graph, at, dubbed["video"], name)
+    summary = graph.add("PreviewAny", at, source=dubbed["summary"], title="What happened", height=220)
+    graph.group("Result", saved, summary)
+    at = (at[0] + COLUMN, at[1])
+    compared = graph.add("KeySyncCompareVideos", at, before=before, after=dubbed["video"])
+    both = save_video(graph, at, compared["video"], f"{name}_before_and_after", height=COMPARISON_HEIGHT)
+    graph.group("Before and after", compared, both)
 
 
-LIP_SYNC_NOTE = """Dubs a video with what is built in. Nothing is downloaded.
+def save_video(graph: Graph, at: tuple[int, int], video: Link, name: str, height: int = VIDEO_HEIGHT) -> Node:
+    return graph.add("SaveVideo", at, video=video, filename_prefix=f"keysync/{name}", height=height)
 
-1. Choose your video in *Load Video* and the new speech in *Load Audio*.
-2. Run.
 
-**system**
-- *rewrite* draws a real face with the mouths of its own clip: the person must speak in it.
-- *keysync* is a small model for rendered faces.
-- *auto* looks at the face and chooses.
+def swap(video: str = "Load Video", audio: str = "Load Audio") -> str:
+    """How to use one's own files, as the first thing to change."""
+    return f"**Your own files:** delete *Load Example*, add *{video}* and *{audio}*, connect them in its place."
 
-**strength** is how far the mouth moves.
 
-The report says what happened to each frame. Dub only people who agreed to it."""
+def note(graph: Graph, title: str, does: str, *changes: str) -> None:
+    """The note of a workflow, above all others: what it does, how to use one's own files, what else to change first."""
+    parts = (does, "Press *Run*: it works at once with an example.", swap(), *changes)
+    graph.note((0, 0), "\n\n".join((*parts, CONSENT)), title)
 
-LIPS_CURVE_NOTE = """How the lips move is a curve: read from the speech, edited, drawn, and followed.
 
-- *Edit Lips Curve*: stronger, smoother, closed in noise, earlier or later.
-- *Lips Curve from Video* instead of *from Speech* copies the lips of another person.
-- *Choose Mouths* picks a mouth of the clip for each frame, *Warp Mouths* draws it.
-
-*Crop Face* has no model here: crops are as *Choose Mouths* needs them."""
+CONSENT = "Dub only people who agreed to it."
+RENDERED = "**A real face** needs the published models: the built-in ones know rendered heads only. See *{}*."
+PUBLISHED = RENDERED.format("simple_dub_published")
+CUTS = "All frames count as one shot: split a video with cuts first, or use *Dub Video*."
+FACES = "**Which face:** the preview of *Track Face* numbers all faces. Set *face* to index and choose *face_index*."
 
 
 def lip_sync_no_download(graph: Graph) -> None:
-    graph.note((0, 0), LIP_SYNC_NOTE, "Lip sync without a download")
-    video, speech = load_clip(graph)
-    graph.group("What to dub", video, speech)
+    note(
+        graph,
+        "Lip sync without a download",
+        "Dubs a video with what is built in. Nothing is downloaded.",
+        "**system:** *rewrite* draws a real face with the mouths of its own clip, in which the person must speak. "
+        "*keysync* is a small model for rendered heads. *auto* looks at the face and chooses.",
+        "**strength** is how far the mouth moves.",
+        "**face_index:** 0 is the largest face, 1 the next. *Track Face* numbers them in its preview.",
+    )
+    clip = load_clip(graph, x=0)
+    graph.group("What to dub", clip)
     dubbed = graph.add(
         "KeySyncLipSync",
-        (2 * COLUMN, 0),
+        (COLUMN, 0),
         height=LIP_SYNC_HEIGHT,
-        video=video["VIDEO"],
-        audio=speech["AUDIO"],
+        video=clip["video"],
+        audio=clip["audio"],
         system=REWRITE.name,
     )
-    saved = save_video(graph, (3 * COLUMN, 0), dubbed["video"], "lip_sync")
-    report = graph.add("PreviewAny", (3 * COLUMN, 0), source=dubbed["report"], title="Report", height=200)
-    graph.group("Lip sync", dubbed, saved, report)
+    graph.group("Lip sync", dubbed)
+    show(graph, (2 * COLUMN, 0), clip["video"], dubbed, "lip_sync")
+
+
+def track_face(graph: Graph, x: int, images: Link, model: Link | None = None) -> tuple[Node, Node]:
+    """Track Face and its preview below it."""
+    track = graph.add("KeySyncTrackFace", (x, 0), images=images, model=model)
+    shown = graph.add("PreviewImage", (x, 0), images=track["preview"], title="Faces by face_index", height=320)
+    return track, shown
 
 
 def lips_curve(graph: Graph) -> None:
-    graph.note((0, 0), LIPS_CURVE_NOTE, "Lips as a curve")
-    video, speech = load_clip(graph)
-    parts = graph.add("GetVideoComponents", (COLUMN, 0), video=video["VIDEO"])
-    graph.group("What to dub", video, speech, parts)
-    x = 2 * COLUMN
+    note(
+        graph,
+        "Lips as a curve",
+        "How the lips move is a curve: read from the speech, edited, drawn, and followed.",
+        "**Edit Lips Curve:** stronger, smoother, closed in noise, earlier or later.",
+        "*Lips Curve from Video* instead of *from Speech* copies the lips of another person.",
+        "*Choose Mouths* picks a mouth of the clip for each frame, *Warp Mouths* draws it. *Crop Face* has no model "
+        "here: crops are as *Choose Mouths* needs them.",
+        FACES,
+    )
+    clip = load_clip(graph, x=0)
+    parts = graph.add("GetVideoComponents", (0, 0), video=clip["video"])
+    graph.group("What to dub", clip, parts)
+    x = COLUMN
     fitted = graph.add(
-        "KeySyncFitAudio", (x, 0), images=parts["images"], audio=speech["AUDIO"], fps=parts["fps"], sync_mode="cut_off"
+        "KeySyncFitAudio", (x, 0), images=parts["images"], audio=clip["audio"], fps=parts["fps"], sync_mode="cut_off"
     )
     read = graph.add("KeySyncLipsCurveFromSpeech", (x, 0), audio=fitted["audio"], fps=fitted["fps"])
     edited = graph.add("KeySyncEditLipsCurve", (x, 0), lips=read["lips"], opening=1.1, close_below=0.05)
     graph.group("Lips curve", fitted, read, edited)
-    x = 3 * COLUMN
-    track = graph.add("KeySyncTrackFace", (x, 0), images=fitted["images"])
+    x = 2 * COLUMN
+    track, shown = track_face(graph, x, fitted["images"])
     crop = graph.add("KeySyncCropFace", (x, 0), images=fitted["images"], track=track["track"])
     mouth = graph.add("KeySyncMouthMask", (x, 0), track=crop["track"])
-    graph.group("Face", track, crop, mouth)
-    x = 4 * COLUMN
+    graph.group("Face", track, shown, crop, mouth)
+    x = 3 * COLUMN
     chosen = graph.add(
         "KeySyncChooseMouths",
         (x, 0),
@@ -205,7 +237,7 @@ def lips_curve(graph: Graph) -> None:
     )
     made = graph.add("CreateVideo", (x, 0), images=pasted["images"], fps=fitted["fps"], audio=fitted["audio"])
     graph.group("Mouths", chosen, warped, pasted, made)
-    x = 5 * COLUMN
+    x = 4 * COLUMN
     saved = save_video(graph, (x, 0), made["VIDEO"], "lips_curve")
     plot = graph.add("KeySyncPlotLipsCurve", (x, 0), lips=edited["lips"], audio=fitted["audio"])
     shown = graph.add("PreviewImage", (x, 0), images=plot["image"], height=220)
@@ -214,30 +246,88 @@ def lips_curve(graph: Graph) -> None:
 
 
 def simple_dub(graph: Graph) -> None:
+    note(
+        graph,
+        "Dub in one node",
+        "Dubs a rendered face with the built-in model, the whole method in one node.",
+        PUBLISHED,
+        "**audio_guidance** is how closely the lips follow the speech; 0 is the model's default.",
+        "**seed:** another one gives another take.",
+        "**sync_mode** says what happens when video and speech have different lengths.",
+    )
     dub(graph, load_built_in(graph), "dub")
 
 
 def simple_dub_published(graph: Graph) -> None:
+    graph.note(
+        (0, 0),
+        "\n\n".join(
+            (
+                "Dubs a real face with the published models, the whole method in one node.",
+                "**First:** download the models. ComfyUI offers it when it opens this workflow; the two models are "
+                "large. Until then, their loaders are marked.",
+                swap(),
+                "Use all files from here together: a model used with the wrong VAE produces noise.",
+                "**audio_guidance** is how closely the lips follow the speech; 0 is the model's default.",
+                CONSENT,
+            )
+        ),
+        "Dub with the published models",
+    )
     dub(graph, load_published(graph), "dub")
 
 
 def batch_of_clips(graph: Graph) -> None:
+    note(
+        graph,
+        "Several clips",
+        "Dubs three clips, each with its own speech, with models that are loaded once.",
+        PUBLISHED,
+        "**More clips:** copy a row and connect the loaders to it.",
+    )
     models = load_built_in(graph)
-    for number in range(3):
-        dub(graph, models, f"clip_{number + 1}", seed=number, y=number * CLIP_ROW)
+    for number, example in enumerate((PERSON, HAND, PERSON)):
+        dub(graph, models, f"clip_{number + 1}", seed=number, y=number * CLIP_ROW, example=example)
 
 
 def split_graph(graph: Graph) -> None:
+    note(
+        graph,
+        "Step by step",
+        "The whole method, one node per step: put your own masks, samplers and upscalers between them.",
+        PUBLISHED,
+        FACES,
+        "**mask** in *Mouth Mask* is the region that is generated.",
+        CUTS,
+    )
     prepared = prepare(graph)
     finish(graph, prepared, frames=generate(graph, prepared), name="split")
 
 
 def occlusion_sam2(graph: Graph) -> None:
-    prepared = prepare(graph, hide_occluder=True)
+    note(
+        graph,
+        "Something before the mouth",
+        "Keeps a hand in front of the mouth as it is. It needs a SAM 2 file, which ComfyUI offers to download.",
+        f"**points** in *Track Occluder* lies on the hand in **frame** {HAND_FRAME} of the example. In your own clip, "
+        "choose a frame that shows the object, and a point on it in pixels.",
+        PUBLISHED,
+        FACES,
+    )
+    prepared = prepare(graph, example=HAND, hide_occluder=True)
     finish(graph, prepared, frames=generate(graph, prepared), name="occlusion")
 
 
 def face_restorer_slot(graph: Graph) -> None:
+    note(
+        graph,
+        "With an upscaler",
+        "Upscales the generated face before it is pasted. It needs an upscale model, which ComfyUI offers to download.",
+        "**Another restorer:** put it between *Decode Frames* and *Paste Face*, in place of *Upscale Image*. Any size "
+        "fits.",
+        PUBLISHED,
+        FACES,
+    )
     prepared = prepare(graph)
     frames = generate(graph, prepared)
     x = 6 * COLUMN
@@ -248,6 +338,14 @@ def face_restorer_slot(graph: Graph) -> None:
 
 
 def keyframes_by_sampler_custom_advanced(graph: Graph) -> None:
+    note(
+        graph,
+        "Keyframes by the core's sampler",
+        "Samples the keyframes with the core's *SamplerCustomAdvanced*: choose sampler, noise and sigmas.",
+        PUBLISHED,
+        "**sampler_name** and **noise_seed** come first.",
+        FACES,
+    )
     prepared = prepare(graph)
     finish(graph, prepared, frames=generate(graph, prepared, by_hand=True), name="by_hand", x=7 * COLUMN)
 
@@ -267,26 +365,26 @@ class Prepared:
     speech: Link
 
 
-def prepare(graph: Graph, *, hide_occluder: bool = False) -> Prepared:
+def prepare(graph: Graph, *, example: str = PERSON, hide_occluder: bool = False) -> Prepared:
     """Columns 0 to 3: models, clip, face and speech."""
     models = load_built_in(graph)
-    video, speech = load_clip(graph)
-    parts = graph.add("GetVideoComponents", (COLUMN, 0), video=video["VIDEO"])
-    graph.group("What to dub", video, speech, parts)
+    clip = load_clip(graph, example=example)
+    parts = graph.add("GetVideoComponents", (COLUMN, 0), video=clip["video"])
+    graph.group("What to dub", clip, parts)
     x = 2 * COLUMN
     fitted = graph.add(
-        "KeySyncFitAudio", (x, 0), images=parts["images"], audio=speech["AUDIO"], fps=parts["fps"], sync_mode="cut_off"
+        "KeySyncFitAudio", (x, 0), images=parts["images"], audio=clip["audio"], fps=parts["fps"], sync_mode="cut_off"
     )
     encoder = models.keyframe_encoder[0]  # of the frames between, too
     features = graph.add("KeySyncEncodeSpeech", (x, 0), encoder=encoder, audio=fitted["audio"], fps=fitted["fps"])
     graph.group("Speech", fitted, features)
     x = 3 * COLUMN
-    track = graph.add("KeySyncTrackFace", (x, 0), images=fitted["images"], model=models.keyframes["MODEL"])
+    track, shown = track_face(graph, x, fitted["images"], models.keyframes["MODEL"])
     crop = graph.add(
         "KeySyncCropFace", (x, 0), images=fitted["images"], track=track["track"], model=models.keyframes["MODEL"]
     )
     mouth = graph.add("KeySyncMouthMask", (x, 0), track=crop["track"])
-    face = [track, crop, mouth]
+    face = [track, shown, crop, mouth]
     mask = mouth["mask"]
     if hide_occluder:
         occluder = graph.add(
@@ -295,7 +393,8 @@ def prepare(graph: Graph, *, hide_occluder: bool = False) -> Prepared:
             (SAM2,),
             images=fitted["images"],
             model_name=SAM2.name,
-            points="200,330",
+            frame=HAND_FRAME,
+            points=HAND_POINT,
             height=230,
         )
         free = graph.add("KeySyncSubtractOcclusion", (x, 0), mask=mask, occluder=occluder["MASK"], track=crop["track"])
@@ -411,6 +510,15 @@ def make(name: str) -> Graph:
     graph = Graph()
     WORKFLOWS[name](graph)
     return graph
+
+
+def briefly(prompt: dict[str, Any], seconds: float = 1.2) -> dict[str, Any]:
+    """A prompt whose examples are so short that tests need not wait; the hand of one of them is there by then."""
+    short = copy.deepcopy(prompt)
+    for node in short.values():
+        if node["class_type"] == "KeySyncLoadExample":
+            node["inputs"]["seconds"] = seconds
+    return short
 
 
 def with_tiny(form: Any) -> Any:

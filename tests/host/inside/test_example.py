@@ -34,11 +34,9 @@ def test_each_example_lasts_as_long_as_chosen(node: ModuleType, example: str) ->
     assert float(audio["waveform"].abs().max()) > 0.1
 
 
-def test_the_examples_show_one_person_with_and_without_a_hand(node: ModuleType) -> None:
-    plain, hidden = (
-        node.LoadExample.execute(example, 3.0).args[0].get_components().images
-        for example in ("person talking", "hand before the mouth")
-    )
-    assert len(plain) == len(hidden) == 75
-    assert float((plain[0] - hidden[0]).abs().mean()) < 0.03
-    assert float((plain[30] - hidden[30]).abs().mean()) > 0.03
+def test_a_hand_is_before_the_mouth_for_a_while(node: ModuleType) -> None:
+    frames = node.LoadExample.execute("hand before the mouth", 3.0).args[0].get_components().images
+    assert len(frames) == 75
+    mouth = frames[:, 190:250, 120:200]
+    change = (mouth - mouth[0]).abs().mean((1, 2, 3))
+    assert float(change[20:40].min()) > 2 * float(change[[1, 60, 65, 70, 74]].max())
