@@ -17,7 +17,7 @@ UPLOADS: dict[str, list[Any]] = {"image_upload": ["image"], "video_upload": ["im
 SOCKET, WIDGET, EDGE, TITLE, GAP, PADDING, HEADING = 20, 24, 12, 30, 24, 20, 44
 WIDTH = 300
 # The frontend's own node for text on the canvas, of which the server knows nothing; and pixels of a line of 46 letters.
-NOTE, LINE, LETTERS = "MarkdownNote", 15, 46
+NOTE, LINE, LETTERS = "MarkdownNote", 11, 46
 
 Info = dict[str, Any]
 

@@ -27,7 +27,7 @@ SETTINGS = {
 }
 # The ids of nodes that the frontend marks as faulty, and whether it shows a saved video.
 FAULTY = "node => node.has_errors || !LiteGraph.registered_node_types[node.type]"
-RED = f"app.rootGraph.nodes.filter({FAULTY}).map(node => node.id)"
+RED = f"app.rootGraph.nodes.filter({FAULTY}).map(node => Number(node.id))"
 VIDEO = 'document.querySelector(\'video[src*="type=output"], video source[src*="type=output"]\')'
 UNKNOWN = "app.rootGraph.nodes.filter(node => !LiteGraph.registered_node_types[node.type]).map(node => node.type)"
 

@@ -24,7 +24,7 @@ WRITTEN_WITH = "0.33.0"
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_workflow_runs_to_a_saved_video(server: Server, name: str) -> None:
-    assert not list((server.base / "input").iterdir())
+    assert not [path for path in (server.base / "input").rglob("*") if path.is_file()]
     prompt = briefly(with_tiny(to_api(make(name), server.info)))
     run = server.run(prompt)
     assert run.error is None

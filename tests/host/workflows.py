@@ -56,9 +56,9 @@ TINY = {
     UPSCALER.name: "tiny_upscaler.safetensors",
 }
 COLUMN = 380  # pixels from one column of nodes to the next
-CLIP_ROW = 860  # pixels from one clip to the next
+CLIP_ROW = 920  # pixels from one clip to the next
 # Nodes with room for a preview below their widgets.
-DUB_HEIGHT, LIP_SYNC_HEIGHT, SAMPLE_HEIGHT, VIDEO_HEIGHT, COMPARISON_HEIGHT = 620, 340, 440, 400, 330
+DUB_HEIGHT, LIP_SYNC_HEIGHT, SAMPLE_HEIGHT, VIDEO_HEIGHT, COMPARISON_HEIGHT = 640, 340, 440, 400, 330
 BELOW_LATENTS = 320  # pixels
 PERSON, HAND = EXAMPLES
 # A point on the hand of the example that has one, and a frame that shows it.
@@ -130,7 +130,7 @@ def dub(graph: Graph, models: Loaders, name: str, seed: int = 0, y: int = 0, exa
 def show(graph: Graph, at: tuple[int, int], before: Link, dubbed: Node, name: str) -> None:
     """Two columns: the dubbed video saved, its report in sentences, and the video before and after."""
     saved = save_video(graph, at, dubbed["video"], name)
-    summary = graph.add("PreviewAny", at, source=dubbed["summary"], title="What happened", height=220)
+    summary = graph.add("PreviewAny", at, source=dubbed["summary"], title="What happened", height=280)
     graph.group("Result", saved, summary)
     at = (at[0] + COLUMN, at[1])
     compared = graph.add("KeySyncCompareVideos", at, before=before, after=dubbed["video"])
@@ -157,7 +157,10 @@ CONSENT = "Dub only people who agreed to it."
 RENDERED = "**A real face** needs the published models: the built-in ones know rendered heads only. See *{}*."
 PUBLISHED = RENDERED.format("simple_dub_published")
 CUTS = "All frames count as one shot: split a video with cuts first, or use *Dub Video*."
-FACES = "**Which face:** the preview of *Track Face* numbers all faces. Set *face* to index and choose *face_index*."
+FACES = (
+    "**Which face:** *Track Face* numbers all faces in its preview; *Frame to show* chooses the frame. Set *face* to "
+    "index and choose *face_index*."
+)
 
 
 def lip_sync_no_download(graph: Graph) -> None:
@@ -184,11 +187,12 @@ def lip_sync_no_download(graph: Graph) -> None:
     show(graph, (2 * COLUMN, 0), clip["video"], dubbed, "lip_sync")
 
 
-def track_face(graph: Graph, x: int, images: Link, model: Link | None = None) -> tuple[Node, Node]:
-    """Track Face and its preview below it."""
+def track_face(graph: Graph, x: int, images: Link, model: Link | None = None) -> tuple[Node, Node, Node]:
+    """Track Face, and below it one frame of its preview: large enough to read the numbers of the faces."""
     track = graph.add("KeySyncTrackFace", (x, 0), images=images, model=model)
-    shown = graph.add("PreviewImage", (x, 0), images=track["preview"], title="Faces by face_index", height=320)
-    return track, shown
+    frame = graph.add("ImageFromBatch", (x, 0), image=track["preview"], title="Frame to show")
+    shown = graph.add("PreviewImage", (x, 0), images=frame["IMAGE"], title="Faces by face_index", height=330)
+    return track, frame, shown
 
 
 def lips_curve(graph: Graph) -> None:
@@ -213,10 +217,10 @@ def lips_curve(graph: Graph) -> None:
     edited = graph.add("KeySyncEditLipsCurve", (x, 0), lips=read["lips"], opening=1.1, close_below=0.05)
     graph.group("Lips curve", fitted, read, edited)
     x = 2 * COLUMN
-    track, shown = track_face(graph, x, fitted["images"])
+    track, *preview = track_face(graph, x, fitted["images"])
     crop = graph.add("KeySyncCropFace", (x, 0), images=fitted["images"], track=track["track"])
     mouth = graph.add("KeySyncMouthMask", (x, 0), track=crop["track"])
-    graph.group("Face", track, shown, crop, mouth)
+    graph.group("Face", track, *preview, crop, mouth)
     x = 3 * COLUMN
     chosen = graph.add(
         "KeySyncChooseMouths",
@@ -240,8 +244,8 @@ def lips_curve(graph: Graph) -> None:
     x = 4 * COLUMN
     saved = save_video(graph, (x, 0), made["VIDEO"], "lips_curve")
     plot = graph.add("KeySyncPlotLipsCurve", (x, 0), lips=edited["lips"], audio=fitted["audio"])
-    shown = graph.add("PreviewImage", (x, 0), images=plot["image"], height=220)
-    report = graph.add("PreviewAny", (x, 0), source=warped["report"], title="Report", height=120)
+    shown = graph.add("PreviewImage", (x, 0), images=plot["image"], height=300)
+    report = graph.add("PreviewAny", (x, 0), source=warped["report"], title="Report", height=150)
     graph.group("Result", saved, plot, shown, report)
 
 
@@ -379,12 +383,12 @@ def prepare(graph: Graph, *, example: str = PERSON, hide_occluder: bool = False)
     features = graph.add("KeySyncEncodeSpeech", (x, 0), encoder=encoder, audio=fitted["audio"], fps=fitted["fps"])
     graph.group("Speech", fitted, features)
     x = 3 * COLUMN
-    track, shown = track_face(graph, x, fitted["images"], models.keyframes["MODEL"])
+    track, *preview = track_face(graph, x, fitted["images"], models.keyframes["MODEL"])
     crop = graph.add(
         "KeySyncCropFace", (x, 0), images=fitted["images"], track=track["track"], model=models.keyframes["MODEL"]
     )
     mouth = graph.add("KeySyncMouthMask", (x, 0), track=crop["track"])
-    face = [track, shown, crop, mouth]
+    face = [track, *preview, crop, mouth]
     mask = mouth["mask"]
     if hide_occluder:
         occluder = graph.add(
