@@ -7,6 +7,7 @@ from comfy_api.latest import Input, InputImpl, io
 from ..keysync.media.comparison import write_comparison
 from .dub import NodeProgress
 from .host.remedies import remedies
+from .host.search import schema
 from .host.temporary import temporary_video
 from .host.video import open_video, sound_of
 
@@ -16,7 +17,7 @@ class CompareVideos(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncCompareVideos",
             display_name="Compare Videos",
             category="KeySync",

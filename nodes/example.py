@@ -13,6 +13,7 @@ from ..keysync.demo import EXAMPLES, SPEECH
 from ..keysync.media.audio import open_sound
 from ..keysync.media.reader import open_video
 from ..keysync.method import NETWORK_RATE
+from .host.search import schema
 
 # As long as the first sentence of the speech, and the longest of the clips.
 DEFAULT_SECONDS, LONGEST = 3.0, 6.0
@@ -23,7 +24,7 @@ class LoadExample(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="KeySyncLoadExample",
             display_name="Load Example",
             category="KeySync",

@@ -37,6 +37,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "KeySyncPlotLipsCurve": ("mouth curve", "draw curve", "waveform", *LIP_SYNC),
     "KeySyncChooseMouths": ("mouth bank", "pick mouths", *LIP_SYNC, *DUBBING),
     "KeySyncWarpMouths": ("warp lips", "morph mouth", *LIP_SYNC, *DUBBING),
+    "KeySyncLoadExample": ("example video", "demo", "sample clip", "test video", "示例", *LIP_SYNC),
+    "KeySyncCompareVideos": ("side by side", "before and after", "compare video", "对比", *LIP_SYNC),
     "KeySyncDubVideo": (*LIP_SYNC, *DUBBING, "dubbed video", "revoice", "video to video lip sync", "数字人"),
 }
 
