@@ -23,7 +23,7 @@ from .find_comfyui import ROOT, find_comfyuis
 from .graph import PADDING, TITLE
 from .server import Server
 from .test_browser import SETTINGS, open_page, show
-from .workflows import WORKFLOWS, with_tiny
+from .workflows import TINY, WORKFLOWS, with_tiny
 
 NOT_RUN = {"simple_dub_published"}
 # Pixels of the page's own bars, left and above, and the widest picture.
@@ -52,6 +52,7 @@ def main() -> None:
                 show(browser, with_tiny(workflow))
                 if name not in NOT_RUN:
                     run(browser, server)
+                name_files(browser)
                 save(picture(browser, workflow), ROOT / "workflows" / f"{name}.jpg")
             browser.close()
         finally:
@@ -65,6 +66,13 @@ def run(browser: Browser, server: Server) -> None:
     while len(server.get("/history")) == before:
         time.sleep(1)
     browser.run("new Promise(resolve => setTimeout(resolve, 4000))")  # its videos are loaded
+
+
+def name_files(browser: Browser) -> None:
+    """Shows the names of the files that are downloaded, in place of the tiny ones."""
+    names = json.dumps({tiny: name for name, tiny in TINY.items()})
+    widgets = "app.rootGraph.nodes.flatMap(node => node.widgets ?? [])"
+    browser.run(f"{widgets}.forEach(widget => {{ widget.value = {names}[widget.value] ?? widget.value }})")
 
 
 def picture(browser: Browser, workflow: dict[str, Any]) -> Image.Image:

@@ -142,20 +142,21 @@ def save_video(graph: Graph, at: tuple[int, int], video: Link, name: str, height
     return graph.add("SaveVideo", at, video=video, filename_prefix=f"keysync/{name}", height=height)
 
 
-def swap(video: str = "Load Video", audio: str = "Load Audio") -> str:
-    """How to use one's own files, as the first thing to change."""
-    return f"**Your own files:** delete *Load Example*, add *{video}* and *{audio}*, connect them in its place."
+SWAP = "**Your own files:** delete *Load Example*, add *Load Video* and *Load Audio*, and connect them in its place."
+AT_ONCE = "Press *Run*: it works at once with an example."
+AFTER_DOWNLOAD = (
+    "**First:** download the file that ComfyUI asks for. Then press *Run*: the example needs no other file."
+)
 
 
-def note(graph: Graph, title: str, does: str, *changes: str) -> None:
+def note(graph: Graph, title: str, does: str, *changes: str, run: str = AT_ONCE) -> None:
     """The note of a workflow, above all others: what it does, how to use one's own files, what else to change first."""
-    parts = (does, "Press *Run*: it works at once with an example.", swap(), *changes)
+    parts = (does, run, SWAP, *changes)
     graph.note((0, 0), "\n\n".join((*parts, CONSENT)), title)
 
 
 CONSENT = "Dub only people who agreed to it."
-RENDERED = "**A real face** needs the published models: the built-in ones know rendered heads only. See *{}*."
-PUBLISHED = RENDERED.format("simple_dub_published")
+PUBLISHED = "**A real face** needs the published models, as in *simple_dub_published*: these know rendered heads only."
 CUTS = "All frames count as one shot: split a video with cuts first, or use *Dub Video*."
 FACES = (
     "**Which face:** *Track Face* numbers all faces in its preview; *Frame to show* chooses the frame. Set *face* to "
@@ -270,7 +271,7 @@ def simple_dub_published(graph: Graph) -> None:
                 "Dubs a real face with the published models, the whole method in one node.",
                 "**First:** download the models. ComfyUI offers it when it opens this workflow; the two models are "
                 "large. Until then, their loaders are marked.",
-                swap(),
+                SWAP,
                 "Use all files from here together: a model used with the wrong VAE produces noise.",
                 "**audio_guidance** is how closely the lips follow the speech; 0 is the model's default.",
                 CONSENT,
@@ -312,11 +313,12 @@ def occlusion_sam2(graph: Graph) -> None:
     note(
         graph,
         "Something before the mouth",
-        "Keeps a hand in front of the mouth as it is. It needs a SAM 2 file, which ComfyUI offers to download.",
+        "Keeps a hand in front of the mouth as it is. It needs a SAM 2 file.",
         f"**points** in *Track Occluder* lies on the hand in **frame** {HAND_FRAME} of the example. In your own clip, "
         "choose a frame that shows the object, and a point on it in pixels.",
         PUBLISHED,
         FACES,
+        run=AFTER_DOWNLOAD,
     )
     prepared = prepare(graph, example=HAND, hide_occluder=True)
     finish(graph, prepared, frames=generate(graph, prepared), name="occlusion")
@@ -326,11 +328,12 @@ def face_restorer_slot(graph: Graph) -> None:
     note(
         graph,
         "With an upscaler",
-        "Upscales the generated face before it is pasted. It needs an upscale model, which ComfyUI offers to download.",
+        "Upscales the generated face before it is pasted. It needs an upscale model.",
         "**Another restorer:** put it between *Decode Frames* and *Paste Face*, in place of *Upscale Image*. Any size "
         "fits.",
         PUBLISHED,
         FACES,
+        run=AFTER_DOWNLOAD,
     )
     prepared = prepare(graph)
     frames = generate(graph, prepared)
