@@ -72,8 +72,8 @@ def run(browser: Browser, server: Server) -> None:
 def name_files(browser: Browser) -> None:
     """Shows the names of the files that are downloaded, in place of the tiny ones."""
     names = json.dumps({tiny: name for name, tiny in TINY.items()})
-    widgets = "app.rootGraph.nodes.flatMap(node => node.widgets ?? [])"
-    browser.run(f"{widgets}.forEach(widget => {{ widget.value = {names}[widget.value] ?? widget.value }})")
+    tiny = f"app.rootGraph.nodes.flatMap(node => node.widgets ?? []).filter(widget => widget.value in {names})"
+    browser.run(f"{tiny}.forEach(widget => {{ widget.value = {names}[widget.value] }})")
 
 
 def picture(browser: Browser, workflow: dict[str, Any]) -> Image.Image:
