@@ -27,16 +27,16 @@ FOLDERS = ("keysync", "diffusion_models", "checkpoints")
 log = logging.getLogger(__name__)
 
 
-def _register(folder: Path) -> None:
-    """Makes models/keysync one of ComfyUI's folders of models, and creates it: there files are dropped or downloaded."""
+def register(folder: Path) -> None:
+    """Makes a folder one of those of KeySync's models, and creates it, for files to be dropped or downloaded there."""
     folder_paths.add_model_folder_path("keysync", str(folder))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:  # read-only, perhaps; other folders of models may be named in extra_model_paths.yaml
+    except OSError as error:  # read-only, perhaps; extra_model_paths.yaml may name another
         log.info("the folder %s cannot be created: %s", folder, one_line(error))
 
 
-_register(Path(folder_paths.models_dir, "keysync"))
+register(Path(folder_paths.models_dir, "keysync"))
 # A set that is empty, as the core leaves it, would list every file.
 folder_paths.folder_names_and_paths["keysync"][1].update((SAFETENSORS, *PICKLES))
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from keysync.systems.keysync.small import SMALL
+from keysync.weights.published import PUBLISHED
 
 from .find_comfyui import ROOT
-from .graph import to_api
+from .graph import NOTE, to_api
 from .make_workflows import TWINS, files
 from .server import Server
 from .workflows import WORKFLOWS, make, with_tiny
@@ -51,6 +52,17 @@ def test_workflow_says_where_its_models_come_from(name: str) -> None:
             assert model["name"] in node["widgets_values"]
             assert model["url"].startswith("https://huggingface.co/")
             assert model["directory"]
+
+
+def test_the_published_files_have_the_names_and_places_of_the_table(server: Server) -> None:
+    """ComfyUI's downloads take a known folder of models only, and a loader lists the name that its widget holds."""
+    workflow = json.loads((ROOT / "workflows" / "simple_dub_published.json").read_text(encoding="utf-8"))
+    models = [model for node in workflow["nodes"] for model in node["properties"].get("models", [])]
+    assert models == [{"name": file.name, "url": file.url, "directory": file.directory} for file in PUBLISHED]
+    assert {file.directory for file in PUBLISHED} <= set(server.get("/models"))
+    (note,) = (node for node in workflow["nodes"] if node["type"] == NOTE)
+    for file in PUBLISHED:
+        assert f"`models/{file.directory}/{file.name}`" in note["widgets_values"][0]
 
 
 def test_only_three_workflows_want_a_download() -> None:

@@ -206,13 +206,14 @@ def where_they_land() -> str:
     """The part of the note on downloads, file by file: what a browser calls it, where it belongs, under which name."""
     saved = ((file.path.rpartition("/")[2], file) for file in PUBLISHED)
     rows = (f"- `{name}` of {file.owner}: `models/{file.directory}/{file.name}`" for name, file in saved)
-    return "\n".join(
+    return "\n\n".join(
         (
             "**Download:** each missing file has a button in *Errors*. ComfyUI Desktop puts the files into place. A "
             "browser saves them in its own folder: move them, under the name on the right.",
-            *rows,
+            "\n".join(rows),
             "The VAE's page may ask you to log in and to accept its licence first.",
-            "Or, all at once, in the folder of KeySync: `python -m keysync download published`. Then press *R*.",
+            "Or all at once: in the folder of KeySync, with ComfyUI's Python, run "
+            "`python -m keysync download published`. Then press *R*.",
         )
     )
 
