@@ -1,4 +1,4 @@
-"""The command `keysync`: dub a video, run the demo, describe a checkpoint, convert a checkpoint.
+"""The command `keysync`: dub a video, run the demo, download weights, describe a checkpoint, convert a checkpoint.
 
 Exit codes: 0 success, 1 an error (printed on one line), 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP; output
 files are always complete. A dub succeeds whether or not its messages can be printed; `inspect`, whose result is
@@ -17,6 +17,7 @@ if __name__ == "__main__":
 import argparse
 import json
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
 from pathlib import Path
@@ -46,11 +47,14 @@ from .terminal import PatientStream, patient_streams
 from .timeline import SYNC_MODES
 from .weights.checkpoint import DTYPES, convert
 from .weights.describe import describe
+from .weights.download import fetch, hub_address, models_folder, place
+from .weights.published import SETS, PublishedFile, in_words
 
 WITHOUT_MODELS = (
     "Without weights a real face is drawn with the mouths of its own clip, and a rendered one by KeySync small; "
     "both are built in."
 )
+CONTINUES = "keysync: stopped; the same command continues the download"
 
 # The option that fixes an error, by `KeySyncError.about`; those of the systems are added by `remedies`.
 OWN_REMEDIES = {
@@ -63,6 +67,8 @@ OWN_REMEDIES = {
     "output": "--output",
     "occluder": "--occluder",
     "c2pa": "--c2pa",
+    "to": "--to",
+    "yes": "--yes",
 }
 
 
@@ -83,7 +89,7 @@ def _main(arguments: Sequence[str] | None, output: PatientStream) -> int:
         print(f"keysync: error: {error}{f' ({remedy})' if remedy else ''}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stopped:
-        say_stopped()
+        say_stopped(*[CONTINUES] if options.run is _download else [])
         return stopped.code if isinstance(stopped, StoppedError) else 130
     output.flush()
     if output.lost:
@@ -129,6 +135,22 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="dub the built-in video of a rendered person")
     _add_run_options(demo)
     demo.set_defaults(run=_demo)
+
+    download = commands.add_parser(
+        "download",
+        help="download the published weights",
+        description="Download weights from their hub (HF_ENDPOINT, else huggingface.co) into a folder of models, under "
+        "the names that the ComfyUI workflow uses. Each file is listed with its source, size and licence first.",
+    )
+    download.add_argument("files", choices=list(SETS), help="which weights")
+    download.add_argument(
+        "--to",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of models (default: that of the ComfyUI whose custom_nodes holds KeySync, else ./models)",
+    )
+    download.add_argument("--yes", action="store_true", help="do not ask: the licences are accepted")
+    download.set_defaults(run=_download)
 
     inspect = commands.add_parser("inspect", help="describe a weight file")
     inspect.add_argument("file", type=Path, metavar="FILE")
@@ -331,6 +353,38 @@ def _print(report: Report, output: Path) -> None:
             print(f"  frames {part.first}-{part.last} unchanged: {part.reason}")
     for note in report.notes:
         print(f"  {note}")
+
+
+def _download(options: argparse.Namespace) -> None:
+    files, folder = SETS[options.files], options.to or models_folder()
+    for file in files:
+        print(_described(file, folder))
+    total = in_words(sum(file.size for file in files))
+    if not options.yes:
+        _ask(f"Download {total} from {hub_address()}, by the licences above?")
+    for file in files:
+        print(f"keysync: {fetch(file, folder)}", flush=True)
+    flags = {name.removesuffix("_model"): option.flag for name, option in _system_options().items()}
+    words = [word for file in files for word in (flags[file.input], str(place(file, folder)))]
+    print(f"keysync: to use them: keysync dub VIDEO AUDIO -o OUT {shlex.join(words)}")
+
+
+def _described(file: PublishedFile, folder: Path) -> str:
+    return (
+        f"{place(file, folder)} ({file.what}, about {in_words(file.size)})\n"
+        f"  from {file.repository} ({file.owner}): {file.path}, revision {file.revision}\n"
+        f"  licence: {file.licence}\n"
+        f"  SHA-256: {file.sha256 or 'unknown; compared with what the hub states'}"
+    )
+
+
+def _ask(question: str) -> None:
+    """Raises `KeySyncError` unless a person says yes."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise KeySyncError("nothing is downloaded without consent, and there is no terminal to ask at", about="yes")
+    print(f"{question} [y/N] ", end="", flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise KeySyncError("nothing is downloaded: the answer was not yes")
 
 
 def _inspect(options: argparse.Namespace) -> None:

@@ -72,10 +72,10 @@ def leave_at_once() -> None:
             signal.signal(number, _leave)
 
 
-def say_stopped() -> None:
+def say_stopped(what: str = STOPPED) -> None:
     """Prints that the program was stopped, unless there is nowhere to print to: its terminal may have gone."""
     try:
-        sys.stderr.write(f"{STOPPED}\n")
+        sys.stderr.write(f"{what}\n")
         sys.stderr.flush()
     except (OSError, ValueError):
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - at exit Python flushes it once more

@@ -57,7 +57,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW, 0o666)
     try:
         try:
-            _lock(descriptor)
+            lock(descriptor)
             yield temporary
         finally:
             os.close(descriptor)  # before the file is renamed: Windows renames no open file
@@ -123,13 +123,13 @@ def _is_left(path: Path, *, local: bool) -> bool:
         quiet = time.time() - facts.st_mtime
         if quiet <= SETTLED:
             return False
-        free = _lock(descriptor)
+        free = lock(descriptor)
         return free is not False and (quiet > FORGOTTEN or (local and free is True))
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool | None:
+def lock(descriptor: int) -> bool | None:
     """Locks a file as long as its descriptor is open: False where another process has, None where none can be."""
     if sys.platform == "win32":
         return None

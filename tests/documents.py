@@ -1,7 +1,8 @@
 """The generated parts of the documents: `python -m tests.documents` writes them, and the workflows; tests compare.
 
-README.md's tables come from the library's tables of choices. The nodes' English texts, the lists in the Chinese ones,
-the end of each help page and the table in docs/nodes.md come from what a ComfyUI says of the nodes.
+README.md's tables come from the library's tables of choices and of published weights. The nodes' English texts, the
+lists in the Chinese ones, the end of each help page and the table in docs/nodes.md come from what a ComfyUI says of the
+nodes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from keysync.face.detectors import DETECTORS
 from keysync.face.masks import MASKS
 from keysync.speech.encoders import ENCODERS
 from keysync.timeline import SYNC_MODES
+from keysync.weights.published import PUBLISHED, in_words
 
 from .host.find_comfyui import ROOT, find_comfyuis
 from .host.make_workflows import files
@@ -31,8 +33,8 @@ CHOICES: dict[str, Mapping[str, Choice[..., Any]]] = {
     "DETECTORS": DETECTORS,
 }
 README = ROOT / "README.md"
-# Tables of README.md: the name between its markers, the heads of its columns.
-README_TABLES = {"SYNC_MODES": ("`--sync-mode`", "what happens"), "MASKS": ("`--mask`", "what is generated")}
+# Tables of README.md of choices: the name between its markers, the heads of its columns.
+README_CHOICES = {"SYNC_MODES": ("`--sync-mode`", "what happens"), "MASKS": ("`--mask`", "what is generated")}
 NODES = ROOT / "docs" / "nodes.md"
 LOCALES = ROOT / "locales"
 
@@ -85,14 +87,34 @@ def _locale(language: str) -> Path:
 
 
 def _readme(text: str) -> str:
-    for name, heads in README_TABLES.items():
+    for name, rows in _readme_tables().items():
         begin, end = f"<!-- {name}, by {COMMAND} -->\n", f"<!-- end of {name} -->\n"
         before, _, rest = text.partition(begin)
         _, _, after = rest.partition(end)
         assert after, f"README.md has no {begin.strip()} ... {end.strip()}"
-        rows = [(f"`{row}`", choice.text) for row, choice in CHOICES[name].items()]
-        text = before + begin + _table(heads, *rows) + end + after
+        text = before + begin + _table(*rows) + end + after
     return text
+
+
+def _readme_tables() -> dict[str, list[tuple[str, ...]]]:
+    """The rows of each table, heads first, by the name between its markers."""
+    tables: dict[str, list[tuple[str, ...]]] = {
+        name: [heads, *((f"`{row}`", choice.text) for row, choice in CHOICES[name].items())]
+        for name, heads in README_CHOICES.items()
+    }
+    tables["PUBLISHED"] = [("what", "file", "folder under `models/`", "source", "size", "licence")]
+    tables["PUBLISHED"] += [
+        (
+            file.what,
+            f"`{file.name}`",
+            f"`{file.directory}`",
+            f"[{file.repository}]({file.source}), {file.owner}",
+            in_words(file.size),
+            file.licence,
+        )
+        for file in PUBLISHED
+    ]
+    return tables
 
 
 def _nodes(text: str, ours: Mapping[str, Any]) -> str:
@@ -102,9 +124,9 @@ def _nodes(text: str, ours: Mapping[str, Any]) -> str:
     return f"{before}## Nodes\n\n{_table(('node', 'what it does'), *rows)}\n{after}"
 
 
-def _table(*rows: tuple[str, str]) -> str:
-    head, *rest = (f"| {left} | {right} |\n" for left, right in rows)
-    return "".join((head, "|---|---|\n", *rest))
+def _table(*rows: tuple[str, ...]) -> str:
+    head, *rest = (f"| {' | '.join(row)} |\n" for row in rows)
+    return "".join((head, f"|{'---|' * len(rows[0])}\n", *rest))
 
 
 def _page(text: str, described: Mapping[str, Any]) -> str:

@@ -174,7 +174,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     said = capsys.readouterr().out
-    assert all(command in said for command in ("dub", "demo", "inspect", "convert"))
+    assert all(command in said for command in ("dub", "demo", "download", "inspect", "convert"))
 
 
 @pytest.mark.parametrize(

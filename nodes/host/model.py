@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import comfy.model_management
@@ -11,7 +12,7 @@ import folder_paths
 import torch
 from torch import Tensor
 
-from ...keysync.errors import KeySyncError
+from ...keysync.errors import KeySyncError, one_line
 from ...keysync.network.stage import STAGES
 from ...keysync.systems.keysync.small import BUILT_IN as SMALL_BUILT_IN
 from ...keysync.weights.checkpoint import open_stage
@@ -23,7 +24,19 @@ from .network import KeySyncConfig, KeySyncModel
 BUILT_IN = built_in(*STAGES)
 FOLDERS = ("keysync", "diffusion_models", "checkpoints")
 
-folder_paths.add_model_folder_path("keysync", str(Path(folder_paths.models_dir, "keysync")))
+log = logging.getLogger(__name__)
+
+
+def register(folder: Path) -> None:
+    """Makes a folder one of those of KeySync's models, and creates it, for files to be dropped or downloaded there."""
+    folder_paths.add_model_folder_path("keysync", str(folder))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # read-only, perhaps; extra_model_paths.yaml may name another
+        log.info("the folder %s cannot be created: %s", folder, one_line(error))
+
+
+register(Path(folder_paths.models_dir, "keysync"))
 # A set that is empty, as the core leaves it, would list every file.
 folder_paths.folder_names_and_paths["keysync"][1].update((SAFETENSORS, *PICKLES))
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from keysync.weights.published import PUBLISHED
+
 from .browser import Browser, find_chromium
 from .find_comfyui import ROOT, ComfyUI
 from .graph import to_api
@@ -25,10 +27,23 @@ SETTINGS = {
     "Comfy.Minimap.Visible": False,
     "LiteGraph.Canvas.MinFontSizeForLOD": 0,
 }
+<<<<<<< HEAD
 # The ids of nodes that the frontend marks as faulty, and whether it shows a saved video.
 FAULTY = "node => node.has_errors || !LiteGraph.registered_node_types[node.type]"
 RED = f"app.rootGraph.nodes.filter({FAULTY}).map(node => Number(node.id))"
 VIDEO = 'document.querySelector(\'video[src*="type=output"], video source[src*="type=output"]\')'
+=======
+# What tells of missing models, and the names of the files that have a button there.
+DETAILS = "[data-testid=error-overlay-see-errors]"
+BUTTONS = (
+    "[...document.querySelectorAll('[data-testid=missing-model-download]:not(:disabled)')]"
+    ".map(button => button.ariaLabel.replace('Download ', ''))"
+)
+OLD_BUTTONS = (
+    "[...document.querySelectorAll('button[title^=\"https://huggingface.co/\"]:not(:disabled)')]"
+    ".map(button => button.title)"
+)
+>>>>>>> published
 UNKNOWN = "app.rootGraph.nodes.filter(node => !LiteGraph.registered_node_types[node.type]).map(node => node.type)"
 
 
@@ -86,6 +101,21 @@ def test_the_frontend_opens_the_workflow_and_makes_its_twin(
     show(browser, with_tiny(workflow))
     browser.picture(PICTURES / comfyui.version / f"{name}.png")
     assert browser.run(RED) == []
+
+
+def test_every_published_file_that_is_missing_has_a_button(comfyui: ComfyUI, browser: Browser, server: Server) -> None:
+    """No ComfyUI here holds one. The button's address and name are the table's: nothing is clicked, nothing asked."""
+    show(browser, json.loads((ROOT / "workflows" / "simple_dub_published.json").read_text(encoding="utf-8")))
+    browser.wait(f"document.querySelector('{DETAILS}') || {OLD_BUTTONS}.length")
+    if browser.run(f"Boolean(document.querySelector('{DETAILS}'))"):
+        browser.run(f"document.querySelector('{DETAILS}').click()")
+        buttons, downloadable = BUTTONS, {file.name for file in PUBLISHED}
+    else:  # the frontend of ComfyUI 0.8.0, whose buttons have the address as their title, and none for .pt
+        buttons, downloadable = OLD_BUTTONS, {file.url for file in PUBLISHED if file.name.endswith(".safetensors")}
+    browser.wait(f"{buttons}.length == {len(downloadable)}")
+    browser.picture(PICTURES / comfyui.version / "missing_models.png")
+    assert set(browser.run(buttons)) == downloadable
+    browser.run("document.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape'}))")
 
 
 def test_run_ends_with_the_video_on_screen(comfyui: ComfyUI, browser: Browser, server: Server) -> None:

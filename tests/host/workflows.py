@@ -14,27 +14,12 @@ from typing import Any
 from keysync.demo import EXAMPLES
 from keysync.systems.keysync.small import SMALL
 from keysync.systems.rewrite.system import REWRITE
+from keysync.weights.published import PUBLISHED
 
 from .graph import Graph, Link, Model, Node
 
-AUTHORS = "https://huggingface.co/toninio19/keysync/resolve/main/checkpoints"
-KEYFRAMES = Model("keyframe_dub.pt", f"{AUTHORS}/keyframe_dub.pt", "keysync")
-INTERPOLATION = Model("interpolation_dub.pt", f"{AUTHORS}/interpolation_dub.pt", "keysync")
-VAE = Model(
-    "svd_vae.safetensors",
-    "https://huggingface.co/stabilityai/stable-video-diffusion-img2vid/resolve/main/vae/diffusion_pytorch_model.fp16.safetensors",
-    "vae",
-)
-HUBERT = Model(
-    "hubert-base-ls960.bin",
-    "https://huggingface.co/facebook/hubert-base-ls960/resolve/main/pytorch_model.bin",
-    "audio_encoders",
-)
-WAVLM = Model(
-    "wavlm-base-plus.bin",
-    "https://huggingface.co/microsoft/wavlm-base-plus/resolve/main/pytorch_model.bin",
-    "audio_encoders",
-)
+# The published files, as the frontend's download buttons have them.
+KEYFRAMES, INTERPOLATION, VAE, HUBERT, WAVLM = (Model(file.name, file.url, file.directory) for file in PUBLISHED)
 SAM2 = Model(
     "sam2.1_hiera_large.safetensors",
     "https://huggingface.co/facebook/sam2.1-hiera-large/resolve/main/model.safetensors",
@@ -263,7 +248,31 @@ def simple_dub(graph: Graph) -> None:
     dub(graph, load_built_in(graph), "dub")
 
 
+def where_they_land() -> str:
+    """The part of the note on downloads, file by file: what a browser calls it, where it belongs, under which name."""
+    saved = ((file.path.rpartition("/")[2], file) for file in PUBLISHED)
+    rows = (f"- `{name}` of {file.owner}: `models/{file.directory}/{file.name}`" for name, file in saved)
+    return "\n\n".join(
+        (
+            "**Download:** each missing file has a button in *Errors*. ComfyUI Desktop puts the files into place. A "
+            "browser saves them in its own folder: move them, under the name on the right.",
+            "\n".join(rows),
+            "The VAE's page may ask you to log in and to accept its licence first.",
+            "Or all at once: in the folder of KeySync, with ComfyUI's Python, run "
+            "`python -m keysync download published`. Then press *R*.",
+        )
+    )
+
+
+PUBLISHED_NOTE = """Dubs a real face with the published models.
+
+{}
+
+Use all of them together: a model used with the wrong VAE produces noise."""
+
+
 def simple_dub_published(graph: Graph) -> None:
+<<<<<<< HEAD
     graph.note(
         (0, 0),
         "\n\n".join(
@@ -279,6 +288,9 @@ def simple_dub_published(graph: Graph) -> None:
         ),
         "Dub with the published models",
     )
+=======
+    graph.note((0, 0), PUBLISHED_NOTE.format(where_they_land()), "Dub with the published models")
+>>>>>>> published
     dub(graph, load_published(graph), "dub")
 
 

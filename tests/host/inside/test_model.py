@@ -282,6 +282,22 @@ def test_files_of_all_three_folders_are_offered(
     assert loader.LoadKeySyncModel.fingerprint_inputs("in_keysync.safetensors", "default") != before
 
 
+def test_the_folder_of_models_is_there_after_the_first_start(loader: Any) -> None:
+    assert Path(folder_paths.models_dir, "keysync").is_dir()
+    assert folder_paths.get_folder_paths("keysync")[0] == str(Path(folder_paths.models_dir, "keysync"))
+
+
+def test_a_folder_of_models_that_cannot_be_made_is_no_error(
+    loader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "keysync", ([], set()))
+    (tmp_path / "models").write_text("a file")
+    with caplog.at_level("INFO"):
+        part("nodes.host.model").register(tmp_path / "models" / "keysync")
+    assert folder_paths.get_folder_paths("keysync") == [str(tmp_path / "models" / "keysync")]
+    assert f"the folder {tmp_path / 'models' / 'keysync'} cannot be created: " in caplog.text
+
+
 def test_the_built_in_stages_come_first_and_load(loader: Any) -> None:
     """Beside the stages their folder holds a VAE and a speech encoder, which no list of stages offers."""
     options = loader.LoadKeySyncModel.define_schema().inputs[0].options
