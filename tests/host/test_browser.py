@@ -27,12 +27,10 @@ SETTINGS = {
     "Comfy.Minimap.Visible": False,
     "LiteGraph.Canvas.MinFontSizeForLOD": 0,
 }
-<<<<<<< HEAD
 # The ids of nodes that the frontend marks as faulty, and whether it shows a saved video.
 FAULTY = "node => node.has_errors || !LiteGraph.registered_node_types[node.type]"
 RED = f"app.rootGraph.nodes.filter({FAULTY}).map(node => Number(node.id))"
 VIDEO = 'document.querySelector(\'video[src*="type=output"], video source[src*="type=output"]\')'
-=======
 # What tells of missing models, and the names of the files that have a button there.
 DETAILS = "[data-testid=error-overlay-see-errors]"
 BUTTONS = (
@@ -43,7 +41,6 @@ OLD_BUTTONS = (
     "[...document.querySelectorAll('button[title^=\"https://huggingface.co/\"]:not(:disabled)')]"
     ".map(button => button.title)"
 )
->>>>>>> published
 UNKNOWN = "app.rootGraph.nodes.filter(node => !LiteGraph.registered_node_types[node.type]).map(node => node.type)"
 
 

@@ -15,11 +15,7 @@ from keysync.systems.keysync.small import SMALL
 from keysync.weights.published import PUBLISHED
 
 from .find_comfyui import ROOT
-<<<<<<< HEAD
-from .graph import TITLE, to_api
-=======
-from .graph import NOTE, to_api
->>>>>>> published
+from .graph import NOTE, TITLE, to_api
 from .make_workflows import TWINS, files
 from .server import Server
 from .workflows import WORKFLOWS, briefly, make, with_tiny
@@ -60,7 +56,6 @@ def test_workflow_says_where_its_models_come_from(name: str) -> None:
             assert model["directory"]
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_workflow_explains_itself_and_needs_no_file_of_the_users(name: str) -> None:
     nodes = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))["nodes"]
@@ -80,7 +75,8 @@ def test_no_nodes_overlap(name: str) -> None:
     for (one, x0, y0, w0, h0), (other, x1, y1, w1, h1) in combinations(boxes, 2):
         beside = x0 + w0 <= x1 or x1 + w1 <= x0
         assert beside or y0 + h0 <= y1 - TITLE or y1 + h1 <= y0 - TITLE, f"{one} and {other}"
-=======
+
+
 def test_the_published_files_have_the_names_and_places_of_the_table(server: Server) -> None:
     """ComfyUI's downloads take a known folder of models only, and a loader lists the name that its widget holds."""
     workflow = json.loads((ROOT / "workflows" / "simple_dub_published.json").read_text(encoding="utf-8"))
@@ -90,7 +86,6 @@ def test_the_published_files_have_the_names_and_places_of_the_table(server: Serv
     (note,) = (node for node in workflow["nodes"] if node["type"] == NOTE)
     for file in PUBLISHED:
         assert f"`models/{file.directory}/{file.name}`" in note["widgets_values"][0]
->>>>>>> published
 
 
 def test_only_three_workflows_want_a_download() -> None:

@@ -141,7 +141,7 @@ def note(graph: Graph, title: str, does: str, *changes: str, run: str = AT_ONCE)
 
 
 CONSENT = "Dub only people who agreed to it."
-PUBLISHED = "**A real face** needs the published models, as in *simple_dub_published*: these know rendered heads only."
+REAL_FACES = "**A real face** needs the published models, as in *simple_dub_published*: these know rendered heads only."
 CUTS = "All frames count as one shot: split a video with cuts first, or use *Dub Video*."
 FACES = (
     "**Which face:** *Track Face* numbers all faces in its preview; *Frame to show* chooses the frame. Set *face* to "
@@ -240,7 +240,7 @@ def simple_dub(graph: Graph) -> None:
         graph,
         "Dub in one node",
         "Dubs a rendered face with the built-in model, the whole method in one node.",
-        PUBLISHED,
+        REAL_FACES,
         "**audio_guidance** is how closely the lips follow the speech; 0 is the model's default.",
         "**seed:** another one gives another take.",
         "**sync_mode** says what happens when video and speech have different lengths.",
@@ -264,22 +264,13 @@ def where_they_land() -> str:
     )
 
 
-PUBLISHED_NOTE = """Dubs a real face with the published models.
-
-{}
-
-Use all of them together: a model used with the wrong VAE produces noise."""
-
-
 def simple_dub_published(graph: Graph) -> None:
-<<<<<<< HEAD
     graph.note(
         (0, 0),
         "\n\n".join(
             (
                 "Dubs a real face with the published models, the whole method in one node.",
-                "**First:** download the models. ComfyUI offers it when it opens this workflow; the two models are "
-                "large. Until then, their loaders are marked.",
+                where_they_land(),
                 SWAP,
                 "Use all files from here together: a model used with the wrong VAE produces noise.",
                 "**audio_guidance** is how closely the lips follow the speech; 0 is the model's default.",
@@ -288,9 +279,6 @@ def simple_dub_published(graph: Graph) -> None:
         ),
         "Dub with the published models",
     )
-=======
-    graph.note((0, 0), PUBLISHED_NOTE.format(where_they_land()), "Dub with the published models")
->>>>>>> published
     dub(graph, load_published(graph), "dub")
 
 
@@ -299,7 +287,7 @@ def batch_of_clips(graph: Graph) -> None:
         graph,
         "Several clips",
         "Dubs three clips, each with its own speech, with models that are loaded once.",
-        PUBLISHED,
+        REAL_FACES,
         "**More clips:** copy a row and connect the loaders to it.",
     )
     models = load_built_in(graph)
@@ -312,7 +300,7 @@ def split_graph(graph: Graph) -> None:
         graph,
         "Step by step",
         "The whole method, one node per step: put your own masks, samplers and upscalers between them.",
-        PUBLISHED,
+        REAL_FACES,
         FACES,
         "**mask** in *Mouth Mask* is the region that is generated.",
         CUTS,
@@ -328,7 +316,7 @@ def occlusion_sam2(graph: Graph) -> None:
         "Keeps a hand in front of the mouth as it is. It needs a SAM 2 file.",
         f"**points** in *Track Occluder* lies on the hand in **frame** {HAND_FRAME} of the example. In your own clip, "
         "choose a frame that shows the object, and a point on it in pixels.",
-        PUBLISHED,
+        REAL_FACES,
         FACES,
         run=AFTER_DOWNLOAD,
     )
@@ -343,7 +331,7 @@ def face_restorer_slot(graph: Graph) -> None:
         "Upscales the generated face before it is pasted. It needs an upscale model.",
         "**Another restorer:** put it between *Decode Frames* and *Paste Face*, in place of *Upscale Image*. Any size "
         "fits.",
-        PUBLISHED,
+        REAL_FACES,
         FACES,
         run=AFTER_DOWNLOAD,
     )
@@ -361,7 +349,7 @@ def keyframes_by_sampler_custom_advanced(graph: Graph) -> None:
         graph,
         "Keyframes by the core's sampler",
         "Samples the keyframes with the core's *SamplerCustomAdvanced*: choose sampler, noise and sigmas.",
-        PUBLISHED,
+        REAL_FACES,
         "**sampler_name** and **noise_seed** come first.",
         FACES,
     )
