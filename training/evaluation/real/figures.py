@@ -47,6 +47,7 @@ class Figures:
     true_correlation: float | None
     source_true_correlation: float | None
     leak: float | None
+    wanted_leak: float | None
     lipleak: float | None
     source_lipleak: float | None
     sharpness: float | None
@@ -75,6 +76,11 @@ def figures_of(one: Filmed, lags: Mapping[str, float]) -> Figures:
     takes, source = one.takes, one.scene.source
     dubs = [*(take.dub for take in takes), one.silent]
     leaks = [_correlation(take.dub.look.opening, source.opening[: take.dub.frames], take.dub) for take in takes]
+    chance = [
+        _correlation(dub.wanted, source.opening[: dub.frames], dub)
+        for dub in (take.dub for take in takes)
+        if dub.wanted is not None
+    ]
     wanted = [
         _correlation(dub.look.opening, dub.wanted, dub) for dub in (t.dub for t in takes) if dub.wanted is not None
     ]
@@ -85,6 +91,7 @@ def figures_of(one: Filmed, lags: Mapping[str, float]) -> Figures:
         true_correlation=_mean([_true(one, take, lags[take.voice]) for take in takes]),
         source_true_correlation=_mean([_true(one, take, lags[take.voice], source.opening) for take in takes]),
         leak=_mean([None if leak is None else abs(leak) for leak in leaks]),
+        wanted_leak=_mean([None if leak is None else abs(leak) for leak in chance]),
         lipleak=_open(one.silent.look.ratio[one.silent.shown]),
         source_lipleak=_open(source.ratio[: one.silent.frames][one.silent.shown]),
         sharpness=_ratio([take.dub.sharpness for take in takes]),
@@ -108,6 +115,7 @@ def rows_of(clips: Sequence[Figures], undubbed: int) -> list[Row]:
         row("true_correlation", "opening: correlation with the speaker's own mouth", low=0.55),
         row("source_true_correlation", "the source's own mouth instead: correlation"),
         row("leak", "opening: absolute correlation with the source's mouth", high=0.2),
+        row("wanted_leak", "the same of what the system wanted: by chance"),
         row("lipleak", "LipLeak in silence", high=0.02),
         row("source_lipleak", "LipLeak of the source there"),
         row("sharpness", "sharpness of the mouth over the source's", 0.85, 1.2),

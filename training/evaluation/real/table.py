@@ -122,6 +122,7 @@ HEADS = {
     "true_correlation": "true",
     "source_true_correlation": "source's",
     "leak": "leak",
+    "wanted_leak": "by chance",
     "lipleak": "LipLeak",
     "source_lipleak": "source's",
     "sharpness": "sharpness",

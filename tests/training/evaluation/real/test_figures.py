@@ -55,6 +55,7 @@ def test_figures_of_a_clip() -> None:
     assert found.wanted_correlation == pytest.approx((1 + np.corrcoef(curve(1), curve(2))[0, 1]) / 2)
     leaks = [abs(np.corrcoef(curve(0), curve(number))[0, 1]) for number in (1, 2)]
     assert found.leak == pytest.approx(np.mean(leaks))
+    assert found.wanted_leak == pytest.approx(leaks[0])
     own = [np.corrcoef(curve(0), curve(number))[0, 1] for number in (1, 2)]
     assert found.source_true_correlation == pytest.approx(np.mean(own))
     assert found.lipleak == 0
@@ -77,7 +78,7 @@ def test_frames_that_are_not_dubbed_do_not_count() -> None:
 
 
 def figures(clip: str, **other: Any) -> Figures:
-    plain = Figures(clip, 100, None, 0.6, 0.2, 0.1, 0.0, 0.5, 1.0, 1.0, 0.002, 50.0, 0)
+    plain = Figures(clip, 100, None, 0.6, 0.2, 0.1, 0.1, 0.0, 0.5, 1.0, 1.0, 0.002, 50.0, 0)
     return replace(plain, **other)
 
 
