@@ -85,8 +85,8 @@ def _huggingface_hub() -> ModuleType:
         for part in ("file_download", "errors", "utils"):
             import_alone(f"huggingface_hub.{part}")
     except ImportError as error:
-        line = install_line("huggingface_hub>=1,<3")
-        raise KeySyncError(f"downloads need huggingface_hub 1 or 2, which is not installed: {line}") from error
+        line = install_line("huggingface_hub>=1.31,<3")
+        raise KeySyncError(f"downloads need huggingface_hub 1.31 or newer, which is not installed: {line}") from error
     # Of an interrupted transfer it warns each time it tries again; what it cannot mend is an error.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     return import_alone("huggingface_hub")

@@ -285,7 +285,8 @@ def test_without_huggingface_hub(hub: Hub, fetch: Fetch, monkeypatch: pytest.Mon
         monkeypatch.setitem(sys.modules, name, None)
     code, _, errors = fetch()
     assert (code, errors.count("\n")) == (1, 1)
-    assert re.search(r"downloads need huggingface_hub 1 or 2, .*pip install \"huggingface_hub>=1,<3\"$", errors)
+    assert "downloads need huggingface_hub 1.31 or newer, which is not installed: " in errors
+    assert errors.endswith(' -m pip install "huggingface_hub>=1.31,<3"\n')
     assert not (tmp_path / "models").exists()
 
 
