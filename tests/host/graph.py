@@ -16,8 +16,9 @@ UPLOADS: dict[str, list[Any]] = {"image_upload": ["image"], "video_upload": ["im
 # Pixels: a socket, a widget, a node's edge, its title; what lies between nodes, and around those of a group.
 SOCKET, WIDGET, EDGE, TITLE, GAP, PADDING, HEADING = 20, 24, 12, 30, 24, 20, 44
 WIDTH = 300
-# The frontend's own node for text on the canvas, of which the server knows nothing; and pixels of a line of 46 letters.
-NOTE, LINE, LETTERS = "MarkdownNote", 11, 46
+# The frontend's own node for text on the canvas, of which the server knows nothing; pixels of a line, and its letters,
+# also in a list of files.
+NOTE, LINE, LETTERS, IN_LIST = "MarkdownNote", 11, 46, 28
 
 Info = dict[str, Any]
 
@@ -73,7 +74,7 @@ class Graph:
 
     def note(self, at: tuple[int, int], text: str, title: str = "Note") -> Node:
         """Adds a text, as `add` adds a node."""
-        lines = sum(1 + len(line) // LETTERS for line in text.splitlines())
+        lines = sum(1 + len(line) // (IN_LIST if line.startswith("- ") else LETTERS) for line in text.splitlines())
         return self.add(NOTE, at, text=text, title=title, height=LINE * lines + TITLE)
 
     def group(self, title: str, *nodes: Node) -> None:

@@ -1,7 +1,7 @@
-"""Makes the pictures of the workflows: `python -m tests.host.make_pictures [NAME ...]`, each after a run.
+"""Makes the pictures of the workflows: `python -m tests.host.make_pictures [NAME ...]`, most after a run.
 
-They need a Chromium and a ComfyUI. Tiny files of random weights stand for what is downloaded, so the workflow
-with the published models is shown before a run.
+They need a Chromium and a ComfyUI. Tiny files of random weights stand for what is downloaded: workflows that need some
+are shown before a run, which would show noise.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from .find_comfyui import ROOT, find_comfyuis
 from .graph import PADDING, TITLE
 from .server import Server
 from .test_browser import SETTINGS, open_page, show
-from .workflows import TINY, WORKFLOWS, with_tiny
+from .workflows import TINY, WORKFLOWS, make, with_tiny
 
-NOT_RUN = {"simple_dub_published"}
 # Pixels of the page's own bars, left and above, and the widest picture.
 LEFT, ABOVE, WIDEST = 90, 130, 2400
 LARGEST = 110_000  # bytes: all travel in the package of the registry
@@ -51,7 +50,7 @@ def main() -> None:
             for name in sys.argv[1:] or WORKFLOWS:
                 workflow = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
                 show(browser, with_tiny(workflow))
-                if name not in NOT_RUN:
+                if not any(node.models for node in make(name).nodes):
                     run(browser, server)
                 name_files(browser)
                 save(picture(browser, workflow), ROOT / "workflows" / f"{name}.jpg")

@@ -247,9 +247,10 @@ def test_a_dub_of_silence_and_a_node_without_effect_are_reported(small: dict[str
     (patched,) = rope.execute(small["keyframe"], 2.0, 0.0, 1.0, 0.0, 1.0, 0.0).args
     models = (patched, small["interpolation"], small["vae"], encoder, encoder)
     settings = ("cut_off", "as trained", 0, 10, 0.0, 0.0, "mediapipe", 0)
-    _, report = part("nodes.dub").DubVideo.execute(video, silent, *models, *settings).args
+    _, report, summary = part("nodes.dub").DubVideo.execute(video, silent, *models, *settings).args
     assert "the audio is silent: the lips have no speech to follow" in report
     assert report.count("Scale ROPE has no effect on a KeySync model, which has no rotary embeddings") == 1
+    assert "Note: Scale ROPE has no effect on a KeySync model" in summary
 
 
 def test_one_mask_stands_for_all_frames(
