@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 
 import comfy.model_management
@@ -20,6 +20,17 @@ def each_frame(count: int) -> Iterator[int]:
         comfy.model_management.throw_exception_if_processing_interrupted()
         yield index
         progress.update(1)
+
+
+def steps(total: int) -> Callable[[int], None]:
+    """What moves the node's progress bar by some of `total` steps; it stops when the user cancels."""
+    progress = comfy.utils.ProgressBar(total)
+
+    def step(count: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        progress.update(count)
+
+    return step
 
 
 def as_masks(mask: Tensor) -> Tensor:
