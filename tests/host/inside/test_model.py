@@ -362,13 +362,15 @@ def test_previews_of_the_built_in_model_have_the_colours_of_the_pictures(
         decoded = vae.decode(latents)
         scaled = patcher.model.process_latent_in(latents)
     previewer = latent_preview.get_previewer(patcher.load_device, patcher.model.latent_format)
+    foreign = latent_preview.get_previewer(patcher.load_device, comfy.latent_formats.SD15())
+    assert previewer is not None
+    assert foreign is not None
     shown = torch.from_numpy(np.asarray(previewer.decode_latent_to_preview(scaled)).copy()) / 255
     seen = torch.nn.functional.avg_pool2d(decoded.movedim(-1, 1), 8).movedim(1, -1)[0]
     assert shown.shape == seen.shape == (16, 16, 3)
     assert float((shown.mean((0, 1)) - seen.mean((0, 1))).abs().max()) < 0.04
     assert float((shown - seen).abs().mean()) < 0.05
     # With the factors of Stable Video Diffusion's VAE they are other colours.
-    foreign = latent_preview.get_previewer(patcher.load_device, comfy.latent_formats.SD15())
     wrong = torch.from_numpy(np.asarray(foreign.decode_latent_to_preview(scaled)).copy()) / 255
     assert float((wrong - seen).abs().mean()) > 0.15
 
