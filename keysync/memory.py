@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from .cache import Arrays, Cache, Entry, digest_of, key_of
-from .face.face import POINTS
+from .face.face import POINTS, Box
 from .face.track import FaceTrack
 from .media.source import Facts, FrameSource, Recognisable
 from .systems.renderer import Look, Remembering, Renderer, Surveyor
@@ -63,7 +63,7 @@ class ClipMemory:
         if entry is not None:
             try:
                 pts, track, facts = _unpack(entry)
-            except (KeyError, TypeError, ValueError) as error:
+            except (LookupError, TypeError, ValueError) as error:
                 cache.drop(key, error)
             else:
                 log.info("%s: the track of its face is in the cache", self._source.name)
@@ -140,11 +140,13 @@ def _arrays(track: FaceTrack) -> Arrays:
 
 
 def _pack(pts: Timestamps, track: FaceTrack, facts: Facts) -> Entry:
-    return Entry({"pts": pts, **_arrays(track)}, {"size": track.size, "facts": asdict(facts)})
+    people = [(frame, index, *box) for frame, boxes in enumerate(track.people) for index, box in boxes.items()]
+    boxes = np.array(people, np.float64).reshape(-1, 6)
+    return Entry({"pts": pts, "people": boxes, **_arrays(track)}, {"size": track.size, "facts": asdict(facts)})
 
 
 def _unpack(entry: Entry) -> tuple[Timestamps, FaceTrack, Facts]:
-    """Raises `KeyError`, `TypeError` or `ValueError` for what is no track."""
+    """Raises `LookupError`, `TypeError` or `ValueError` for what is no track."""
     pts = entry.arrays["pts"]
     if pts.ndim != 1 or pts.dtype != np.int64:
         raise ValueError("its timestamps are no row of integers")
@@ -155,4 +157,9 @@ def _unpack(entry: Entry) -> tuple[Timestamps, FaceTrack, Facts]:
     height, width = (int(side) for side in entry.facts["size"])
     told = entry.facts["facts"]
     facts = Facts(**{one.name: told[one.name] for one in fields(Facts)})
-    return pts, FaceTrack(size=(height, width), **arrays), facts
+    people: list[dict[int, Box]] = [{} for _ in pts]
+    for frame, index, *box in entry.arrays["people"].tolist():
+        left, top, right, bottom = box
+        people[int(frame)][int(index)] = left, top, right, bottom
+    named: dict[str, Any] = arrays  # their shapes and kinds were compared
+    return pts, FaceTrack(size=(height, width), people=tuple(people), **named), facts

@@ -151,7 +151,7 @@ def dub(
         face,
         progress,
         occluder=open_occluder(occluder),
-        cache=Cache(temporary / "keysync-cache"),
+        cache=Cache(output.parent / "keysync-cache"),
     )
     return InputImpl.VideoFromFile(str(output)), report
 

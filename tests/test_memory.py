@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from keysync.cache import Cache
 from keysync.demo import TALK
 from keysync.dub import Settings
 from keysync.face.detectors import make_detector
-from keysync.face.track import FaceChoice
-from keysync.job import FaceSource, dub_file
+from keysync.face.track import FaceChoice, FaceTrack
+from keysync.job import FaceSource, dub_file, survey
 from keysync.media.reader import VideoReader
 from keysync.media.source import FramesInMemory
+from keysync.memory import ClipMemory
 from keysync.report import Report
 from keysync.systems.rewrite import rewriter
 from keysync.systems.table import SYSTEMS
@@ -178,3 +180,20 @@ def test_what_was_chosen_automatically_is_kept(
     assert first.system == ("keysync" if rendered else "rewrite")
     assert any(f"drawn by {first.system}" in note for note in second.notes)
     assert "face track" not in second.seconds_per_stage
+
+
+def test_a_track_is_recalled_whole(tmp_path: Path) -> None:
+    memory = [ClipMemory(Cache(tmp_path), clip()) for _ in range(2)]
+    face = FaceSource()
+    pts, track = memory[0].follow(face.causes(), lambda: survey(clip(), face))
+    again, recalled = memory[1].follow(face.causes(), lambda: pytest.fail("it is followed again"))
+    assert memory[1].hits == ["track"]
+    assert np.array_equal(pts, again)
+    for one in fields(FaceTrack):
+        mine, theirs = getattr(track, one.name), getattr(recalled, one.name)
+        if isinstance(mine, np.ndarray):
+            assert mine.dtype == theirs.dtype
+            assert np.array_equal(mine, theirs, equal_nan=mine.dtype.kind == "f")
+        else:
+            assert mine == theirs
+    assert track.people[0]

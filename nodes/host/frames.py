@@ -22,11 +22,11 @@ def each_frame(count: int) -> Iterator[int]:
         progress.update(1)
 
 
-def steps(total: int) -> Callable[[int], None]:
-    """What moves the node's progress bar by some of `total` steps; it stops when the user cancels."""
-    progress = comfy.utils.ProgressBar(total)
+def steps(total: int) -> Callable[..., None]:
+    """What moves the node's progress bar by one or more of `total` steps; it stops when the user cancels."""
+    progress = comfy.utils.ProgressBar(max(1, total))
 
-    def step(count: int) -> None:
+    def step(count: int = 1) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
         progress.update(count)
 
