@@ -5,7 +5,6 @@ Seconds on one core of a server CPU, measured with the demo and with a clip of 1
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .media.info import PictureFormat
@@ -15,8 +14,8 @@ from .systems.renderer import Costed, Renderer
 DECODE, DETECT = 0.002, {"mediapipe": 0.011, "face-alignment": 1.5}
 # A frame of a survey besides decoding; a frame of the result, and H.264 for each million of its pixels.
 LOOK, PASTE, WRITE = 0.007, 0.003, 0.018
-# A second of speech, by encoder: the published ones are the slowest of their kind.
-HEAR: Mapping[str, float] = {"whisper": 0.03, "hubert": 0.15, "wavlm": 0.2}
+# A second of speech for an encoder of so many channels, by its kind; narrower ones are faster.
+CHANNELS, HEAR = 768, {"whisper": 0.06, "hubert": 0.2, "wavlm": 0.25}
 # An evaluation by a renderer that does not say.
 EVALUATION = 0.02
 # How many times as fast as a core of a CPU a GPU evaluates the network, by their operations a second; not measured.
@@ -40,10 +39,11 @@ class Costs:
         detect = 0.0 if detector is None else DETECT.get(detector, DETECT["mediapipe"])
         return cls(decode + detect, decode + LOOK, PASTE + WRITE * pixels, 1.0 if device == "cpu" else GPU)
 
-    def hearing(self, encoders: Iterable[str], seconds: float) -> float:
-        """An encoder of these on average, for so many seconds of speech."""
-        each = [HEAR.get(name, HEAR["hubert"]) * seconds / self.speed for name in encoders]
-        return sum(each) / len(each) if each else 0.0
+    def hearing(self, renderer: Renderer, seconds: float) -> float:
+        """An encoder of a renderer's on average, for so many seconds of speech."""
+        widths = {name: getattr(renderer.encoders.get(name), "channels", CHANNELS) for name in renderer.needs.encoders}
+        each = [HEAR.get(name, HEAR["hubert"]) * width / CHANNELS for name, width in widths.items()]
+        return seconds * sum(each) / max(1, len(each)) / self.speed
 
     def evaluation(self, renderer: Renderer) -> float:
         """A network evaluation."""

@@ -218,7 +218,7 @@ def _dub_file(
         provenance=provenance,
         signing=settings.signing,
     )
-    course.expect(SPEECH, len(drawn.needs.encoders), costs.hearing(drawn.needs.encoders, timeline.seconds))
+    course.expect(SPEECH, len(drawn.needs.encoders), costs.hearing(drawn, timeline.seconds))
     course.expect(EVALUATIONS, dub.evaluations, costs.evaluation(drawn))
     course.expect(FRAMES, len(timeline.source), costs.made(drawn))
     course.begin(SPEECH)
@@ -262,7 +262,7 @@ def _expect(
     course.expect(FOLLOWING, frames or None, costs.follow if face.track is None else 0.0)
     if isinstance(models, Surveyor):
         course.expect(SURVEY, frames, costs.look)
-    course.expect(SPEECH, len(needs.encoders), costs.hearing(needs.encoders, seconds))
+    course.expect(SPEECH, len(needs.encoders), costs.hearing(models, seconds))
     # One that looks at the face first counts none before.
     course.expect(EVALUATIONS, max(evaluations, made), costs.evaluation(models))
     course.expect(FRAMES, made, costs.made(models))

@@ -87,20 +87,21 @@ def finished(run: Run) -> None:
     assert run.error is None
 
 
-def split(server: Server, seed: int, speech: str) -> dict[str, Any]:
-    """The API prompt of the split graph with tiny files, the frames not from Fit Audio, which fits the speech alone."""
+def split(server: Server, seed: int, speech_seconds: float) -> dict[str, Any]:
+    """The API prompt of the split graph with tiny files; its frames are the clip's own: Fit Audio fits speech alone."""
     graph = make("split_graph")
+    (clip,) = (node for node in graph.nodes if node.kind == "KeySyncLoadExample")
     (parts,) = (node for node in graph.nodes if node.kind == "GetVideoComponents")
+    clip.inputs.update(seconds=1.0)
+    spoken = graph.add("KeySyncLoadExample", (0, 0), seconds=speech_seconds)
     for node in graph.nodes:
         if node.kind in ("KeySyncSampleKeyframes", "KeySyncInterpolateKeyframes"):
             node.inputs["seed"] = seed
-        if node.kind == "KeySyncFitAudio":
-            node.inputs["sync_mode"] = "silence"
-        if node.kind == "LoadAudio":
-            node.inputs["audio"] = speech
         for name, value in node.inputs.items():
             if isinstance(value, Link) and value.node.kind == "KeySyncFitAudio" and value.output == "images":
                 node.inputs[name] = parts["images"]
+        if node.kind == "KeySyncFitAudio":
+            node.inputs.update(sync_mode="silence", audio=spoken["audio"])
     prompt: dict[str, Any] = with_tiny(to_api(graph, server.info))
     return prompt
 
@@ -116,11 +117,11 @@ def test_in_the_split_graph_only_what_follows_from_a_change_runs_again(server: S
     seeing = {"KeySyncTrackFace", "KeySyncCropFace", "KeySyncMouthMask", "VAEEncode", "SetLatentNoiseMask"}
     drawing = {"KeySyncSampleKeyframes", "KeySyncInterpolateKeyframes", "KeySyncDecodeFrames", "KeySyncPasteFace"}
     hearing = {"KeySyncFitAudio", "KeySyncEncodeSpeech"}
-    assert seeing | drawing | hearing <= ran(split(server, 5, "speech.flac"))
-    spoken = ran(split(server, 5, "long.wav"))
+    assert seeing | drawing | hearing <= ran(split(server, 5, 1.0))
+    spoken = ran(split(server, 5, 0.8))
     assert drawing | hearing <= spoken
     assert not spoken & seeing
-    sampled = ran(split(server, 6, "long.wav"))
+    sampled = ran(split(server, 6, 0.8))
     assert drawing <= sampled
     assert not sampled & (seeing | hearing)
 
