@@ -19,13 +19,13 @@ import json
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
+from .cache import Cache
 from .choice import Choice, lines
 from .demo import SPEECH, TALK
 from .dub import Settings
@@ -36,6 +36,7 @@ from .face.track import FaceChoice
 from .job import FaceSource, check_job, dub_file
 from .media.container import open_input
 from .media.writer import check_output
+from .progress import Moment
 from .provenance import ALGORITHMS, Signing
 from .report import DUBBED, PASSED_THROUGH, Report, check_report
 from .signals import Stop, StoppedError, listening, say_stopped
@@ -43,7 +44,7 @@ from .systems.keysync.small import BUILT_IN
 from .systems.keysync.system import KEYSYNC
 from .systems.renderer import Option, System
 from .systems.table import AUTOMATIC, SYSTEMS
-from .terminal import PatientStream, patient_streams
+from .terminal import PatientStream, ProgressLine, patient_streams
 from .timeline import SYNC_MODES
 from .weights.checkpoint import DTYPES, convert
 from .weights.describe import describe
@@ -187,6 +188,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, mps ...")
     parser.add_argument("--dtype", choices=sorted(DTYPES), help="of the networks (default: fp16 on a GPU, else fp32)")
     parser.add_argument("--lossless", action="store_true", help="write FFV1 in .mkv, which keeps every pixel exactly")
+    cache = "keep what is found out about the clip in this folder, for the next dub of the same clip"
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help=cache)
     parser.add_argument("--report", type=Path, metavar="JSON", help="write what happened to each frame")
     parser.add_argument(
         "--no-provenance",
@@ -269,7 +272,7 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
             f"keysync: {BUILT_IN}: {built_in}; trained on rendered faces, real faces need the published weights",
             flush=True,
         )
-    with closing(Bars(options.stop)) as bars:
+    with closing(Watched(options.stop)) as progress:
         report = dub_file(
             video,
             audio,
@@ -277,9 +280,10 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
             models,
             settings,
             face,
-            bars,
+            progress,
             occluder=options.occluder,
             lossless=options.lossless,
+            cache=Cache(options.cache) if options.cache else None,
         )
     if options.report:
         report.write(options.report)
@@ -313,36 +317,16 @@ def _signing(options: argparse.Namespace) -> Signing | None:
     return Signing(Path(certificate), Path(key), options.c2pa_algorithm)
 
 
-class Bars:
-    """The progress bars of the two long phases: face tracking, and the network; `stop` hears of signals."""
+class Watched(ProgressLine):
+    """The progress of a job; stops it where a signal asks for it."""
 
     def __init__(self, stop: Stop) -> None:
+        super().__init__()
         self._stop = stop
-        self._bar: tqdm[None] | None = None
 
-    def begin(self, what: str, total: int | None) -> None:
-        """Starts the bar of a phase of `total` steps, None if unknown."""
-        self.end()
-        if what == "network evaluations":
-            print(f"keysync: {total} network evaluations to run", flush=True)
-        self._bar = tqdm(total=total, desc=what, unit="", dynamic_ncols=True, file=sys.stderr)
-
-    def step(self, count: int = 1) -> None:
-        """Advances the bar; stops the job where a signal asks for it."""
+    def show(self, moment: Moment) -> None:
         self._stop.check()
-        if self._bar is not None:
-            self._bar.update(count)
-
-    def close(self) -> None:
-        """Closes the bar after an error or Ctrl-C."""
-        self.end()
-
-    def end(self) -> None:
-        """Closes the bar."""
-        if self._bar is not None:
-            with suppress(OSError):  # the terminal has gone
-                self._bar.close()
-            self._bar = None
+        super().show(moment)
 
 
 def _print(report: Report, output: Path) -> None:

@@ -132,6 +132,22 @@ def merge(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
+def surveyed(track: FaceTrack) -> list[int]:
+    """The source's frames that a survey looks at: all that show the chosen face, or as many as it looks at."""
+    found = np.flatnonzero(track.found)
+    numbers: list[int] = found[:: -(-len(found) // SURVEYED) or 1].tolist()
+    return numbers
+
+
+# Surveys a source: takes the surveyor, what it looks at, what takes its notes, and the mask of the looks.
+Survey = Callable[[Surveyor, Iterator[Look], Callable[[str], None], str], Renderer]
+
+
+def survey(surveyor: Surveyor, looks: Iterator[Look], note: Callable[[str], None], mask: str) -> Renderer:
+    """A survey of its own."""
+    return surveyor.survey(looks, note)
+
+
 class Dub:
     """One video, one speech, one face: everything known before the first network evaluation, then the frames.
 
@@ -153,6 +169,7 @@ class Dub:
         report: Report,
         occluder: Occluder | None = None,
         on_look: Callable[[], None] = lambda: None,
+        survey: Survey = survey,
     ) -> None:
         self.video, self.pts, self.track, self.timeline = video, pts, track, timeline
         self.settings, self.report, self.occluder = settings, report, occluder
@@ -160,10 +177,11 @@ class Dub:
         self._grey = renderer.needs.source and video.facts().grey
         self.clips = find_clips(track, timeline)
         self._overflows: dict[str, list[tuple[int, int]]] = {}
+        self._said: list[dict[str, Tensor]] | None = None
         self._draw_with(renderer)
         if isinstance(renderer, Surveyor):
             with report.clock("survey"):
-                self._draw_with(renderer.survey(self._survey(on_look), report.notes.append))
+                self._draw_with(survey(renderer, self._survey(on_look), report.notes.append, self.mask))
         self._sampling = settings.sampling_of(self.renderer.system)
         self.evaluations = sum(
             self.renderer.evaluations(len(clip.network.times), self._sampling) for clip in self.clips
@@ -229,7 +247,7 @@ class Dub:
         draw = self.renderer.begin(self._sampling, self.settings.seed, self.report.clock, on_step)
         looks = ahead(self._looks())
         output = 0
-        for clip, said in zip(self.clips, self._speech(), strict=True):
+        for clip, said in zip(self.clips, self.listen(), strict=True):
             yield from (None for _ in range(clip.start - output))
             at: int = -1
             picture: Tensor | Unchanged | None = None
@@ -296,13 +314,24 @@ class Dub:
                 raise KeySyncError(f"the control {name} is not a finite number at every frame: correct its curve")
         return controls
 
-    def _speech(self) -> list[dict[str, Tensor]]:
-        """Speech features at each clip's network times; the encoders run here, once over the whole speech."""
+    def listen(self, on_encoder: Callable[[], None] = lambda: None) -> list[dict[str, Tensor]]:
+        """Speech features at each clip's network times; the encoders run here, once over the whole speech.
+
+        `on_encoder` is called after each encoder: it may raise to stop.
+        """
+        if self._said is None:
+            self._said = self._speech(on_encoder)
+        return self._said
+
+    def _speech(self, on_encoder: Callable[[], None]) -> list[dict[str, Tensor]]:
         if not self.clips:
             return []
         encoders = self.renderer.encoders
-        with self.report.clock("speech"):
-            features = {name: encoders[name].encode(self.waveform) for name in self.renderer.needs.encoders}
+        features = {}
+        for name in self.renderer.needs.encoders:
+            with self.report.clock("speech"):
+                features[name] = encoders[name].encode(self.waveform)
+            on_encoder()
         said = [{name: rows.at(clip.network.times) for name, rows in features.items()} for clip in self.clips]
         for clip, rows in zip(self.clips, said, strict=True):
             for name, spoken in rows.items():
@@ -320,9 +349,8 @@ class Dub:
         return numbers
 
     def _survey(self, on_look: Callable[[], None]) -> Iterator[Look]:
-        """The source's frames that show the chosen face, in order: all, or as many as a survey looks at."""
-        found = np.flatnonzero(self.track.found)
-        numbers = found[:: -(-len(found) // SURVEYED) or 1].tolist()
+        """The source's frames that a survey looks at, in order."""
+        numbers = surveyed(self.track)
         frames = zip(numbers, self.video.pick(self.pts, numbers), self._occluders(numbers), strict=True)
         for number, frame, occluder in frames:
             on_look()

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from traceback import format_exception
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .behind import Behind
-from .dub import Dub, Occluder, Settings
+from .cache import Cache
+from .costs import Costs
+from .dub import Dub, Occluder, Settings, surveyed
 from .errors import KeySyncError, concerning
 from .face.detectors import make_detector, read_landmarks_file
 from .face.face import Frame
@@ -32,40 +35,19 @@ from .media.reader import open_video
 from .media.soundtrack import soundtrack_notes
 from .media.source import Facts, FramesInMemory, FrameSource, SoundSource
 from .media.writer import VideoWriter, check_output, check_space, h264_pixels, keeps_fields
+from .memory import TRACK, ClipMemory, folder_stamp
 from .method import FRAME_BY_FRAME, NETWORK_RATE, SAMPLE_RATE
+from .progress import DRAWING, EVALUATIONS, FOLLOWING, FRAMES, SPEECH, SURVEY, Course, NoProgress, Progress, about
 from .provenance import Provenance
 from .report import Report
 from .speech.encoder import ONE_PASS, WINDOW
-from .systems.renderer import FromFiles, Needs, Renderer
+from .systems.renderer import FromFiles, Look, Needs, Renderer, Surveyor
 from .timeline import PAUSE, Timeline, fit, still
 
 # Sound that begins so many seconds beside the picture of its file is noted: less is not seen, and encoders add as much.
 AUDIBLE_LEAD = 0.08
 
 log = logging.getLogger(__name__)
-
-
-class Progress(Protocol):
-    """Shows the progress of a job."""
-
-    def begin(self, what: str, total: int | None) -> None: ...
-
-    def step(self, count: int = 1) -> None: ...
-
-    def end(self) -> None: ...
-
-
-class NoProgress:
-    """Shows nothing."""
-
-    def begin(self, what: str, total: int | None) -> None:
-        pass
-
-    def step(self, count: int = 1) -> None:
-        pass
-
-    def end(self) -> None:
-        pass
 
 
 @dataclass(frozen=True)
@@ -82,6 +64,10 @@ class FaceSource:
     track: FaceTrack | None = None
     device: str = "cpu"
 
+    def causes(self) -> list[Any]:
+        """What the track that a detector gives of a video depends on besides the video."""
+        return [self.detector, folder_stamp(self.weights), self.choice.index, self.choice.point, self.device]
+
 
 def dub_file(
     video: str | Path | FrameSource,
@@ -94,16 +80,19 @@ def dub_file(
     *,
     occluder: str | Path | FrameSource | None = None,
     lossless: bool = False,
+    cache: Cache | None = None,
 ) -> Report:
     """Dubs `video` with `audio` into `output`; returns the report. Each input is a file or another source.
 
     Models that need no source make a talking head of the first frame: as long as the speech, at 25 frames per second,
-    of the size of their crops.
+    of the size of their crops. What a `cache` holds of the same video is not found out again.
 
     Raises `KeySyncError` for anything a user can fix; then no file is left under the final name.
     """
     try:
-        return _dub_file(video, audio, output, models, settings, face, progress or NoProgress(), occluder, lossless)
+        return _dub_file(
+            video, audio, output, models, settings, face, progress or NoProgress(), occluder, lossless, cache
+        )
     except BaseException as error:
         _let_go(error)
         del models  # this frame is in the traceback
@@ -153,6 +142,7 @@ def _dub_file(
     progress: Progress,
     occluder: str | Path | FrameSource | None,
     lossless: bool,
+    cache: Cache | None,
 ) -> Report:
     needs = models.needs
     check_job(video, audio, output, settings, occluder=occluder, lossless=lossless, needs_source=needs.source)
@@ -167,9 +157,15 @@ def _dub_file(
     inputs = [path for path in (source.path, speech.path, masks.path if masks else None) if path]
     files = [MediaFile.of(path) for path in inputs]
     heard = hear(speech)
+    course = Course(progress)
+    costs = Costs.of(source.info, face.device, face.detector if face.landmarks is None else None)
+    _expect(course, costs, source, models, settings, face, heard.seconds)
     began = time.perf_counter()
-    progress.begin("following the face", source.info.frame_count or None)
-    pts, track = survey(source, face, progress)
+    course.begin(FOLLOWING)
+    follow = partial(survey, source, face, partial(course.step, FOLLOWING))
+    memory = ClipMemory(cache, source)
+    keeps = face.track is None and face.landmarks is None
+    pts, track = memory.follow(face.causes(), follow) if keeps else follow()
     tracked = time.perf_counter() - began
     if not (track.found | track.turned).any():
         raise KeySyncError(f"{no_face(track)} of {source.name}: nothing to dub; try another detector")
@@ -188,12 +184,21 @@ def _dub_file(
         sync_mode=settings.sync_mode,
         seed=settings.seed,
     )
-    report.seconds_per_stage["face track"] = round(tracked, 4)
+    if TRACK not in memory.hits:
+        report.seconds_per_stage["face track"] = round(tracked, 4)
     with concerning("occluder"):
         hidden = Occluder.open(masks, source.info.width, source.info.height, len(pts)) if masks else None
-    progress.begin("looking at the face", None)
+    if isinstance(models, Surveyor):
+        course.expect(SURVEY, len(surveyed(track)), costs.look)
+        course.begin(SURVEY)
+
+    def looked(surveyor: Surveyor, looks: Iterator[Look], note: Callable[[str], None], mask: str) -> Renderer:
+        return memory.survey(surveyor, looks, note, mask, track, masks)
+
     voice = _fitted(heard.samples, timeline.seconds)
-    dub = Dub(source, pts, track, timeline, voice, models, settings, report, hidden, progress.step)
+    dub = Dub(
+        source, pts, track, timeline, voice, models, settings, report, hidden, partial(course.step, SURVEY), looked
+    )
     drawn = dub.renderer
     files_of_models = drawn.files if isinstance(drawn, FromFiles) else {}
     provenance = Provenance.of(drawn.system, drawn.origins, files_of_models) if settings.provenance else None
@@ -213,7 +218,14 @@ def _dub_file(
         provenance=provenance,
         signing=settings.signing,
     )
-    progress.begin("network evaluations", dub.evaluations)
+    course.expect(SPEECH, len(drawn.needs.encoders), costs.hearing(drawn, timeline.seconds))
+    course.expect(EVALUATIONS, dub.evaluations, costs.evaluation(drawn))
+    course.expect(FRAMES, len(timeline.source), costs.made(drawn))
+    course.begin(SPEECH)
+    dub.listen(partial(course.step, SPEECH))
+    course.begin(DRAWING)
+    left = course.seconds_left
+    progress.say(f"{dub.evaluations} network evaluations to run{'' if left is None else f', {about(left)}'}")
 
     def write(frame: Frame, stamp: int) -> None:
         with report.clock("write"):
@@ -221,13 +233,39 @@ def _dub_file(
 
     with writer:
         with Behind() as behind:
-            for stamp, frame in dub.frames(progress.step):
+            for stamp, frame in dub.frames(partial(course.step, EVALUATIONS)):
                 behind.run(write, frame, stamp - int(timeline.pts[0]))  # the result begins at 0
+                course.step(FRAMES)
         for file in files:
             file.check_unchanged()
-    progress.end()
+    course.end()
     report.notes.extend(dub.overflow_notes())
     return report
+
+
+def _expect(
+    course: Course,
+    costs: Costs,
+    source: FrameSource,
+    models: Renderer,
+    settings: Settings,
+    face: FaceSource,
+    speech_seconds: float,
+) -> None:
+    """What is to be done, by what is known before the video is read: its header, and the length of the speech."""
+    info, needs = source.info, models.needs
+    frames = info.frame_count or round(info.duration_seconds * info.rate)
+    shown = frames / float(info.rate) if needs.source else speech_seconds
+    seconds = {"silence": shown, "cut_off": min(shown, speech_seconds)}.get(settings.sync_mode, speech_seconds)
+    made = round(seconds * float(info.rate)) if frames and needs.source else round(seconds * NETWORK_RATE)
+    evaluations = models.evaluations(max(1, made), settings.sampling_of(models.system))
+    course.expect(FOLLOWING, frames or None, costs.follow if face.track is None else 0.0)
+    if isinstance(models, Surveyor):
+        course.expect(SURVEY, frames, costs.look)
+    course.expect(SPEECH, len(needs.encoders), costs.hearing(models, seconds))
+    # One that looks at the face first counts none before.
+    course.expect(EVALUATIONS, max(evaluations, made), costs.evaluation(models))
+    course.expect(FRAMES, made, costs.made(models))
 
 
 def _result_of(
@@ -270,17 +308,22 @@ def _speech_seconds(speech: SoundSource) -> float | None:
     return None if duration is None else duration / 1e6  # libav counts microseconds
 
 
-def survey(source: FrameSource, face: FaceSource, progress: Progress) -> tuple[NDArray[np.int64], FaceTrack]:
-    """Reads the video once: the timestamp of every frame, and the track of the chosen face."""
+def survey(
+    source: FrameSource, face: FaceSource, on_frame: Callable[[], None] = lambda: None
+) -> tuple[NDArray[np.int64], FaceTrack]:
+    """Reads the video once: the timestamp of every frame, and the track of the chosen face.
+
+    `on_frame` is called after each frame: it may raise to stop.
+    """
     if face.track is not None:
         return _check_track(source, face.track), face.track
     tracker = Tracker(exact=face.landmarks is not None)
     if face.landmarks is not None:
         size = source.info.height, source.info.width
         given = read_landmarks_file(face.landmarks, size=size, frames=len(source.timestamps()))
-        return _survey(source, tracker, lambda frame, number: tracker.add(frame, given.faces(number)), face, progress)
+        return _survey(source, tracker, lambda frame, number: tracker.add(frame, given.faces(number)), face, on_frame)
     with closing(make_detector(face.detector, face.weights, device=face.device)) as detector:
-        return _survey(source, tracker, lambda frame, _: tracker.follow(frame, detector), face, progress)
+        return _survey(source, tracker, lambda frame, _: tracker.follow(frame, detector), face, on_frame)
 
 
 def _first_frame(source: FrameSource) -> FrameSource:
@@ -304,13 +347,17 @@ def _check_track(source: FrameSource, track: FaceTrack) -> NDArray[np.int64]:
 
 
 def _survey(
-    source: FrameSource, tracker: Tracker, add: Callable[[Frame, int], None], face: FaceSource, progress: Progress
+    source: FrameSource,
+    tracker: Tracker,
+    add: Callable[[Frame, int], None],
+    face: FaceSource,
+    on_frame: Callable[[], None],
 ) -> tuple[NDArray[np.int64], FaceTrack]:
     pts: list[int] = []
     for stamp, frame in source.frames():
         add(frame, len(pts))
         pts.append(stamp)
-        progress.step()
+        on_frame()
     return np.asarray(pts, dtype=np.int64), tracker.finish(face.choice)
 
 

@@ -10,8 +10,14 @@ import contextlib
 import io
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
+
+from .progress import Moment, clock_time
+
+# Seconds between two states of a line on a terminal; elsewhere, parts of the job between two lines.
+OFTEN, PARTS = 0.1, 10
 
 
 class PatientStream(io.TextIOBase):
@@ -90,3 +96,49 @@ def patient_streams() -> Iterator[PatientStream]:
         finally:
             output.flush()
             errors.flush()
+
+
+class ProgressLine:
+    """A job's phase, share and time left: on a terminal in one line, elsewhere in a line at each tenth of the job.
+
+    What is printed besides goes through `say`.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._stream = sys.stderr
+        self._in_place = self._stream.isatty()
+        self._shown = ""
+        self._state: tuple[str, int] | None = None
+        self._due = 0.0
+
+    def show(self, moment: Moment) -> None:
+        """Shows it, unless as good as the same is shown already."""
+        percent = int(100 * moment.share)
+        now = self._clock()
+        state = moment.phase, percent if self._in_place else percent * PARTS // 100
+        if state == self._state if not self._in_place else now < self._due and percent < 100:
+            return
+        self._state, self._due = state, now + OFTEN
+        left = "" if moment.seconds_left is None else f", {clock_time(moment.seconds_left)} left"
+        line = f"{moment.phase}: {percent} %{left if percent < 100 else ''}"
+        if not self._in_place:
+            self._write(f"{line}\n")
+            return
+        self._write(f"\r{line.ljust(len(self._shown))}")
+        self._shown = line
+
+    def say(self, line: str) -> None:
+        """Prints a line to standard output."""
+        self.close()
+        print(f"keysync: {line}", flush=True)  # noqa: T201 - what the command line prints
+
+    def close(self) -> None:
+        """What is printed next has a line of its own."""
+        if self._shown:
+            self._write("\n")
+            self._shown = ""
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()

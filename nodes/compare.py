@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import Input, InputImpl, io
 
 from ..keysync.media.comparison import write_comparison
-from .dub import NodeProgress
+from .host.frames import steps
 from .host.remedies import remedies
 from .host.search import schema
 from .host.temporary import temporary_video
@@ -34,9 +34,8 @@ class CompareVideos(io.ComfyNode):
     @remedies()
     def execute(cls, before: Input.Video, after: Input.Video) -> io.NodeOutput:
         left, right = open_video(before, "the video before"), open_video(after, "the video after")
-        output, progress = temporary_video(), NodeProgress()
-        progress.begin("comparing", right.info.frame_count)
-        write_comparison(left, right, output, sound=sound_of(after), step=progress.step)
+        output = temporary_video()
+        write_comparison(left, right, output, sound=sound_of(after), step=steps(right.info.frame_count))
         return io.NodeOutput(InputImpl.VideoFromFile(str(output)))
 
 

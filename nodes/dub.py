@@ -13,13 +13,15 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import Input, InputImpl, io
 from torch import Tensor
 
+from ..keysync.cache import Cache
 from ..keysync.choice import explain
 from ..keysync.dub import Settings
 from ..keysync.face.detectors import DETECTORS
 from ..keysync.face.masks import MASKS
 from ..keysync.face.track import FaceChoice
-from ..keysync.job import FaceSource, Progress, dub_file
+from ..keysync.job import FaceSource, dub_file
 from ..keysync.network.schedule import AYS
+from ..keysync.progress import Moment, Progress
 from ..keysync.report import Report
 from ..keysync.summary import summarize
 from ..keysync.systems.keysync.generate import Sampling
@@ -40,6 +42,8 @@ from .sampling import guidance_inputs
 log = logging.getLogger(__name__)
 
 AS_TRAINED = "as trained"
+# Of the progress bar.
+PARTS = 1000
 
 
 class DubVideo(io.ComfyNode):
@@ -102,7 +106,7 @@ class DubVideo(io.ComfyNode):
     ) -> io.NodeOutput:
         progress = NodeProgress(keyframe_model)
         models = core_models(
-            keyframe_model, interpolation_model, vae, keyframe_encoder, interpolation_encoder, progress.show
+            keyframe_model, interpolation_model, vae, keyframe_encoder, interpolation_encoder, progress.preview
         )
         group = models.keyframe.spec.window - 1  # all windows of a batch of keyframes: the guider splits them to fit
         # 0 selects the model's default, which is None here.
@@ -147,6 +151,7 @@ def dub(
         face,
         progress,
         occluder=open_occluder(occluder),
+        cache=Cache(output.parent / "keysync-cache"),
     )
     return InputImpl.VideoFromFile(str(output)), report
 
@@ -158,26 +163,23 @@ class NodeProgress:
         self._previewer = (
             latent_preview.get_previewer(patcher.load_device, patcher.model.latent_format) if patcher else None
         )
-        self._bar = comfy.utils.ProgressBar(1)
+        self._bar = comfy.utils.ProgressBar(PARTS)
         self._denoised: Tensor | None = None
 
-    def begin(self, what: str, total: int | None) -> None:
-        self._bar = comfy.utils.ProgressBar(max(1, total or 1))
-
-    def show(self, denoised: Tensor) -> None:
+    def preview(self, denoised: Tensor) -> None:
         """Sets the preview of the next step: the first of these latents (n, 4, h, w)."""
         self._denoised = denoised
 
-    def step(self, count: int = 1) -> None:
+    def show(self, moment: Moment) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
         preview = None
         if self._previewer is not None and self._denoised is not None:
             preview = self._previewer.decode_latent_to_preview_image("JPEG", self._denoised)
         self._denoised = None
-        self._bar.update_absolute(min(self._bar.current + count, self._bar.total), preview=preview)
+        self._bar.update_absolute(round(PARTS * moment.share), preview=preview)
 
-    def end(self) -> None:
-        pass
+    def say(self, line: str) -> None:
+        log.info(line)
 
 
 def _settings_inputs() -> list[Any]:

@@ -14,9 +14,8 @@ from ..keysync.speech.lips_curve import LipsCurve
 from ..keysync.systems.renderer import Unchanged
 from ..keysync.systems.rewrite.rewriter import NEEDS, Rewriting
 from ..keysync.systems.rewrite.steps import choose_mouths, make_tools, warp_mouths
-from .dub import NodeProgress
 from .host.checks import want_finite
-from .host.frames import as_masks, name_frames
+from .host.frames import as_masks, name_frames, steps
 from .host.remedies import remedies
 from .host.search import schema
 from .host.sockets import Faces, FaceTrackSocket, LipsSocket, Mouths, MouthsSocket
@@ -58,9 +57,7 @@ class ChooseMouths(io.ComfyNode):
     def execute(cls, crops: Tensor, track: Faces, mask: Tensor, lips: LipsCurve, strength: float) -> io.NodeOutput:
         settings = Rewriting(strength)
         masks = check(crops, track, as_masks(mask))
-        progress = NodeProgress()
-        progress.begin("mouths", 2 * int(track.track.found.sum()))
-        tools = make_tools(comfy.model_management.get_torch_device(), progress.step)
+        tools = make_tools(comfy.model_management.get_torch_device(), steps(2 * int(track.track.found.sum())))
         chosen = choose_mouths(tools, crops[..., :3].cpu(), masks, track.track, lips, settings)
         return io.NodeOutput(Mouths(chosen, masks, tuple(left_over(lips, len(crops)))))
 
@@ -96,9 +93,7 @@ class WarpMouths(io.ComfyNode):
     @remedies()
     def execute(cls, crops: Tensor, mouths: Mouths) -> io.NodeOutput:
         want_finite(crops, "crops")
-        progress = NodeProgress()
-        progress.begin("mouths", len(crops))
-        tools = make_tools(comfy.model_management.get_torch_device(), progress.step)
+        tools = make_tools(comfy.model_management.get_torch_device(), steps(len(crops)))
         drawn, masks = crops[..., :3].cpu().clone(), torch.zeros(crops.shape[:3])
         unchanged: dict[str, list[int]] = {}
         for number, made in enumerate(warp_mouths(tools, crops[..., :3].cpu(), mouths.clip)):

@@ -19,6 +19,7 @@ from keysync.media.info import PictureFormat
 from keysync.media.reader import VideoReader
 from keysync.media.writer import VideoWriter
 from keysync.network.stage import ENDS, Windows
+from keysync.progress import Moment
 from keysync.systems.keysync.generate import Sampling
 from keysync.systems.renderer import OnStep
 
@@ -74,21 +75,19 @@ def read_frames(path: Path) -> list[Frame]:
 
 
 class Quiet:
-    """Progress that only counts."""
+    """Progress that only counts: [total, done] of each work."""
 
     def __init__(self) -> None:
-        self.parts: dict[str, list[Any]] = {"": [None, 0]}
-        self._current = ""
+        self.parts: dict[str, list[Any]] = {}
+        self.moments: list[Moment] = []
+        self.said: list[str] = []
 
-    def begin(self, what: str, total: int | None) -> None:
-        self.parts[what] = [total, 0]
-        self._current = what
+    def show(self, moment: Moment) -> None:
+        self.parts[moment.work] = [moment.total, moment.done]
+        self.moments.append(moment)
 
-    def step(self, count: int = 1) -> None:
-        self.parts[self._current][1] += count
-
-    def end(self) -> None:
-        pass
+    def say(self, line: str) -> None:
+        self.said.append(line)
 
 
 @dataclass

@@ -297,7 +297,7 @@ def test_a_cut_makes_two_clips_with_an_identity_each(cheap: CheapStages, models:
     clip = scene(tmp_path, 20, cut=9)
     report = clip.dub(models)
     reader = VideoReader(clip.video)
-    pts, track = survey(reader, FaceSource(landmarks=tmp_path / "face.json"), Quiet())
+    pts, track = survey(reader, FaceSource(landmarks=tmp_path / "face.json"))
     assert track.runs() == [(0, 9), (9, 20)]
     dub = dub_of(reader, pts, track, models)
     source = clip.source()

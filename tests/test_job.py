@@ -24,6 +24,7 @@ from keysync.job import FaceSource, dub_file, survey
 from keysync.media.audio import AudioReader, read_speech
 from keysync.media.reader import VideoReader
 from keysync.media.source import FramesInMemory, SoundInMemory
+from keysync.progress import EVALUATIONS, Moment
 from keysync.speech.features import SpeechFeatures
 from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
@@ -87,12 +88,12 @@ def files(tmp_path: Path) -> Files:
 
 
 def test_survey_follows_the_chosen_face(files: Files, detector: Detector) -> None:
-    reader, progress = VideoReader(files["video"]), Quiet()
-    pts, track = survey(reader, FaceSource(), progress)
+    reader, followed = VideoReader(files["video"]), list[int]()
+    pts, track = survey(reader, FaceSource(), lambda: followed.append(1))
     assert pts.tolist() == reader.timestamps().tolist()
     assert track.found.all()
     assert np.abs(track.landmarks[5] - face_points((30, 36), 24)).max() < 1e-3
-    assert (detector.frames, detector.closed, progress.parts[""][1]) == (10, True, 10)
+    assert (detector.frames, detector.closed, len(followed)) == (10, True, 10)
 
 
 def test_the_detector_is_made_as_the_source_says(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +108,7 @@ def test_the_detector_is_made_as_the_source_says(files: Files, monkeypatch: pyte
         FaceSource(),
         FaceSource(detector="face-alignment", weights=Path("weights"), device="cuda:1"),
     ):
-        survey(VideoReader(files["video"]), source, Quiet())
+        survey(VideoReader(files["video"]), source)
     default = FaceSource().detector
     assert made == [
         ((default, None), {"device": "cpu"}),
@@ -220,15 +221,15 @@ def test_a_landmarks_file_takes_the_place_of_the_detector(
 def test_a_track_of_before_needs_no_detector_and_must_be_of_this_video(
     files: Files, detector: Detector, tmp_path: Path
 ) -> None:
-    pts, track = survey(VideoReader(files["video"]), FaceSource(), Quiet())
+    pts, track = survey(VideoReader(files["video"]), FaceSource())
     seen = detector.frames
-    again, same = survey(VideoReader(files["video"]), FaceSource(track=track), Quiet())
+    again, same = survey(VideoReader(files["video"]), FaceSource(track=track))
     assert same is track
     assert np.array_equal(pts, again)
     assert detector.frames == seen
     other = write_video(tmp_path / "other.mp4", [picture(n) for n in range(4)])
     with pytest.raises(KeySyncError, match="covers 10 frames of 96x80 but the video has 4 of 96x80: follow the face"):
-        survey(VideoReader(other), FaceSource(track=track), Quiet())
+        survey(VideoReader(other), FaceSource(track=track))
 
 
 @pytest.mark.usefixtures("detector")
@@ -399,9 +400,9 @@ def test_an_input_that_changes_during_the_job_leaves_no_result(
     path = files["video"] if what == "video" else files["audio"]
 
     class Meddling(Quiet):
-        def step(self, count: int = 1) -> None:
-            super().step(count)
-            if self.parts[self._current][1] >= when and self._current != "following the face":
+        def show(self, moment: Moment) -> None:
+            super().show(moment)
+            if moment.work == EVALUATIONS and moment.done >= when:
                 path.touch()
 
     with pytest.raises(KeySyncError, match=rf"{path.name} changed during the run"):

@@ -23,7 +23,7 @@ from keysync.network.precision import in_float32, is_finite, is_half
 from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models, load_models
 
-from .clips import CheapStages, picture, read_frames, write_speech, write_video
+from .clips import CheapStages, Quiet, picture, read_frames, write_speech, write_video
 from .synthetic_face import face
 
 SETTINGS = Settings(sampling=Sampling(evaluations=10))
@@ -141,7 +141,7 @@ def test_half_precision_that_overflows_is_computed_again(files: dict[str, Path],
     halves = fresh(tiny_files, dtype=torch.float16)
     widest(halves)
     before = {name: tensor.clone() for name, tensor in halves.keyframe.state_dict().items()}  # type: ignore[union-attr]
-    counted = Counted()
+    counted = Quiet()
     report = dub_file(
         files["video"], files["audio"], files["output"], halves, SETTINGS, FaceSource(), counted, lossless=True
     )
@@ -157,21 +157,6 @@ def test_half_precision_that_overflows_is_computed_again(files: dict[str, Path],
 
 
 MATROSKA = "the lossless result is Matroska, which keeps timestamps to the millisecond"
-
-
-class Counted:
-    def __init__(self) -> None:
-        self.parts: dict[str, list[int | None]] = {}
-        self.part = ""
-
-    def begin(self, what: str, total: int | None) -> None:
-        self.part, self.parts[what] = what, [total, 0]
-
-    def step(self, count: int = 1) -> None:
-        self.parts[self.part][1] = (self.parts[self.part][1] or 0) + count
-
-    def end(self) -> None:
-        pass
 
 
 def test_a_vae_in_half_precision(

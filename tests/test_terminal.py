@@ -11,7 +11,8 @@ from typing import TextIO
 
 import pytest
 
-from keysync.terminal import PatientStream, patient_streams
+from keysync.progress import DRAWING, FOLLOWING, Moment, clock_time
+from keysync.terminal import PatientStream, ProgressLine, patient_streams
 
 WORDS = "日本 ß caf\udce9\n"
 
@@ -110,3 +111,66 @@ def test_a_conversion_that_has_no_output_succeeds(tiny_files: dict[str, Path], t
     done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *line], stderr=subprocess.PIPE, timeout=120)
     assert (done.returncode, done.stderr.decode()) == (0, LOST)
     assert (tmp_path / "out.safetensors").is_file()
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def moments() -> list[Moment]:
+    """Two phases: the first of 30 % of a job."""
+    phases = [FOLLOWING] * 30 + [DRAWING] * 70
+    return [Moment(phase, phase, n, 100, n / 100, (100 - n) * 0.9) for n, phase in enumerate(phases)] + [
+        Moment(DRAWING, DRAWING, 100, 100, 1.0, 0.0)
+    ]
+
+
+def test_progress_is_one_line_of_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream, now = Terminal(), 0.0
+    monkeypatch.setattr(sys, "stderr", stream)
+    line = ProgressLine(clock=lambda: now)
+    for moment in moments():
+        now += 0.03
+        line.show(moment)
+    line.say("a line of its own")
+    line.say("and another")
+    assert stream.getvalue().endswith("\n")
+    assert stream.getvalue().count("\n") == 1
+    states = [state.rstrip() for state in stream.getvalue().split("\r")[1:]]
+    assert states[0] == "following the face: 0 %, 1:30 left"
+    assert states[-1] == "drawing: 100 %"
+    assert 20 < len(states) < 40  # ten a second
+    # What the longer line before left is painted over.
+    painted = stream.getvalue().split("\r")
+    first = next(number for number, state in enumerate(painted) if state.startswith("drawing"))
+    assert len(painted[first].rstrip()) < len(painted[first]) == len(painted[first - 1])
+    assert capsys.readouterr().out == "keysync: a line of its own\nkeysync: and another\n"
+
+
+def test_progress_in_a_file_is_a_line_for_each_tenth_and_each_phase(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    line = ProgressLine(clock=lambda: 0.0)
+    for moment in moments():
+        line.show(moment)
+    line.close()
+    assert stream.getvalue().splitlines() == [
+        *(f"following the face: {n} %, {clock_time((100 - n) * 0.9)} left" for n in (0, 10, 20)),
+        *(f"drawing: {n} %, {clock_time((100 - n) * 0.9)} left" for n in range(30, 100, 10)),
+        "drawing: 100 %",
+    ]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_time_left_that_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    ProgressLine().show(Moment(FOLLOWING, FOLLOWING, 3, None, 0.0, None))
+    assert stream.getvalue() == "following the face: 0 %\n"

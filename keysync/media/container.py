@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +26,9 @@ LOCAL_ONLY = {"protocol_whitelist": "file"}
 
 # libav paints text by these demuxers.
 TEXT_SCREENS = {"tty", "bin", "xbin", "adf", "idf"}
+
+# Bytes of the beginning and of the end of a file that its fingerprint is made of.
+READ_ENDS = 2**20
 
 
 def url(path: Path) -> str:
@@ -69,6 +73,17 @@ class MediaFile:
                 f"{self.name} changed during the run: it must stay as it is until the end; "
                 "run again when nothing else writes to it"
             )
+
+    def fingerprint(self) -> str:
+        """Of a path: its size, its last change, its beginning and its end; of bytes: all of them."""
+        if not isinstance(self.content, Path):
+            return sha256(self.content).hexdigest()
+        digest = sha256(repr(self.stamp).encode())
+        with self.content.open("rb") as file:
+            digest.update(file.read(READ_ENDS))
+            file.seek(max(0, file.seek(0, os.SEEK_END) - READ_ENDS))
+            digest.update(file.read(READ_ENDS))
+        return digest.hexdigest()
 
     def __str__(self) -> str:
         return self.name

@@ -149,6 +149,14 @@ class VideoReader:
         assert self._facts is not None
         return self._facts
 
+    def fingerprint(self) -> str:
+        """By the file and the window."""
+        return f"{self._file.fingerprint()} {self._begin} {self._end}"
+
+    def recall(self, facts: Facts) -> None:
+        """See `Recognisable`."""
+        self._facts, self._new_clocks = facts, facts.new_clocks
+
     def seconds(self) -> float:
         """The exact length in seconds, from a pass over the frames."""
         stamps = self.timestamps()

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -83,6 +84,17 @@ class FrameSource(Protocol):
 
     def facts(self) -> Facts:
         """What the last whole pass told; where there was none, one is made."""
+
+
+@runtime_checkable
+class Recognisable(Protocol):
+    """A source whose facts can be kept, and are then spared a pass."""
+
+    def fingerprint(self) -> str:
+        """The same for the same frames, and for no others."""
+
+    def recall(self, facts: Facts) -> None:
+        """Takes the facts that a whole pass over the same frames told."""
 
 
 class SoundSource(Protocol):
@@ -189,6 +201,18 @@ class FramesInMemory:
         if self._facts is None:
             self._facts = Facts(1, grey=all(is_grey(frame) for _, frame in self.frames()))
         return self._facts
+
+    def fingerprint(self) -> str:
+        """By every number of the frames."""
+        digest = sha256(f"{self.info.rate} {tuple(self._frames.shape)} {self._frames.dtype}".encode())
+        for frame in self._frames:
+            numbers = frame.detach().cpu().numpy() if isinstance(frame, Tensor) else frame
+            digest.update(np.ascontiguousarray(numbers).data.cast("B"))
+        return digest.hexdigest()
+
+    def recall(self, facts: Facts) -> None:
+        """See `Recognisable`."""
+        self._facts = facts
 
 
 def check_rate(rate: int, name: str) -> None:

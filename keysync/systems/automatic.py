@@ -12,10 +12,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..cache import Entry
 from ..errors import KeySyncError
 from ..face.crop import resize
 from ..face.rendered import RenderedFaces
-from .renderer import Clock, Hearing, Look, Needs, OnStep, Renderer, Rendering, Surveyor, System, UnsuitableError
+from .renderer import (
+    Clock,
+    Costed,
+    Hearing,
+    Look,
+    Needs,
+    OnStep,
+    Remembering,
+    Renderer,
+    Rendering,
+    Surveyor,
+    System,
+    UnsuitableError,
+)
 
 # A clip is judged by so many frames of its beginning.
 JUDGED, BEGINNING = 9, 72
@@ -39,6 +53,20 @@ class Automatic:
     def needs(self) -> Needs:
         return self.rewriter.needs
 
+    @property
+    def seconds_per_evaluation(self) -> float:
+        return self._costs[0]
+
+    @property
+    def seconds_per_frame(self) -> float:
+        return self._costs[1]
+
+    @property
+    def _costs(self) -> tuple[float, float]:
+        """Those of the rewriter, which draws most clips."""
+        one = self.rewriter
+        return (one.seconds_per_evaluation, one.seconds_per_frame) if isinstance(one, Costed) else (0.0, 0.0)
+
     def survey(self, looks: Iterator[Look], note: Callable[[str], None]) -> Renderer:
         """The renderer of this clip; `note` hears which, and why."""
         beginning = list(islice(looks, BEGINNING))
@@ -56,6 +84,23 @@ class Automatic:
             return self.small()
         note(f"drawn by {self.rewriter.system}: with the clip's own mouths")
         return renderer
+
+    def keep(self, surveyed: Renderer) -> Entry:
+        """See `Remembering`: which system draws, and what it keeps."""
+        rewriter = self.rewriter
+        if surveyed.system != rewriter.system or not isinstance(rewriter, Remembering):
+            return Entry(facts={"system": surveyed.system})
+        kept = rewriter.keep(surveyed)
+        return Entry(kept.arrays, {**kept.facts, "system": surveyed.system})
+
+    def recall(self, entry: Entry) -> Renderer:
+        """See `Remembering`."""
+        rewriter = self.rewriter
+        if entry.facts["system"] != rewriter.system:
+            return self.small()
+        if not isinstance(rewriter, Remembering):
+            raise TypeError(f"{rewriter.system} keeps nothing")
+        return rewriter.recall(entry)
 
     def _judged(self, look: Look) -> Tensor:
         """A crop at the size that faces are judged at."""

@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from ..cache import Entry
 from ..errors import KeySyncError
 
 # Times a stage of the work for the report, by the stage's name.
@@ -157,6 +158,30 @@ class Surveyor(Renderer, Protocol):
 
         `note` takes lines for the report. Raises `UnsuitableError` for a source that it cannot draw.
         """
+
+
+@runtime_checkable
+class Remembering(Surveyor, Protocol):
+    """A surveyor whose survey can be kept, for the next dub of the same clip."""
+
+    def keep(self, surveyed: Renderer, /) -> Entry:
+        """What `recall` needs of a renderer that `survey` has returned."""
+
+    def recall(self, entry: Entry, /) -> Renderer:
+        """The renderer that was kept. Raises `KeyError`, `TypeError` or `ValueError` for what is none."""
+
+
+@runtime_checkable
+class Costed(Protocol):
+    """A renderer that says about how long it takes, in seconds on one core of a CPU: progress begins with that."""
+
+    @property
+    def seconds_per_evaluation(self) -> float:
+        """A network evaluation."""
+
+    @property
+    def seconds_per_frame(self) -> float:
+        """What else a frame takes: its crop is encoded and decoded, say."""
 
 
 @runtime_checkable

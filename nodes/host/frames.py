@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 
 import comfy.model_management
@@ -20,6 +20,17 @@ def each_frame(count: int) -> Iterator[int]:
         comfy.model_management.throw_exception_if_processing_interrupted()
         yield index
         progress.update(1)
+
+
+def steps(total: int) -> Callable[..., None]:
+    """What moves the node's progress bar by one or more of `total` steps; it stops when the user cancels."""
+    progress = comfy.utils.ProgressBar(max(1, total))
+
+    def step(count: int = 1) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        progress.update(count)
+
+    return step
 
 
 def as_masks(mask: Tensor) -> Tensor:

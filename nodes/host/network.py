@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import comfy.conds
+import comfy.latent_formats
 import comfy.model_base
 import comfy.model_sampling
 import comfy.supported_models
@@ -21,6 +23,8 @@ from torch import Tensor
 from ...keysync.errors import KeySyncError
 from ...keysync.network.stage import Condition, Stage, StageSpec
 from ...keysync.network.unet import UNetConfig
+from ...keysync.systems.keysync.models import SMALL_CROPS
+from ...keysync.systems.keysync.small import LATENT_RGB, LATENT_RGB_BIAS
 from ...keysync.weights.stage_format import EMBEDDED, embed, on_meta, published_names
 
 
@@ -54,6 +58,8 @@ class KeySyncModel(comfy.model_base.SVD_img2vid):
         super().__init__(config)
         self.spec = spec
         self.model_sampling = KeySyncSampling(config)
+        if (spec.image_size, spec.crop_scale) == SMALL_CROPS:
+            self.latent_format = _small_latents(self.latent_format)
         # Past nn.Module's registration: a few megabytes that stay on the CPU in float32, whatever the core offloads.
         object.__setattr__(self, "conditioner", _conditioner(spec, tensors))
 
@@ -109,6 +115,16 @@ class KeySyncModel(comfy.model_base.SVD_img2vid):
             **{theirs: state[ours] for theirs, ours in published_names(self.conditioner).items()},
             EMBEDDED: embed(self.spec),
         }
+
+
+def _small_latents(latents: comfy.latent_formats.LatentFormat) -> comfy.latent_formats.LatentFormat:
+    """The latents of the built-in VAE for the core's previews: with colours of their own, and no decoder of another
+    VAE."""
+    own = copy(latents)
+    own.latent_rgb_factors = [list(row) for row in LATENT_RGB]
+    own.latent_rgb_factors_bias = list(LATENT_RGB_BIAS)
+    own.taesd_decoder_name = None
+    return own
 
 
 def _conditioner(spec: StageSpec, tensors: Mapping[str, Tensor]) -> Stage:

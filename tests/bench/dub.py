@@ -20,16 +20,6 @@ from keysync.systems.keysync.models import load_models
 from ..portrait import write_portrait_video
 
 
-class Silent:
-    """Progress that nobody watches."""
-
-    def begin(self, what: str, total: int | None) -> None: ...
-
-    def step(self, count: int = 1) -> None: ...
-
-    def end(self) -> None: ...
-
-
 def measure(seconds: float) -> dict[str, Any]:
     """Dubs the moving portrait for so many seconds; returns the report with the peak memory in MiB."""
     torch.set_num_threads(1)
@@ -37,7 +27,7 @@ def measure(seconds: float) -> dict[str, Any]:
         folder = Path(name)
         video = write_portrait_video(folder / "portrait.mp4", seconds)
         speech = write_speech(folder / "speech.wav", seconds)
-        report = dub_file(video, speech, folder / "out.mp4", load_models(), Settings(), FaceSource(), Silent())
+        report = dub_file(video, speech, folder / "out.mp4", load_models(), Settings(), FaceSource())
     return report.to_dict() | {"peak_mib": peak_mib()}
 
 

@@ -9,13 +9,13 @@ import torch
 from keysync.demo import TALK
 from keysync.face.crop import crop, crop_boxes
 from keysync.face.rendered import RenderedFaces
-from keysync.job import FaceSource, NoProgress, survey
+from keysync.job import FaceSource, survey
 from keysync.media.reader import open_video
 
 
 def crops(video: Path, frames: int = 9) -> torch.Tensor:
     source = open_video(video)
-    pts, track = survey(source, FaceSource(), NoProgress())
+    pts, track = survey(source, FaceSource())
     boxes = np.zeros((len(pts), 3), np.int64)
     for start, stop in track.runs():
         boxes[start:stop] = crop_boxes(track, start, stop, 1.5)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .graph import to_api
+from .graph import Link, to_api
 from .server import Run, Server
 from .workflows import make, with_tiny
 
@@ -85,3 +85,49 @@ def test_models_are_unloaded_and_loaded_again(server: Server) -> None:
 
 def finished(run: Run) -> None:
     assert run.error is None
+
+
+def split(server: Server, seed: int, speech_seconds: float) -> dict[str, Any]:
+    """The API prompt of the split graph with tiny files; its frames are the clip's own: Fit Audio fits speech alone."""
+    graph = make("split_graph")
+    (clip,) = (node for node in graph.nodes if node.kind == "KeySyncLoadExample")
+    (parts,) = (node for node in graph.nodes if node.kind == "GetVideoComponents")
+    clip.inputs.update(seconds=1.0)
+    spoken = graph.add("KeySyncLoadExample", (0, 0), seconds=speech_seconds)
+    for node in graph.nodes:
+        if node.kind in ("KeySyncSampleKeyframes", "KeySyncInterpolateKeyframes"):
+            node.inputs["seed"] = seed
+        for name, value in node.inputs.items():
+            if isinstance(value, Link) and value.node.kind == "KeySyncFitAudio" and value.output == "images":
+                node.inputs[name] = parts["images"]
+        if node.kind == "KeySyncFitAudio":
+            node.inputs.update(sync_mode="silence", audio=spoken["audio"])
+    prompt: dict[str, Any] = with_tiny(to_api(graph, server.info))
+    return prompt
+
+
+def test_in_the_split_graph_only_what_follows_from_a_change_runs_again(server: Server) -> None:
+    """Neither new speech nor another seed follows a face, cuts crops or encodes; a seed hears nothing either."""
+
+    def ran(prompt: dict[str, Any]) -> set[str]:
+        run = server.run(prompt)
+        assert run.error is None
+        return {prompt[node]["class_type"] for node in run.executed}
+
+    seeing = {"KeySyncTrackFace", "KeySyncCropFace", "KeySyncMouthMask", "VAEEncode", "SetLatentNoiseMask"}
+    drawing = {"KeySyncSampleKeyframes", "KeySyncInterpolateKeyframes", "KeySyncDecodeFrames", "KeySyncPasteFace"}
+    hearing = {"KeySyncFitAudio", "KeySyncEncodeSpeech"}
+    assert seeing | drawing | hearing <= ran(split(server, 5, 1.0))
+    spoken = ran(split(server, 5, 0.8))
+    assert drawing | hearing <= spoken
+    assert not spoken & seeing
+    sampled = ran(split(server, 6, 0.8))
+    assert drawing <= sampled
+    assert not sampled & (seeing | hearing)
+
+
+def test_another_seed_in_dub_video_follows_no_face(server: Server) -> None:
+    for seed in (31, 32):
+        assert server.run(dub(server, seed=seed)).error is None
+    found = "the track of its face is in the cache"
+    assert found in server.log

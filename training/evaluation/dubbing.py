@@ -19,7 +19,7 @@ from keysync.dub import DEFAULT_MASK, Settings
 from keysync.face.crop import crop_boxes, to_crop
 from keysync.face.masks import MASKS
 from keysync.face.track import FaceTrack, from_landmarks
-from keysync.job import FaceSource, NoProgress, dub_file
+from keysync.job import FaceSource, dub_file
 from keysync.media.info import PictureFormat
 from keysync.media.reader import VideoReader
 from keysync.media.writer import VideoWriter
@@ -74,9 +74,7 @@ class Studio:
             occluder = _write(self.folder / "occluder.mkv", white)
         output = self.folder / "output.mkv"
         face = FaceSource(track=self.track)
-        dub_file(
-            self.video, self.speech, output, models, settings, face, NoProgress(), occluder=occluder, lossless=True
-        )
+        dub_file(self.video, self.speech, output, models, settings, face, occluder=occluder, lossless=True)
         return np.stack([frame for _, frame in VideoReader(output).frames()])
 
 

@@ -30,6 +30,10 @@ from .plan import Plan
 from .small import BUILT_IN, CROP_SCALE, RESOLUTION, SMALL
 from .windows import Run, render
 
+# Seconds on one core of a CPU that KeySync small takes for an evaluation, and for a frame that its VAE encodes and
+# decodes. Other models take as much more as they have more to multiply.
+SMALL_EVALUATION, SMALL_FRAME = 0.036, 0.068
+SMALL_WORK = 14 * 16 * 16 * 64**2 * (1 + 1 / 4 + 1 / 16)
 SMALL_CROPS = (RESOLUTION, RESOLUTION), CROP_SCALE
 
 
@@ -124,6 +128,17 @@ class Models:
         each = (sampling.network_evaluations(stage.spec) for stage in (self.keyframe, self.interpolation))
         return Plan(frames, self.keyframe.spec.window).evaluations(*each)
 
+    @property
+    def seconds_per_evaluation(self) -> float:
+        """See `Costed`; most evaluations are the interpolation's."""
+        return SMALL_EVALUATION * _work(self.interpolation.spec) / SMALL_WORK
+
+    @property
+    def seconds_per_frame(self) -> float:
+        """See `Costed`: by the pixels, as the width of a VAE is unknown."""
+        height, width = self.keyframe.spec.image_size
+        return SMALL_FRAME * height * width / RESOLUTION**2
+
     def begin(self, settings: Sampling | None, seed: int, clock: Clock, on_step: OnStep | None) -> Rendering:
         """Starts a run of spans, each an identity of its own; see `Renderer`."""
         run = Run(self, settings or Sampling(), Noise.from_seed(seed), clock, on_step)
@@ -148,6 +163,14 @@ class Models:
                 f"{encoder.channels}: use the {name} that the model was trained with",
                 about=name,
             )
+
+
+def _work(spec: StageSpec) -> float:
+    """What a stage multiplies in an evaluation, but for a factor: the convolutions of each level."""
+    height, width = spec.latent_size
+    levels = sum(times * times * 0.25**level for level, times in enumerate(spec.unet.channel_mult))
+    channels = spec.unet.model_channels
+    return spec.window * height * width * spec.unet.num_res_blocks * channels * channels * levels
 
 
 def _working_size(spec: StageSpec) -> str:

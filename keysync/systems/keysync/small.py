@@ -22,3 +22,12 @@ BUILT_IN = "KeySync small, built in"
 # What its stages were trained on: pixels of a crop's side, and a crop's width over that of the face's points: less than
 # the published 2, so that the mouth has more latents.
 RESOLUTION, CROP_SCALE = 128, 1.4
+# About the colour of a latent of its VAE, for previews: red, green and blue, -1..1, are latent (4,) @ factors + bias.
+# By least squares on crops of the demo; `tests/vae/test_latent_rgb.py` makes them anew.
+LATENT_RGB = (
+    (0.3781, 0.3683, 0.3346),
+    (0.0637, -0.0531, -0.1388),
+    (-0.0360, 0.0056, -0.0151),
+    (0.0071, 0.0075, 0.0093),
+)
+LATENT_RGB_BIAS = (-0.1047, -0.1896, -0.2774)

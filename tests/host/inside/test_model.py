@@ -11,11 +11,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import comfy.latent_formats
 import comfy.model_management
 import comfy.samplers
 import comfy.sd
 import comfy.utils
 import folder_paths
+import latent_preview
+import numpy as np
 import pytest
 import torch
 from comfy_extras.nodes_model_merging import ModelSave
@@ -338,3 +341,40 @@ def test_the_core_s_own_samplers_are_refused(loader: Any, error: type[Exception]
     model = part("nodes.host.model").load_model(tiny / "keyframe.safetensors")
     with pytest.raises(error, match="the KeySync keyframe model is connected to a sampler without speech: use"):
         model.model.extra_conds(noise=torch.zeros(1, 4, 8, 8), device="cpu")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_previews_of_the_built_in_model_have_the_colours_of_the_pictures(
+    loader: Any, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latent_preview.args, "preview_method", latent_preview.LatentPreviewMethod.Auto)
+    host = part("nodes.host.model")
+    patcher = host.load_model(next(path for name, path in host.BUILT_IN.items() if stage in name))
+    vaes = part("nodes.vae")
+    vae = vaes.core_vae(part("keysync.vae.vae").read_vae(next(iter(vaes.BUILT_IN.values()))))
+    _, frame = next(part("keysync.media.reader").VideoReader(part("keysync.demo").TALK).frames())
+    h, w, _ = frame.shape
+    square = frame[h // 2 - 96 : h // 2 + 96, w // 2 - 96 : w // 2 + 96]
+    planes = torch.from_numpy(square.copy()).movedim(-1, 0)[None] / 255
+    picture = torch.nn.functional.interpolate(planes, (128, 128), mode="area").movedim(1, -1)
+    with torch.inference_mode():
+        latents = vae.encode(picture)
+        decoded = vae.decode(latents)
+        scaled = patcher.model.process_latent_in(latents)
+    previewer = latent_preview.get_previewer(patcher.load_device, patcher.model.latent_format)
+    foreign = latent_preview.get_previewer(patcher.load_device, comfy.latent_formats.SD15())
+    assert previewer is not None
+    assert foreign is not None
+    shown = torch.from_numpy(np.asarray(previewer.decode_latent_to_preview(scaled)).copy()) / 255
+    seen = torch.nn.functional.avg_pool2d(decoded.movedim(-1, 1), 8).movedim(1, -1)[0]
+    assert shown.shape == seen.shape == (16, 16, 3)
+    assert float((shown.mean((0, 1)) - seen.mean((0, 1))).abs().max()) < 0.04
+    assert float((shown - seen).abs().mean()) < 0.05
+    # With the factors of Stable Video Diffusion's VAE they are other colours.
+    wrong = torch.from_numpy(np.asarray(foreign.decode_latent_to_preview(scaled)).copy()) / 255
+    assert float((wrong - seen).abs().mean()) > 0.15
+
+
+def test_previews_of_other_models_are_the_cores(loader: Any, tiny: Path) -> None:
+    patcher = part("nodes.host.model").load_model(tiny / "keyframe.safetensors")
+    assert patcher.model.latent_format.latent_rgb_factors == comfy.latent_formats.SD15().latent_rgb_factors

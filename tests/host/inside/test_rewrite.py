@@ -211,17 +211,19 @@ def test_progress_and_cancelling(
     )
     track = part("nodes.host.sockets").Faces(cropped[1].track)
     video, _ = lip_sync(node, clip, speech, track=track)
-    assert told[-1] == (FRAMES, FRAMES)
-    assert [str(path) for path in temporary.iterdir()] == [video.get_stream_source()]
+    values = [value for value, _ in told]
+    assert told[-1] == (1000, 1000)
+    assert values == sorted(values)
+    assert [str(path) for path in temporary.glob("*.*")] == [video.get_stream_source()]  # beside the cache
 
     def stop(value: int, total: int, preview: Any, node_id: Any = None) -> None:
-        if total == FRAMES:
+        if value > 500:
             comfy.model_management.interrupt_current_processing()
 
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", stop)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         lip_sync(node, clip, speech, track=track)
-    assert [str(path) for path in temporary.iterdir()] == [video.get_stream_source()]
+    assert [str(path) for path in temporary.glob("*.*")] == [video.get_stream_source()]  # beside the cache
 
 
 def test_a_hidden_mouth_stays_as_it_is(cropped: Any, images: Tensor) -> None:

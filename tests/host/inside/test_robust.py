@@ -119,7 +119,7 @@ def test_weights_that_are_no_numbers(
         models[f"{stage}_model"].model.diffusion_model.out[2].bias[0] = math.nan
     with pytest.raises(error, match=f"the {stage} model gives numbers that are not finite for frames 0-7: expected a"):
         dub(models, clip, speech)
-    assert list(temporary.iterdir()) == []
+    assert list(temporary.glob("*.*")) == []  # beside the cache
 
 
 def test_a_vae_that_gives_no_numbers(
@@ -134,7 +134,7 @@ def test_a_vae_that_gives_no_numbers(
         dub(models, clip, speech)
     with pytest.raises(error, match="the VAE's decoder gives numbers that are not finite for frame 0: check the lat"):
         part("nodes.vae").DecodeFrames.execute({"samples": torch.zeros(2, 4, 8, 8)}, models["vae"])
-    assert list(temporary.iterdir()) == []
+    assert list(temporary.glob("*.*")) == []  # beside the cache
 
 
 def overflowing(models: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from keysync.demo import TALK
 from keysync.face.crop import crop_boxes
 from keysync.face.mesh import MeshReader
 from keysync.face.mouth import measure
-from keysync.job import NoProgress, survey
+from keysync.job import survey
 from keysync.media.reader import open_video
 from keysync.report import DUBBED
 from keysync.speech.lips_curve import LipsCurve
@@ -98,7 +98,7 @@ def test_a_curve_that_ends_before_the_speech_is_an_error(tmp_path: Path) -> None
 
 def test_pixels_outside_the_mask_keep_their_bits(dubbed: tuple[Report, Any, Any]) -> None:
     _, before, after = dubbed
-    _, track = survey(open_video(TALK), FaceSource(), NoProgress())
+    _, track = survey(open_video(TALK), FaceSource())
     boxes = crop_boxes(track, 0, len(track.found), NEEDS.crop_scale)
     for frame in range(0, len(after), 10):
         x, y, side = boxes[frame].tolist()

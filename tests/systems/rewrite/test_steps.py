@@ -15,7 +15,7 @@ from keysync.demo import TALK
 from keysync.face.crop import crop, crop_boxes, to_crop
 from keysync.face.masks import MASKS
 from keysync.face.track import FaceTrack
-from keysync.job import NoProgress, survey
+from keysync.job import survey
 from keysync.media.reader import open_video
 from keysync.speech.lips_curve import LipsCurve
 from keysync.systems.renderer import Look, Span, Unchanged
@@ -35,7 +35,7 @@ Clip = tuple[Tensor, Tensor, FaceTrack]
 @pytest.fixture(scope="module")
 def clip() -> Clip:
     """Crops and masks of the rendered person's first frames, and their track; something hides the mouth in 20 to 22."""
-    _, track = survey(open_video(TALK), FaceSource(), NoProgress())
+    _, track = survey(open_video(TALK), FaceSource())
     track = first(track, FRAMES)
     boxes = crop_boxes(track, 0, FRAMES, NEEDS.crop_scale)
     frames = [frame for _, frame in zip(range(FRAMES), (frame for _, frame in open_video(TALK).frames()), strict=False)]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from keysync.errors import KeySyncError
 from keysync.face.track import FaceTrack, no_face
-from keysync.job import FaceSource, NoProgress, survey
+from keysync.job import FaceSource, survey
 from keysync.media.audio import read_speech
 from keysync.media.reader import VideoReader
 from keysync.media.source import Frame
@@ -51,7 +51,7 @@ class RealClip:
         """
         source = VideoReader(path, 0, LONGEST)
         sound = read_speech(path)[0][: round(seconds * SAMPLE_RATE)]
-        pts, track = survey(source, FaceSource(), NoProgress())
+        pts, track = survey(source, FaceSource())
         if not track.found.any():
             raise KeySyncError(f"{no_face(track)} of {path.name}: expected a person who talks")
         times = (pts - pts[0]) * float(source.info.time_base)

@@ -18,7 +18,7 @@ from keysync.dub import Settings
 from keysync.face.crop import Crops
 from keysync.face.masks import MASKS
 from keysync.face.mesh import MeshReader
-from keysync.job import FaceSource, NoProgress, dub_file
+from keysync.job import FaceSource, dub_file
 from keysync.media.reader import VideoReader
 from keysync.media.source import Frame, SoundInMemory
 from keysync.method import SAMPLE_RATE
@@ -105,7 +105,7 @@ def dub(scene: Scene, speech: Tensor, renderer: Renderer, reader: MeshReader, fo
     sound = SoundInMemory("speech", speech[None], SAMPLE_RATE)
     face = FaceSource(track=clip.track)
     began = time.perf_counter()
-    report = dub_file(clip.source, sound, output, renderer, Settings(), face, NoProgress(), lossless=True)
+    report = dub_file(clip.source, sound, output, renderer, Settings(), face, lossless=True)
     seconds = time.perf_counter() - began - sum(report.seconds_per_stage.get(stage, 0) for stage in BEFORE)
     outside = Outside(scene, report, renderer)
     made = look(outside.watched(frame for _, frame in VideoReader(output).frames()), scene.anchors, reader)
