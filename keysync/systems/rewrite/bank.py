@@ -38,6 +38,8 @@ SHARP = 0.5
 # Something hides a mouth where colours differ from the usual ones by this much (0..1) at this share of its points. By
 # shadows and turns alone, 1 point in 20 does.
 UNUSUAL, HIDDEN = 0.12, 0.08
+# A shot in which fewer of the mouths are free, in which the usual colours themselves are in doubt, lends none.
+VISIBLE = 0.6
 # A clip has mouths to lend if the gap between its lips varies by this much, in eye distances, over so many mouths.
 VARIES, FEWEST = 0.05, 8
 # What two mouths differ by where they are as different in each: opening, width, turn, log scale, log light.
@@ -221,7 +223,10 @@ def _person(mouths: list[Mouth]) -> Person | None:
     colours = np.stack([mouth.seen.colours for mouth in mouths])
     detail = np.array([mouth.detail for mouth in mouths])
     usual = np.median(colours, axis=0)
-    fit = (_unusual(colours, usual) <= HIDDEN) & (detail > SHARP * np.median(detail))
+    seen = _unusual(colours, usual) <= HIDDEN
+    if seen.mean() < VISIBLE:
+        return None
+    fit = seen & (detail > SHARP * np.median(detail))
     kept = [mouth for mouth, good in zip(mouths, fit, strict=True) if good]
     if len(kept) < FEWEST:
         return None

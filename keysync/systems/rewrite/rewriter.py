@@ -30,7 +30,7 @@ LARGEST = 512
 NEEDS = Needs((LARGEST, LARGEST), 1.5, "box", ("whisper",), native=True)
 # A frame's mouth, in seconds on one core of a CPU: it is warped.
 WARP = 0.006
-UNMOVED = Unchanged("the mouth does not move in this shot: it has no mouths to lend")
+UNMOVED = Unchanged("the mouth is still or mostly hidden in this shot: it has no mouths to lend")
 
 
 class LipsReader(Protocol):

@@ -113,3 +113,10 @@ def test_a_watched_face_is_found_where_it_was() -> None:
         assert found.confidence > 0.9
         assert np.abs(found.mesh - reader.read(pixels[None]).points[0])[:, :2].mean() < 2
     assert not watcher.look(pixels, torch.zeros(CROP, CROP)).whole
+
+
+def test_a_shot_whose_mouth_is_mostly_hidden_has_nothing_to_lend() -> None:
+    faces = [seen(gap, hidden=6 if number % 2 else 0) for number, gap in enumerate(gaps(40))]
+    with pytest.raises(NothingToBorrowError, match="no mouths to lend"):
+        collect(faces)
+    assert collect([*faces, *(seen(gap) for gap in gaps(20))]).people[0].mouths.number.size == 40
