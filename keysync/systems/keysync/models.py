@@ -32,7 +32,7 @@ from .windows import Run, render
 
 # Seconds on one core of a CPU that KeySync small takes for an evaluation, and for a frame that its VAE encodes and
 # decodes. Other models take as much more as they have more to multiply.
-SMALL_EVALUATION, SMALL_FRAME = 0.036, 0.068
+SMALL_EVALUATION, SMALL_FRAME = 0.054, 0.075
 SMALL_WORK = 14 * 16 * 16 * 64**2 * (1 + 1 / 4 + 1 / 16)
 SMALL_CROPS = (RESOLUTION, RESOLUTION), CROP_SCALE
 
