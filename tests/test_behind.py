@@ -9,8 +9,12 @@ import pytest
 from keysync.behind import Behind, ahead
 
 
-def threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate() if thread.name.startswith("keysync-")}
+@pytest.fixture(autouse=True)
+def _ends_its_threads() -> Iterator[None]:
+    """Each test ends the threads that it began; those of tests before may wait for their garbage collection."""
+    before = set(threading.enumerate())
+    yield
+    assert not {thread.name for thread in set(threading.enumerate()) - before if thread.name.startswith("keysync-")}
 
 
 def test_calls_run_in_order_in_another_thread() -> None:
@@ -19,7 +23,6 @@ def test_calls_run_in_order_in_another_thread() -> None:
         for number in range(20):
             behind.run(lambda n: done.append((n, threading.current_thread() is threading.main_thread())), number)
     assert done == [(number, False) for number in range(20)]
-    assert not threads()
 
 
 def test_no_more_calls_wait_than_allowed() -> None:
@@ -39,7 +42,6 @@ def test_no_more_calls_wait_than_allowed() -> None:
             behind.run(lambda: None)
             queued += 1
         assert gate.is_set()  # the third had to wait for the first
-    assert not threads()
 
 
 def fail() -> None:
@@ -56,7 +58,6 @@ def run_all(*calls: Callable[[], Any]) -> None:
 def test_an_error_of_a_call_is_raised(count: int) -> None:
     with pytest.raises(ValueError, match="full"):
         run_all(*[fail] * count)
-    assert not threads()
 
 
 def test_an_error_of_the_block_drops_what_waits() -> None:
@@ -71,7 +72,6 @@ def test_an_error_of_the_block_drops_what_waits() -> None:
     with pytest.raises(KeyError):
         block()
     assert not done
-    assert not threads()
 
 
 def test_items_are_made_ahead_in_order() -> None:
@@ -87,7 +87,6 @@ def test_items_are_made_ahead_in_order() -> None:
     assert next(items) == 0
     assert list(items) == list(range(1, 10))
     assert made == list(range(10))
-    assert not threads()
 
 
 def test_a_source_is_closed_where_its_items_are_not_taken() -> None:
@@ -103,7 +102,6 @@ def test_a_source_is_closed_where_its_items_are_not_taken() -> None:
     assert next(items) == 0
     items.close()  # type: ignore[attr-defined]
     assert closed == [True]
-    assert not threads()
 
 
 def test_an_error_comes_where_its_item_would() -> None:
@@ -115,4 +113,3 @@ def test_an_error_comes_where_its_item_would() -> None:
     assert next(items) == 1
     with pytest.raises(OSError, match="gone"):
         next(items)
-    assert not threads()
