@@ -307,7 +307,14 @@ def test_ctrl_c_keeps_the_part_and_says_so(files: dict[str, PublishedFile], tmp_
         hub.cut = [20_000_000, *[0] * 20]  # then it is tried again for seconds
         line = [sys.executable, "-m", "keysync", "download", "published", "--to", str(tmp_path), "--yes"]
         environment = os.environ | {"HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1,localhost"}
-        with subprocess.Popen(line, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            line,
+            cwd=ROOT,
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
+        ) as process:
             while len(hub.transfers()) < 2:
                 assert process.poll() is None
             process.send_signal(signal.SIGINT)
