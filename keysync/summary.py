@@ -29,8 +29,13 @@ def name_face(face: FaceSource) -> str:
     if face.choice.point is not None:
         return "the face at {:g}, {:g}".format(*face.choice.point)
     rank = face.choice.index
-    size = "largest" if rank == 0 else f"{ORDINALS[rank]} largest" if rank in ORDINALS else f"{rank + 1}th largest"
+    size = "largest" if rank == 0 else f"{ORDINALS.get(rank) or _ordinal(rank + 1)} largest"
     return f"the {size} face in each shot"
+
+
+def _ordinal(number: int) -> str:
+    """Such as 10th, 21st or 42nd."""
+    return f"{number}{'th' if number // 10 % 10 == 1 else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
 
 
 def _dubbed(report: Report, face: FaceSource) -> str:

@@ -77,6 +77,8 @@ def test_a_long_list_is_cut() -> None:
     [
         (FaceSource(FaceChoice(1)), "the second largest face in each shot"),
         (FaceSource(FaceChoice(9)), "the 10th largest face in each shot"),
+        (FaceSource(FaceChoice(11)), "the 12th largest face in each shot"),
+        (FaceSource(FaceChoice(20)), "the 21st largest face in each shot"),
         (FaceSource(FaceChoice(point=(20, 30.5))), "the face at 20, 30.5"),
         (FaceSource(landmarks=Path("points.json")), "the tracked face"),
     ],
