@@ -28,14 +28,15 @@ class LoadExample(io.ComfyNode):
             node_id="KeySyncLoadExample",
             display_name="Load Example",
             category="KeySync",
-            description="Loads a short clip of a rendered person and new speech for it, both built in: a workflow runs "
+            description="Loads a short clip of rendered people and new speech for it, both built in: a workflow runs "
             "at once. Replace it by Load Video and Load Audio to use your own files.",
             inputs=[
                 io.Combo.Input(
                     "example",
                     options=list(EXAMPLES),
                     default=next(iter(EXAMPLES)),
-                    tooltip="Which clip. In hand before the mouth, a hand hides the mouth for a while.",
+                    tooltip="Which clip. In hand before the mouth, a hand hides the mouth for a while. Two people talking "
+                    "lasts 4 s: face_index 0 is the left person, 1 the right one.",
                 ),
                 io.Float.Input(
                     "seconds",
@@ -47,7 +48,7 @@ class LoadExample(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Video.Output(display_name="video", tooltip="The clip, without sound: 320x320 pixels at 25 fps."),
+                io.Video.Output(display_name="video", tooltip="The clip, without sound, at 25 fps."),
                 io.Audio.Output(display_name="audio", tooltip="The new speech."),
             ],
         )

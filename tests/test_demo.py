@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from keysync.cli import main
-from keysync.demo import SPEECH, TALK
+from keysync.demo import SPEECH, TALK, TALK_TWO
 from keysync.face.detectors import make_detector
 from keysync.media.audio import read_speech
 from keysync.media.reader import VideoReader
@@ -43,6 +43,18 @@ def test_the_detector_finds_the_face_and_nothing_else() -> None:
     detector.close()
     assert max(found) == 1
     assert sum(found) >= len(frames) - 1, "one that is missed is bridged"
+
+
+def test_the_left_one_of_two_people_is_the_larger_in_every_frame() -> None:
+    """So face_index means the same person in a second dub, after the first."""
+    detector = make_detector("mediapipe")
+    frames = [frame for number, (_, frame) in enumerate(VideoReader(TALK_TWO).frames()) if number % 10 == 0]
+    found = [detector.detect(np.asarray(frame)) for frame in frames]
+    detector.close()
+    assert len(frames) == 10
+    for faces in found:
+        left, right = sorted((face.landmarks for face in faces), key=lambda points: points[:, 0].mean())
+        assert np.ptp(left[:, 1]) > 1.15 * np.ptp(right[:, 1])
 
 
 def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

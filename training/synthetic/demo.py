@@ -1,15 +1,16 @@
 """Makes the input of `keysync demo`: python -m training.synthetic.demo -o keysync/assets.
 
 talk.mp4 shows a held-out rendered person who says SAID; in talk_occluded.mp4, a hand passes before the same person's
-mouth. speech.flac is the new speech, with a pause in which the mouth should close. The shipped files were made with
-espeak-ng 1.51, talk_occluded.mp4 with 1.52, which has the same timing, but other hiss in some voices.
+mouth; in talk_two.mp4, two other people say SAID, one later than the other. speech.flac is the new speech, with a pause
+in which the mouth should close. The shipped files were made with espeak-ng 1.51, talk_occluded.mp4 and talk_two.mp4
+with 1.52, which has the same timing, but other hiss in some voices.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,9 +21,15 @@ from av.video.frame import PictureType
 from numpy.typing import NDArray
 
 from keysync.errors import KeySyncError
+from keysync.face.face import Frame
 from keysync.method import NETWORK_RATE
 
 from ..data.preparation.encode import write_sound
+from .render.identity import Identity
+from .render.motion import Take
+from .render.mouth import MouthShape
+from .render.portrait import Portrait
+from .render.scene import Actor, Scene, framed
 from .render.world import Clip, clip, write_video
 from .voice.speech import Utterance, Voice, joined, say, silence
 
@@ -33,7 +40,11 @@ SPEECH = ("Hello! My lips were drawn anew.", "And now I talk again.")
 PAUSES = (1.0, 0.3)  # seconds: after each sentence
 OCCLUDED = Clip(size=SIZE, occluder="hand", occluded=0.6)
 OCCLUDED_FRAMES = 75
+# Two people, the left one nearer: seeds that training does not use, and (across, down, zoom) of each camera.
+TWO = {(1 << 30) + 16: (0.27, 0.47, 1.05), (1 << 30) + 17: (0.74, 0.46, 0.86)}
+TWO_SIZE, TWO_FRAMES, LATER = (256, 416), 100, 30  # of frames, the second one begins to speak later
 SMALL = {"crf": "17", "preset": "veryslow"}
+SMALLER = SMALL | {"crf": "20"}
 HER_VOICE = Voice("en-gb-x-rp", "f3", pitch=55, pitch_range=60, rate=150, loudness=0.8)
 
 
@@ -46,7 +57,7 @@ def new_speech() -> Utterance:
 
 
 def write_assets(folder: Path) -> None:
-    """Writes the three files. Raises `KeySyncError` without espeak-ng."""
+    """Writes the four files. Raises `KeySyncError` without espeak-ng."""
     speech = new_speech()
     frames = round(speech.seconds * NETWORK_RATE)
     write_sound(torch.from_numpy(speech.waveform), 0, frames, folder, "speech")
@@ -57,16 +68,34 @@ def write_assets(folder: Path) -> None:
     clips = {"talk": (mouths, Clip(size=SIZE)), "talk_occluded": (mouths[:OCCLUDED_FRAMES], OCCLUDED)}
     for name, (said, options) in clips.items():
         write_small(folder / f"{name}.mp4", (truth.picture for truth in clip(PERSON, said, options)))
+    write_small(folder / "talk_two.mp4", two_people(mouths), TWO_SIZE, SMALLER)
 
 
-def write_small(path: Path, pictures: Iterable[NDArray[np.uint8]]) -> None:
-    """Writes pictures (h, w, 3) of `SIZE` as H.264 that is small enough to ship."""
+def two_people(mouths: Sequence[MouthShape]) -> Iterator[Frame]:
+    """Yields pictures of two people in one shot who both move these mouths, the second one later."""
+    cast = {seed: np.random.default_rng((seed, 0)) for seed in TWO}
+    actors = tuple(
+        Actor(Portrait(Identity.sample(rng)), framed(TWO_SIZE, *TWO[seed]), Take.sample(rng, TWO_FRAMES))
+        for seed, rng in cast.items()
+    )
+    scene = Scene(cast[min(TWO)], TWO_SIZE, actors)
+    for frame in range(TWO_FRAMES):
+        yield scene.render(frame, (mouths[frame], mouths[frame + LATER])).picture
+
+
+def write_small(
+    path: Path,
+    pictures: Iterable[NDArray[np.uint8]],
+    size: tuple[int, int] = SIZE,
+    options: Mapping[str, str] = SMALL,
+) -> None:
+    """Writes pictures (h, w, 3) of `size` (h, w) as H.264 that is small enough to ship."""
     with TemporaryDirectory() as folder:
         whole = Path(folder) / path.name
-        write_video(whole, pictures, SIZE)
+        write_video(whole, pictures, size)
         with av.open(str(whole)) as source, av.open(str(path), "w", options={"movflags": "+faststart"}) as target:
             (stream,) = source.streams.video
-            small = target.add_stream("libx264", rate=stream.base_rate, options=SMALL)
+            small = target.add_stream("libx264", rate=stream.base_rate, options=dict(options))
             small.width, small.height, small.pix_fmt = stream.width, stream.height, "yuv420p"
             for name in ("color_range", "color_primaries", "color_trc", "colorspace"):
                 setattr(small.codec_context, name, getattr(stream.codec_context, name))

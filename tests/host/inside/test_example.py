@@ -21,16 +21,19 @@ def node(extension: ModuleType) -> ModuleType:
 def test_it_offers_names_and_no_paths(node: ModuleType) -> None:
     schema = node.LoadExample.GET_SCHEMA()
     example, seconds = schema.inputs
-    assert example.options == ["person talking", "hand before the mouth"]
+    assert example.options == ["person talking", "hand before the mouth", "two people talking"]
     assert seconds.default == 3.0
     assert [output.io_type for output in schema.outputs] == ["VIDEO", "AUDIO"]
 
 
-@pytest.mark.parametrize("example", ["person talking", "hand before the mouth"])
-def test_each_example_lasts_as_long_as_chosen(node: ModuleType, example: str) -> None:
+@pytest.mark.parametrize(
+    ("example", "size"),
+    [("person talking", (320, 320)), ("hand before the mouth", (320, 320)), ("two people talking", (256, 416))],
+)
+def test_each_example_lasts_as_long_as_chosen(node: ModuleType, example: str, size: tuple[int, int]) -> None:
     video, audio = node.LoadExample.execute(example, 1.2).args
     components = video.get_components()
-    assert components.images.shape == (30, 320, 320, 3)
+    assert components.images.shape == (30, *size, 3)
     assert components.images.dtype == torch.float32
     assert components.frame_rate == Fraction(25)
     assert audio["waveform"].shape == (1, 1, round(1.2 * audio["sample_rate"]))
