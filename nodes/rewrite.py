@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import comfy.model_management
 from comfy_api.latest import Input, io
 from torch import Tensor
@@ -12,19 +14,24 @@ from ..keysync.face.track import FaceChoice
 from ..keysync.job import FaceSource
 from ..keysync.speech.lips_curve import LipsCurve
 from ..keysync.summary import summarize
-from ..keysync.systems.keysync.system import KEYSYNC
-from ..keysync.systems.renderer import Renderer
+from ..keysync.systems.automatic import automatic
+from ..keysync.systems.keysync.system import KEYSYNC as LIBRARYS
+from ..keysync.systems.renderer import Renderer, System
 from ..keysync.systems.rewrite.rewriter import Rewriting
 from ..keysync.systems.rewrite.system import REWRITE
 from ..keysync.systems.rewrite.system import load as load_rewriter
-from ..keysync.systems.table import AUTOMATIC, SYSTEMS
 from .detector import detector_device, detector_weights
 from .dub import NodeProgress, detector_inputs, dub, dub_outputs, face_inputs, sync_input
 from .host.audio import AudioDict
 from .host.remedies import remedies
 from .host.search import schema
+from .host.small import load_small
 from .host.sockets import Faces, LipsSocket
 
+# The library's table, with the built-in model on the core.
+KEYSYNC = replace(LIBRARYS, load=load_small)
+AUTOMATIC = automatic(REWRITE, KEYSYNC)
+SYSTEMS: dict[str, System] = {system.name: system for system in (AUTOMATIC, REWRITE, KEYSYNC)}
 # What models of other nodes make room for: the largest system's weights and what it works with.
 ROOM = 1024**3  # bytes
 
