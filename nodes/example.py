@@ -35,8 +35,8 @@ class LoadExample(io.ComfyNode):
                     "example",
                     options=list(EXAMPLES),
                     default=next(iter(EXAMPLES)),
-                    tooltip="Which clip. In hand before the mouth, a hand hides the mouth for a while. Two people talking "
-                    "lasts 4 s: face_index 0 is the left person, 1 the right one.",
+                    tooltip="Which clip. In hand before the mouth, a hand hides the mouth for a while. Two people "
+                    "talking lasts 4 s: face_index 0 is the left person, 1 the right one.",
                 ),
                 io.Float.Input(
                     "seconds",

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
+# A choice that brings inputs, inputs that grow in number, and one that takes the type of what is connected.
+CHOICE, GROWING, ANY = "COMFY_DYNAMICCOMBO_V3", "COMFY_AUTOGROW_V3", "COMFY_MATCHTYPE_V3"
+WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", CHOICE)
 # Uploads have a button, which is a widget too; sound has a player before it.
 UPLOADS: dict[str, list[Any]] = {"image_upload": ["image"], "video_upload": ["image"], "audio_upload": [None, None]}
 # Pixels: a socket, a widget, a node's edge, its title; what lies between nodes, and around those of a group.
@@ -42,7 +44,10 @@ class Link:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One node: its inputs are links or the values of widgets; a widget that is not named has its default."""
+    """One node: its inputs are links or the values of widgets; a widget that is not named has its default.
+
+    The frontend calls an input by its word in `labels`, where it has one there.
+    """
 
     id: int
     kind: str
@@ -51,6 +56,7 @@ class Node:
     models: tuple[Model, ...] = ()
     title: str | None = None
     height: int = 0
+    labels: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, output: str | int) -> Link:
         return Link(self, output)
@@ -58,17 +64,22 @@ class Node:
 
 @dataclass
 class Graph:
-    """Nodes in the order they were added, and groups: a title around nodes."""
+    """Nodes in the order they were added, and groups: a title around nodes.
+
+    App mode shows the widgets `asked`, each of a node, and what the nodes `shown` save; it opens where some are.
+    """
 
     nodes: list[Node] = field(default_factory=list)
     groups: list[tuple[str, list[Node]]] = field(default_factory=list)
+    asked: list[tuple[Node, str]] = field(default_factory=list)
+    shown: list[Node] = field(default_factory=list)
 
     def add(self, kind: str, at: tuple[int, int], models: tuple[Model, ...] = (), **inputs: Any) -> Node:
-        """Adds a node below the others at x of `at`, not above its y (pixels); `title` and `height` are of the picture,
-        all else are inputs."""
-        title, height = inputs.pop("title", None), inputs.pop("height", 0)
+        """Adds a node below the others at x of `at`, not above its y (pixels); `title`, `height` and `labels`, other
+        words for its inputs, are of the picture, all else are inputs."""
+        title, height, labels = inputs.pop("title", None), inputs.pop("height", 0), inputs.pop("labels", {})
         number = max((node.id for node in self.nodes), default=0) + 1
-        node = Node(number, kind, inputs, at, models, title, height)
+        node = Node(number, kind, inputs, at, models, title, height, labels)
         self.nodes.append(node)
         return node
 
@@ -79,6 +90,10 @@ class Graph:
 
     def group(self, title: str, *nodes: Node) -> None:
         self.groups.append((title, list(nodes)))
+
+    def app(self, asked: list[tuple[Node, str]], shown: list[Node]) -> None:
+        """Lets the frontend open the workflow in App mode, which asks for these widgets and shows these results."""
+        self.asked, self.shown = asked, shown
 
 
 def to_api(graph: Graph, info: Info) -> dict[str, Any]:
@@ -111,9 +126,17 @@ def to_workflow(graph: Graph, info: Info) -> dict[str, Any]:
         "links": links,
         "groups": [_group(number, title, members, places) for number, (title, members) in enumerate(graph.groups, 1)],
         "config": {},
-        "extra": {},
+        "extra": _app(graph),
         "version": 0.4,
     }
+
+
+def _app(graph: Graph) -> dict[str, Any]:
+    """What the frontend reads of App mode; one that has none ignores it."""
+    if not graph.shown:
+        return {}
+    inputs = [[node.id, widget] for node, widget in graph.asked]
+    return {"linearMode": True, "linearData": {"inputs": inputs, "outputs": [node.id for node in graph.shown]}}
 
 
 def _links(graph: Graph, info: Info) -> list[list[Any]]:
@@ -124,11 +147,35 @@ def _links(graph: Graph, info: Info) -> list[list[Any]]:
             value = node.inputs.get(name)
             if isinstance(value, Link):
                 slot = _slot(value, info)
-                kind = info[value.node.kind]["output"][slot]
-                links.append(
-                    [len(links) + 1, value.node.id, slot, node.id, place, "COMBO" if isinstance(kind, list) else kind]
-                )
+                kind = _output_type(value.node, slot, info)
+                links.append([len(links) + 1, value.node.id, slot, node.id, place, kind])
     return links
+
+
+def _label(node: Node, name: str, info: Info) -> str:
+    """What the frontend calls an input: the node's own word for it; the number of one that grows; else its name."""
+    if name in node.labels:
+        return node.labels[name]
+    base, _, grown = name.partition(".")
+    groups = info[node.kind]["input"].values()
+    return grown if any(base in group and group[base][0] == GROWING for group in groups) else name
+
+
+def _output_type(node: Node, slot: int, info: Info) -> str:
+    """The type of an output; one that may be any is that of what the node's first link brings."""
+    kind = info[node.kind]["output"][slot]
+    if kind == ANY:
+        first = next(value for value in node.inputs.values() if isinstance(value, Link))
+        return _output_type(first.node, _slot(first, info), info)
+    return "COMBO" if isinstance(kind, list) else str(kind)
+
+
+def _input_type(node: Node, name: str, kind: Any, info: Info) -> str:
+    """The type of an input; one that may be any is that of its link."""
+    value = node.inputs.get(name)
+    if kind == ANY:
+        return _output_type(value.node, _slot(value, info), info) if isinstance(value, Link) else "*"
+    return "COMBO" if isinstance(kind, list) else str(kind)
 
 
 def _workflow_note(node: Node, order: int) -> dict[str, Any]:
@@ -155,15 +202,22 @@ def _workflow_node(node: Node, info: Info, links: list[list[Any]], order: int) -
     optional = info[node.kind]["input"].get("optional", {})
     inputs = []
     for place, (name, kind, options) in enumerate(_ports(node, info)):
-        port = {"name": name, "type": "COMBO" if isinstance(kind, list) else kind, "link": arriving.get(place)}
+        port = {"name": name, "type": _input_type(node, name, kind, info), "link": arriving.get(place)}
         if name in optional:
             port["shape"] = 7
+        label = _label(node, name, info)
+        if label != name:
+            port["label"] = label
         if _is_widget(kind, options):
             port["widget"] = {"name": name}
         inputs.append(port)
     outputs = [
-        {"name": name, "type": kind, "links": [link[0] for link in links if link[1:3] == [node.id, slot]]}
-        for slot, (name, kind) in enumerate(zip(info[node.kind]["output_name"], info[node.kind]["output"], strict=True))
+        {
+            "name": name,
+            "type": _output_type(node, slot, info),
+            "links": [link[0] for link in links if link[1:3] == [node.id, slot]],
+        }
+        for slot, name in enumerate(info[node.kind]["output_name"])
     ]
     values = [value for _, held in _widget_values(node, info) for value in held]
     properties: dict[str, Any] = {"Node name for S&R": node.kind}
@@ -236,8 +290,14 @@ def _inputs(node: Node, info: Info) -> Iterator[tuple[str, Any, dict[str, Any]]]
 
 def _expand(node: Node, name: str, described: list[Any]) -> Iterator[tuple[str, Any, dict[str, Any]]]:
     kind, options = described[0], described[1] if len(described) > 1 else {}
+    if kind == GROWING:
+        (inner,) = options["template"]["input"]["required"].values()
+        grown = [f"{name}.{options['template']['prefix']}{number}" for number in range(len(node.inputs) + 1)]
+        for inner_name in grown:  # the last is free
+            yield from _expand(node, inner_name, inner)
+        return
     yield name, kind, options
-    if kind == "COMFY_DYNAMICCOMBO_V3":
+    if kind == CHOICE:
         chosen = _value(node, name, kind, options)
         inputs = next(option["inputs"] for option in options["options"] if option["key"] == chosen)
         for group in ("required", "optional"):
@@ -262,7 +322,7 @@ def _value(node: Node, name: str, kind: Any, options: dict[str, Any]) -> Any:
     if "default" in options:
         return options["default"]
     choices = kind if isinstance(kind, list) else options.get("options", [""])
-    if kind == "COMFY_DYNAMICCOMBO_V3":
+    if kind == CHOICE:
         return choices[0]["key"]
     return {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}.get(str(kind), choices[0] if choices else "")
 

@@ -22,12 +22,12 @@ from .conftest import furnish
 from .find_comfyui import ROOT, find_comfyuis
 from .graph import PADDING, TITLE
 from .server import Server
-from .test_browser import SETTINGS, open_page, show
-from .workflows import TINY, WORKFLOWS, make, with_tiny
+from .test_browser import SETTINGS, open_page, show, upload, use_app
+from .workflows import APPS, TINY, WORKFLOWS, make, with_tiny
 
 # Pixels of the page's own bars, left and above, and the widest picture.
 LEFT, ABOVE, WIDEST = 90, 130, 2400
-LARGEST = 110_000  # bytes: all travel in the package of the registry
+LARGEST = 75_000  # bytes: all travel in the package of the registry
 WORST = 60  # quality of a JPEG
 
 
@@ -48,6 +48,9 @@ def main() -> None:
             browser = Browser(chromium, profile)
             open_page(browser, server)
             for name in sys.argv[1:] or WORKFLOWS:
+                if name in APPS:
+                    save(app_picture(chromium, server, Path(folder)), ROOT / "workflows" / f"{name}.jpg")
+                    continue
                 workflow = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
                 show(browser, with_tiny(workflow))
                 if not any(node.models for node in make(name).nodes):
@@ -57,6 +60,18 @@ def main() -> None:
             browser.close()
         finally:
             server.stop()
+
+
+def app_picture(chromium: str, server: Server, folder: Path) -> Image.Image:
+    """The app in App mode, after a run."""
+    profile = folder / "app"
+    profile.mkdir()
+    files = upload(server.base / "input")
+    browser = Browser(chromium, profile)
+    use_app(browser, server, [file.name for file in files])
+    shown = Image.open(BytesIO(browser.screenshot())).convert("RGB")
+    browser.close()
+    return shown
 
 
 def run(browser: Browser, server: Server) -> None:

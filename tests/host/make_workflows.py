@@ -1,4 +1,5 @@
-"""Makes `workflows/*.json` for ComfyUI's template browser, and their API twins, from one description.
+"""Makes `workflows/*.json` for ComfyUI's template browser with their API twins, and `subgraphs/*.json` for its node
+library, each from one description.
 
 `python -m tests.documents` writes them with a ComfyUI at hand; a test compares what lies there.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .blueprints import BLUEPRINTS, to_blueprint
 from .find_comfyui import ROOT
 from .graph import Info, to_api, to_workflow
 from .workflows import WORKFLOWS, make
@@ -21,4 +23,5 @@ def files(info: Info) -> dict[Path, Any]:
     return {
         **{ROOT / "workflows" / f"{name}.json": to_workflow(graph, info) for name, graph in graphs.items()},
         **{TWINS / f"{name}.json": to_api(graph, info) for name, graph in graphs.items()},
+        **{ROOT / "subgraphs" / f"{name}.json": to_blueprint(name, info) for name in BLUEPRINTS},
     }

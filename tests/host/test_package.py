@@ -16,7 +16,18 @@ from keysync.systems.keysync.small import FOLDER
 
 from .find_comfyui import ROOT
 
-HELD = {"__init__.py", "LICENSE", "README.md", "keysync", "locales", "nodes", "pyproject.toml", "web", "workflows"}
+HELD = {
+    "__init__.py",
+    "LICENSE",
+    "README.md",
+    "keysync",
+    "locales",
+    "nodes",
+    "pyproject.toml",
+    "subgraphs",
+    "web",
+    "workflows",
+}
 LARGEST = 30e6  # bytes
 OWN = ROOT / ".venv-comfy-cli" / ("Scripts" if sys.platform == "win32" else "bin")
 

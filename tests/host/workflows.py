@@ -1,7 +1,7 @@
 """The example workflows, each written once; `make_workflows.py` makes ComfyUI's files of them.
 
-All begin with an example that comes with KeySync, and need no file in ComfyUI's input folder. All but three need no
-download either.
+All but the app begin with an example that comes with KeySync, and need no file in ComfyUI's input folder. All but two
+need no download either.
 """
 
 from __future__ import annotations
@@ -25,11 +25,6 @@ SAM2 = Model(
     "https://huggingface.co/facebook/sam2.1-hiera-large/resolve/main/model.safetensors",
     "sam2",
 )
-UPSCALER = Model(
-    "RealESRGAN_x4plus.safetensors",
-    "https://huggingface.co/Comfy-Org/Real-ESRGAN_repackaged/resolve/main/RealESRGAN_x4plus.safetensors",
-    "upscale_models",
-)
 # The files of random weights that stand for what is downloaded in tests.
 TINY = {
     KEYFRAMES.name: "keyframe.safetensors",
@@ -38,14 +33,16 @@ TINY = {
     HUBERT.name: "hubert",
     WAVLM.name: "wavlm",
     SAM2.name: "tiny_sam2.safetensors",
-    UPSCALER.name: "tiny_upscaler.safetensors",
 }
+SECONDS = 3.0  # that Load Example loads, unless a workflow says otherwise
 COLUMN = 380  # pixels from one column of nodes to the next
-CLIP_ROW = 920  # pixels from one clip to the next
+CLIP_ROW, PART_ROW = 920, 780  # pixels from one clip to the next, and from one part of a film
 # Nodes with room for a preview below their widgets.
 DUB_HEIGHT, LIP_SYNC_HEIGHT, SAMPLE_HEIGHT, VIDEO_HEIGHT, COMPARISON_HEIGHT = 640, 340, 440, 400, 330
 BELOW_LATENTS = 320  # pixels
-PERSON, HAND = EXAMPLES
+PERSON, HAND, TWO = EXAMPLES
+# The in point and the duration of each part of a film in seconds; 0 is up to the end.
+PARTS = ((0.0, 0.6), (0.6, 0.0))
 # A point on the hand of the example that has one, and a frame that shows it.
 HAND_FRAME, HAND_POINT = 25, "140,240"
 
@@ -95,21 +92,24 @@ def dub(graph: Graph, models: Loaders, name: str, seed: int = 0, y: int = 0, exa
     """A clip, the whole in one node, and where its video and its report go."""
     clip = load_clip(graph, y, example)
     graph.group("What to dub", clip)
-    dubbed = graph.add(
+    dubbed = dub_video(graph, models, (2 * COLUMN, y), video=clip["video"], audio=clip["audio"], seed=seed)
+    graph.group("Dub", dubbed)
+    show(graph, (3 * COLUMN, y), clip["video"], dubbed, name)
+
+
+def dub_video(graph: Graph, models: Loaders, at: tuple[int, int], **inputs: Any) -> Node:
+    """Dub Video with these models; its other inputs are links or values."""
+    return graph.add(
         "KeySyncDubVideo",
-        (2 * COLUMN, y),
+        at,
         height=DUB_HEIGHT,
-        video=clip["video"],
-        audio=clip["audio"],
         keyframe_model=models.keyframes["MODEL"],
         interpolation_model=models.interpolation["MODEL"],
         vae=models.vae["VAE"],
         keyframe_encoder=models.keyframe_encoder[0],
         interpolation_encoder=models.interpolation_encoder[0],
-        seed=seed,
+        **inputs,
     )
-    graph.group("Dub", dubbed)
-    show(graph, (3 * COLUMN, y), clip["video"], dubbed, name)
 
 
 def show(graph: Graph, at: tuple[int, int], before: Link, dubbed: Node, name: str) -> None:
@@ -295,6 +295,155 @@ def batch_of_clips(graph: Graph) -> None:
         dub(graph, models, f"clip_{number + 1}", seed=number, y=number * CLIP_ROW, example=example)
 
 
+def list_of_clips(graph: Graph) -> None:
+    note(
+        graph,
+        "A list of clips",
+        "Dubs a list of clips with one *Lip Sync*: it runs once for each, and *Save Video* saves each.",
+        "**More clips:** connect them to the free input of *Create List*, in the same order in both lists.",
+        "**The same speech in all:** connect it to *Lip Sync* without a list.",
+        "**The published models:** use *Dub Video* with its loaders in place of *Lip Sync*; they are loaded once.",
+        "If a clip fails, the run ends: press *Run* again after changing that clip.",
+    )
+    clips = [graph.add("KeySyncLoadExample", (0, 0), example=example) for example in EXAMPLES]
+    graph.group("What to dub", *clips)
+    videos, sounds = (
+        graph.add("CreateList", (COLUMN, 0), title=title) for title in ("List of videos", "List of speeches")
+    )
+    for number, clip in enumerate(clips):
+        videos.inputs[f"inputs.input{number}"] = clip["video"]
+        sounds.inputs[f"inputs.input{number}"] = clip["audio"]
+    graph.group("Lists", videos, sounds)
+    dubbed = graph.add(
+        "KeySyncLipSync",
+        (2 * COLUMN, 0),
+        height=LIP_SYNC_HEIGHT,
+        video=videos["list"],
+        audio=sounds["list"],
+        system=REWRITE.name,
+    )
+    graph.group("Lip sync, once for each clip", dubbed)
+    show(graph, (3 * COLUMN, 0), videos["list"], dubbed, "list")
+
+
+def two_speakers(graph: Graph) -> None:
+    note(
+        graph,
+        "Two people, a voice each",
+        "Dubs one person after the other. The second *Lip Sync* takes the video of the first, and keeps what that did.",
+        "**face_index:** 0 is the larger face, 1 the other. If they change places in a shot, choose the person with "
+        "*Track Face* at a point, and connect its *track*.",
+        "**Each voice is silent while the other one speaks**: then that mouth is closed. *silence* in **sync_mode** "
+        "keeps the length of the video and adds silence to the voice.",
+        "**Merge Audio** puts both voices into the result. It ends with **audio1**: connect the longer voice there.",
+        "The example has one voice, of which each person has a sentence.",
+    )
+    clip = graph.add("KeySyncLoadExample", (0, 0), example=TWO, seconds=6.0)
+    graph.group("What to dub", clip)
+    x, sound = COLUMN, clip["audio"]
+    left = graph.add("TrimAudioDuration", (x, 0), audio=sound, start_index=0.15, duration=2.55, title="Sentence 1")
+    graph.group("Voice of the left person", left)
+    wait = graph.add("EmptyAudio", (x, 0), duration=2.5, channels=1, title="Silence while the other speaks")
+    spoken = graph.add("TrimAudioDuration", (x, 0), audio=sound, start_index=3.95, duration=1.45, title="Sentence 2")
+    x = 2 * COLUMN
+    right = graph.add("AudioConcat", (x, 280), audio1=wait["AUDIO"], audio2=spoken["AUDIO"])
+    graph.group("Voice of the right person", wait, spoken, right)
+    both = graph.add("AudioMerge", (x, 0), audio1=right["AUDIO"], audio2=left["AUDIO"])
+    graph.group("Both voices", both)
+    x = 3 * COLUMN
+    first, second = (
+        graph.add(
+            "KeySyncLipSync",
+            (x, 0),
+            audio=voice["AUDIO"],
+            system=REWRITE.name,
+            sync_mode="silence",
+            face_index=index,
+            title=f"Lip Sync: the {side} person",
+        )
+        for index, (side, voice) in enumerate((("left", left), ("right", right)))
+    )
+    first.inputs.update(video=clip["video"])
+    second.inputs.update(video=first["video"])
+    graph.group("First one, then the other", first, second)
+    x = 4 * COLUMN
+    parts = graph.add("GetVideoComponents", (x, 0), video=second["video"])
+    made = graph.add("CreateVideo", (x, 0), images=parts["images"], fps=parts["fps"], audio=both["AUDIO"])
+    saved = save_video(graph, (x, 0), made["VIDEO"], "two_speakers")
+    graph.group("Result, with both voices", parts, made, saved)
+    x = 5 * COLUMN
+    told = [
+        graph.add("PreviewAny", (x, 0), source=node["summary"], title=f"What happened: {side}", height=250)
+        for side, node in (("left", first), ("right", second))
+    ]
+    graph.group("What happened", *told)
+
+
+def long_film(graph: Graph) -> None:
+    note(
+        graph,
+        "A long film, in parts",
+        "Dubs a film part by part. Each part has an in and an out point, and a file of its own.",
+        "**Memory** does not grow with the length: *Load Video*, *Trim Video*, *Dub Video* and *Save Video* stream "
+        "from file to file. *Get Video Components* loads all frames: leave it out. The speech is held in memory, 20 MB "
+        "a minute.",
+        "**In and out:** *start* and *duration* of a part, for its video and its audio. Cut where the shot changes, or "
+        "in a pause. A duration of 0 in *Trim Video* is up to the end.",
+        "**Time:** the log says how many evaluations a part needs, and about how long they take.",
+        "**Cancel** stops within one evaluation. The part that was running is lost; finished parts stay saved, and the "
+        "next *Run* does not make them again. What is known of the face is kept until ComfyUI restarts.",
+        "**Order:** ComfyUI may begin with any part.",
+        "**To join the parts** without loss: list them in a text file, a line `file 'NAME.mp4'` each, and run "
+        "`ffmpeg -f concat -i list.txt -c copy film.mp4`.",
+        REAL_FACES,
+    )
+    models = load_built_in(graph)
+    clip = load_clip(graph)
+    graph.group("The film and its new speech", clip)
+    for number, (start, duration) in enumerate(PARTS):
+        y = number * PART_ROW
+        video = graph.add("Video Slice", (2 * COLUMN, y), video=clip["video"], start_time=start, duration=duration)
+        speech = graph.add(
+            "TrimAudioDuration", (2 * COLUMN, y), audio=clip["audio"], start_index=start, duration=duration or 3600.0
+        )
+        graph.group(f"Part {number + 1}: in and out", video, speech)
+        dubbed = dub_video(graph, models, (3 * COLUMN, y), video=video["VIDEO"], audio=speech["AUDIO"])
+        graph.group(f"Part {number + 1}: dub", dubbed)
+        at = (4 * COLUMN, y)
+        saved = save_video(graph, at, dubbed["video"], f"film_part_{number + 1}")
+        summary = graph.add("PreviewAny", at, source=dubbed["summary"], title="What happened", height=200)
+        graph.group(f"Part {number + 1}: result", saved, summary)
+
+
+def lip_sync_app(graph: Graph) -> None:
+    graph.note(
+        (0, 0),
+        "\n\n".join(
+            (
+                "*Lip Sync (no download)* as an app: choose a video and the new speech, and press *Run*.",
+                "*Enter app mode* in the menu at the top left shows the app; *Exit app mode* shows these nodes.",
+                "**system:** *auto* looks at the face and chooses. **strength** is how far the mouth moves. "
+                "**face_index:** 0 is the largest face.",
+                CONSENT,
+            )
+        ),
+        "Lip sync as an app",
+    )
+    video = graph.add("LoadVideo", (COLUMN, 0), file="", labels={"file": "video"}, height=VIDEO_HEIGHT)
+    speech = graph.add("LoadAudio", (COLUMN, 0), audio="", labels={"audio": "new speech"})
+    graph.group("What to dub", video, speech)
+    x = 2 * COLUMN
+    dubbed = graph.add("KeySyncLipSync", (x, 0), video=video["VIDEO"], audio=speech["AUDIO"], height=LIP_SYNC_HEIGHT)
+    graph.group("Lip sync", dubbed)
+    x = 3 * COLUMN
+    saved = save_video(graph, (x, 0), dubbed["video"], "lip_sync")
+    summary = graph.add("PreviewAny", (x, 0), source=dubbed["summary"], title="What happened", height=280)
+    graph.group("Result", saved, summary)
+    asked = [(video, "file"), (speech, "audio")]
+    asked += [(dubbed, widget) for widget in ("system", "strength", "sync_mode", "face_index")]
+    graph.app(asked, [saved, summary])
+
+
 def split_graph(graph: Graph) -> None:
     note(
         graph,
@@ -327,21 +476,22 @@ def occlusion_sam2(graph: Graph) -> None:
 def face_restorer_slot(graph: Graph) -> None:
     note(
         graph,
-        "With an upscaler",
-        "Upscales the generated face before it is pasted. It needs an upscale model.",
-        "**Another restorer:** put it between *Decode Frames* and *Paste Face*, in place of *Upscale Image*. Any size "
-        "fits.",
+        "With an upscaler or a face restorer",
+        "Upscales and sharpens the generated face before it is pasted, with nodes that need no file.",
+        "**Your own restorer:** put it between *Decode Frames* and *Paste Face*, in place of the two. Any size fits: "
+        "*Paste Face* scales it.",
+        "**An upscale model:** *Load Upscale Model* and *Upscale Image (using Model)*, with a file in "
+        "`models/upscale_models`.",
         REAL_FACES,
         FACES,
-        run=AFTER_DOWNLOAD,
     )
     prepared = prepare(graph)
     frames = generate(graph, prepared)
     x = 6 * COLUMN
-    loader = graph.add("UpscaleModelLoader", (x, 0), (UPSCALER,), model_name=UPSCALER.name)
-    upscaled = graph.add("ImageUpscaleWithModel", (x, 0), upscale_model=loader[0], image=frames)
-    graph.group("Any face restorer or upscaler", loader, upscaled)
-    finish(graph, prepared, frames=upscaled["IMAGE"], name="restored", x=7 * COLUMN)
+    upscaled = graph.add("ImageScaleBy", (x, 0), image=frames, upscale_method="lanczos", scale_by=2.0)
+    sharpened = graph.add("ImageSharpen", (x, 0), image=upscaled["IMAGE"], alpha=0.5)
+    graph.group("Any face restorer or upscaler", upscaled, sharpened)
+    finish(graph, prepared, frames=sharpened["IMAGE"], name="restored", x=7 * COLUMN)
 
 
 def keyframes_by_sampler_custom_advanced(graph: Graph) -> None:
@@ -506,10 +656,18 @@ WORKFLOWS: dict[str, Callable[[Graph], None]] = {
             occlusion_sam2,
             face_restorer_slot,
             keyframes_by_sampler_custom_advanced,
+            two_speakers,
             batch_of_clips,
+            list_of_clips,
+            long_film,
+            lip_sync_app,
         )
     },
 }
+# Those that ask for files of the user's.
+APPS = {"lip_sync_app"}
+# The nodes of newer ComfyUIs in workflows that a ComfyUI without them cannot run.
+NEWER = {"list_of_clips": {"CreateList"}, "long_film": {"Video Slice"}}
 
 
 def make(name: str) -> Graph:
@@ -520,10 +678,13 @@ def make(name: str) -> Graph:
 
 
 def briefly(prompt: dict[str, Any], seconds: float = 1.2) -> dict[str, Any]:
-    """A prompt whose examples are so short that tests need not wait; the hand of one of them is there by then."""
+    """A prompt whose examples are so short that tests need not wait; the hand of one of them is there by then.
+
+    An example whose length its workflow chooses keeps it.
+    """
     short = copy.deepcopy(prompt)
     for node in short.values():
-        if node["class_type"] == "KeySyncLoadExample":
+        if node["class_type"] == "KeySyncLoadExample" and node["inputs"]["seconds"] == SECONDS:
             node["inputs"]["seconds"] = seconds
     return short
 
