@@ -348,7 +348,7 @@ def two_speakers(graph: Graph) -> None:
     x = 2 * COLUMN
     right = graph.add("AudioConcat", (x, 280), audio1=wait["AUDIO"], audio2=spoken["AUDIO"])
     graph.group("Voice of the right person", wait, spoken, right)
-    both = graph.add("AudioMerge", (x, 0), audio1=right["AUDIO"], audio2=left["AUDIO"])
+    both = graph.add("AudioMerge", (x, 600), audio1=right["AUDIO"], audio2=left["AUDIO"])
     graph.group("Both voices", both)
     x = 3 * COLUMN
     first, second = (
