@@ -107,17 +107,27 @@ def without_helpers(prompt: dict[str, Any], server: Server) -> dict[str, Any]:
     return kept
 
 
+def without_files(prompt: dict[str, Any]) -> dict[str, Any]:
+    """A prompt without the files that Load Video and Load Audio name: frontends write none of them differently."""
+    loaders = ("LoadVideo", "LoadAudio")
+    return {
+        place: node | {"inputs": {} if node["class_type"] in loaders else node["inputs"]}
+        for place, node in prompt.items()
+    }
+
+
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_the_frontend_opens_the_workflow_and_makes_its_twin(
     comfyui: ComfyUI, browser: Browser, server: Server, name: str
 ) -> None:
     workflow = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
     show(browser, workflow)
-    if unknown := browser.run(UNKNOWN):
-        assert set(unknown) == NEWER[name]
+    if unknown := set(browser.run(UNKNOWN)):
+        assert unknown == NEWER[name]
         pytest.skip(f"ComfyUI {comfyui.version} has no {', '.join(unknown)}")
     made = browser.run("app.graphToPrompt().then(prompt => prompt.output)")
-    assert without_helpers(made, server) == to_api(make(name), server.info)
+    twin = to_api(make(name), server.info)
+    assert without_files(without_helpers(made, server)) == without_files(twin)
     to_download = {node["id"] for node in workflow["nodes"] if "models" in node["properties"]}
     assert set(browser.run(RED)) <= to_download
     show(browser, with_tiny(workflow))

@@ -92,7 +92,7 @@ def test_from_nothing_to_a_dubbed_video_in_a_few_clicks(comfyui: ComfyUI, fresh:
     artist.pause()
     artist.double_click(WINDOW[0] / 2, WINDOW[1] / 2)
     browser.write("lip sync")
-    artist.see("Lip Sync (no download)")
+    artist.see("Lip Sync (KeySync)")  # the first one found is shown beside the list
     artist.pause()
     browser.picture(pictures / "first_hour_search.png")
     browser.escape()
