@@ -393,8 +393,8 @@ def long_film(graph: Graph) -> None:
         "**Cancel** stops within one evaluation. The part that was running is lost; finished parts stay saved, and the "
         "next *Run* does not make them again. What is known of the face is kept until ComfyUI restarts.",
         "**Order:** ComfyUI may begin with any part.",
-        "**To join the parts** without loss: list them in a text file, a line `file 'NAME.mp4'` each, and run "
-        "`ffmpeg -f concat -i list.txt -c copy film.mp4`.",
+        "**To join the parts**, their pictures unchanged: list them in a text file, a line `file 'NAME.mp4'` each, "
+        "and run `ffmpeg -f concat -i list.txt -c:v copy film.mp4`.",
         REAL_FACES,
     )
     models = load_built_in(graph)
