@@ -24,6 +24,7 @@ from .choose import Looks, Mouths
 from .curve import Amplitude
 from .head import Poses, make_reference
 from .points import INNER, OUTER, POINTS, SEEN, chart, following, matte, parting
+from .sightings import Seen, Sightings
 
 # The side of the square around mouth and chin that is kept of a frame, of the crop's, and how far below the mouth its
 # middle is in eye distances.
@@ -48,23 +49,6 @@ UNLIKE = np.array([0.02, 0.04, 0.1, 0.1, 0.1, 0.15, 0.2])
 
 class NothingToBorrowError(UnsuitableError):
     """The clip has no mouths to lend: another system can draw them."""
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """A frame's face: `mesh` (468, 3) in pixels of the crop, `confidence` 0..1, `measures` (4,), the colours (p, 3),
-    0..1, of the points `SEEN`, and whether the mouth is inside crop and mask: `whole`."""
-
-    mesh: NDArray[np.float32]
-    confidence: float
-    measures: NDArray[np.float32]
-    colours: NDArray[np.float32]
-    whole: bool
-
-    @property
-    def light(self) -> float:
-        """Log brightness of the face."""
-        return float(np.log(max(self.colours.mean(), 1e-3)))
 
 
 class Watcher:
@@ -129,12 +113,12 @@ class Collector:
     def __init__(self) -> None:
         self._shots: dict[int, list[Mouth]] = defaultdict(list)
         self._held = 0
-        self._seen: dict[int, Seen] = {}
+        self._seen = Sightings()
 
     def add(self, number: int, shot: int, crop: Tensor, seen: Seen) -> None:
         """A frame: its number in the clip, its crop (s, s, 3) uint8, as large as others of the shot, and what was seen
         there."""
-        self._seen[number] = seen
+        self._seen.add(number, seen)
         if seen.confidence < CONFIDENT or not seen.whole:
             return
         mouth = seen.mesh[[13, 14], :2].mean(0)
@@ -213,7 +197,7 @@ class Bank:
     """The faces of a clip by shot, and what was seen of each frame in a survey."""
 
     people: dict[int, Person]
-    seen: dict[int, Seen]
+    seen: Sightings
 
 
 def _person(mouths: list[Mouth]) -> Person | None:

@@ -12,8 +12,9 @@ from keysync.demo import TALK
 from keysync.face.mesh import MeshReader
 from keysync.face.mouth import measure
 from keysync.media.reader import open_video
-from keysync.systems.rewrite.bank import PATCH, Bank, Collector, NothingToBorrowError, Seen, Watcher
+from keysync.systems.rewrite.bank import PATCH, Bank, Collector, NothingToBorrowError, Watcher
 from keysync.systems.rewrite.points import SEEN
+from keysync.systems.rewrite.sightings import Seen
 
 from .faces import opened, real_mesh
 
@@ -47,7 +48,7 @@ def test_a_short_clip_lends_all_its_mouths() -> None:
     person = bank.people[0]
     assert person.mouths.number.tolist() == list(range(20))
     assert person.patches.shape == (20, SIDE, SIDE, 3)
-    assert sorted(bank.seen) == list(range(20))
+    assert [bank.seen.get(number) is not None for number in range(21)] == [True] * 20 + [False]
     inside = (person.points > 0) & (person.points < SIDE)
     assert inside[:, :40].all()  # the lips
 

@@ -25,6 +25,7 @@ from keysync.speech.lips_curve import LipsCurve
 from keysync.systems.renderer import Span, Unchanged
 from keysync.systems.rewrite.bank import Bank, NothingToBorrowError
 from keysync.systems.rewrite.rewriter import NEEDS, Rewriter, Rewriting
+from keysync.systems.rewrite.sightings import Sightings
 
 from ...clips import read_frames, write_speech, write_video
 
@@ -134,7 +135,7 @@ def test_strength_is_a_number_above_0(strength: float) -> None:
 
 def test_a_shot_without_mouths_stays_unchanged() -> None:
     steps: list[int] = []
-    rewriter = replace(make_rewriter(), bank=Bank({}, {}))
+    rewriter = replace(make_rewriter(), bank=Bank({}, Sightings()))
     draw = rewriter.begin(None, 0, lambda stage: nullcontext(), steps.append)
     drawn = list(draw(Span(3, iter(()), {}, shot=1, numbers=(7, 8, 9))))
     assert [type(one) for one in drawn] == [Unchanged] * 3
