@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,10 +22,11 @@ from keysync.face.mouth import measure
 from keysync.job import survey
 from keysync.media.reader import open_video
 from keysync.report import DUBBED
+from keysync.speech.context import CONTEXT
 from keysync.speech.lips_curve import LipsCurve
 from keysync.systems.renderer import Span, Unchanged
 from keysync.systems.rewrite.bank import Bank, NothingToBorrowError
-from keysync.systems.rewrite.rewriter import NEEDS, Rewriter, Rewriting
+from keysync.systems.rewrite.rewriter import NEEDS, PORTION, HeardLips, Rewriter, Rewriting
 from keysync.systems.rewrite.sightings import Sightings
 
 from ...clips import read_frames, write_speech, write_video
@@ -52,7 +54,7 @@ class Waves:
 
 
 def make_rewriter() -> Rewriter:
-    return Rewriter(Waves(), {"whisper": Times()}, torch.device("cpu"), MeshReader())
+    return Rewriter({"whisper": HeardLips(Times(), Waves())}, torch.device("cpu"), MeshReader())
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +97,19 @@ def test_a_curve_that_ends_before_the_speech_is_an_error(tmp_path: Path) -> None
     with pytest.raises(KeySyncError, match=r"the lips curve lasts 1\.00 s but the result 1\.20 s"):
         dub_file(TALK, speech, tmp_path / "out.mp4", rewriter, Settings(), FaceSource())
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_speech_is_heard_in_portions_as_if_at_once() -> None:
+    class Near:
+        """Each frame is the mean of those up to `CONTEXT` away, which an end repeats."""
+
+        def read(self, rows: Tensor) -> Tensor:
+            padded = F.pad(rows[None, :, 0, 0], (CONTEXT, CONTEXT), mode="replicate")
+            return F.avg_pool1d(padded, 2 * CONTEXT + 1, stride=1)[0, :, None].expand(-1, 5)
+
+    times = torch.arange(2 * PORTION + 5) / 25
+    heard = HeardLips(Times(), Near()).encode(torch.zeros(1)).at(times)
+    torch.testing.assert_close(heard, Near().read(Times().at(times)))
 
 
 def test_pixels_outside_the_mask_keep_their_bits(dubbed: tuple[Report, Any, Any]) -> None:
