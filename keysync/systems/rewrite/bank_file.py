@@ -42,6 +42,7 @@ def pack(bank: Bank) -> dict[str, NDArray[Any]]:
             "points": person.points,
             "patches": person.patches.numpy(),
             "usual": person.usual,
+            "made": np.array(person.made, np.bool_),
         }
         arrays |= {f"person.{shot}.{name}": array for name, array in parts.items()}
     return arrays
@@ -73,4 +74,5 @@ def _person(arrays: Arrays, shot: int) -> Person:
         part("points"),
         torch.from_numpy(part("patches")),
         part("usual"),
+        made=bool(part("made")),
     )

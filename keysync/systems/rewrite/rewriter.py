@@ -33,7 +33,7 @@ NEEDS = Needs((LARGEST, LARGEST), 1.5, "box", ("whisper",), native=True)
 PORTION = 1024
 # A frame's mouth, in seconds on one core of a CPU: it is warped.
 WARP = 0.006
-UNMOVED = Unchanged("the mouth is still or mostly hidden in this shot: it has no mouths to lend")
+UNMOVED = Unchanged("the mouth is hidden, or open and still, in most of this shot: it has no mouths to lend")
 
 
 class LipsReader(Protocol):
@@ -131,7 +131,12 @@ class Rewriter:
 
     def survey(self, looks: Iterator[Look], note: Callable[[str], None]) -> Renderer:
         """This renderer with the mouths of a clip. Raises `NothingToBorrowError` where it has none to lend."""
-        return replace(self, bank=collect(self.reader, looks))
+        bank = collect(self.reader, looks)
+        made = [shot for shot, person in bank.people.items() if person.made]
+        if made:
+            where = "the clip" if len(made) == len(bank.people) else f"{len(made)} of {len(bank.people)} shots"
+            note(f"the mouth stays closed in {where}: it is opened, and teeth, tongue and dark inside are drawn")
+        return replace(self, bank=bank)
 
     def keep(self, surveyed: Renderer) -> Entry:
         """See `Remembering`: the bank."""

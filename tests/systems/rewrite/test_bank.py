@@ -13,6 +13,8 @@ from keysync.face.mesh import MeshReader
 from keysync.face.mouth import measure
 from keysync.media.reader import open_video
 from keysync.systems.rewrite.bank import PATCH, Bank, Collector, NothingToBorrowError, Watcher
+from keysync.systems.rewrite.curve import WIDER
+from keysync.systems.rewrite.made import GAPS, MADE
 from keysync.systems.rewrite.points import SEEN
 from keysync.systems.rewrite.sightings import Seen
 
@@ -94,10 +96,20 @@ def test_each_shot_lends_to_itself() -> None:
     assert 2 not in bank.people  # too few to choose from
 
 
-@pytest.mark.parametrize("faces", [[], [seen(0.1)] * 30, [seen(0.1), seen(0.2)] * 3])
-def test_a_still_or_unseen_mouth_has_nothing_to_lend(faces: list[Seen]) -> None:
+@pytest.mark.parametrize("faces", [[], [seen(0.1)] * 30, [seen(0.0)] * 7, [seen(0.1), seen(0.2)] * 3])
+def test_an_open_and_still_or_unseen_mouth_has_nothing_to_lend(faces: list[Seen]) -> None:
     with pytest.raises(NothingToBorrowError, match="no mouths to lend"):
         collect(faces)
+
+
+def test_mouths_are_made_where_the_mouth_stays_closed() -> None:
+    faces = [seen(0.02 * (number == 9)) for number in range(30)]
+    person = collect(faces).people[0]
+    assert person.made
+    assert len(person.patches) == MADE
+    assert person.amplitude.opening[1] - person.amplitude.opening[0] == pytest.approx(GAPS[-1], abs=1e-6)
+    assert person.amplitude.width[1] - person.amplitude.width[0] == pytest.approx(2 * WIDER, abs=1e-6)
+    assert not collect([seen(gap) for gap in gaps(20)]).people[0].made
 
 
 def test_a_watched_face_is_found_where_it_was() -> None:

@@ -134,9 +134,23 @@ def test_neither_chance_nor_pieces_change_a_dub(dubbed: tuple[Report, Any, Any],
     assert all((a == b).all() for a, b in zip(read_frames(output), after, strict=True))
 
 
-def test_a_still_has_nothing_to_lend_and_leaves_no_file(tmp_path: Path) -> None:
-    _, frame = next(open_video(TALK).frames())
-    video, speech = write_video(tmp_path / "still.mp4", [frame] * 12), write_speech(tmp_path / "speech.wav", 0.4)
+def test_a_still_with_a_closed_mouth_speaks(tmp_path: Path) -> None:
+    frames = [frame for _, frame in open_video(TALK).frames()]
+    openings = measure(MeshReader().read(torch.from_numpy(np.stack(frames))).points)[:, 0]
+    still = [frames[int(openings.argmin())]] * 30
+    video, speech = write_video(tmp_path / "still.mp4", still), write_speech(tmp_path / "speech.wav", SECONDS)
+    report = dub_file(video, speech, tmp_path / "out.mkv", make_rewriter(), Settings(), FaceSource(), lossless=True)
+    after = list(read_frames(tmp_path / "out.mkv"))
+    made = measure(MeshReader().read(torch.from_numpy(np.stack(after))).points)[:, 0]
+    assert np.corrcoef(made, np.array(report.curves["opening"], dtype=float))[0, 1] > 0.9
+    assert any("teeth, tongue and dark inside are drawn" in line for line in report.notes)
+
+
+def test_an_open_and_still_mouth_has_nothing_to_lend_and_leaves_no_file(tmp_path: Path) -> None:
+    frames = [frame for _, frame in open_video(TALK).frames()]
+    openings = measure(MeshReader().read(torch.from_numpy(np.stack(frames))).points)[:, 0]
+    still = [frames[int(openings.argmax())]] * 12
+    video, speech = write_video(tmp_path / "still.mp4", still), write_speech(tmp_path / "speech.wav", 0.4)
     with pytest.raises(NothingToBorrowError, match="choose another system"):
         dub_file(video, speech, tmp_path / "out.mp4", make_rewriter(), Settings(), FaceSource())
     assert not (tmp_path / "out.mp4").exists()
