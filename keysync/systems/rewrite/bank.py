@@ -47,6 +47,9 @@ VISIBLE = 0.6
 VARIES, FEWEST = 0.05, 8
 # Mouths are made of closed ones whose gap is usual: it differs from the median by no more, in eye distances.
 STEADY = 0.015
+# They are made where the face is seen well: eyes so many pixels apart, turned aside no further (depth between the eyes
+# over their distance), and so many of the mouths free.
+APART, ASIDE, FREE = 60, 0.5, 0.9
 # What two mouths differ by where they are as different in each: opening, width, turn, log scale, log light.
 UNLIKE = np.array([0.02, 0.04, 0.1, 0.1, 0.1, 0.15, 0.2])
 
@@ -153,8 +156,8 @@ class Collector:
         people = {shot: person for shot, mouths in self._shots.items() if (person := _person(mouths)) is not None}
         if not people:
             raise NothingToBorrowError(
-                "the clip has no mouths to lend: its mouth is hidden, or open and still, and rewrite draws with the "
-                "clip's own; choose another system or a clip in which the person speaks or has the mouth closed"
+                "the clip has no mouths to lend: its mouth is hidden, small, or open and still, and rewrite draws "
+                "with the clip's own; choose another system or a clip that shows the person speaking, or closer"
             )
         return Bank(people, self._seen)
 
@@ -227,7 +230,7 @@ def _person(mouths: list[Mouth]) -> Person | None:
     poses = Poses.of(meshes, reference)
     settled = poses.settle(meshes)
     if amplitude.opening[1] - amplitude.opening[0] < VARIES:
-        if np.median(measures[:, 0]) > CLOSED:
+        if np.median(measures[:, 0]) > CLOSED or seen.mean() < FREE or not _seen_well(meshes):
             return None
         return _with_made_mouths(kept, reference, poses, settled, usual)
     return Person(
@@ -244,6 +247,13 @@ def _person(mouths: list[Mouth]) -> Person | None:
         torch.stack([mouth.patch for mouth in kept]),
         usual,
     )
+
+
+def _seen_well(meshes: NDArray[np.float32]) -> bool:
+    """Whether faces (n, 468, 3) are large and turned to the camera."""
+    across = meshes[:, EYES[1]] - meshes[:, EYES[0]]
+    apart = np.linalg.norm(across, axis=1)
+    return bool(np.median(apart) >= APART and np.median(np.abs(across[:, 2]) / apart) <= ASIDE)
 
 
 def _with_made_mouths(

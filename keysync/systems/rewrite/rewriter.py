@@ -33,7 +33,7 @@ NEEDS = Needs((LARGEST, LARGEST), 1.5, "box", ("whisper",), native=True)
 PORTION = 1024
 # A frame's mouth, in seconds on one core of a CPU: it is warped.
 WARP = 0.006
-UNMOVED = Unchanged("the mouth is hidden, or open and still, in most of this shot: it has no mouths to lend")
+UNMOVED = Unchanged("the mouth is hidden, small, or open and still in most of this shot: it has no mouths to lend")
 
 
 class LipsReader(Protocol):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,6 +111,17 @@ def test_mouths_are_made_where_the_mouth_stays_closed() -> None:
     assert person.amplitude.opening[1] - person.amplitude.opening[0] == pytest.approx(GAPS[-1], abs=1e-6)
     assert person.amplitude.width[1] - person.amplitude.width[0] == pytest.approx(2 * WIDER, abs=1e-6)
     assert not collect([seen(gap) for gap in gaps(20)]).people[0].made
+
+
+def test_small_turned_and_often_hidden_faces_are_not_opened() -> None:
+    closed = seen(0.0)
+    small = replace(closed, mesh=closed.mesh * np.float32(0.25))
+    turned = replace(closed, mesh=closed.mesh.copy())
+    turned.mesh[263, 2] += 150
+    for faces in ([small] * 20, [turned] * 20, [closed] * 16 + [seen(0.0, hidden=6)] * 4):
+        with pytest.raises(NothingToBorrowError, match="small, or open and still"):
+            collect(faces)
+    assert collect([closed] * 20).people[0].made
 
 
 def test_a_watched_face_is_found_where_it_was() -> None:
