@@ -91,13 +91,18 @@ class SpeechEncoder(ABC):
             return self._run(prepare(waveform))
         kept = WINDOW - 2 * CONTEXT
         logger.info("%s: %.0f s of speech in windows of %d s", self.name, length / SAMPLE_RATE, WINDOW // SAMPLE_RATE)
-        parts = []
+        joined = torch.empty(0)
+        filled = 0
         for start in range(0, length, kept):
             stop = min(start + kept, length)
             begin = min(max(start - CONTEXT, 0), length - WINDOW)
             rows = self._run(prepare(waveform[begin : begin + WINDOW]))
-            parts.append(rows[(start - begin) // ROW : (stop - begin) // ROW])
-        return torch.cat(parts)
+            rows = rows[(start - begin) // ROW : (stop - begin) // ROW]
+            if not start:
+                joined = rows.new_empty(length // ROW, rows.shape[1])  # not a list: joining it would take twice as much
+            joined[filled : filled + len(rows)] = rows
+            filled += len(rows)
+        return joined[:filled]
 
     def _run(self, waveform: Tensor) -> Tensor:
         waveform = waveform.to(self.model.device, self.model.dtype)

@@ -14,6 +14,8 @@ from ..method import NETWORK_RATE, ROWS_PER_SECOND, SAMPLE_RATE
 # Samples per frame, and per feature row.
 FRAME = SAMPLE_RATE // NETWORK_RATE
 ROW = SAMPLE_RATE // ROWS_PER_SECOND
+# Frames whose rows are made at once: more would take several times the memory of the result.
+PORTION = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +38,11 @@ class SpeechFeatures:
         last = len(self.rows) - 1
         # Rounded to 20 ns, so that frames at 25 frames per second get their own rows exactly.
         first = torch.round(torch.as_tensor(times, dtype=torch.float64) * ROWS_PER_SECOND, decimals=6)
-        positions = torch.stack((first, first + 1), -1).clamp(0, last)
-        before = positions.long()
-        after = (before + 1).clamp_max(last)
-        return torch.lerp(self.rows[before], self.rows[after], (positions - before)[..., None].to(self.rows.dtype))
+        found = self.rows.new_empty(len(first), 2, self.rows.shape[1])
+        for some, into in zip(first.split(PORTION), found.split(PORTION), strict=True):
+            positions = torch.stack((some, some + 1), -1).clamp(0, last)
+            before = positions.long()
+            after = (before + 1).clamp_max(last)
+            share = (positions - before)[..., None].to(self.rows.dtype)
+            torch.lerp(self.rows[before], self.rows[after], share, out=into)
+        return found

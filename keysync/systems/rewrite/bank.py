@@ -1,7 +1,8 @@
 """The mouths that a clip has to lend: up to `MOST` of its own, spread over shapes, poses and light.
 
-They are collected frame by frame; pixels are kept of these alone. Each shot lends to itself alone, since
-the chosen face may be another person's in the next. Pixels are those of crops, which have one side in a shot.
+They are collected frame by frame; pixels are kept of these alone. Each shot lends to itself alone, since the chosen
+face may be another person's in the next; where its mouth stays closed, mouths are made of it (see `made`). Pixels are
+those of crops, which have one side in a shot.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from ..renderer import UnsuitableError
 from .choose import Looks, Mouths
 from .curve import Amplitude
 from .head import Poses, make_reference
+from .made import CLOSED, MADE, Closed, make_mouths
 from .points import INNER, OUTER, POINTS, SEEN, chart, following, matte, parting
+from .sightings import Seen, Sightings
 
 # The side of the square around mouth and chin that is kept of a frame, of the crop's, and how far below the mouth its
 # middle is in eye distances.
@@ -42,29 +45,17 @@ UNUSUAL, HIDDEN = 0.12, 0.08
 VISIBLE = 0.6
 # A clip has mouths to lend if the gap between its lips varies by this much, in eye distances, over so many mouths.
 VARIES, FEWEST = 0.05, 8
+# Mouths are made of closed ones whose gap is usual: it differs from the median by no more, in eye distances.
+STEADY = 0.015
+# They are made where the face is seen well: eyes so many pixels apart, turned aside no further (depth between the eyes
+# over their distance), and so many of the mouths free.
+APART, ASIDE, FREE = 60, 0.5, 0.9
 # What two mouths differ by where they are as different in each: opening, width, turn, log scale, log light.
 UNLIKE = np.array([0.02, 0.04, 0.1, 0.1, 0.1, 0.15, 0.2])
 
 
 class NothingToBorrowError(UnsuitableError):
     """The clip has no mouths to lend: another system can draw them."""
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """A frame's face: `mesh` (468, 3) in pixels of the crop, `confidence` 0..1, `measures` (4,), the colours (p, 3),
-    0..1, of the points `SEEN`, and whether the mouth is inside crop and mask: `whole`."""
-
-    mesh: NDArray[np.float32]
-    confidence: float
-    measures: NDArray[np.float32]
-    colours: NDArray[np.float32]
-    whole: bool
-
-    @property
-    def light(self) -> float:
-        """Log brightness of the face."""
-        return float(np.log(max(self.colours.mean(), 1e-3)))
 
 
 class Watcher:
@@ -129,12 +120,12 @@ class Collector:
     def __init__(self) -> None:
         self._shots: dict[int, list[Mouth]] = defaultdict(list)
         self._held = 0
-        self._seen: dict[int, Seen] = {}
+        self._seen = Sightings()
 
     def add(self, number: int, shot: int, crop: Tensor, seen: Seen) -> None:
         """A frame: its number in the clip, its crop (s, s, 3) uint8, as large as others of the shot, and what was seen
         there."""
-        self._seen[number] = seen
+        self._seen.add(number, seen)
         if seen.confidence < CONFIDENT or not seen.whole:
             return
         mouth = seen.mesh[[13, 14], :2].mean(0)
@@ -165,8 +156,8 @@ class Collector:
         people = {shot: person for shot, mouths in self._shots.items() if (person := _person(mouths)) is not None}
         if not people:
             raise NothingToBorrowError(
-                "the clip has no mouths to lend: its mouth stays closed, still or hidden, and rewrite draws with the "
-                "clip's own; choose another system or a clip in which the person speaks"
+                "the clip has no mouths to lend: its mouth is hidden, small, or open and still, and rewrite draws "
+                "with the clip's own; choose another system or a clip that shows the person speaking, or closer"
             )
         return Bank(people, self._seen)
 
@@ -176,7 +167,8 @@ class Person:
     """A face that lends its k mouths to itself.
 
     `reference` (468, 3); `mouths` to choose from; `settled` (k, n, 3): `POINTS` of the mouths in the reference pose;
-    `points` (k, n, 2) where they are in `patches` (k, p, p, 3) uint8; `usual` (p, 3): the usual colours of `SEEN`.
+    `points` (k, n, 2) where they are in `patches` (k, p, p, 3) uint8; `usual` (p, 3): the usual colours of `SEEN`;
+    `made`: the mouths are not the clip's own but made of its closed ones.
     """
 
     reference: NDArray[np.float64]
@@ -186,6 +178,7 @@ class Person:
     points: NDArray[np.float32]
     patches: Tensor
     usual: NDArray[np.float32]
+    made: bool = False
 
     @cached_property
     def following(self) -> NDArray[np.float64]:
@@ -213,7 +206,7 @@ class Bank:
     """The faces of a clip by shot, and what was seen of each frame in a survey."""
 
     people: dict[int, Person]
-    seen: dict[int, Seen]
+    seen: Sightings
 
 
 def _person(mouths: list[Mouth]) -> Person | None:
@@ -232,12 +225,14 @@ def _person(mouths: list[Mouth]) -> Person | None:
         return None
     measures = np.stack([mouth.seen.measures for mouth in kept])
     amplitude = Amplitude.of(measures)
-    if amplitude.opening[1] - amplitude.opening[0] < VARIES:
-        return None
     meshes = np.stack([mouth.seen.mesh for mouth in kept])
     reference = make_reference(meshes)
     poses = Poses.of(meshes, reference)
     settled = poses.settle(meshes)
+    if amplitude.opening[1] - amplitude.opening[0] < VARIES:
+        if np.median(measures[:, 0]) > CLOSED or seen.mean() < FREE or not _seen_well(meshes):
+            return None
+        return _with_made_mouths(kept, reference, poses, settled, usual)
     return Person(
         reference,
         Mouths(
@@ -252,6 +247,65 @@ def _person(mouths: list[Mouth]) -> Person | None:
         torch.stack([mouth.patch for mouth in kept]),
         usual,
     )
+
+
+def _seen_well(meshes: NDArray[np.float32]) -> bool:
+    """Whether faces (n, 468, 3) are large and turned to the camera."""
+    across = meshes[:, EYES[1]] - meshes[:, EYES[0]]
+    apart = np.linalg.norm(across, axis=1)
+    return bool(np.median(apart) >= APART and np.median(np.abs(across[:, 2]) / apart) <= ASIDE)
+
+
+def _with_made_mouths(
+    kept: list[Mouth],
+    reference: NDArray[np.float64],
+    poses: Poses,
+    settled: NDArray[np.float64],
+    usual: NDArray[np.float32],
+) -> Person:
+    """The face of a shot in which the mouth stays closed: its mouths are made of some of these, in all poses."""
+    gaps = np.array([mouth.seen.measures[0] for mouth in kept])
+    steady = np.flatnonzero(np.abs(gaps - np.median(gaps)) <= STEADY)  # others are misread
+    some = steady[_spread([kept[index] for index in steady], MOST // MADE)].tolist()
+    mouths, measures, bases = [], [], []
+    for base in some:
+        points = settled[base, list(POINTS)]
+        closed = Closed(points, kept[base].patch, kept[base].corner, poses.of_one(base))
+        made = make_mouths(closed, reference)
+        mouths += made
+        measures += [kept[base].seen.measures[:2] + one.change for one in made]
+        bases += [base] * len(made)
+    found = np.array(measures)
+    places = [POINTS.index(point) for point in (*INNER, *OUTER)]
+    own = np.stack([one.settled for one in mouths])
+    low, high = found.min(0).tolist(), found.max(0).tolist()
+    rest = float(np.median([kept[base].seen.measures[1] for base in some]))
+    return Person(
+        reference,
+        Mouths(
+            found.astype(np.float64),
+            own[:, places, :2],
+            Looks(poses.angles[bases], np.log(poses.scale[bases]), np.array([kept[base].seen.light for base in bases])),
+            2 * np.arange(len(mouths)),  # none follows another
+        ),
+        Amplitude((low[0], high[0]), (low[1], high[1]), rest),
+        own,
+        np.stack([one.points for one in mouths]).astype(np.float32),
+        torch.stack([one.patch for one in mouths]),
+        usual,
+        made=True,
+    )
+
+
+def _spread(mouths: list[Mouth], count: int) -> list[int]:
+    """The indices of so many mouths, or all: each is the one most unlike those before, from the sharpest on."""
+    features = np.stack([mouth.features for mouth in mouths])
+    chosen = [int(np.argmax([mouth.detail for mouth in mouths]))]
+    apart = ((features - features[chosen[0]]) ** 2).sum(1)
+    while len(chosen) < count and apart.max() > 1:
+        chosen.append(int(apart.argmax()))
+        apart = np.minimum(apart, ((features - features[chosen[-1]]) ** 2).sum(1))
+    return chosen
 
 
 def _unusual(colours: NDArray[np.float32], usual: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -9,24 +9,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .bank import Bank, Person, Seen
+from .bank import Bank, Person
 from .choose import Looks, Mouths
 from .curve import Amplitude
+from .sightings import RECORD, Sightings
+
+NAMES = RECORD.names or ()
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
 def pack(bank: Bank) -> dict[str, NDArray[Any]]:
     """The arrays of a bank; those of a shot's person begin with `person.` and the shot's number."""
-    numbers = sorted(bank.seen)
-    seen = [bank.seen[number] for number in numbers]
+    numbers, records = bank.seen.all()
     arrays: dict[str, NDArray[Any]] = {
-        "seen.number": np.array(numbers, np.int64),
-        "seen.mesh": np.stack([one.mesh for one in seen]),
-        "seen.confidence": np.array([one.confidence for one in seen], np.float64),
-        "seen.measures": np.stack([one.measures for one in seen]),
-        "seen.colours": np.stack([one.colours for one in seen]),
-        "seen.whole": np.array([one.whole for one in seen], np.bool_),
+        "seen.number": numbers,
+        **{f"seen.{name}": records[name] for name in NAMES},
         "shots": np.array(sorted(bank.people), np.int64),
     }
     for shot, person in bank.people.items():
@@ -44,6 +42,7 @@ def pack(bank: Bank) -> dict[str, NDArray[Any]]:
             "points": person.points,
             "patches": person.patches.numpy(),
             "usual": person.usual,
+            "made": np.array(person.made, np.bool_),
         }
         arrays |= {f"person.{shot}.{name}": array for name, array in parts.items()}
     return arrays
@@ -52,16 +51,11 @@ def pack(bank: Bank) -> dict[str, NDArray[Any]]:
 def unpack(arrays: Arrays) -> Bank:
     """The bank of `pack`. Raises `KeyError` or `ValueError` for other arrays."""
     people = {int(shot): _person(arrays, int(shot)) for shot in arrays["shots"]}
-    rows = zip(
-        arrays["seen.number"].tolist(),
-        arrays["seen.mesh"],
-        arrays["seen.confidence"].tolist(),
-        arrays["seen.measures"],
-        arrays["seen.colours"],
-        arrays["seen.whole"].tolist(),
-        strict=True,
-    )
-    return Bank(people, {number: Seen(*row) for number, *row in rows})
+    numbers = arrays["seen.number"]
+    records = np.empty(len(numbers), RECORD)
+    for name in NAMES:
+        records[name] = arrays[f"seen.{name}"]
+    return Bank(people, Sightings.of(numbers, records))
 
 
 def _person(arrays: Arrays, shot: int) -> Person:
@@ -80,4 +74,5 @@ def _person(arrays: Arrays, shot: int) -> Person:
         part("points"),
         torch.from_numpy(part("patches")),
         part("usual"),
+        made=bool(part("made")),
     )

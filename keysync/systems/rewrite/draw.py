@@ -14,10 +14,11 @@ from torch import Tensor
 from ...face.mesh import MeshReader, as_bytes
 from ...face.mouth import EYES
 from ..renderer import Clock, OnStep, Span, Unchanged
-from .bank import LOWER, Bank, Person, Seen, Watcher
+from .bank import LOWER, Bank, Person, Watcher
 from .choose import Chooser
 from .head import Poses
 from .points import POINTS
+from .sightings import Seen
 from .warp import Picks, draw, region
 
 Drawn = Tensor | Unchanged

@@ -51,6 +51,10 @@ class Poses:
         shift = middle - scale[:, None] * np.einsum("nij,nj->ni", turn, own_middle[:, 0])
         return cls(scale, turn, shift)
 
+    def of_one(self, number: int) -> Poses:
+        """The pose of one of the heads."""
+        return Poses(self.scale[[number]], self.turn[[number]], self.shift[[number]])
+
     def settle(self, meshes: NDArray[np.floating[Any]]) -> Meshes:
         """The meshes (n, k, 3) in the reference pose."""
         settled: Meshes = self.scale[:, None, None] * meshes @ self.turn.transpose(0, 2, 1) + self.shift[:, None]

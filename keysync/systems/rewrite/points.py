@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
+from ...face.mouth import CORNERS
+
 # fmt: off
 UPPER_INNER = (191, 80, 81, 82, 13, 312, 311, 310, 415)
 LOWER_INNER = (95, 88, 178, 87, 14, 317, 402, 318, 324)
@@ -42,6 +44,9 @@ POINTS = tuple(dict.fromkeys((*INNER, *OUTER, *JAW, *CHIN, *CHEEKS, *NOSE)))
 # Where following begins and is complete: below the nose in shares of the way to the mouth, beside the mouth in eye
 # distances.
 BELOW, BESIDE = 0.55, (0.74, 0.42)
+# The share of a gap by which the upper lip rises. In half widths of the mouth: how far beside its middle the jaw moves
+# fully and no more, how far below the mouth skin moves with the jaw alone, how far above it skin rises with the lip.
+RISE, NEAR, FAR, DEEP, HIGH = 0.25, 0.7, 2.4, 0.8, 1.2
 # The matte's picture: pixels of its side, eye distances that it spans, eye distances of its soft edge.
 SIDE, SPAN, EDGE = 160, 1.6, 0.045
 # How far skin is from the lips, in eye distances.
@@ -60,20 +65,20 @@ def following(reference: Reference) -> NDArray[np.float64]:
 
 
 def parting(reference: Reference) -> NDArray[np.float64]:
-    """How far each of `POINTS` moves down (n,) where the gap between the lips grows by 1; up is negative."""
-    points = reference[list(POINTS)]
-    mouth = _mouth(reference)
-    half = abs(reference[291, 0] - reference[61, 0]) / 2
-    moved = np.zeros(len(POINTS))
-    for number, point in enumerate(POINTS):
-        x = (points[number, 0] - mouth[0]) / half
-        lips = max(0.0, 1 - x * x)
-        if point in UPPER_INNER or point in UPPER_OUTER:
-            moved[number] = -0.25 * lips * (1 if point in UPPER_INNER else 0.8)
-        elif point in LOWER_INNER or point in LOWER_OUTER:
-            moved[number] = 0.75 * lips
-        elif point in CHIN or (point in JAW and points[number, 1] > mouth[1]):
-            moved[number] = 0.75 * float(_smooth(np.array(1.5 - abs(x))))
+    """How far each of `POINTS` moves down (n,) where the gap between the lips grows by 1; up is negative.
+
+    Below the mouth all skin moves with the jaw, the further below the more of it: nothing folds at large gaps.
+    """
+    points = reference[list(POINTS), :2]
+    corners = reference[list(CORNERS), :2]
+    half = abs(float(corners[1, 0] - corners[0, 0])) / 2
+    x, y = ((points - corners.mean(0)) / half).T
+    lips = np.maximum(0, 1 - x**2)
+    jaw = _smooth((FAR - np.abs(x)) / (FAR - NEAR))
+    lower = np.isin(POINTS, (*LOWER_INNER, *LOWER_OUTER))
+    below = np.where(lower, lips, lips + (jaw - lips) * _smooth(y / DEEP))
+    upper = np.isin(POINTS, (*UPPER_INNER, *UPPER_OUTER)) | ((y <= 0) & ~lower)
+    moved: NDArray[np.float64] = np.where(upper, -RISE * lips * _smooth(1 + y / HIGH), (1 - RISE) * below)
     return moved
 
 

@@ -17,8 +17,9 @@ from ...cache import Entry
 from ...errors import KeySyncError
 from ...face.mesh import MeshReader, as_bytes
 from ...method import SAMPLE_RATE
+from ...speech.context import CONTEXT
 from ...speech.lips_curve import LIPS, LipsCurve, Values
-from ..renderer import Clock, Hearing, Look, Needs, OnStep, Renderer, Rendering, Span, Unchanged
+from ..renderer import Clock, Hearing, Look, Needs, OnStep, Renderer, Rendering, Span, SpeechRows, Unchanged
 from .bank import Bank, Collector, NothingToBorrowError, Person, Watcher
 from .bank_file import pack, unpack
 from .curve import WANTED
@@ -28,20 +29,53 @@ NAME = "rewrite"
 # Faces larger than this are drawn smaller.
 LARGEST = 512
 NEEDS = Needs((LARGEST, LARGEST), 1.5, "box", ("whisper",), native=True)
+# Frames of speech that are read at once.
+PORTION = 1024
 # A frame's mouth, in seconds on one core of a CPU: it is warped.
 WARP = 0.006
-UNMOVED = Unchanged("the mouth is still or mostly hidden in this shot: it has no mouths to lend")
+UNMOVED = Unchanged("the mouth is hidden, small, or open and still in most of this shot: it has no mouths to lend")
 
 
 class LipsReader(Protocol):
-    """Reads lips from speech: rows (frames, 2, channels) to (frames, 5) of `speech.lips.LIPS`."""
+    """Reads lips from speech: rows (frames, 2, channels) to (frames, 5) of `speech.lips.LIPS`; `CONTEXT` frames on
+    both sides have an effect on each."""
 
-    def read(self, rows: Tensor, /) -> Tensor | NDArray[np.float32]: ...
+    def read(self, rows: Tensor, /) -> Tensor: ...
+
+
+@dataclass(frozen=True, eq=False)
+class HeardLips:
+    """A speech encoder whose rows are read at once: a long film keeps its lips (n, 5) and not the rows."""
+
+    encoder: Hearing
+    reader: LipsReader
+
+    def encode(self, waveform: Tensor) -> HeardRows:
+        return HeardRows(self.encoder.encode(waveform), self.reader)
+
+
+@dataclass(frozen=True, eq=False)
+class HeardRows:
+    """Rows of speech that are read as lips."""
+
+    rows: SpeechRows
+    reader: LipsReader
+
+    def at(self, times: Tensor | NDArray[np.float64]) -> Tensor:
+        """The lips (n, 5) at consecutive frames' times (n,); those before and after are part of what is read."""
+        count = len(times)
+        portions = []
+        for start in range(0, count, PORTION):
+            stop = min(start + PORTION, count)
+            first = max(start - CONTEXT, 0)
+            read = self.reader.read(self.rows.at(times[first : min(stop + CONTEXT, count)]))
+            portions.append(read[start - first : stop - first])
+        return torch.cat(portions)
 
 
 @dataclass(frozen=True, eq=False)
 class GivenLips:
-    """A lips curve in place of speech: it stands for the encoder, whose rows are its values, and for their reader."""
+    """A lips curve in place of speech: it stands for an encoder whose rows are lips."""
 
     curve: LipsCurve
 
@@ -59,9 +93,6 @@ class GivenLips:
     def at(self, times: Tensor | NDArray[np.float64]) -> Tensor:
         return torch.from_numpy(self.curve.at(np.asarray(times)))
 
-    def read(self, rows: Tensor) -> Tensor:
-        return rows
-
 
 @dataclass(frozen=True)
 class Rewriting:
@@ -78,9 +109,11 @@ class Rewriting:
 
 @dataclass(frozen=True, eq=False)
 class Rewriter:
-    """A `Renderer` that draws with the clip's own mouths, once it has made a survey of the clip."""
+    """A `Renderer` that draws with the clip's own mouths, once it has made a survey of the clip.
 
-    lips: LipsReader
+    Its encoder gives lips (frames, 5), not rows.
+    """
+
     encoders: Mapping[str, Hearing]
     device: torch.device
     reader: MeshReader
@@ -94,11 +127,16 @@ class Rewriter:
     def following(self, curve: LipsCurve) -> Rewriter:
         """This renderer with lips that follow a curve instead of the speech."""
         given = GivenLips(curve)
-        return replace(self, lips=given, encoders={self.needs.encoders[0]: given}, origins={"lips": "a given curve"})
+        return replace(self, encoders={self.needs.encoders[0]: given}, origins={"lips": "a given curve"})
 
     def survey(self, looks: Iterator[Look], note: Callable[[str], None]) -> Renderer:
         """This renderer with the mouths of a clip. Raises `NothingToBorrowError` where it has none to lend."""
-        return replace(self, bank=collect(self.reader, looks))
+        bank = collect(self.reader, looks)
+        made = [shot for shot, person in bank.people.items() if person.made]
+        if made:
+            where = "the clip" if len(made) == len(bank.people) else f"{len(made)} of {len(bank.people)} shots"
+            note(f"the mouth stays closed in {where}: it is opened, and teeth, tongue and dark inside are drawn")
+        return replace(self, bank=bank)
 
     def keep(self, surveyed: Renderer) -> Entry:
         """See `Remembering`: the bank."""
@@ -129,8 +167,8 @@ class Rewriter:
                     tools.on_step(1)
                 yield UNMOVED
             return
-        read = np.asarray(self.lips.read(span.speech[self.needs.encoders[0]]), np.float32)
-        wanted = wanted_of(person, read, settings)
+        lips = span.speech[self.needs.encoders[0]].numpy()
+        wanted = wanted_of(person, lips, settings)
         for name, values in zip(WANTED, wanted.T.tolist(), strict=True):
             span.account.curve(name, 0, values)
         yield from draw_span(tools, bank, span, wanted)

@@ -40,12 +40,11 @@ def load(files: Mapping[str, Path | None], *, device: torch.device, dtype: torch
     from ...speech.encoders import load_encoder
     from ...speech.lips import load_lips
     from ...speech.whisper import WEIGHTS
-    from .rewriter import Rewriter
+    from .rewriter import HeardLips, Rewriter
 
     lips = load_lips(device)
     return Rewriter(
-        lips,
-        {lips.encoder: load_encoder(lips.encoder, WEIGHTS, device=device)},
+        {lips.encoder: HeardLips(load_encoder(lips.encoder, WEIGHTS, device=device), lips)},
         device,
         MeshReader(device),
         {lips.encoder: "Whisper tiny.en, built in", "lips": "built in"},

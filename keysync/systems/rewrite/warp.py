@@ -115,6 +115,17 @@ def draw(
     return drawn.clamp_(0, 1), _rim(r, 0, RIM, device)
 
 
+def moved(pictures: Tensor, goals: Tensor, own: Tensor) -> Tensor:
+    """Pictures (b, 3, p, p) whose points `own` (b, n, 2) are at `goals` (b, n, 2)."""
+    side = pictures.shape[-1]
+    device = pictures.device
+    places = goals * 2 / side - 1
+    maps = thin_plates(places, own * 2 / side - 1 - places, _middles(NODES, device).reshape(2, -1).T)
+    moves = maps.transpose(1, 2).reshape(len(pictures), 2, NODES, NODES)
+    finer = F.interpolate(moves, side, mode="bilinear", align_corners=False)
+    return _sample(pictures, _middles(side, device) + finer, "bicubic")
+
+
 def _slots(frame: Tensor, frames: int) -> Tensor:
     """The place of each pick among those of its frame; picks are in the order of frames."""
     first = torch.searchsorted(frame, torch.arange(frames, device=frame.device))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,11 @@ from keysync.demo import TALK
 from keysync.face.mesh import MeshReader
 from keysync.face.mouth import measure
 from keysync.media.reader import open_video
-from keysync.systems.rewrite.bank import PATCH, Bank, Collector, NothingToBorrowError, Seen, Watcher
+from keysync.systems.rewrite.bank import PATCH, Bank, Collector, NothingToBorrowError, Watcher
+from keysync.systems.rewrite.curve import WIDER
+from keysync.systems.rewrite.made import GAPS, MADE
 from keysync.systems.rewrite.points import SEEN
+from keysync.systems.rewrite.sightings import Seen
 
 from .faces import opened, real_mesh
 
@@ -47,7 +51,7 @@ def test_a_short_clip_lends_all_its_mouths() -> None:
     person = bank.people[0]
     assert person.mouths.number.tolist() == list(range(20))
     assert person.patches.shape == (20, SIDE, SIDE, 3)
-    assert sorted(bank.seen) == list(range(20))
+    assert [bank.seen.get(number) is not None for number in range(21)] == [True] * 20 + [False]
     inside = (person.points > 0) & (person.points < SIDE)
     assert inside[:, :40].all()  # the lips
 
@@ -93,10 +97,31 @@ def test_each_shot_lends_to_itself() -> None:
     assert 2 not in bank.people  # too few to choose from
 
 
-@pytest.mark.parametrize("faces", [[], [seen(0.1)] * 30, [seen(0.1), seen(0.2)] * 3])
-def test_a_still_or_unseen_mouth_has_nothing_to_lend(faces: list[Seen]) -> None:
+@pytest.mark.parametrize("faces", [[], [seen(0.1)] * 30, [seen(0.0)] * 7, [seen(0.1), seen(0.2)] * 3])
+def test_an_open_and_still_or_unseen_mouth_has_nothing_to_lend(faces: list[Seen]) -> None:
     with pytest.raises(NothingToBorrowError, match="no mouths to lend"):
         collect(faces)
+
+
+def test_mouths_are_made_where_the_mouth_stays_closed() -> None:
+    faces = [seen(0.02 * (number == 9)) for number in range(30)]
+    person = collect(faces).people[0]
+    assert person.made
+    assert len(person.patches) == MADE
+    assert person.amplitude.opening[1] - person.amplitude.opening[0] == pytest.approx(GAPS[-1], abs=1e-6)
+    assert person.amplitude.width[1] - person.amplitude.width[0] == pytest.approx(2 * WIDER, abs=1e-6)
+    assert not collect([seen(gap) for gap in gaps(20)]).people[0].made
+
+
+def test_small_turned_and_often_hidden_faces_are_not_opened() -> None:
+    closed = seen(0.0)
+    small = replace(closed, mesh=closed.mesh * np.float32(0.25))
+    turned = replace(closed, mesh=closed.mesh.copy())
+    turned.mesh[263, 2] += 150
+    for faces in ([small] * 20, [turned] * 20, [closed] * 16 + [seen(0.0, hidden=6)] * 4):
+        with pytest.raises(NothingToBorrowError, match="small, or open and still"):
+            collect(faces)
+    assert collect([closed] * 20).people[0].made
 
 
 def test_a_watched_face_is_found_where_it_was() -> None:

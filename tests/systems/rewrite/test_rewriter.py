@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,10 +22,12 @@ from keysync.face.mouth import measure
 from keysync.job import survey
 from keysync.media.reader import open_video
 from keysync.report import DUBBED
+from keysync.speech.context import CONTEXT
 from keysync.speech.lips_curve import LipsCurve
 from keysync.systems.renderer import Span, Unchanged
 from keysync.systems.rewrite.bank import Bank, NothingToBorrowError
-from keysync.systems.rewrite.rewriter import NEEDS, Rewriter, Rewriting
+from keysync.systems.rewrite.rewriter import NEEDS, PORTION, HeardLips, Rewriter, Rewriting
+from keysync.systems.rewrite.sightings import Sightings
 
 from ...clips import read_frames, write_speech, write_video
 
@@ -51,7 +54,7 @@ class Waves:
 
 
 def make_rewriter() -> Rewriter:
-    return Rewriter(Waves(), {"whisper": Times()}, torch.device("cpu"), MeshReader())
+    return Rewriter({"whisper": HeardLips(Times(), Waves())}, torch.device("cpu"), MeshReader())
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +99,19 @@ def test_a_curve_that_ends_before_the_speech_is_an_error(tmp_path: Path) -> None
     assert not (tmp_path / "out.mp4").exists()
 
 
+def test_speech_is_heard_in_portions_as_if_at_once() -> None:
+    class Near:
+        """Each frame is the mean of those up to `CONTEXT` away, which an end repeats."""
+
+        def read(self, rows: Tensor) -> Tensor:
+            padded = F.pad(rows[None, :, 0, 0], (CONTEXT, CONTEXT), mode="replicate")
+            return F.avg_pool1d(padded, 2 * CONTEXT + 1, stride=1)[0, :, None].expand(-1, 5)
+
+    times = torch.arange(2 * PORTION + 5) / 25
+    heard = HeardLips(Times(), Near()).encode(torch.zeros(1)).at(times)
+    torch.testing.assert_close(heard, Near().read(Times().at(times)))
+
+
 def test_pixels_outside_the_mask_keep_their_bits(dubbed: tuple[Report, Any, Any]) -> None:
     _, before, after = dubbed
     _, track = survey(open_video(TALK), FaceSource())
@@ -118,9 +134,23 @@ def test_neither_chance_nor_pieces_change_a_dub(dubbed: tuple[Report, Any, Any],
     assert all((a == b).all() for a, b in zip(read_frames(output), after, strict=True))
 
 
-def test_a_still_has_nothing_to_lend_and_leaves_no_file(tmp_path: Path) -> None:
-    _, frame = next(open_video(TALK).frames())
-    video, speech = write_video(tmp_path / "still.mp4", [frame] * 12), write_speech(tmp_path / "speech.wav", 0.4)
+def test_a_still_with_a_closed_mouth_speaks(tmp_path: Path) -> None:
+    frames = [frame for _, frame in open_video(TALK).frames()]
+    openings = measure(MeshReader().read(torch.from_numpy(np.stack(frames))).points)[:, 0]
+    still = [frames[int(openings.argmin())]] * 30
+    video, speech = write_video(tmp_path / "still.mp4", still), write_speech(tmp_path / "speech.wav", SECONDS)
+    report = dub_file(video, speech, tmp_path / "out.mkv", make_rewriter(), Settings(), FaceSource(), lossless=True)
+    after = list(read_frames(tmp_path / "out.mkv"))
+    made = measure(MeshReader().read(torch.from_numpy(np.stack(after))).points)[:, 0]
+    assert np.corrcoef(made, np.array(report.curves["opening"], dtype=float))[0, 1] > 0.9
+    assert any("teeth, tongue and dark inside are drawn" in line for line in report.notes)
+
+
+def test_an_open_and_still_mouth_has_nothing_to_lend_and_leaves_no_file(tmp_path: Path) -> None:
+    frames = [frame for _, frame in open_video(TALK).frames()]
+    openings = measure(MeshReader().read(torch.from_numpy(np.stack(frames))).points)[:, 0]
+    still = [frames[int(openings.argmax())]] * 12
+    video, speech = write_video(tmp_path / "still.mp4", still), write_speech(tmp_path / "speech.wav", 0.4)
     with pytest.raises(NothingToBorrowError, match="choose another system"):
         dub_file(video, speech, tmp_path / "out.mp4", make_rewriter(), Settings(), FaceSource())
     assert not (tmp_path / "out.mp4").exists()
@@ -134,7 +164,7 @@ def test_strength_is_a_number_above_0(strength: float) -> None:
 
 def test_a_shot_without_mouths_stays_unchanged() -> None:
     steps: list[int] = []
-    rewriter = replace(make_rewriter(), bank=Bank({}, {}))
+    rewriter = replace(make_rewriter(), bank=Bank({}, Sightings()))
     draw = rewriter.begin(None, 0, lambda stage: nullcontext(), steps.append)
     drawn = list(draw(Span(3, iter(()), {}, shot=1, numbers=(7, 8, 9))))
     assert [type(one) for one in drawn] == [Unchanged] * 3

@@ -14,6 +14,8 @@ from keysync import FaceSource, KeySyncError
 from keysync.demo import TALK
 from keysync.face.crop import crop, crop_boxes, to_crop
 from keysync.face.masks import MASKS
+from keysync.face.mesh import as_bytes
+from keysync.face.mouth import measure
 from keysync.face.track import FaceTrack
 from keysync.job import survey
 from keysync.media.reader import open_video
@@ -111,8 +113,10 @@ def test_what_the_steps_refuse(clip: Clip) -> None:
         choose_mouths(tools, torch.zeros(FRAMES, 96, 128, 3), masks, track, speaking(), Rewriting())
     with pytest.raises(KeySyncError, match="covers 44 frames but there are 45"):
         choose_mouths(tools, crops, masks, track, speaking(44), Rewriting())
+    widest = int(measure(tools.reader.read(as_bytes(crops)).points)[:, 0].argmax())
+    still = crops[widest : widest + 1].expand(FRAMES, -1, -1, -1)
     with pytest.raises(NothingToBorrowError):
-        choose_mouths(tools, crops[:1].expand(FRAMES, -1, -1, -1), masks, track, speaking(), Rewriting())
+        choose_mouths(tools, still, masks, track, speaking(), Rewriting())
     mouths = choose_mouths(tools, crops[:30], masks[:30], first(track, 30), speaking(30), Rewriting())
     with pytest.raises(KeySyncError, match="there are 45 crops but mouths were chosen for 30"):
         next(warp_mouths(tools, crops, mouths))
