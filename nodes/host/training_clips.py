@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from comfy_api.latest import Input, InputImpl
 
 from ...keysync.errors import KeySyncError
@@ -34,7 +33,7 @@ from ...training.data.shards import Shards
 from .encoder import CoreSpeechEncoder
 from .frames import alive, steps
 from .sockets import Clips
-from .training_vae import TrainingVAE, digest_of, is_built_in
+from .training_vae import TrainingVAE, bytes_of, digest_of, is_built_in
 from .video import trim_window
 
 SHARPNESS, AGREEMENT = "sharpness", "agreement"
@@ -114,8 +113,8 @@ def _settings(vae: Any, encoders: Sequence[CoreSpeechEncoder], data: Path, cut: 
 def _summary(report: Any, clips: Clips) -> list[str]:
     """What happened, in sentences."""
     lines = [
-        f"{_count(clips.clips, 'clip')} of {report.seconds_kept:.1f} s in all were kept, of "
-        f"{_count(report.videos, 'video')} of {report.seconds:.1f} s.",
+        f"Kept {_count(clips.clips, 'clip')} ({report.seconds_kept:.1f} s) of {_count(report.videos, 'video')} "
+        f"({report.seconds:.1f} s).",
         *(f"Dropped: {line}." for line in _lost(report)),
     ]
     if not report.seconds_for_keyframes:
@@ -176,5 +175,5 @@ def _digest(video: Input.Video, source: Any) -> str:
         digest.update(str(sound["sample_rate"]).encode())
         parts.append(sound["waveform"])
     for part in parts:
-        digest.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(bytes_of(part))
     return digest.hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from typing import Any
 
 import comfy.ldm.modules.diffusionmodules.model
 import comfy.model_management
@@ -24,8 +25,13 @@ def digest_of(module: nn.Module) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(bytes_of(tensor))
     return digest.hexdigest()
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """The numbers of a tensor, as they are in memory."""
+    return memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
 
 
 def is_built_in(vae: comfy.sd.VAE) -> bool:
@@ -72,9 +78,9 @@ class LossDecoder(nn.Module):
         network._modules = {name: part for name, part in network._modules.items() if name != "encoder"}
         self.network = copy.deepcopy(network).float().requires_grad_(False).eval()
         model = comfy.ldm.modules.diffusionmodules.model
-        for layer in self.network.modules():
-            if isinstance(layer, model.AttnBlock):
-                layer.optimized_attention = model.pytorch_attention
+        layers: list[Any] = [layer for layer in self.network.modules() if isinstance(layer, model.AttnBlock)]
+        for layer in layers:
+            layer.optimized_attention = model.pytorch_attention
 
     def forward(self, z: Tensor, image_only_indicator: Tensor, num_frames: int) -> Tensor:
         """Pictures (n, 3, 8h, 8w) of latents (n, 4, h, w), each as a clip of one frame."""

@@ -236,6 +236,9 @@ def _inputs(node: Node, info: Info) -> Iterator[tuple[str, Any, dict[str, Any]]]
 
 def _expand(node: Node, name: str, described: list[Any]) -> Iterator[tuple[str, Any, dict[str, Any]]]:
     kind, options = described[0], described[1] if len(described) > 1 else {}
+    if kind == "COMFY_AUTOGROW_V3":
+        yield from _grown(node, name, options["template"])
+        return
     yield name, kind, options
     if kind == "COMFY_DYNAMICCOMBO_V3":
         chosen = _value(node, name, kind, options)
@@ -243,6 +246,14 @@ def _expand(node: Node, name: str, described: list[Any]) -> Iterator[tuple[str, 
         for group in ("required", "optional"):
             for inner, inner_described in inputs.get(group, {}).items():
                 yield from _expand(node, f"{name}.{inner}", inner_described)
+
+
+def _grown(node: Node, name: str, template: dict[str, Any]) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """The inputs of a list that grows: those that are connected, and a free one."""
+    ((kind, options),) = [kind for group in template["input"].values() for kind in group.values()]
+    connected = sum(given.startswith(f"{name}.") for given in node.inputs)
+    for number in range(min(connected + 1, template["max"])):
+        yield f"{name}.{template['prefix']}{number}", kind, options
 
 
 def _ports(node: Node, info: Info) -> list[tuple[str, Any, dict[str, Any]]]:
