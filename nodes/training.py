@@ -182,8 +182,13 @@ class TrainLoRA(io.ComfyNode):
                 io.Int.Input(
                     "batch_size", default=1, min=1, max=64, tooltip="Windows in a step. More take more memory."
                 ),
+                # Not called seed: the frontend would choose another one after each run, with which no run goes on.
                 io.Int.Input(
-                    "seed", default=0, min=0, max=2**64 - 1, tooltip="Decides the order of the clips, and the noise."
+                    "random_seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    tooltip="Decides the order of the clips, and the noise.",
                 ),
                 io.Boolean.Input(
                     "gradient_checkpointing",
@@ -234,7 +239,7 @@ class TrainLoRA(io.ComfyNode):
         learning_rate: float,
         rank: int,
         batch_size: int,
-        seed: int,
+        random_seed: int,
         gradient_checkpointing: bool,
         base_precision: str,
         optimizer: str,
@@ -249,7 +254,7 @@ class TrainLoRA(io.ComfyNode):
                 learning_rate,
                 rank,
                 batch_size,
-                seed,
+                random_seed,
                 gradient_checkpointing,
                 base_precision,
                 optimizer,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -97,11 +97,12 @@ def train_lora(
         _load(run.stage, *([] if decoder is None else [decoder]))
         run.train(decoder, _watch(run.done, choices.steps))
         del decoder
-        preview = run.preview()
+        comparison, preview = run.compare(), run.preview()
         path = _lora_path(name, spec)
         run.write(path)
         lora_name = str(path.relative_to(_lora_folder()))
-        losses, done = run.losses(), run.done
+        losses = run.losses()
+        summary = "\n".join(_summary(run, began, clips, lora_name, comparison))
         del run
     patched, _ = comfy.sd.load_lora_for_models(model, None, comfy.utils.load_torch_file(str(path)), 1.0, 0.0)
     rows = [_pictures(held_vae, latents[0]) for latents in preview]
@@ -110,7 +111,7 @@ def train_lora(
         lora_name,
         draw_losses(losses),
         draw_preview(dict(zip(("clip", "before", "after"), rows, strict=True))),
-        _summary(spec, clips, lora_name, path, losses, began, done),
+        summary,
     )
 
 
@@ -218,18 +219,15 @@ def _pictures(vae: TrainingVAE, latents: Tensor) -> Tensor:
     return vae.decode(latents[chosen].cpu())
 
 
-def _summary(
-    spec: StageSpec, clips: Clips, lora_name: str, path: Path, losses: list[float], began: int, done: int
-) -> str:
-    part = max(1, len(losses) // 5)
-    first, last = (sum(some) / len(some) for some in (losses[:part], losses[-part:]))
+def _summary(run: LoraRun, began: int, clips: Clips, lora_name: str, comparison: Any) -> Iterator[str]:
+    """What was trained, in sentences."""
     resumed = f", the first {began} of them earlier" if began else ""
-    return "\n".join(
-        (
-            f"The {spec.name} model was trained for {done} steps{resumed}, on {clips.seconds:.1f} s of clips.",
-            f"The loss was {first:.4g} in the first {part} steps and {last:.4g} in the last; it varies with the noise "
-            "that is drawn.",
-            f"The LoRA is {lora_name}, for the core's LoRA loaders ({path}).",
-            "With the same settings and more steps it goes on from here.",
-        )
+    yield (
+        f"The {run.stage.spec.name} model was trained for {run.done} steps{resumed}, on {clips.seconds:.1f} s of clips."
     )
+    yield (
+        f"On {comparison.windows} windows with fixed noise, the loss was {comparison.before:.4g} before and is "
+        f"{comparison.after:.4g} now."
+    )
+    yield f"The LoRA is {lora_name}, for the core's LoRA loaders."
+    yield "With the same settings and more steps it goes on from here."

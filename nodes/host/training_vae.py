@@ -31,7 +31,8 @@ def digest_of(module: nn.Module) -> str:
 
 def bytes_of(tensor: Tensor) -> memoryview:
     """The numbers of a tensor, as they are in memory."""
-    return memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    numbers: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return memoryview(numbers)
 
 
 def is_built_in(vae: comfy.sd.VAE) -> bool:

@@ -381,6 +381,7 @@ def train_a_lora(graph: Graph) -> None:
     )
     graph.group("Clips", clip, spoken)
     x = 2 * COLUMN
+    videos: dict[str, Any] = {"videos.video0": spoken["video"]}
     clips = graph.add(
         "KeySyncPrepareClips",
         (x, 0),
@@ -388,7 +389,7 @@ def train_a_lora(graph: Graph) -> None:
         encoder=models.interpolation_encoder[0],
         drop_blurred=False,
         drop_out_of_sync=False,
-        **{"videos.video0": spoken["video"]},
+        **videos,
     )
     kept = graph.add("PreviewAny", (x, 0), source=clips["summary"], title="What was kept", height=200)
     graph.group("Prepare", clips, kept)

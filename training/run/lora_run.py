@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from ..config.config import TrainConfig
 
 OPTIMIZER = "optimizer.txt"
+# Of a comparison.
+WINDOWS = 8
 Watch = Callable[[int, float], None]
 
 
@@ -48,7 +51,7 @@ class Alone:
         return module
 
     def wait_for_everyone(self) -> None:
-        """There is nobody else."""
+        """There is no other process."""
 
 
 class Preview(NamedTuple):
@@ -57,6 +60,14 @@ class Preview(NamedTuple):
     truth: Tensor
     before: Tensor
     after: Tensor
+
+
+class Comparison(NamedTuple):
+    """The mean loss of the latents of `windows` windows with fixed noise, without and with the adapters."""
+
+    windows: int
+    before: float
+    after: float
 
 
 class LoraRun:
@@ -145,13 +156,31 @@ class LoraRun:
         watch(self.done, loss)
 
     @torch.no_grad()
-    def preview(self) -> Preview:
-        """A window of the validation clips, or of the training clips where none of those is long enough."""
+    def compare(self) -> Comparison:
+        """Measures on the windows that `training.train` validates on."""
+        config = replace(self.config, rgb_weight=0.0)
+        module = LossModule(self.stage, None, config)
+        windows = self._validation()
+        batches = [collate([windows[number]]) for number in range(WINDOWS)]
+
+        def mean() -> float:
+            return sum(float(module(batch, draw(config, batch)).latent) for batch in batches) / WINDOWS
+
+        with without_adapters(self.stage):
+            before = mean()
+        return Comparison(WINDOWS, before, mean())
+
+    def _validation(self) -> Windows:
+        """Windows of the validation clips, or of the training clips where none of those is long enough."""
         try:
-            windows = Windows(self.shards, self.config, VALIDATION)
+            return Windows(self.shards, self.config, VALIDATION)
         except KeySyncError:  # only the length can fail: all other checks passed for the training clips
-            windows = self.windows
-        batch = collate([windows[0]])
+            return self.windows
+
+    @torch.no_grad()
+    def preview(self) -> Preview:
+        """Samples a window of the validation clips."""
+        batch = collate([self._validation()[0]])
         with without_adapters(self.stage):
             before = sample(self.stage, batch, self.config.seed, Sampling())
         return Preview(batch.latents, before, sample(self.stage, batch, self.config.seed, Sampling()))

@@ -89,7 +89,7 @@ def train(parts: Parts, clips: Any, **changes: Any) -> Any:
         "learning_rate": 1e-2,
         "rank": 4,
         "batch_size": 1,
-        "seed": 1,
+        "random_seed": 1,
         "gradient_checkpointing": True,
         "base_precision": "as loaded",
         "optimizer": "AdamW",
