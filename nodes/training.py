@@ -100,7 +100,7 @@ class PrepareClips(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, folder: str, **inputs: Any) -> str:
+    def fingerprint_inputs(cls, folder: str = "", **inputs: Any) -> str:
         if not folder:
             return ""
         files = sorted(path for path in input_folder(folder).rglob("*") if path.is_file())

@@ -90,20 +90,21 @@ def train_lora(
             folder / spec.name,
             frozen=_precision(model, choices.precision),
             optimizer=choices.optimizer,
+            device=comfy.model_management.get_torch_device(),
             alive=alive,
         )
         began = run.done
         decoder = LossDecoder(vae) if run.config.rgb_weight else None
-        _load(run.stage, *([] if decoder is None else [decoder]))
+        held = _load(run.stage, *([] if decoder is None else [decoder]))
         run.train(decoder, _watch(run.done, choices.steps))
-        del decoder
         comparison, preview = run.compare(), run.preview()
         path = _lora_path(name, spec)
         run.write(path)
         lora_name = str(path.relative_to(_lora_folder()))
         losses = run.losses()
         summary = "\n".join(_summary(run, began, clips, lora_name, comparison))
-        del run
+        del run, decoder, held
+        comfy.model_management.soft_empty_cache()
     patched, _ = comfy.sd.load_lora_for_models(model, None, comfy.utils.load_torch_file(str(path)), 1.0, 0.0)
     rows = [_pictures(held_vae, latents[0]) for latents in preview]
     return Trained(
@@ -180,13 +181,15 @@ def _precision(model: ModelPatcher, chosen: str) -> str:
     return LOADED.get(model.model.diffusion_model.dtype, BF16) if chosen == AS_LOADED else chosen
 
 
-def _load(*networks: torch.nn.Module) -> None:
-    """Moves networks to where ComfyUI runs its models, which makes room for them."""
+def _load(*networks: torch.nn.Module) -> list[ModelPatcher]:
+    """Moves networks to where ComfyUI runs its models, which makes room for them, and counts them while what is
+    returned is kept."""
     management = comfy.model_management
     device, home = management.get_torch_device(), management.unet_offload_device()
     # The core notes on its models where they are, in an attribute that a stage has for itself.
     patchers = [ModelPatcher(torch.nn.ModuleList([network]), device, home) for network in networks]
     management.load_models_gpu(patchers, ALL_MEMORY, force_full_load=True)
+    return patchers
 
 
 def _watch(done: int, steps: int) -> Callable[[int, float], None]:

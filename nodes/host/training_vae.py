@@ -17,6 +17,8 @@ from ...keysync.vae.vae import read_vae
 from .frames import alive
 from .vae import CoreVAE
 
+# What the core's memory manager notes on layers whose weights it moves one by one.
+MOVED = ("_v", "_v_signature", "_v_weight", "_v_bias", "_prefetch", "_pin_state", "_pins", "_pin")
 DECODED_LAST = "decoder.conv_out.weight"
 
 
@@ -54,7 +56,9 @@ class TrainingVAE(CoreVAE):
         """Mean and standard deviation, (n, 4, h/8, w/8) and unscaled, of images (n, h, w, 3) in 0..1."""
         alive()
         core = self._core
-        comfy.model_management.load_models_gpu([core.patcher], force_full_load=True)
+        one = (1, 3, *images.shape[1:3])
+        needed = core.memory_used_encode(one, core.vae_dtype)
+        comfy.model_management.load_models_gpu([core.patcher], needed, force_full_load=True)
         network = core.first_stage_model
         pictures = (images.movedim(-1, 1) * 2 - 1).to(core.device, core.vae_dtype)  # BHWC -> BCHW
         # One by one: the sums do not depend on how many there are.
@@ -75,9 +79,7 @@ class LossDecoder(nn.Module):
 
     def __init__(self, vae: comfy.sd.VAE) -> None:
         super().__init__()
-        network = copy.copy(vae.first_stage_model)
-        network._modules = {name: part for name, part in network._modules.items() if name != "encoder"}
-        self.network = copy.deepcopy(network).float().requires_grad_(False).eval()
+        self.network = _copied(vae.first_stage_model, "encoder").eval()
         model = comfy.ldm.modules.diffusionmodules.model
         layers: list[Any] = [layer for layer in self.network.modules() if isinstance(layer, model.AttnBlock)]
         for layer in layers:
@@ -93,3 +95,22 @@ class LossDecoder(nn.Module):
         decode = self.network.decode
         picture: Tensor = decode(latent)  # type: ignore[operator] # a method, which nn.Module types as a part
         return picture
+
+
+def _copied(network: nn.Module, without: str = "") -> nn.Module:
+    """A network with float32 copies of the weights, and without one of its parts; nothing moves its weights."""
+    new: Any = copy.copy(network)
+    for name in MOVED:
+        new.__dict__.pop(name, None)
+    new._parameters = {
+        name: None if weight is None else nn.Parameter(weight.detach().clone().float(), requires_grad=False)
+        for name, weight in network._parameters.items()
+    }
+    new._buffers = {
+        name: None if held is None else held.detach().clone().float() for name, held in network._buffers.items()
+    }
+    new._modules = {
+        name: None if part is None else _copied(part) for name, part in network._modules.items() if name != without
+    }
+    module: nn.Module = new
+    return module

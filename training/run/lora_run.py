@@ -73,8 +73,9 @@ class Comparison(NamedTuple):
 class LoraRun:
     """A run in a folder: `stage` has adapters and is on the CPU until the host moves it; `done` steps are done.
 
-    `frozen` is the precision of the other weights (a key of `FROZEN`), `optimizer` one of `OPTIMIZERS`. `alive` is
-    called before each block of the network, and may raise to stop within a step.
+    `frozen` is the precision of the other weights, one of `FROZEN`, `optimizer` a key of `OPTIMIZERS`, and `device`
+    where the host will move the stage. `alive` is called before each block of the network, and may raise to stop within
+    a step.
     Raises `KeySyncError` for settings, data and weights that do not fit, and for a folder that holds another run.
     """
 
@@ -86,6 +87,7 @@ class LoraRun:
         *,
         frozen: str,
         optimizer: str,
+        device: torch.device | str = "cpu",
         alive: Callable[[], None] = lambda: None,
     ) -> None:
         if optimizer == ADAMW_8_BIT:
@@ -100,7 +102,7 @@ class LoraRun:
         self._checkpoint = self.run.checkpoint(self.done) if self.done else None
         self.stage: Stage = load_weights(self._checkpoint, config, self.shards)
         freeze(self.stage, config)
-        hold(self.stage, frozen)
+        hold(self.stage, frozen, device)
         unet = self.stage.unet
         for block in (*list(unet.input_blocks)[1:], unet.middle_block, *unet.output_blocks):
             block.register_forward_pre_hook(lambda module, arguments: alive())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, bfloat16, float8_e4m3fn, float32, nn
 from torch.nn.utils import parametrize
 
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, one_line
 from keysync.network.stage import Stage
 
 from .lora import MARK
@@ -21,11 +22,13 @@ class Widened(nn.Module):
         return weight.to(bfloat16)
 
 
-def hold(stage: Stage, precision: str) -> Stage:
+def hold(stage: Stage, precision: str, device: torch.device | str = "cpu") -> Stage:
     """The same stage with all but its adapters in this precision, one of `FROZEN`.
 
-    Raises `KeySyncError` where this PyTorch or device does not cast from 8 bits.
+    Raises `KeySyncError` where PyTorch does not cast from 8 bits on the device that it will run on.
     """
+    if precision == FP8:
+        _check_cast(device)
     dtype = float32 if precision == FP32 else bfloat16
     for name, parameter in stage.named_parameters():
         if MARK not in name:
@@ -35,15 +38,13 @@ def hold(stage: Stage, precision: str) -> Stage:
             if isinstance(layer, nn.Linear | nn.Conv2d | nn.Conv3d) and MARK not in name:
                 layer.weight.data = layer.weight.data.to(float8_e4m3fn)
                 parametrize.register_parametrization(layer, "weight", Widened(), unsafe=True)
-        _check_cast(stage)
     return stage
 
 
-def _check_cast(stage: Stage) -> None:
-    weight = next(part for part in stage.parameters() if part.dtype == float8_e4m3fn)
+def _check_cast(device: torch.device | str) -> None:
     try:
-        weight[:1].to(bfloat16)
-    except RuntimeError as error:
+        torch.zeros(1, dtype=float8_e4m3fn).to(device).to(bfloat16)
+    except (RuntimeError, TypeError) as error:
         raise KeySyncError(
-            f"this PyTorch does not cast weights from 8 bits ({str(error).splitlines()[0]}): choose bf16"
+            f"PyTorch cannot hold weights in 8 bits on {device} ({one_line(error)}): choose {BF16}"
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import shutil
 import subprocess
@@ -363,3 +364,31 @@ def test_keyframes_with_the_loss_on_pixels(parts: Parts, extension: ModuleType) 
     assert '"pixel": 0.0,' not in log
     train(parts, clips, model=keyframes, name="long-latents", pixel_loss=False)
     assert '"pixel": 0.0,' in (run_folder("long-latents") / "keyframe" / "log.jsonl").read_text()
+
+
+def test_another_library_under_its_name_is_refused(
+    parts: Parts, clips: Any, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    other = ModuleType("keysync")
+    other.__file__ = "/elsewhere/keysync/__init__.py"
+    monkeypatch.setitem(sys.modules, "keysync", other)
+    with pytest.raises(error, match=r"another keysync is loaded, from /elsewhere/keysync: expected .*; uninstall it"):
+        train(parts, clips)
+
+
+def test_gradients_pass_a_decoder_made_for_inference(parts: Parts, extension: ModuleType) -> None:
+    decoders = importlib.import_module(f"{extension.__name__}.nodes.host.training_vae")
+    with torch.inference_mode():
+        made = copy.copy(parts.vae)
+        made.first_stage_model = copy.deepcopy(parts.vae.first_stage_model)
+    assert all(weight.is_inference() for weight in made.first_stage_model.parameters())
+    latents = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    decoder = decoders.LossDecoder(made)
+    pictures = decoder(latents, torch.zeros(2, 1), 1)
+    pictures.square().mean().backward()
+    assert latents.grad is not None
+    assert latents.grad.abs().amax((1, 2, 3)).min() > 0
+    with torch.no_grad():
+        alone = decoders.CoreVAE(parts.vae).decode(latents.detach() * 0.18215)
+    shown = (pictures.detach().movedim(1, -1) + 1) / 2
+    assert float((shown.clamp(0, 1) - alone).abs().max()) < 1e-4

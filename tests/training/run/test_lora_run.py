@@ -152,3 +152,8 @@ def test_a_loss_that_is_not_finite_keeps_the_steps_before(
     with pytest.raises(KeySyncError, match="the loss is nan after step 2; the steps before it are saved: lower"):
         run.train(None, spoil)
     assert run.run.steps() == [2]
+
+
+def test_a_device_without_8_bits(tiny_files: dict[str, Path], data: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeySyncError, match=r"PyTorch cannot hold weights in 8 bits on nowhere \(.*\): choose bf16"):
+        opened(settings(tiny_files), data, tmp_path / "run", frozen=FP8, device="nowhere")
