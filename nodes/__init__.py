@@ -19,6 +19,7 @@ from . import (
     rewrite,
     sampling,
     speech,
+    training,
     vae,
 )
 
@@ -43,5 +44,6 @@ class KeySyncExtension(ComfyExtension):
             paste,
             dub,
             compare,
+            training,
         )
         return [node for part in parts for node in part.NODES]

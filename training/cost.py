@@ -28,7 +28,9 @@ from keysync.network.stage import STAGES, Stage
 from .config.config import PRESETS, TrainConfig, load_config, overrides_of
 from .data.dataset import Batch
 from .loss.loss import Draws, LossModule
+from .weights.frozen import FROZEN, hold
 from .weights.initial_weights import new_spec
+from .weights.lora import adapted
 from .weights.trainable import freeze
 
 GIB = 2**30
@@ -62,12 +64,19 @@ class Cost:
         return self.flops * BATCH * steps / (PEAKS[self.precision] * SHARE * gpus) / 3600
 
 
-def measure(config: TrainConfig, audio_channels: int = 768) -> Cost:
-    """The cost of a step with these settings, starting from new weights; needs little memory and no GPU."""
+def measure(config: TrainConfig, audio_channels: int = 768, frozen: str | None = None) -> Cost:
+    """The cost of a step with these settings, starting from new weights; needs little memory and no GPU.
+
+    `frozen` is the precision that a LoRA in ComfyUI holds the other weights in; without it they are as in a run.
+    """
     size = config.resolution // PIXELS_PER_LATENT
     with FakeTensorMode():
         stage = Stage(new_spec(config, (size, size), audio_channels)).train()
+        if config.trainable == "lora":
+            adapted(stage, config)
         freeze(stage, config)
+        if frozen is not None:
+            hold(stage, frozen)
         decoder = _decoder() if config.rgb_weight else None
         module = LossModule(stage, decoder, config)
         trained = [parameter for parameter in stage.parameters() if parameter.requires_grad]
@@ -75,7 +84,7 @@ def measure(config: TrainConfig, audio_channels: int = 768) -> Cost:
         held = [*stage.parameters(), *(decoder.parameters() if decoder else [])]
 
         def step() -> None:
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.precision != "fp32"):
+            with torch.autocast("cpu", torch.bfloat16, enabled=config.precision != "fp32" and frozen is None):
                 total = module(batch, draws).total
             total.backward()
 
@@ -193,10 +202,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.cost", description=__doc__, allow_abbrev=False)
     parser.add_argument("presets", nargs="*", default=list(STAGES), metavar="PRESET", help=", ".join(PRESETS))
+    parser.add_argument(
+        "--frozen", choices=FROZEN, help="a LoRA as in ComfyUI: the precision of the weights that stay as they are"
+    )
     options, rest = parser.parse_known_args(arguments)
     try:
         configs = {name: load_config(name, None, overrides_of(rest)) for name in options.presets}
-        costs = {name: (config, measure(config)) for name, config in configs.items()}
+        if options.frozen and any(config.trainable != "lora" for config in configs.values()):
+            raise KeySyncError("--frozen is for LoRAs: add --trainable lora")
+        costs = {name: (config, measure(config, frozen=options.frozen)) for name, config in configs.items()}
     except KeySyncError as error:
         print(f"training: error: {error}", file=sys.stderr)
         return 1

@@ -13,6 +13,11 @@ from ...keysync.errors import KeySyncError
 from ...keysync.face.track import FaceTrack
 
 
+def alive() -> None:
+    """Stops when the user cancels."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
+
+
 def each_frame(count: int) -> Iterator[int]:
     """Yields 0..count-1 and moves the node's progress bar; stops when the user cancels."""
     progress = comfy.utils.ProgressBar(count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from comfy_api.latest import io
@@ -19,6 +20,7 @@ SpeechSocket = io.Custom("KEYSYNC_SPEECH")
 FaceTrackSocket = io.Custom("FACE_TRACK")
 LipsSocket = io.Custom("KEYSYNC_LIPS")  # a `LipsCurve`
 MouthsSocket = io.Custom("KEYSYNC_MOUTHS")
+ClipsSocket = io.Custom("KEYSYNC_CLIPS")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,3 +61,20 @@ class Mouths:
     clip: ClipMouths
     masks: Tensor
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips prepared for training, in `folder`: how many and how long in all; the `windows` of the interpolation model
+    in them; frames of the `longest`; side of the crops in pixels and their scale; the digest of the VAE that encoded
+    them; and the speech encoders that heard them."""
+
+    folder: Path
+    clips: int
+    seconds: float
+    windows: int
+    longest: int
+    resolution: int
+    crop_scale: float
+    vae: str
+    encoders: tuple[str, ...]

@@ -291,10 +291,8 @@ def _inputs(node: Node, info: Info) -> Iterator[tuple[str, Any, dict[str, Any]]]
 def _expand(node: Node, name: str, described: list[Any]) -> Iterator[tuple[str, Any, dict[str, Any]]]:
     kind, options = described[0], described[1] if len(described) > 1 else {}
     if kind == GROWING:
-        (inner,) = options["template"]["input"]["required"].values()
-        grown = [f"{name}.{options['template']['prefix']}{number}" for number in range(len(node.inputs) + 1)]
-        for inner_name in grown:  # the last is free
-            yield from _expand(node, inner_name, inner)
+        for grown in _grown(node, name, options["template"]):
+            yield from _expand(node, *grown)
         return
     yield name, kind, options
     if kind == CHOICE:
@@ -303,6 +301,14 @@ def _expand(node: Node, name: str, described: list[Any]) -> Iterator[tuple[str, 
         for group in ("required", "optional"):
             for inner, inner_described in inputs.get(group, {}).items():
                 yield from _expand(node, f"{name}.{inner}", inner_described)
+
+
+def _grown(node: Node, name: str, template: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+    """The inputs of a list that grows, each with its description: those that are connected, and a free one."""
+    (inner,) = [described for group in template["input"].values() for described in group.values()]
+    connected = sum(given.startswith(f"{name}.") for given in node.inputs)
+    for number in range(min(connected + 1, template.get("max", connected + 1))):
+        yield f"{name}.{template['prefix']}{number}", inner
 
 
 def _ports(node: Node, info: Info) -> list[tuple[str, Any, dict[str, Any]]]:

@@ -25,7 +25,7 @@ PATIENT = "--continue-on-collection-errors"  # a file that cannot be imported do
 # What inner tests import and ComfyUI does not install: where it is missing, it is lent by the Python that runs this.
 LENT = (
     *("pytest", "pluggy", "iniconfig", "packaging", "pygments", "exceptiongroup", "tomli"),
-    *("diffusers", "importlib_metadata", "zipp", "peft", "accelerate"),
+    *("diffusers", "importlib_metadata", "zipp", "accelerate"),
 )
 
 

@@ -32,6 +32,16 @@ def test_checkpointing_trades_operations_for_memory() -> None:
     assert 1.1 * kept.flops < again.flops < 1.5 * kept.flops
 
 
+def test_a_lora_with_frozen_weights() -> None:
+    """At rank 16 and full size, as in ComfyUI: fewer bits take less, and the loss on pixels more."""
+    lora = {"trainable": "lora", "rgb_weight": "0"}
+    kept, fp8 = (measure(load_config("interpolation", None, lora), frozen=frozen) for frozen in ("bf16", "fp8"))
+    assert kept.trained == fp8.trained < 0.02 * kept.parameters
+    assert 2.7 * GIB < kept.memory["weights"] < 3.0 * GIB
+    assert 1.4 * GIB < fp8.memory["weights"] < 1.6 * GIB
+    assert 6 * GIB < fp8.peak < kept.peak < 9 * GIB
+
+
 def test_a_linear_layer_is_counted_as_by_hand() -> None:
     layer = nn.Linear(8, 4, bias=False)
     with Memory(list(layer.parameters())) as memory:
@@ -63,3 +73,6 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "| interpolation |" in capsys.readouterr().out
     assert main(["nothing"]) == 1
     assert "unknown preset nothing" in capsys.readouterr().err
+    assert main(["interpolation", *words, "--frozen", "bf16"]) == 1
+    assert "--frozen is for LoRAs: add --trainable lora" in capsys.readouterr().err
+    assert main(["interpolation", *words, "--frozen", "bf16", "--trainable", "lora"]) == 0

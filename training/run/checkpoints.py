@@ -18,7 +18,7 @@ from keysync.weights.checkpoint import load_stage, save_stage
 from keysync.weights.stage_format import on_meta
 
 from ..weights.initial_weights import starting_stage
-from ..weights.lora import load_lora, write_lora
+from ..weights.lora import MARK, load_lora, write_lora
 from ..weights.metadata import metadata_of
 from .run import save_pickle
 from .sharding import gather, load_optimizer_state, optimizer_state
@@ -57,7 +57,10 @@ def save(
     """
     stage: Stage = accelerator.unwrap_model(module).stage
     main = accelerator.is_main_process
-    weights = gather(stage.state_dict(), keep=main)
+    held = stage.state_dict()
+    if config.trainable == "lora":  # the rest is as it was
+        held = {name: tensor for name, tensor in held.items() if MARK in name}
+    weights = gather(held, keep=main)
     averages = gather(ema.averages, keep=main) if ema is not None else {}
     state = optimizer_state(module, optimizer, keep=main)
     if main:

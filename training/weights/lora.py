@@ -1,4 +1,4 @@
-"""LoRA adapters: low-rank changes B A of the U-Net's attention and feed-forward layers, by peft, and their files.
+"""LoRA adapters: low-rank changes B A of the U-Net's attention and feed-forward layers, and their files.
 
 A file holds `diffusion_model.<layer>.lora_A.weight` (r, in), `.lora_B.weight` (out, r) and `.alpha`, the names that
 ComfyUI's LoRA loaders know; W + alpha / r * B A is the merged weight (Hu et al., 2021, §4.1).
@@ -6,15 +6,18 @@ ComfyUI's LoRA loaders know; W + alpha / r * B A is the merged weight (Hu et al.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from keysync.errors import KeySyncError, install_line
+from keysync.errors import KeySyncError
 from keysync.network.stage import Stage, StageSpec
 from keysync.weights.files import read_tensors, write_tensors
 from keysync.weights.finite import check_weights
@@ -25,9 +28,43 @@ if TYPE_CHECKING:
 
 
 LAYERS = r".*\.(attn[12]\.to_(q|k|v|out\.0)|ff(_in)?\.net\.(0\.proj|2))"
-ADAPTER = "default"  # peft's name for the only one
+ADAPTER = "default"  # the part of the tensors' names that peft gives its only adapter
 PREFIX = "diffusion_model."
 MARK = ".lora_"
+
+
+class AdaptedLinear(nn.Module):
+    """A linear layer plus alpha / rank * B A of its input; B is zero at first. The names of the tensors are peft's.
+
+    A and B are float32, whatever the layer's precision, and computed in that of the input.
+    """
+
+    def __init__(self, layer: nn.Linear, rank: int, alpha: float) -> None:
+        super().__init__()
+        self.base_layer = layer
+        self.lora_A = nn.ModuleDict({ADAPTER: nn.Linear(layer.in_features, rank, bias=False)})
+        self.lora_B = nn.ModuleDict({ADAPTER: nn.Linear(rank, layer.out_features, bias=False)})
+        self.alpha, self.scaling = alpha, alpha / rank
+        self.enabled = True
+        nn.init.kaiming_uniform_(self._factor("A"), a=math.sqrt(5))
+        nn.init.zeros_(self._factor("B"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.base_layer(x)
+        if not self.enabled:
+            return out
+        change = F.linear(F.linear(x, self._factor("A").to(x.dtype)), self._factor("B").to(x.dtype))
+        return out + change * self.scaling
+
+    def change(self) -> Tensor:
+        """What the adapter adds to the layer's weight: (out, in)."""
+        return self._factor("B") @ self._factor("A") * self.scaling
+
+    def _factor(self, name: str) -> Tensor:
+        held: nn.ModuleDict = self.lora_A if name == "A" else self.lora_B
+        weight: Any = held[ADAPTER].weight
+        factor: Tensor = weight
+        return factor
 
 
 def is_lora(tensors: Mapping[str, Tensor]) -> bool:
@@ -36,20 +73,34 @@ def is_lora(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def adapted(stage: Stage, config: TrainConfig) -> Stage:
-    """The same stage with adapters inserted, which initially change nothing; only they are trained.
-
-    Raises `KeySyncError` if peft is not installed.
-    """
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise KeySyncError(f"LoRA needs peft: {install_line('peft')}") from error
-    settings = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=LAYERS)
+    """The same stage with adapters inserted, which initially change nothing; only they are trained."""
     stage.requires_grad_(False)
+    layers = [
+        (name, module)
+        for name, module in stage.unet.named_modules()
+        if isinstance(module, nn.Linear) and re.fullmatch(LAYERS, name)
+    ]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        inject_adapter_in_model(settings, stage.unet, ADAPTER)
+        for name, layer in layers:
+            owner, _, own_name = name.rpartition(".")
+            setattr(
+                stage.unet.get_submodule(owner), own_name, AdaptedLinear(layer, config.lora_rank, config.lora_alpha)
+            )
     return stage
+
+
+@contextmanager
+def without_adapters(stage: Stage) -> Iterator[None]:
+    """Inside, an adapted stage gives what it gave before it was adapted."""
+    layers = [module for module in stage.modules() if isinstance(module, AdaptedLinear)]
+    for layer in layers:
+        layer.enabled = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enabled = True
 
 
 def lora_tensors(state: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
@@ -83,8 +134,7 @@ def load_lora(stage: Stage, path: Path) -> None:
     if made_for != stage.spec.name:
         raise KeySyncError(f"{path} is a LoRA for the {made_for} stage: expected one for the {stage.spec.name} stage")
     own = stage.state_dict()
-    layers: Iterable[Any] = stage.modules()
-    alpha = next(layer.lora_alpha[ADAPTER] for layer in layers if hasattr(layer, "lora_alpha"))
+    alpha = next(layer.alpha for layer in stage.modules() if isinstance(layer, AdaptedLinear))
     needed = lora_tensors(own, alpha)
     for problem, names in {
         "missing": [name for name in needed if name not in tensors],
@@ -100,23 +150,22 @@ def load_lora(stage: Stage, path: Path) -> None:
         raise KeySyncError(
             f"{path} has {other[0]} {theirs:g} but lora_alpha is {alpha:g}: set lora_alpha to {theirs:g}"
         )
-    for ours, name in _file_names(own).items():
-        own[ours].copy_(tensors[name])
+    with torch.no_grad():
+        for ours, name in _file_names(own).items():
+            own[ours].copy_(tensors[name])
 
 
 def merged(stage: Stage) -> Stage:
     """A plain stage that is equivalent to an adapted one, which stays unchanged."""
-    from peft.tuners.lora import LoraLayer
-
     plain = on_meta(stage.spec)
     weights = {}
     with torch.no_grad():
         for name in plain.state_dict():
             owner, _, kind = name.rpartition(".")
-            module: Any = stage.get_submodule(owner)
-            if isinstance(module, LoraLayer):
-                change = module.get_delta_weight(ADAPTER) if kind == "weight" else 0.0
-                weights[name] = getattr(module.get_base_layer(), kind) + change
+            module = stage.get_submodule(owner)
+            if isinstance(module, AdaptedLinear):
+                change = module.change() if kind == "weight" else 0.0
+                weights[name] = getattr(module.base_layer, kind) + change
             else:
                 weights[name] = getattr(module, kind).clone()
     plain.load_state_dict(weights, assign=True)

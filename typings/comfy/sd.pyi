@@ -16,6 +16,8 @@ class VAE:
     size: int | None
     vae_dtype: torch.dtype
     device: torch.device
+    # Bytes for pictures of a shape (n, c, h, w).
+    memory_used_encode: Callable[[tuple[int, ...], torch.dtype], float]
     # In place, or not: it differs between versions.
     process_output: Callable[[Tensor], Tensor]
     def __init__(self, sd: dict[str, Tensor], *, config: dict[str, Any], dtype: torch.dtype) -> None: ...

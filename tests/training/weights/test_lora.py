@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +11,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from keysync.errors import KeySyncError, install_line
+from keysync.errors import KeySyncError
 from keysync.network.stage import Stage, Windows
 from keysync.weights.checkpoint import load_stage
 from keysync.weights.identify import UNET
 from training.config.config import TrainConfig
 from training.weights.initial_weights import starting_stage
-from training.weights.lora import PREFIX, adapted, load_lora, lora_tensors, merged, write_lora
+from training.weights.lora import PREFIX, load_lora, lora_tensors, merged, without_adapters, write_lora
 
 from ...tiny_models import AUDIO_CHANNELS, LATENT_SIZE
 from ..small_config import small_config
@@ -179,7 +177,10 @@ def test_files_that_do_not_fit(tiny_files: dict[str, Path], tmp_path: Path) -> N
     refused(path, config, f"{name} contains numbers that are not finite")
 
 
-def test_without_peft(tiny_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(KeySyncError, match=re.escape(install_line("peft"))):
-        adapted(load_stage(tiny_files["keyframe"]), settings(tiny_files))
+def test_without_its_adapters_a_stage_is_as_before(tiny_files: dict[str, Path]) -> None:
+    stage = trained(start(settings(tiny_files)))
+    expected = output(load_stage(tiny_files["keyframe"], dtype=torch.float32))
+    changed = output(stage)
+    with without_adapters(stage):
+        assert torch.equal(output(stage), expected)
+    assert torch.equal(output(stage), changed)

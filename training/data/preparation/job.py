@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -25,10 +25,12 @@ from .models import Models, open_models
 from .report import Report
 from .settings import Settings
 from .shards import ClipFiles, write_shards
-from .stages import PARTS, UNREADABLE, WORK, clip_files, open_chain
+from .stages import PARTS, UNREADABLE, WORK, clip_files, open_chain, table
 from .videos import Source, Video, find_videos
 
 logger = logging.getLogger(__name__)
+
+Watch = Callable[[Video, str], None]
 
 SAME = "the same as another"
 # In the folder of intermediate results: the digest of what the shards were last made from.
@@ -36,12 +38,21 @@ PACKED = "packed.txt"
 
 
 def prepare(
-    given: Sequence[Path], settings: Settings, *, engine: str = "local", workers: int = 1, validation: float = 0.05
+    given: Sequence[Path],
+    settings: Settings,
+    *,
+    engine: str = "local",
+    workers: int = 1,
+    validation: float = 0.05,
+    models: Models | None = None,
+    watch: Watch | None = None,
 ) -> Report:
     """Prepares the videos in `given` (see `find_videos`) into the folder `settings.data`, and writes the report there.
 
-    A call after an interruption resumes. If all videos are discarded, there are no shards and the report gives the
-    reasons. Raises `KeySyncError` if there is no video, for models and settings that do not fit, and on a full disk.
+    `models` of a host program are used in this process instead of those that the settings name; `watch` is called when
+    a stage begins, instead of a progress bar. A call after an interruption resumes. If all videos are discarded, there
+    are no shards and the report gives the reasons. Raises `KeySyncError` if there is no video, for models and settings
+    that do not fit, and on a full disk.
     """
     began = time.perf_counter()
     data = settings.data
@@ -54,11 +65,16 @@ def prepare(
         raise KeySyncError(f"cannot create {data} ({error.strerror}): choose another -o") from error
     # Workers load the models themselves, on devices that this process may not have.
     here = engine == "local" and workers == 1
-    info = (open_models(settings) if here else Models(replace(settings, device="cpu"))).check()
+    own = models or (open_models(settings) if here else Models(replace(settings, device="cpu")))
+    info = own.check()
     report = Report(videos=len(found.sources), files_ignored=dict(found.ignored))
     videos = _identify(found.sources, Manifest(data), report)
-    chain = open_chain(settings)
-    fresh = _work(chain, engine, settings, videos, workers)
+    chain = open_chain(settings) if models is None else Chain(data / WORK, table(settings, models))
+    if watch is None:
+        fresh = _work(chain, engine, settings, videos, workers)
+    else:
+        chain.watch = watch
+        fresh = {video.id for video in videos if chain.run(video).fresh}
     clips: list[ClipFiles] = []
     contents: list[list[str]] = []
     for video in videos:

@@ -16,7 +16,7 @@ from keysync.vae.vae import VAE, load_vae
 
 from ..index import DataInfo, EncoderInfo
 from . import quality, speaker
-from .settings import NONE, WINDOW, Settings
+from .settings import NONE, SCENEDETECT, WINDOW, Settings
 from .shots import load_detector
 
 
@@ -39,7 +39,9 @@ class Models:
         """
         settings = self.settings
         _check_device(settings.device)
-        _ = self.detector, self.quality, self.speaker, load_detector()
+        _ = self.detector, self.quality, self.speaker
+        if settings.cuts == SCENEDETECT:
+            load_detector()
         height, width = settings.size
         downscale = self.vae.downscale
         if self.vae.encoder is None or downscale != PIXELS_PER_LATENT:

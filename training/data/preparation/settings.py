@@ -18,6 +18,8 @@ WINDOW = 14
 KEYFRAME_SPAN = 170
 PUBLISHED_RESOLUTION = 512
 NONE = "none"
+# Where shots begin: at the cuts that PySceneDetect finds, or only where the tracker of the face sees one.
+SCENEDETECT, TRACKER = CUTS = ("scenedetect", "tracker")
 # These run on the CPU regardless of the device: with networks this small, many workers are faster than one GPU.
 WITHOUT_DEVICE = ("mediapipe", "sharpness")
 
@@ -65,7 +67,7 @@ def check_resolution(resolution: int) -> None:
 @dataclass(frozen=True)
 class Settings:
     """`encoders` are the speech encoders by name, keys of `ENCODERS`; `quality` and `speaker` are names of scorers or
-    "none"; clips that score below the least values are dropped."""
+    "none"; clips that score below the least values are dropped. `cuts` is one of `CUTS`."""
 
     data: Path
     resolution: int
@@ -79,6 +81,7 @@ class Settings:
     least_agreement: float = 0.0
     device: str = "cpu"
     crop_scale: float = PUBLISHED_CROP_SCALE
+    cuts: str = SCENEDETECT
 
     def __post_init__(self) -> None:
         check_resolution(self.resolution)

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 
-from keysync.errors import KeySyncError, install_line
+from keysync.errors import KeySyncError
 from keysync.whole import whole_file
 
 from ..disk import disk, written
@@ -141,16 +142,14 @@ def _shards(clips: Iterable[ClipFiles], shard_bytes: int) -> Iterator[list[ClipF
 
 def _write_shard(path: Path, clips: Iterable[ClipFiles]) -> dict[str, dict[str, int]]:
     """Writes reproducible bytes: no times, no owners, members sorted by name; returns each clip's CRC-32 by part."""
-    try:
-        from webdataset import TarWriter
-    except ImportError as error:
-        raise KeySyncError(f"writing shards needs webdataset: {install_line('webdataset')}") from error
-    options = {"encoder": False, "mtime": 0, "user": "", "group": ""}
     checksums = {}
-    with path.open("wb") as file, TarWriter(file, **options) as tar:
+    with tarfile.open(path, "w") as tar:
         for clip in clips:
-            content = {part: source.read_bytes() for part, source in clip.parts.items()}
-            tar.write({"__key__": clip.key, **content})
+            content = {part: source.read_bytes() for part, source in sorted(clip.parts.items())}
+            for part, held in content.items():
+                member = tarfile.TarInfo(f"{clip.key}.{part}")
+                member.size, member.mode = len(held), 0o444
+                tar.addfile(member, BytesIO(held))
             checksums[clip.key] = {part: zlib.crc32(held) for part, held in content.items()}
     return checksums
 

@@ -24,7 +24,7 @@ from .chain import Chain, Discard, Facts, Place, Stage, discards
 from .clips import NO_FACE, Clips, Limits, Range, find_clips, select
 from .faces import Faces, follow
 from .models import Models, open_models
-from .settings import NONE, Settings
+from .settings import NONE, SCENEDETECT, Settings
 from .shards import ClipFiles
 from .shots import find_shots, load_detector
 from .videos import Video
@@ -65,12 +65,15 @@ def table(settings: Settings, models: Models) -> list[Stage]:
     limits = {"speaker": (s.least_agreement, OTHER_VOICE), "quality": (s.least_quality, POOR_PICTURE)}
     limits = {name: limits[name] for name in scorers}
     detector = {"detector": s.detector, "weights": str(s.detector_weights)}
+    cuts = Stage("shots", shots, ("probe",))
+    if s.cuts != SCENEDETECT:
+        cuts = Stage("shots", one_shot, ("probe",), {"cuts": s.cuts})
     framed = {"size": s.size, "crop_scale": s.crop_scale}
     gpu = _is_gpu(s.device)
     return [
         Stage("probe", probe),
         Stage("sound", sound, ("probe",)),
-        Stage("shots", shots, ("probe",)),
+        cuts,
         Stage(
             "faces", partial(follow_face, models), ("probe", "shots"), detector, gpu=_is_gpu(s.device_of(s.detector))
         ),
@@ -118,6 +121,11 @@ def shots(place: Place) -> Facts:
     with discards(UNREADABLE, place.facts["probe"]["seconds"]):
         found = find_shots(place.video.path)
     return _write(place.folder / "shots.json", found)
+
+
+def one_shot(place: Place) -> Facts:
+    """shots.json: the whole video as one shot, which the tracker splits where it sees a cut."""
+    return _write(place.folder / "shots.json", [(0.0, place.facts["probe"]["seconds"])])
 
 
 def follow_face(models: Models, place: Place) -> Facts:

@@ -86,6 +86,20 @@ class String(_Type):
             default: str = ...,
         ) -> None: ...
 
+class Autogrow:
+    class TemplatePrefix:
+        def __init__(self, input: _Input, prefix: str, min: int = 1, max: int = 10) -> None: ...
+
+    class Input(_Input):
+        def __init__(
+            self,
+            id: str,
+            template: Autogrow.TemplatePrefix,
+            display_name: str = ...,
+            optional: bool = False,
+            tooltip: str = ...,
+        ) -> None: ...
+
 class MultiType:
     class Input(_Input):
         def __init__(

@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from keysync.errors import KeySyncError
 from keysync.face import detectors
 from tests.tiny_models import write_tiny_models
 from training.data.index import SPLITS
-from training.data.preparation import encode, job
+from training.data.preparation import encode, job, stages
+from training.data.preparation.models import Models
 from training.data.preparation.report import Report
-from training.data.preparation.settings import ModelFile
+from training.data.preparation.settings import TRACKER, ModelFile
 from training.data.preparation.stages import WORK
 from training.data.shards import Shards
 
@@ -72,6 +74,31 @@ def made_since(before: dict[str, int], data: Path) -> set[str]:
 
 def packed(data: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in [*data.glob("*.tar"), data / "index.json"]}
+
+
+def test_with_a_host_s_models(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those given are used, PySceneDetect is not needed, and every stage that begins is told."""
+    monkeypatch.setattr(stages, "load_detector", lambda: pytest.fail("PySceneDetect was asked"))
+    settings = small_settings(tmp_path / "data", cuts=TRACKER)
+    models = Models(settings)
+    seen: list[str] = []
+    encoded: list[int] = []
+    vae = models.vae
+    posterior = vae.posterior
+
+    def told(images: Tensor) -> tuple[Tensor, Tensor]:
+        encoded.append(len(images))
+        return posterior(images)
+
+    monkeypatch.setattr(vae, "posterior", told)
+    watch = lambda video, stage: seen.append(f"{video.name} {stage}")  # noqa: E731
+    report = job.prepare([videos], settings, validation=0.5, models=models, watch=watch)
+    assert report.clips == 3
+    assert sum(encoded) == 15 + 14 + 25
+    assert seen == [f"{video}.mp4 {stage.name}" for video in ("one", "two") for stage in stages.table(settings, models)]
+    seen.clear()
+    assert job.prepare([videos], settings, validation=0.5, models=models, watch=watch).clips == 3
+    assert not seen
 
 
 def test_what_training_gets(first_run: tuple[Path, Report]) -> None:

@@ -7,8 +7,6 @@ import io
 import json
 import logging
 import random
-import re
-import sys
 import tarfile
 import warnings
 from collections.abc import Iterable
@@ -20,7 +18,7 @@ import numpy as np
 import pytest
 import webdataset
 
-from keysync.errors import KeySyncError, install_line
+from keysync.errors import KeySyncError
 from training.data.index import DataInfo, EncoderInfo, read_index
 from training.data.preparation.shards import ClipFiles, split, write_shards
 
@@ -234,9 +232,3 @@ def test_never_new_shards_under_an_old_index(tmp_path: Path, monkeypatch: pytest
         write_shards(made, data, INFO)
     assert not (data / "index.json").exists()
     assert not [path for path in data.iterdir() if path.name.startswith(".")]
-
-
-def test_without_webdataset_its_install_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "webdataset", None)
-    with pytest.raises(KeySyncError, match=re.escape(install_line("webdataset"))):
-        write_shards(clips(tmp_path, 2), tmp_path, INFO)

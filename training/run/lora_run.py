@@ -1,0 +1,236 @@
+"""A LoRA trained inside a host program, such as ComfyUI: in one process, on the device where the host puts the stage.
+
+A run's folder and samples are those of `training.train`; accelerate and TensorBoard are not needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from keysync.errors import KeySyncError, install_line
+from keysync.systems.keysync.generate import Sampling
+
+from ..data.dataset import Shards, Windows, collate
+from ..data.disk import written
+from ..data.index import VALIDATION
+from ..loss.loss import LossModule, draw
+from ..weights.frozen import hold
+from ..weights.lora import without_adapters, write_lora
+from ..weights.metadata import metadata_of
+from ..weights.trainable import freeze
+from .checkpoints import load_state, load_weights, save
+from .run import Run
+from .samples import sample
+from .schedule import learning_rate
+
+if TYPE_CHECKING:
+    from keysync.network.stage import Stage
+
+    from ..config.config import TrainConfig
+
+OPTIMIZER = "optimizer.txt"
+# Of a comparison.
+WINDOWS = 8
+Watch = Callable[[int, float], None]
+
+
+class Alone:
+    """What checkpoints ask of accelerate's Accelerator, where there is one process."""
+
+    is_main_process = True
+    scaler = None
+
+    def unwrap_model(self, module: nn.Module) -> nn.Module:
+        return module
+
+    def wait_for_everyone(self) -> None:
+        """There is no other process."""
+
+
+class Preview(NamedTuple):
+    """Latents (1, t, 4, h, w) of a window: its own, and those generated without and with the adapters."""
+
+    truth: Tensor
+    before: Tensor
+    after: Tensor
+
+
+class Comparison(NamedTuple):
+    """The mean loss of the latents of `windows` windows with fixed noise, without and with the adapters."""
+
+    windows: int
+    before: float
+    after: float
+
+
+class LoraRun:
+    """A run in a folder: `stage` has adapters and is on the CPU until the host moves it; `done` steps are done.
+
+    `frozen` is the precision of the other weights, one of `FROZEN`, `optimizer` a key of `OPTIMIZERS`, and `device`
+    where the host will move the stage. `alive` is called before each block of the network, and may raise to stop within
+    a step.
+    Raises `KeySyncError` for settings, data and weights that do not fit, and for a folder that holds another run.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: Path,
+        folder: Path,
+        *,
+        frozen: str,
+        optimizer: str,
+        device: torch.device | str = "cpu",
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        if optimizer == ADAMW_8_BIT:
+            _bitsandbytes()
+        self.config = config
+        self.shards = Shards(data)
+        self.windows = Windows(self.shards, config)
+        self.run = Run(folder)
+        self.run.begin(config)
+        self._optimizer = self._same_optimizer(optimizer)
+        self.done = max(self.run.steps(), default=0)
+        self._checkpoint = self.run.checkpoint(self.done) if self.done else None
+        self.stage: Stage = load_weights(self._checkpoint, config, self.shards)
+        freeze(self.stage, config)
+        hold(self.stage, frozen, device)
+        unet = self.stage.unet
+        for block in (*list(unet.input_blocks)[1:], unet.middle_block, *unet.output_blocks):
+            block.register_forward_pre_hook(lambda module, arguments: alive())
+
+    def train(self, decoder: nn.Module | None, watch: Watch) -> None:
+        """Trains until `config.steps`; `watch(steps done, loss)` follows each step. The VAE's `decoder` is needed if
+        `rgb_weight` is not 0.
+
+        Whatever ends it, the steps that are done are saved. Raises `KeySyncError` for a loss that is not finite.
+        """
+        config = self.config
+        module = LossModule(self.stage, decoder, config)
+        parameters = [parameter for parameter in self.stage.parameters() if parameter.requires_grad]
+        optimizer = OPTIMIZERS[self._optimizer](parameters, config)
+        alone: Any = Alone()
+        if self._checkpoint is not None:
+            load_state(self._checkpoint, alone, module, optimizer, None, self.shards)
+        self.run.forget_after(self.done)
+        saved = self.done
+        try:
+            while self.done < config.steps:
+                self._step(module, parameters, optimizer, watch)
+                if self.done % config.checkpoint_every == 0:
+                    save(self.run, self.done, config, alone, module, optimizer, None, self.shards)
+                    saved = self.done
+        finally:
+            if self.done > saved:
+                save(self.run, self.done, config, alone, module, optimizer, None, self.shards)
+
+    def _step(
+        self, module: LossModule, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, watch: Watch
+    ) -> None:
+        config = self.config
+        rate = learning_rate(config, self.done)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        first = self.done * config.batch_size
+        batch = collate([self.windows[number] for number in range(first, first + config.batch_size)])
+        optimizer.zero_grad()
+        losses = module(batch, draw(config, batch))
+        loss, latent, pixel = (float(part.detach()) for part in losses)
+        if not math.isfinite(loss):
+            raise KeySyncError(
+                f"the loss is {loss} after step {self.done}; the steps before it are saved: lower the learning rate "
+                f"(now {config.learning_rate:g})"
+            )
+        losses.total.backward()
+        if config.max_grad_norm:
+            nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+        optimizer.step()
+        self.done += 1
+        self.run.log(step=self.done, loss=loss, latent=latent, pixel=pixel, learning_rate=rate)
+        watch(self.done, loss)
+
+    @torch.no_grad()
+    def compare(self) -> Comparison:
+        """Measures on the windows that `training.train` validates on."""
+        config = replace(self.config, rgb_weight=0.0)
+        module = LossModule(self.stage, None, config)
+        windows = self._validation()
+        batches = [collate([windows[number]]) for number in range(WINDOWS)]
+
+        def mean() -> float:
+            return sum(float(module(batch, draw(config, batch)).latent) for batch in batches) / WINDOWS
+
+        with without_adapters(self.stage):
+            before = mean()
+        return Comparison(WINDOWS, before, mean())
+
+    def _validation(self) -> Windows:
+        """Windows of the validation clips, or of the training clips where none of those is long enough."""
+        try:
+            return Windows(self.shards, self.config, VALIDATION)
+        except KeySyncError:  # only the length can fail: all other checks passed for the training clips
+            return self.windows
+
+    @torch.no_grad()
+    def preview(self) -> Preview:
+        """Samples a window of the validation clips."""
+        batch = collate([self._validation()[0]])
+        with without_adapters(self.stage):
+            before = sample(self.stage, batch, self.config.seed, Sampling())
+        return Preview(batch.latents, before, sample(self.stage, batch, self.config.seed, Sampling()))
+
+    def losses(self) -> list[float]:
+        """The loss of each step."""
+        return [float(row["loss"]) for row in self.run.logged()]
+
+    def write(self, path: Path) -> None:
+        """Writes the adapters as ComfyUI's LoRA loaders read them; an existing file is replaced at the end."""
+        metadata = metadata_of(self.config, self.done, self.shards.folder)
+        write_lora(path, self.stage.spec, self.stage.state_dict(), self.config, metadata)
+
+    def _same_optimizer(self, name: str) -> str:
+        """Notes the optimizer, whose state only it can read. Raises `KeySyncError` where the run has another."""
+        note = self.run.folder / OPTIMIZER
+        before = note.read_text(encoding="utf-8") if note.exists() else name
+        if before != name:
+            raise KeySyncError(
+                f"{self.run.folder} holds a run with the optimizer {before}, not {name}: resume it with the same "
+                "settings, or name another folder"
+            )
+        with written(note) as part:
+            part.write_text(name, encoding="utf-8")
+        return name
+
+
+def _adamw(parameters: Sequence[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def _adamw_in_8_bits(parameters: Sequence[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+    optimizer: torch.optim.Optimizer = _bitsandbytes().optim.AdamW8bit(
+        parameters, lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    return optimizer
+
+
+def _bitsandbytes() -> Any:
+    """Raises `KeySyncError` if bitsandbytes is not installed."""
+    try:
+        import bitsandbytes
+    except ImportError as error:
+        raise KeySyncError(
+            f"{ADAMW_8_BIT} needs bitsandbytes: {install_line('bitsandbytes')}, or choose {ADAMW}"
+        ) from error
+    return bitsandbytes
+
+
+ADAMW, ADAMW_8_BIT = "AdamW", "AdamW 8-bit"
+OPTIMIZERS = {ADAMW: _adamw, ADAMW_8_BIT: _adamw_in_8_bits}
