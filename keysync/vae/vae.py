@@ -22,6 +22,7 @@ from ..network.layers import at_least_float32
 from ..network.precision import in_float32, is_half, only_finite
 from ..network.stage import SCALE_FACTOR
 from ..strict_json import quoted
+from ..weights.digest import weights_digest
 from ..weights.files import lay_out, read_tensors, shapes_of
 from ..weights.finite import check_weights
 from ..weights.identify import KINDS, Shapes, identify
@@ -63,6 +64,13 @@ class VAE(nn.Module):
     def in_float32(self) -> AbstractContextManager[None]:
         """Inside it works in float32, and afterwards as before."""
         return in_float32(self)
+
+    def encoder_digest(self) -> str:
+        """The same for the encoder that gives the same latents: of its weights, and of what computes with them."""
+        if self.encoder is None:
+            return ""
+        device = next(self.decoder.parameters()).device.type
+        return f"{device} {self.batch} {weights_digest(self.encoder)}"
 
     @torch.no_grad()
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -6,7 +6,7 @@ Where a file is not given, the small model that comes with KeySync takes its pla
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +24,7 @@ from ...speech.features import SpeechFeatures
 from ...vae.vae import VAE, load_vae
 from ...weights.checkpoint import load_stage
 from ...weights.files import lay_out
-from ..renderer import Clock, Needs, OnStep, Rendering
+from ..renderer import Clock, Encodings, Needs, OnStep, Rendering
 from .generate import HostStage, Sampling
 from .plan import Plan
 from .small import BUILT_IN, CROP_SCALE, RESOLUTION, SMALL
@@ -49,6 +49,8 @@ class HostVAE(Protocol):
     @property
     def encoder(self) -> object | None: ...
 
+    def encoder_digest(self) -> str: ...
+
     def encode(self, images: Tensor, /) -> Tensor: ...
 
     def decode(self, latents: Tensor, /) -> Tensor: ...
@@ -69,7 +71,7 @@ class HostSpeechEncoder(Protocol):
 @dataclass(frozen=True)
 class Models:
     """What a dub runs on; `origins` says for the report where each model came from, `files` names the file or folder of
-    those that were loaded from one."""
+    those that were loaded from one. `encodings`: what the VAE made of the crops before."""
 
     keyframe: Stage | HostStage
     interpolation: Stage | HostStage
@@ -77,6 +79,7 @@ class Models:
     encoders: Mapping[str, SpeechEncoder | HostSpeechEncoder]
     origins: dict[str, str] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
+    encodings: Encodings | None = None
 
     def __post_init__(self) -> None:
         first, second = self.keyframe.spec, self.interpolation.spec
@@ -138,6 +141,14 @@ class Models:
         """See `Costed`: by the pixels, as the width of a VAE is unknown."""
         height, width = self.keyframe.spec.image_size
         return SMALL_FRAME * height * width / RESOLUTION**2
+
+    def encoder_digest(self) -> str:
+        """See `Encoding`: that of the VAE."""
+        return self.vae.encoder_digest()
+
+    def keeping(self, encodings: Encodings) -> Models:
+        """See `Encoding`."""
+        return replace(self, encodings=encodings)
 
     def begin(self, settings: Sampling | None, seed: int, clock: Clock, on_step: OnStep | None) -> Rendering:
         """Starts a run of spans, each an identity of its own; see `Renderer`."""
