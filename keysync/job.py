@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .behind import Behind
 from .cache import Cache
-from .costs import Costs
+from .costs import Costs, in_gigabytes, memory
 from .dub import Dub, Occluder, Settings, surveyed
 from .errors import KeySyncError, concerning
 from .face.detectors import make_detector, read_landmarks_file
@@ -162,8 +162,8 @@ def _dub_file(
     course = Course(progress)
     costs = Costs.of(source.info, face.device, face.detector if face.landmarks is None else None)
     _expect(course, costs, source, models, settings, face, heard.seconds)
-    memory = ClipMemory(cache, source)
-    pts, track, seconds_per_stage = _follow(source, face, memory, course)
+    known = ClipMemory(cache, source)
+    pts, track, seconds_per_stage = _follow(source, face, known, course)
     timeline, form = _result_of(needs, source, pts, heard.seconds, settings.sync_mode)
     report = Report(
         video=source.name,
@@ -178,11 +178,11 @@ def _dub_file(
         seed=settings.seed,
         seconds_per_stage=seconds_per_stage,
     )
-    dub = _prepare(inputs, pts, track, timeline, models, settings, report, memory, course, costs)
+    dub = _prepare(inputs, pts, track, timeline, models, settings, report, known, course, costs)
     writer = _writer(inputs, output, form, dub, lossless)
     _hear(dub, course, costs)
-    _say_how_long(dub, course, progress)
-    with memory.encodings(dub.renderer, dub.crops) as dub.renderer:
+    _say_how_long(dub, form, lossless, course, progress)
+    with known.encodings(dub.renderer, dub.crops) as dub.renderer:
         _draw(dub, writer, inputs.files, course)
     course.end()
     report.notes.extend(dub.overflow_notes())
@@ -209,7 +209,7 @@ def _open(
 
 
 def _follow(
-    source: FrameSource, face: FaceSource, memory: ClipMemory, course: Course
+    source: FrameSource, face: FaceSource, known: ClipMemory, course: Course
 ) -> tuple[NDArray[np.int64], FaceTrack, dict[str, float]]:
     """The timestamps, the track of the chosen face, and how long it took to follow it.
 
@@ -219,11 +219,11 @@ def _follow(
     course.begin(FOLLOWING)
     follow = partial(survey, source, face, partial(course.step, FOLLOWING))
     keeps = face.track is None and face.landmarks is None
-    pts, track = memory.follow(face.causes(), follow) if keeps else follow()
+    pts, track = known.follow(face.causes(), follow) if keeps else follow()
     spent = round(time.perf_counter() - began, 4)
     if not (track.found | track.turned).any():
         raise KeySyncError(f"{no_face(track)} of {source.name}: nothing to dub; try another detector")
-    return pts, track, {} if TRACK in memory.hits else {"face track": spent}
+    return pts, track, {} if TRACK in known.hits else {"face track": spent}
 
 
 def _prepare(
@@ -234,7 +234,7 @@ def _prepare(
     models: Renderer,
     settings: Settings,
     report: Report,
-    memory: ClipMemory,
+    known: ClipMemory,
     course: Course,
     costs: Costs,
 ) -> Dub:
@@ -247,7 +247,7 @@ def _prepare(
         course.begin(SURVEY)
 
     def looked(surveyor: Surveyor, looks: Iterator[Look], note: Callable[[str], None], mask: str) -> Renderer:
-        return memory.survey(surveyor, looks, note, mask, track, masks)
+        return known.survey(surveyor, looks, note, mask, track, masks)
 
     voice = _fitted(inputs.heard.samples, timeline.seconds)
     on_look = partial(course.step, SURVEY)
@@ -290,10 +290,17 @@ def _hear(dub: Dub, course: Course, costs: Costs) -> None:
     dub.listen(partial(course.step, SPEECH))
 
 
-def _say_how_long(dub: Dub, course: Course, progress: Progress) -> None:
+def _say_how_long(dub: Dub, form: PictureFormat, lossless: bool, course: Course, progress: Progress) -> None:
+    """Says about how long the rest takes, and how much memory; the report says it too."""
     course.begin(DRAWING)
-    left = course.seconds_left
-    progress.say(f"{dub.evaluations} network evaluations to run{'' if left is None else f', {about(left)}'}")
+    left, boxes = course.seconds_left, np.flatnonzero(dub.track.found)
+    sizes = {dub.crops.size_of(number) for number in boxes.tolist()}
+    most = memory(dub.renderer, form, max(sizes, default=(0, 0)), dub.sampling, lossless)
+    dub.report.estimate = {"seconds": None if left is None else round(left, 1), "memory": most}
+    words = [f"{dub.evaluations} network evaluations to run"]
+    words += [] if left is None else [about(left)]
+    words += [] if most is None else [f"{in_gigabytes(most)} of memory"]
+    progress.say(", ".join(words))
 
 
 def _draw(dub: Dub, writer: VideoWriter, files: list[MediaFile], course: Course) -> None:

@@ -206,6 +206,14 @@ class Costed(Protocol):
 
 
 @runtime_checkable
+class Weighed(Protocol):
+    """A renderer that says how much memory it takes."""
+
+    def bytes_to_draw(self, crop: tuple[int, int], settings: Any, /) -> int:
+        """Bytes of main memory that drawing crops of up to this size (H, W) takes at most, besides the models."""
+
+
+@runtime_checkable
 class FromFiles(Protocol):
     """A renderer with the file or folder of each of its models, whose digest the mark of a result gives."""
 

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from ...errors import KeySyncError
-from ...method import PIXELS_PER_LATENT
+from ...method import LATENT_CHANNELS, PIXELS_PER_LATENT
 from ...network.noise import Noise
+from ...network.peak import is_on_cpu
 from ...network.stage import ROWS, Stage, StageSpec
 from ...speech.encoder import SpeechEncoder
 from ...speech.encoders import ENCODERS, load_encoder
@@ -141,6 +142,18 @@ class Models:
         """See `Costed`: by the pixels, as the width of a VAE is unknown."""
         height, width = self.keyframe.spec.image_size
         return SMALL_FRAME * height * width / RESOLUTION**2
+
+    def bytes_to_draw(self, crop: tuple[int, int], settings: Sampling | None) -> int:
+        """See `Weighed`: the latents of a batch of keyframes, and the largest of the networks' activations where they
+        are here: a host program manages its own."""
+        height, width = self.keyframe.spec.latent_size
+        latents = 4 * (LATENT_CHANNELS + 1) * height * width * self.keyframe.spec.window**2
+        stage, vae = self.interpolation, self.vae  # the keyframes' network is as large
+        each = [
+            stage.peak_bytes((settings or Sampling()).group) if isinstance(stage, Stage) and is_on_cpu(stage) else 0,
+            vae.peak_bytes(crop) if isinstance(vae, VAE) and is_on_cpu(vae) else 0,
+        ]
+        return latents + max(each)
 
     def encoder_digest(self) -> str:
         """See `Encoding`: that of the VAE."""
