@@ -190,6 +190,15 @@ def test_latents_of_any_vae_that_sees_the_face_are_taken(
             part("nodes.host.checks").want_mouths(latents[:frames], (cells > 0.5)[:frames].float())
 
 
+def test_a_small_mask_on_small_latents_is_no_grey_patch(extension: ModuleType) -> None:
+    """Its middle is one cell or two, which differ little from each other."""
+    for height, width in ((3, 3), (3, 4), (4, 3), (4, 4), (5, 5)):
+        mask = torch.zeros(1, 1, 8, 8)
+        mask[..., 1 : 1 + height, 1 : 1 + width] = 1
+        latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+        part("nodes.host.checks").want_mouths(latents, mask)
+
+
 def test_a_point_far_from_every_face(images: Tensor, tracked: Any, error: type[Exception]) -> None:
     track = part("nodes.face").TrackFace.execute
     points = tracked.track.landmarks[0]
