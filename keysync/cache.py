@@ -1,8 +1,8 @@
 """What one dub found out about a clip, kept in a folder for the next dub of the same clip.
 
-An entry is a safetensors file of arrays and JSON; its name is the digest of all that it follows from. An entry that
-cannot be read is dropped and made anew. The folder holds no more than a limit: what was not used for the longest time
-goes first.
+An entry is a safetensors file of arrays and JSON; its name is the digest of all that it follows from, the code that
+made it included. An entry that cannot be read is dropped and made anew. The folder holds no more than a limit: what was
+not used for the longest time goes first.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,21 @@ class Entry:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def key_of(kind: str, *causes: Any) -> str:
-    """The name of an entry of this kind that follows from these causes, which JSON can hold, and this version."""
-    told = json.dumps([FORM, __version__, *causes], sort_keys=True, default=str)
+def key_of(kind: str, rooms: Sequence[str], *causes: Any) -> str:
+    """The name of an entry of this kind that follows from these causes, which JSON can hold, this version, and the code
+    in these rooms of the package."""
+    told = json.dumps([FORM, __version__, *map(code_digest, rooms), *causes], sort_keys=True, default=str)
     return f"{kind}-{blake2b(told.encode(), digest_size=16).hexdigest()}"
+
+
+@cache
+def code_digest(room: str) -> str:
+    """The digest of the sources in a folder of the package."""
+    folder, digest = Path(__file__).parent / room, blake2b(digest_size=16)
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 class Cache:

@@ -1,14 +1,18 @@
-"""About how long each step of a dub takes: what its progress begins with, until it is measured.
+"""About how long each step of a dub takes: what its progress begins with, until it is measured; and how much memory.
 
-Seconds on one core of a server CPU, measured with the demo and with a clip of 1080x1920.
+Seconds on one core of a server CPU, measured with the demo and with a clip of 1080x1920; bytes measured there with
+clips of 360x288, 512x512 and 1080x1920.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from .media.info import PictureFormat
-from .systems.renderer import Costed, Renderer
+from .systems.renderer import Costed, Renderer, Weighed
 
 # A frame: decoding for each million pixels, and finding its faces.
 DECODE, DETECT = 0.002, {"mediapipe": 0.011, "face-alignment": 1.5}
@@ -20,6 +24,10 @@ CHANNELS, HEAR = 768, {"whisper": 0.06, "hubert": 0.2, "wavlm": 0.25}
 EVALUATION = 0.02
 # How many times as fast as a core of a CPU a GPU evaluates the network, by their operations a second; not measured.
 GPU = 100.0
+
+# Bytes for each pixel of a frame while frames are drawn: what x264 holds to look ahead (FFV1 does not), the pictures
+# that two decoders keep, and the RGB frames that wait between threads. Beside them, whatever the size: the container.
+X264, FFV1, DECODERS, WAITING, CONTAINER = 94, 12, 25, 15 * 3, 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -52,3 +60,36 @@ class Costs:
     def made(self, renderer: Renderer) -> float:
         """A frame of the result, besides the evaluations for it."""
         return self.frame + (renderer.seconds_per_frame / self.speed if isinstance(renderer, Costed) else 0.0)
+
+
+def memory(
+    renderer: Renderer, video: PictureFormat, crop: tuple[int, int], settings: Any, lossless: bool
+) -> int | None:
+    """Bytes of main memory that the process holds at most by the end of a dub that is about to draw crops of this size
+    (H, W): what it holds already, and what drawing adds by its shapes. None where the system does not say."""
+    held = _held()
+    if held is None:
+        return None
+    now, most = held
+    pixels = video.width * video.height
+    frames = pixels * ((FFV1 if lossless else X264) + DECODERS + WAITING) + CONTAINER
+    drawing = renderer.bytes_to_draw(crop, settings) if isinstance(renderer, Weighed) else 0
+    return max(most, now + frames + drawing)
+
+
+def _held() -> tuple[int, int] | None:
+    """Bytes of main memory that this process holds now, and those that it held at most."""
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return most, most
+    return int(statm.read_text().split()[1]) * resource.getpagesize(), most
+
+
+def in_gigabytes(size: int) -> str:
+    """Such as about 0.7 GB."""
+    return f"about {size / 1e9:.1f} GB"

@@ -151,10 +151,11 @@ def survey(surveyor: Surveyor, looks: Iterator[Look], note: Callable[[str], None
 class Dub:
     """One video, one speech, one face: everything known before the first network evaluation, then the frames.
 
-    `evaluations` counts the network evaluations to run; `frames()` yields (pts, frame) for each frame of the result and
-    fills `report` meanwhile. A renderer that does not need the source makes whole frames of crop size: nothing is
-    pasted. A renderer that surveys the source does so here, `on_look` before each frame: it may raise to stop. Raises
-    `KeySyncError` for an unknown mask and for controls that the renderer does not have.
+    `evaluations` counts the network evaluations to run, `sampling` is the renderer's settings; `frames()` yields (pts,
+    frame) for each frame of the result and fills `report` meanwhile. A renderer that does not need the source makes
+    whole frames of crop size: nothing is pasted. A renderer that surveys the source does so here, `on_look` before each
+    frame: it may raise to stop. Raises `KeySyncError` for an unknown mask and for controls that the renderer does not
+    have.
     """
 
     def __init__(
@@ -182,10 +183,8 @@ class Dub:
         if isinstance(renderer, Surveyor):
             with report.clock("survey"):
                 self._draw_with(survey(renderer, self._survey(on_look), report.notes.append, self.mask))
-        self._sampling = settings.sampling_of(self.renderer.system)
-        self.evaluations = sum(
-            self.renderer.evaluations(len(clip.network.times), self._sampling) for clip in self.clips
-        )
+        self.sampling = settings.sampling_of(self.renderer.system)
+        self.evaluations = sum(self.renderer.evaluations(len(clip.network.times), self.sampling) for clip in self.clips)
         report.system, report.models = self.renderer.system, dict(self.renderer.origins)
         report.mask, report.network_evaluations = self.mask, self.evaluations
 
@@ -244,7 +243,7 @@ class Dub:
 
     def _generated(self, on_step: Callable[[int], None] | None) -> Iterator[Tensor | Unchanged | None]:
         """For each output frame the generated crop (H, W, 3 or 4), 0..1, or None where there is no face to draw."""
-        draw = self.renderer.begin(self._sampling, self.settings.seed, self.report.clock, on_step)
+        draw = self.renderer.begin(self.sampling, self.settings.seed, self.report.clock, on_step)
         looks = ahead(self._looks())
         output = 0
         for clip, said in zip(self.clips, self.listen(), strict=True):

@@ -21,13 +21,13 @@ from torch import Tensor
 
 from .behind import Behind
 from .cache import Cache
-from .costs import Costs
+from .costs import Costs, in_gigabytes, memory
 from .dub import Dub, Occluder, Settings, surveyed
 from .errors import KeySyncError, concerning
 from .face.detectors import make_detector, read_landmarks_file
 from .face.face import Frame
 from .face.track import FaceChoice, FaceTrack, Tracker, no_face
-from .media.audio import AudioReader, hear, open_sound
+from .media.audio import AudioReader, Speech, hear, open_sound
 from .media.container import MediaFile, open_input
 from .media.extras import Extras, Kept
 from .media.info import BT2020_PRIMARIES, IN_MEMORY, PictureFormat, VideoInfo
@@ -132,6 +132,17 @@ def check_job(
         check_space(output, source.info, lasts, size, lossless=lossless)
 
 
+@dataclass(frozen=True)
+class _Inputs:
+    """What a job reads. `files` must not change meanwhile."""
+
+    source: FrameSource
+    speech: SoundSource
+    masks: FrameSource | None
+    heard: Speech
+    files: list[MediaFile]
+
+
 def _dub_file(
     video: str | Path | FrameSource,
     audio: str | Path | SoundSource,
@@ -146,35 +157,17 @@ def _dub_file(
 ) -> Report:
     needs = models.needs
     check_job(video, audio, output, settings, occluder=occluder, lossless=lossless, needs_source=needs.source)
-    if not needs.source and occluder is not None:
-        raise KeySyncError(
-            "a talking head is not pasted into a video: an occluder has no effect; leave it out", about="occluder"
-        )
-    source, speech = open_video(video), open_sound(audio)
-    if not needs.source:
-        source = _first_frame(source)
-    masks = None if occluder is None else open_video(occluder)
-    inputs = [path for path in (source.path, speech.path, masks.path if masks else None) if path]
-    files = [MediaFile.of(path) for path in inputs]
-    heard = hear(speech)
+    inputs = _open(video, audio, occluder, needs)
+    source, heard = inputs.source, inputs.heard
     course = Course(progress)
     costs = Costs.of(source.info, face.device, face.detector if face.landmarks is None else None)
     _expect(course, costs, source, models, settings, face, heard.seconds)
-    began = time.perf_counter()
-    course.begin(FOLLOWING)
-    follow = partial(survey, source, face, partial(course.step, FOLLOWING))
-    memory = ClipMemory(cache, source)
-    keeps = face.track is None and face.landmarks is None
-    pts, track = memory.follow(face.causes(), follow) if keeps else follow()
-    tracked = time.perf_counter() - began
-    if not (track.found | track.turned).any():
-        raise KeySyncError(f"{no_face(track)} of {source.name}: nothing to dub; try another detector")
+    known = ClipMemory(cache, source)
+    pts, track, seconds_per_stage = _follow(source, face, known, course)
     timeline, form = _result_of(needs, source, pts, heard.seconds, settings.sync_mode)
-    extras = source.extras if needs.source else Extras()
-    kept = extras.fit(output, timeline.seconds, timeline.same_times)
     report = Report(
         video=source.name,
-        speech=speech.name,
+        speech=inputs.speech.name,
         width=form.width,
         height=form.height,
         frames=len(timeline.source),
@@ -183,9 +176,70 @@ def _dub_file(
         seconds=timeline.seconds,
         sync_mode=settings.sync_mode,
         seed=settings.seed,
+        seconds_per_stage=seconds_per_stage,
     )
-    if TRACK not in memory.hits:
-        report.seconds_per_stage["face track"] = round(tracked, 4)
+    dub = _prepare(inputs, pts, track, timeline, models, settings, report, known, course, costs)
+    writer = _writer(inputs, output, form, dub, lossless)
+    _hear(dub, course, costs)
+    _say_how_long(dub, form, lossless, course, progress)
+    with known.encodings(dub.renderer, dub.crops) as dub.renderer:
+        _draw(dub, writer, inputs.files, course)
+    course.end()
+    report.notes.extend(dub.overflow_notes())
+    return report
+
+
+def _open(
+    video: str | Path | FrameSource,
+    audio: str | Path | SoundSource,
+    occluder: str | Path | FrameSource | None,
+    needs: Needs,
+) -> _Inputs:
+    if not needs.source and occluder is not None:
+        raise KeySyncError(
+            "a talking head is not pasted into a video: an occluder has no effect; leave it out", about="occluder"
+        )
+    source, speech = open_video(video), open_sound(audio)
+    if not needs.source:
+        source = _first_frame(source)
+    masks = None if occluder is None else open_video(occluder)
+    paths = [path for path in (source.path, speech.path, masks.path if masks else None) if path]
+    files = [MediaFile.of(path) for path in paths]
+    return _Inputs(source, speech, masks, hear(speech), files)
+
+
+def _follow(
+    source: FrameSource, face: FaceSource, known: ClipMemory, course: Course
+) -> tuple[NDArray[np.int64], FaceTrack, dict[str, float]]:
+    """The timestamps, the track of the chosen face, and how long it took to follow it.
+
+    Raises `KeySyncError` where it is nowhere to be seen.
+    """
+    began = time.perf_counter()
+    course.begin(FOLLOWING)
+    follow = partial(survey, source, face, partial(course.step, FOLLOWING))
+    keeps = face.track is None and face.landmarks is None
+    pts, track = known.follow(face.causes(), follow) if keeps else follow()
+    spent = round(time.perf_counter() - began, 4)
+    if not (track.found | track.turned).any():
+        raise KeySyncError(f"{no_face(track)} of {source.name}: nothing to dub; try another detector")
+    return pts, track, {} if TRACK in known.hits else {"face track": spent}
+
+
+def _prepare(
+    inputs: _Inputs,
+    pts: NDArray[np.int64],
+    track: FaceTrack,
+    timeline: Timeline,
+    models: Renderer,
+    settings: Settings,
+    report: Report,
+    known: ClipMemory,
+    course: Course,
+    costs: Costs,
+) -> Dub:
+    """The dub, after a survey of the source where the models make one."""
+    source, masks = inputs.source, inputs.masks
     with concerning("occluder"):
         hidden = Occluder.open(masks, source.info.width, source.info.height, len(pts)) if masks else None
     if isinstance(models, Surveyor):
@@ -193,22 +247,28 @@ def _dub_file(
         course.begin(SURVEY)
 
     def looked(surveyor: Surveyor, looks: Iterator[Look], note: Callable[[str], None], mask: str) -> Renderer:
-        return memory.survey(surveyor, looks, note, mask, track, masks)
+        return known.survey(surveyor, looks, note, mask, track, masks)
 
-    voice = _fitted(heard.samples, timeline.seconds)
-    dub = Dub(
-        source, pts, track, timeline, voice, models, settings, report, hidden, partial(course.step, SURVEY), looked
-    )
-    drawn = dub.renderer
-    files_of_models = drawn.files if isinstance(drawn, FromFiles) else {}
-    provenance = Provenance.of(drawn.system, drawn.origins, files_of_models) if settings.provenance else None
+    voice = _fitted(inputs.heard.samples, timeline.seconds)
+    on_look = partial(course.step, SURVEY)
+    return Dub(source, pts, track, timeline, voice, models, settings, report, hidden, on_look, looked)
+
+
+def _writer(inputs: _Inputs, output: Path, form: PictureFormat, dub: Dub, lossless: bool) -> VideoWriter:
+    """What writes the result; the report says what it keeps of the source, and its mark."""
+    drawn, settings, report, timeline = dub.renderer, dub.settings, dub.report, dub.timeline
+    source, speech, heard = inputs.source, inputs.speech, inputs.heard
+    extras = source.extras if drawn.needs.source else Extras()
+    kept = extras.fit(output, timeline.seconds, timeline.same_times)
+    files = drawn.files if isinstance(drawn, FromFiles) else {}
+    provenance = Provenance.of(drawn.system, drawn.origins, files) if settings.provenance else None
     report.provenance = None if provenance is None else provenance.to_dict()
     report.notes += [
-        *_notes(source, pts, speech, heard.seconds, timeline, lossless, drawn, settings, kept),
+        *_notes(source, dub.pts, speech, heard.seconds, timeline, lossless, drawn, settings, kept),
         *heard.notes,
         *soundtrack_notes(speech, lossless),
     ]
-    writer = VideoWriter(
+    return VideoWriter(
         output,
         form,
         lossless=lossless,
@@ -218,29 +278,45 @@ def _dub_file(
         provenance=provenance,
         signing=settings.signing,
     )
-    course.expect(SPEECH, len(drawn.needs.encoders), costs.hearing(drawn, timeline.seconds))
+
+
+def _hear(dub: Dub, course: Course, costs: Costs) -> None:
+    """Runs the speech encoders; now it is known how much is to be drawn."""
+    drawn = dub.renderer
+    course.expect(SPEECH, len(drawn.needs.encoders), costs.hearing(drawn, dub.timeline.seconds))
     course.expect(EVALUATIONS, dub.evaluations, costs.evaluation(drawn))
-    course.expect(FRAMES, len(timeline.source), costs.made(drawn))
+    course.expect(FRAMES, len(dub.timeline.source), costs.made(drawn))
     course.begin(SPEECH)
     dub.listen(partial(course.step, SPEECH))
+
+
+def _say_how_long(dub: Dub, form: PictureFormat, lossless: bool, course: Course, progress: Progress) -> None:
+    """Says about how long the rest takes, and how much memory; the report says it too."""
     course.begin(DRAWING)
-    left = course.seconds_left
-    progress.say(f"{dub.evaluations} network evaluations to run{'' if left is None else f', {about(left)}'}")
+    left, boxes = course.seconds_left, np.flatnonzero(dub.track.found)
+    sizes = {dub.crops.size_of(number) for number in boxes.tolist()}
+    most = memory(dub.renderer, form, max(sizes, default=(0, 0)), dub.sampling, lossless)
+    dub.report.estimate = {"seconds": None if left is None else round(left, 1), "memory": most}
+    words = [f"{dub.evaluations} network evaluations to run"]
+    words += [] if left is None else [about(left)]
+    words += [] if most is None else [f"{in_gigabytes(most)} of memory"]
+    progress.say(", ".join(words))
+
+
+def _draw(dub: Dub, writer: VideoWriter, files: list[MediaFile], course: Course) -> None:
+    """Draws and writes all frames. Raises `KeySyncError` where a file has changed meanwhile."""
 
     def write(frame: Frame, stamp: int) -> None:
-        with report.clock("write"):
+        with dub.report.clock("write"):
             writer.write(frame, stamp)
 
     with writer:
         with Behind() as behind:
             for stamp, frame in dub.frames(partial(course.step, EVALUATIONS)):
-                behind.run(write, frame, stamp - int(timeline.pts[0]))  # the result begins at 0
+                behind.run(write, frame, stamp - int(dub.timeline.pts[0]))  # the result begins at 0
                 course.step(FRAMES)
         for file in files:
             file.check_unchanged()
-    course.end()
-    report.notes.extend(dub.overflow_notes())
-    return report
 
 
 def _expect(

@@ -1,9 +1,10 @@
-"""What the cache knows of one clip: the track of its face, and what a system saw in its survey."""
+"""What the cache knows of one clip: the track of its face, what a system saw in its survey, encodings of its crops."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, fields
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from .cache import Arrays, Cache, Entry, digest_of, key_of
+from .encodings import ClipEncodings
+from .face.crop import Crops
 from .face.face import POINTS, Box
 from .face.track import FaceTrack
 from .media.source import Facts, FrameSource, Recognisable
-from .systems.renderer import Look, Remembering, Renderer, Surveyor
+from .systems.renderer import Encoding, Look, Remembering, Renderer, Surveyor
 
 # The arrays of a track: numbers for each frame, and their kind.
 ARRAYS: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
@@ -31,8 +34,10 @@ ARRAYS: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
     "turned": ((), np.bool_),
 }
 
-# Kinds of entries, and what computes their numbers.
-TRACK, SURVEY = "track", "survey"
+# Kinds of entries, the rooms of the package whose code makes each (an edit there makes it anew), and what else computes
+# their numbers.
+TRACK, SURVEY, ENCODINGS = "track", "survey", "encodings"
+ROOMS = {TRACK: ("face", "media"), SURVEY: ("face", "media", "systems"), ENCODINGS: ("face", "media", "vae")}
 VERSIONS = (torch.__version__, av.__version__)
 
 Timestamps = NDArray[np.int64]
@@ -58,7 +63,7 @@ class ClipMemory:
         cache, source = self._cache, self._source
         if cache is None or self._fingerprint is None or not isinstance(source, Recognisable):
             return follow()
-        key = key_of(TRACK, *VERSIONS, self._fingerprint, *causes)
+        key = key_of(TRACK, ROOMS[TRACK], *VERSIONS, self._fingerprint, *causes)
         entry = cache.load(key)
         if entry is not None:
             try:
@@ -90,6 +95,7 @@ class ClipMemory:
             return renderer.survey(looks, note)
         key = key_of(
             SURVEY,
+            ROOMS[SURVEY],
             *VERSIONS,
             self._fingerprint,
             digest_of(_arrays(track)),
@@ -121,6 +127,23 @@ class ClipMemory:
         kept = renderer.keep(surveyed)
         cache.store(key, Entry(kept.arrays, {**kept.facts, "notes": notes}))
         return surveyed
+
+    @contextmanager
+    def encodings(self, renderer: Renderer, crops: Crops) -> Iterator[Renderer]:
+        """Inside, the renderer that encodes only crops whose encodings are not kept; they depend on the source, the
+        places of the crops and the encoder alone."""
+        cache, source = self._cache, self._fingerprint
+        if cache is None or source is None or not isinstance(renderer, Encoding):
+            yield renderer
+            return
+        places = digest_of({"boxes": crops.boxes}), crops.size, crops.native
+        causes = *VERSIONS, source, *places, renderer.system, renderer.encoder_digest()
+
+        def key(block: int) -> str:
+            return key_of(ENCODINGS, ROOMS[ENCODINGS], *causes, block)
+
+        with closing(ClipEncodings(cache, key, self._source.name)) as kept:
+            yield renderer.keeping(kept)
 
 
 def folder_stamp(folder: Path | None) -> list[Any]:

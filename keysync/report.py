@@ -42,9 +42,10 @@ class FrameRange:
 class Report:
     """The JSON report of one dub; `system` is what drew it, with `models`.
 
-    `provenance` is what the result says of its making, None where it says nothing. `curves` holds what a system aimed
-    at, by name: a value for each output frame, None where nothing was drawn. The JSON has it only for systems that say
-    it.
+    `estimate` is what was expected before the first network evaluation: `seconds` for the rest of the job, and bytes of
+    main `memory` at most; None where it is unknown. `provenance` is what the result says of its making, None where it
+    says nothing. `curves` holds what a system aimed at, by name: a value for each output frame, None where nothing was
+    drawn. The JSON has it only for systems that say it.
     """
 
     video: str
@@ -65,6 +66,7 @@ class Report:
     ranges: list[FrameRange] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds_per_stage: dict[str, float] = field(default_factory=dict)
+    estimate: dict[str, float | None] = field(default_factory=dict)
     curves: dict[str, list[float | None]] = field(default_factory=dict)
 
     def add(self, frame: int, source: int, state: str, reason: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from keysync.cache import Cache, Entry, digest_of, key_of
+from keysync.cache import Cache, Entry, code_digest, digest_of, key_of
 
 ENTRY = Entry(
     {"a": np.arange(12, dtype=np.float32).reshape(3, 4), "none": np.zeros((0, 2), np.int64), "b": np.array([True])},
@@ -40,9 +40,26 @@ def test_what_was_stored_is_loaded(tmp_path: Path) -> None:
 
 
 def test_the_key_follows_from_all_causes() -> None:
-    keys = {key_of("track", *causes) for causes in [("a", 1), ("a", 2), ("b", 1), (1, "a"), ("a",), ("a", [1])]}
+    keys = {
+        key_of("track", ["face"], *causes) for causes in [("a", 1), ("a", 2), ("b", 1), (1, "a"), ("a",), ("a", [1])]
+    }
     assert len(keys) == 6
-    assert key_of("track", "a", {"x": 1, "y": 2}) == key_of("track", "a", {"y": 2, "x": 1})
+    assert key_of("track", [], "a", {"x": 1, "y": 2}) == key_of("track", [], "a", {"y": 2, "x": 1})
+
+
+def test_the_key_follows_from_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keysync.cache.__file__", str(tmp_path / "cache.py"))
+    keys = set()
+    for room, name, text in (("face", "track.py", "1"), ("face", "track.py", "2"), ("face", "new.py", "2")):
+        (tmp_path / room).mkdir(exist_ok=True)
+        (tmp_path / room / name).write_text(text)
+        code_digest.cache_clear()
+        keys.add(key_of("track", ["face"], "a"))
+    assert len(keys) == 3
+    (tmp_path / "elsewhere.py").write_text("1")
+    code_digest.cache_clear()
+    assert key_of("track", ["face"], "a") in keys
+    code_digest.cache_clear()
 
 
 def cut(path: Path) -> None:

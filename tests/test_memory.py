@@ -1,9 +1,12 @@
-"""A clip that is dubbed again: its face is not followed again, nor surveyed; the result is the same."""
+"""A clip that is dubbed again: its face is not followed again, nor surveyed, nor encoded; the result is the same."""
 
 from __future__ import annotations
 
+import copy
 import logging
-from dataclasses import fields
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,11 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 import keysync.job
-from keysync.cache import Cache
+from keysync.cache import Cache, Entry
 from keysync.demo import TALK
 from keysync.dub import Settings
+from keysync.encodings import BLOCK, ClipEncodings
 from keysync.face.detectors import make_detector
 from keysync.face.track import FaceChoice, FaceTrack
 from keysync.job import FaceSource, dub_file, survey
@@ -23,10 +29,13 @@ from keysync.media.reader import VideoReader
 from keysync.media.source import FramesInMemory
 from keysync.memory import ClipMemory
 from keysync.report import Report
+from keysync.systems.keysync.generate import Sampling
+from keysync.systems.keysync.models import Models, load_models
 from keysync.systems.rewrite import rewriter
 from keysync.systems.table import SYSTEMS
+from keysync.vae.vae import VAE
 
-from .clips import read_frames, write_speech
+from .clips import CheapStages, CheapVAE, read_frames, write_speech
 
 SECONDS, RATE = 0.8, Fraction(25)
 
@@ -67,7 +76,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def same(one: Report, other: Report) -> bool:
-    told = [{**report.to_dict(), "seconds_per_stage": None} for report in (one, other)]
+    told = [{**report.to_dict(), "seconds_per_stage": None, "estimate": None} for report in (one, other)]
     return told[0] == told[1]
 
 
@@ -197,3 +206,184 @@ def test_a_track_is_recalled_whole(tmp_path: Path) -> None:
         else:
             assert mine == theirs
     assert track.people[0]
+
+
+@pytest.fixture(scope="module")
+def small() -> Models:
+    return load_models()
+
+
+class CountingVAE(CheapVAE):
+    """Counts the crops that it encodes; `digest` is that of its encoder."""
+
+    batch = 1
+    is_half = False
+
+    def __init__(self, digest: str = "cheap") -> None:
+        self.digest, self.encoded = digest, 0
+
+    def encoder_digest(self) -> str:
+        return self.digest
+
+    def encode(self, images: Tensor) -> Tensor:
+        self.encoded += len(images)
+        return super().encode(images)
+
+    def new(self) -> int:
+        """The number of crops since it was asked before."""
+        self.encoded, count = 0, self.encoded
+        return count
+
+
+class OverflowingVAE(CountingVAE):
+    """Halves overflow in its encoder."""
+
+    is_half = True
+
+    def encode(self, images: Tensor) -> Tensor:
+        return super().encode(images) * (float("inf") if self.is_half else 1)
+
+    @contextmanager
+    def in_float32(self) -> Iterator[None]:
+        self.is_half = False
+        yield
+        self.is_half = True
+
+
+def draw(models: Models, vae: Any, speech: Path, output: Path, cache: Cache | None, **more: Any) -> Report:
+    settings = Settings(**{"sampling": Sampling(evaluations=10), **more})
+    models = replace(models, vae=vae, origins={})
+    return dub_file(clip(), speech, output, models, settings, FaceSource(), lossless=True, cache=cache)
+
+
+def pictures(folder: Path, *names: str) -> list[NDArray[np.uint8]]:
+    return [np.stack(read_frames(folder / f"{name}.mkv")) for name in names]
+
+
+def test_another_seed_encodes_nothing(small: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the built-in VAE: the numbers are those of a dub without a cache."""
+    CheapStages().install(monkeypatch)
+    cache, speech = Cache(tmp_path / "cache"), write_speech(tmp_path / "speech.wav", 0.24)
+    first = draw(small, small.vae, speech, tmp_path / "first.mkv", cache, seed=1)
+    second = draw(small, small.vae, speech, tmp_path / "second.mkv", cache, seed=2)
+    plain = draw(small, small.vae, speech, tmp_path / "plain.mkv", None, seed=2)
+    assert {"encode", "face track"} <= first.seconds_per_stage.keys()
+    assert not {"encode", "face track"} & second.seconds_per_stage.keys()
+    assert same(plain, second)
+    one, two, three = pictures(tmp_path, "first", "second", "plain")
+    assert np.array_equal(two, three)
+    assert not np.array_equal(one, two)
+
+
+@pytest.fixture
+def cheap(small: Models, monkeypatch: pytest.MonkeyPatch) -> Models:
+    """The built-in models with stages that cost nothing."""
+    CheapStages().install(monkeypatch)
+    return small
+
+
+def test_other_speech_and_another_mask_encode_nothing(cheap: Models, speech: Path, tmp_path: Path) -> None:
+    cache, vae = Cache(tmp_path / "cache"), CountingVAE()
+    first = draw(cheap, vae, speech, tmp_path / "first.mkv", cache)
+    assert vae.new() == first.frames
+    longer = write_speech(tmp_path / "longer.wav", 1.5 * SECONDS)
+    to_and_fro = draw(cheap, vae, longer, tmp_path / "bounced.mkv", cache, sync_mode="bounce", mask="mouth")
+    assert to_and_fro.frames > first.frames
+    draw(cheap, vae, speech, tmp_path / "again.mkv", cache)
+    assert vae.new() == 0
+    one, two = pictures(tmp_path, "first", "again")
+    assert np.array_equal(one, two)
+
+
+def test_what_an_encoding_depends_on_is_encoded_anew(cheap: Models, speech: Path, tmp_path: Path) -> None:
+    cache, vae = Cache(tmp_path / "cache"), CountingVAE()
+    frames = draw(cheap, vae, speech, tmp_path / "out.mkv", cache).frames
+    other = CountingVAE("other weights")
+    draw(cheap, other, speech, tmp_path / "out.mkv", cache)
+    assert (vae.new(), other.new()) == (frames, frames)
+    wider = [copy.copy(stage) for stage in (cheap.keyframe, cheap.interpolation)]
+    for stage in wider:
+        stage.spec = replace(stage.spec, crop_scale=1.5)  # type: ignore[misc]
+    draw(
+        replace(cheap, keyframe=wider[0], interpolation=wider[1], origins={}), vae, speech, tmp_path / "out.mkv", cache
+    )
+    assert vae.new() == frames
+    draw(cheap, vae, speech, tmp_path / "out.mkv", cache)
+    assert vae.new() == 0
+
+
+def test_the_digest_of_an_encoder_follows_from_its_weights(small: Models) -> None:
+    vae = copy.deepcopy(small.vae)
+    assert isinstance(vae, VAE)
+    assert vae.encoder is not None
+    digests = [small.vae.encoder_digest(), vae.encoder_digest()]
+    with torch.no_grad():
+        next(vae.encoder.parameters()).add_(1e-3)
+    digests.append(vae.encoder_digest())
+    digests.append(vae.half().encoder_digest())
+    assert len(set(digests)) == 3
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("damage", ["cut", "one frame", "of other frames", "integers"])
+def test_damaged_encodings_are_made_anew(
+    damage: str, cheap: Models, speech: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache, vae = Cache(tmp_path / "cache"), CountingVAE()
+    first = draw(cheap, vae, speech, tmp_path / "first.mkv", cache)
+    frames = vae.new()
+    (path,) = cache.folder.glob("encodings-*")
+    entry = cache.load(path.stem)
+    assert entry is not None
+    arrays = dict(entry.arrays)
+    if damage == "one frame":  # no damage: it is missing
+        del arrays["3"]
+    elif damage == "of other frames":
+        arrays["3"] = np.zeros((2, *arrays["3"].shape[1:]), np.float32)
+    elif damage == "integers":
+        arrays["3"] = arrays["3"].astype(np.int64)
+    cache.store(path.stem, Entry(arrays))
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-1])
+    with caplog.at_level(logging.WARNING):
+        again = draw(cheap, vae, speech, tmp_path / "again.mkv", cache)
+    assert vae.new() == (1 if damage == "one frame" else frames)
+    assert (f"{path.stem} in the cache is damaged" in caplog.text) == (damage != "one frame")
+    assert same(first, again)
+    one, two = pictures(tmp_path, "first", "again")
+    assert np.array_equal(one, two)
+    draw(cheap, vae, speech, tmp_path / "again.mkv", cache)
+    assert vae.new() == 0
+
+
+def test_what_half_precision_could_not_hold_is_reported_each_time(cheap: Models, speech: Path, tmp_path: Path) -> None:
+    """What was repaired is not kept: the next report names it again."""
+    cache = Cache(tmp_path / "cache")
+    first, second = (draw(cheap, OverflowingVAE(), speech, tmp_path / "out.mkv", cache) for _ in range(2))
+    assert any("half precision overflowed in the VAE's encoder" in note for note in first.notes)
+    assert same(first, second)
+
+
+def test_encodings_are_kept_in_blocks_up_to_a_share_of_the_limit(tmp_path: Path) -> None:
+    one, shape = torch.arange(256.0).reshape(1, 4, 8, 8), (4, 8, 8)
+    cache = Cache(tmp_path, limit=2 * 1024 * 1000)
+
+    def key(block: int) -> str:
+        return f"encodings-{block}"
+
+    for _ in range(2):  # the second time, what there is room for is there
+        with closing(ClipEncodings(cache, key, "clip")) as kept:
+            for number in range(1200):
+                found = kept.find([number], shape)
+                assert found is None or torch.equal(found, one + number)
+                if found is None:
+                    kept.keep([number], one + number)
+                assert len(kept._held) <= BLOCK
+        entries = [cache.load(path.stem) for path in cache.folder.glob("*.safetensors")]
+        assert sum(len(entry.arrays) for entry in entries if entry is not None) == 1000
+    with closing(ClipEncodings(cache, key, "clip")) as kept:
+        assert kept.find([5], (4, 9, 9)) is None
+        assert kept.find([5, 6], shape) is None  # encoded together, they may differ
+        assert kept.find([1199], shape) is None
+        for number in (5, BLOCK - 1, BLOCK, BLOCK - 1, BLOCK):  # to and fro across the edge of two blocks
+            assert kept.find([number], shape) is not None

@@ -77,6 +77,22 @@ class FaceTrack:
         """Whether each frame shows the chosen face: (n,)."""
         return self.person >= 0
 
+    def at(self, frames: NDArray[np.int64]) -> FaceTrack:
+        """The track of a video that shows these frames of this one; where it jumps back, a shot begins."""
+        shot = self.shot[frames]
+        cuts = (np.diff(shot) != 0) | (np.diff(frames) < -1)
+        return FaceTrack(
+            landmarks=self.landmarks[frames],
+            confidence=self.confidence[frames],
+            person=self.person[frames],
+            shot=np.concatenate(([0], np.cumsum(cuts)))[: len(frames)],
+            size=self.size,
+            filled=self.filled[frames],
+            faces=self.faces[frames],
+            turned=self.turned[frames],
+            people=tuple(self.people[frame] for frame in frames.tolist()) if self.people else (),
+        )
+
     def runs(self) -> list[tuple[int, int]]:
         """The maximal ranges [start, stop) of consecutive frames of one shot that show the chosen face."""
         return _runs(self.found, self.shot)

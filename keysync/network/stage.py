@@ -17,6 +17,7 @@ from ..errors import KeySyncError
 from ..method import LATENT_CHANNELS, PIXELS_PER_LATENT, PUBLISHED_CROP_SCALE
 from .guidance import TWO_CONDITIONS, Guidance
 from .layers import at_least_float32
+from .peak import peak_bytes
 from .precision import in_float32, is_half
 from .unet import INTERPOLATION, KEYFRAME, UNetConfig, VideoUNet
 
@@ -197,6 +198,14 @@ class Stage(nn.Module):
     def in_float32(self) -> AbstractContextManager[None]:
         """Inside it works in float32, and afterwards as before."""
         return in_float32(self)
+
+    def peak_bytes(self, windows: int) -> int:
+        """The most bytes that an evaluation for so many windows takes at once, besides the weights."""
+        config, frames = self.spec.unet, self.spec.window
+        dtype = self.audio_projection.weight.dtype
+        x = torch.empty(windows * frames, config.in_channels, *self.spec.latent_size, dtype=dtype, device="meta")
+        tokens = torch.empty(windows, frames, config.context_dim, dtype=dtype, device="meta")
+        return peak_bytes(self.unet, x, torch.empty(len(x), device="meta"), tokens)
 
     def condition(self, windows: Windows, *, audio: bool = True, reference: bool = True) -> Condition:
         """The condition of windows, on the stage's device in its weights' precision, at least float32.

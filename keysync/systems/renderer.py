@@ -171,6 +171,27 @@ class Remembering(Surveyor, Protocol):
         """The renderer that was kept. Raises `KeyError`, `TypeError` or `ValueError` for what is none."""
 
 
+class Encodings(Protocol):
+    """Encodings of crops by their frames' numbers in the source; those encoded together are found together."""
+
+    def find(self, numbers: Sequence[int], shape: tuple[int, ...], /) -> Tensor | None:
+        """The encodings (n, *shape) of the crops of these frames, on the CPU; None where they are not kept."""
+
+    def keep(self, numbers: Sequence[int], encodings: Tensor, /) -> None:
+        """Takes the encodings (n, ...) of the crops of these frames."""
+
+
+@runtime_checkable
+class Encoding(Renderer, Protocol):
+    """A renderer that encodes each crop by itself, which can be spared in the next dub of the same clip."""
+
+    def encoder_digest(self) -> str:
+        """The same for the encoder that gives the same encodings."""
+
+    def keeping(self, encodings: Encodings, /) -> Renderer:
+        """This renderer, which encodes what it does not find there."""
+
+
 @runtime_checkable
 class Costed(Protocol):
     """A renderer that says about how long it takes, in seconds on one core of a CPU: progress begins with that."""
@@ -182,6 +203,14 @@ class Costed(Protocol):
     @property
     def seconds_per_frame(self) -> float:
         """What else a frame takes: its crop is encoded and decoded, say."""
+
+
+@runtime_checkable
+class Weighed(Protocol):
+    """A renderer that says how much memory it takes."""
+
+    def bytes_to_draw(self, crop: tuple[int, int], settings: Any, /) -> int:
+        """Bytes of main memory that drawing crops of up to this size (H, W) takes at most, besides the models."""
 
 
 @runtime_checkable

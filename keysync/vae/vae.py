@@ -19,9 +19,11 @@ from torch import Tensor, nn
 from ..errors import KeySyncError, install_line
 from ..imports import import_alone
 from ..network.layers import at_least_float32
+from ..network.peak import peak_bytes
 from ..network.precision import in_float32, is_half, only_finite
 from ..network.stage import SCALE_FACTOR
 from ..strict_json import quoted
+from ..weights.digest import weights_digest
 from ..weights.files import lay_out, read_tensors, shapes_of
 from ..weights.finite import check_weights
 from ..weights.identify import KINDS, Shapes, identify
@@ -63,6 +65,25 @@ class VAE(nn.Module):
     def in_float32(self) -> AbstractContextManager[None]:
         """Inside it works in float32, and afterwards as before."""
         return in_float32(self)
+
+    def peak_bytes(self, size: tuple[int, int]) -> int:
+        """The most bytes that encoding or decoding pictures of this size (H, W) takes at once, besides the weights."""
+        dtype, count = next(self.decoder.parameters()).dtype, self.batch
+        height, width = (side // self.downscale for side in size)
+        latents = torch.empty(count, LATENT_CHANNELS, height, width, dtype=dtype, device="meta")
+        video = torch.zeros(count, 1, dtype=dtype, device="meta")
+        most = peak_bytes(self.decoder, latents, image_only_indicator=video, num_frames=1)
+        if self.encoder is None:
+            return most
+        pictures = torch.empty(count, 3, *size, dtype=dtype, device="meta")
+        return max(most, peak_bytes(self.encoder, pictures))
+
+    def encoder_digest(self) -> str:
+        """The same for the encoder that gives the same latents: of its weights, and of what computes with them."""
+        if self.encoder is None:
+            return ""
+        device = next(self.decoder.parameters()).device.type
+        return f"{device} {self.batch} {weights_digest(self.encoder)}"
 
     @torch.no_grad()
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -21,6 +21,8 @@ LARGEST_DENOMINATOR = 100_000
 # How much latents vary deep inside a mask, over how much they vary outside it. Real mouths have 0.3 to 2.1; where VAE
 # Encode (for Inpainting) paints the mask grey it is below 0.1.
 GREY = 0.15
+# So many cells deep inside a mask at least are compared: one or two vary little by chance.
+FEWEST = 8
 
 
 def spec_of(patcher: ModelPatcher) -> StageSpec:
@@ -108,7 +110,7 @@ def want_mouths(latents: Tensor, mask: Tensor) -> None:
     deep, outside = mask > 0.5, mask < 0.5
     if not deep.any() or not outside.any():
         return
-    least = int(deep.sum()) / 8
+    least = max(FEWEST, int(deep.sum()) / 8)
     while (smaller := _eroded(deep)).sum() > least:
         deep = smaller
     inside, around = (_spread(latents.movedim(1, -1)[part[:, 0]]) for part in (deep, outside))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,10 @@ class Faces:
     track: FaceTrack
     boxes: NDArray[np.int64] | None = None
     crop_size: tuple[int, int] | None = None
+
+    def at(self, frames: NDArray[np.int64]) -> Faces:
+        """Those of a video that shows these frames of this one."""
+        return replace(self, track=self.track.at(frames), boxes=None if self.boxes is None else self.boxes[frames])
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from typing import Any
 
 import comfy.model_management
 import comfy.sd
+import comfyui_version
 import torch
 from comfy.ldm.models.autoencoder import AutoencoderKL
 from comfy.ldm.modules.temporal_ae import AE3DConv, VideoResBlock, partialclass
@@ -19,6 +20,7 @@ from ...keysync.network.precision import HALVES, is_finite, only_finite
 from ...keysync.network.stage import SCALE_FACTOR
 from ...keysync.vae.names import Widths, diffusers_names
 from ...keysync.vae.vae import LATENT_CHANNELS, VAEWeights, check_part
+from ...keysync.weights.digest import weights_digest
 from ...keysync.weights.files import shapes_of
 from .frames import each_frame
 from .precision import on_cpu, pinned_vae, vae_in_float32
@@ -250,6 +252,13 @@ class CoreVAE:
     def in_float32(self) -> AbstractContextManager[None]:
         """Inside it computes in float32."""
         return vae_in_float32(self._vae)
+
+    def encoder_digest(self) -> str:
+        """The same for the encoder that gives the same latents: of its weights, and of what computes with them."""
+        vae = self._vae
+        return (
+            f"{comfyui_version.__version__} {vae.device.type} {vae.vae_dtype} {weights_digest(vae.first_stage_model)}"
+        )
 
     def encode(self, images: Tensor) -> Tensor:
         # On a CPU one by one: the core encodes as many at once as memory is free, and sums differ with their number.

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from .graph import Link, to_api
+from keysync.timeline import SYNC_MODES
+
+from .graph import to_api
 from .server import Run, Server
 from .workflows import make, with_tiny
 
@@ -87,43 +89,45 @@ def finished(run: Run) -> None:
     assert run.error is None
 
 
-def split(server: Server, seed: int, speech_seconds: float) -> dict[str, Any]:
-    """The API prompt of the split graph with tiny files; its frames are the clip's own: Fit Audio fits speech alone."""
+def split(server: Server, seed: int, speech_seconds: float, sync_mode: str) -> dict[str, Any]:
+    """The API prompt of the split graph with tiny files; what was made of the clip's own frames is fitted to speech."""
     graph = make("split_graph")
-    (clip,) = (node for node in graph.nodes if node.kind == "KeySyncLoadExample")
-    (parts,) = (node for node in graph.nodes if node.kind == "GetVideoComponents")
+    nodes = {node.kind: node for node in graph.nodes}
+    clip, parts, fitted = (nodes[kind] for kind in ("KeySyncLoadExample", "GetVideoComponents", "KeySyncFitAudio"))
+    crop, mouth, masked = (nodes[kind] for kind in ("KeySyncCropFace", "KeySyncMouthMask", "SetLatentNoiseMask"))
     clip.inputs.update(seconds=1.0)
+    for kind in ("KeySyncTrackFace", "KeySyncCropFace"):
+        nodes[kind].inputs.update(images=parts["images"])
+    for kind in ("KeySyncSampleKeyframes", "KeySyncInterpolateKeyframes"):
+        nodes[kind].inputs.update(seed=seed, latent=fitted["latent"])
+    nodes["KeySyncPasteFace"].inputs.update(track=fitted["track"], mask=fitted["mask"])
     spoken = graph.add("KeySyncLoadExample", (0, 0), seconds=speech_seconds)
-    for node in graph.nodes:
-        if node.kind in ("KeySyncSampleKeyframes", "KeySyncInterpolateKeyframes"):
-            node.inputs["seed"] = seed
-        for name, value in node.inputs.items():
-            if isinstance(value, Link) and value.node.kind == "KeySyncFitAudio" and value.output == "images":
-                node.inputs[name] = parts["images"]
-        if node.kind == "KeySyncFitAudio":
-            node.inputs.update(sync_mode="silence", audio=spoken["audio"])
+    made = {"track": crop["track"], "mask": mouth["mask"], "latent": masked["LATENT"]}
+    fitted.inputs.update(sync_mode=sync_mode, audio=spoken["audio"], **made)
     prompt: dict[str, Any] = with_tiny(to_api(graph, server.info))
     return prompt
 
 
-def test_in_the_split_graph_only_what_follows_from_a_change_runs_again(server: Server) -> None:
+@pytest.mark.parametrize("sync_mode", SYNC_MODES)
+def test_in_the_split_graph_only_what_follows_from_a_change_runs_again(server: Server, sync_mode: str) -> None:
     """Neither new speech nor another seed follows a face, cuts crops or encodes; a seed hears nothing either."""
 
-    def ran(prompt: dict[str, Any]) -> set[str]:
+    def ran(prompt: dict[str, Any]) -> list[str]:
         run = server.run(prompt)
         assert run.error is None
-        return {prompt[node]["class_type"] for node in run.executed}
+        return [prompt[node]["class_type"] for node in run.executed]
 
     seeing = {"KeySyncTrackFace", "KeySyncCropFace", "KeySyncMouthMask", "VAEEncode", "SetLatentNoiseMask"}
     drawing = {"KeySyncSampleKeyframes", "KeySyncInterpolateKeyframes", "KeySyncDecodeFrames", "KeySyncPasteFace"}
     hearing = {"KeySyncFitAudio", "KeySyncEncodeSpeech"}
-    assert seeing | drawing | hearing <= ran(split(server, 5, 1.0))
-    spoken = ran(split(server, 5, 0.8))
-    assert drawing | hearing <= spoken
-    assert not spoken & seeing
-    sampled = ran(split(server, 6, 0.8))
-    assert drawing <= sampled
-    assert not sampled & (seeing | hearing)
+    ran(split(server, 5, 1.0, sync_mode))
+    for seconds in (0.8, 1.4):  # shorter than the clip, and longer
+        spoken = ran(split(server, 5, seconds, sync_mode))
+        assert drawing | hearing <= set(spoken)
+        assert not set(spoken) & seeing
+    sampled = ran(split(server, 6, 1.4, sync_mode))
+    assert drawing <= set(sampled)
+    assert not set(sampled) & (seeing | hearing)
 
 
 def test_another_seed_in_dub_video_follows_no_face(server: Server) -> None:

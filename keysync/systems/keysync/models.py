@@ -6,7 +6,7 @@ Where a file is not given, the small model that comes with KeySync takes its pla
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from ...errors import KeySyncError
-from ...method import PIXELS_PER_LATENT
+from ...method import LATENT_CHANNELS, PIXELS_PER_LATENT
 from ...network.noise import Noise
+from ...network.peak import is_on_cpu
 from ...network.stage import ROWS, Stage, StageSpec
 from ...speech.encoder import SpeechEncoder
 from ...speech.encoders import ENCODERS, load_encoder
@@ -24,7 +25,7 @@ from ...speech.features import SpeechFeatures
 from ...vae.vae import VAE, load_vae
 from ...weights.checkpoint import load_stage
 from ...weights.files import lay_out
-from ..renderer import Clock, Needs, OnStep, Rendering
+from ..renderer import Clock, Encodings, Needs, OnStep, Rendering
 from .generate import HostStage, Sampling
 from .plan import Plan
 from .small import BUILT_IN, CROP_SCALE, RESOLUTION, SMALL
@@ -49,6 +50,8 @@ class HostVAE(Protocol):
     @property
     def encoder(self) -> object | None: ...
 
+    def encoder_digest(self) -> str: ...
+
     def encode(self, images: Tensor, /) -> Tensor: ...
 
     def decode(self, latents: Tensor, /) -> Tensor: ...
@@ -69,7 +72,7 @@ class HostSpeechEncoder(Protocol):
 @dataclass(frozen=True)
 class Models:
     """What a dub runs on; `origins` says for the report where each model came from, `files` names the file or folder of
-    those that were loaded from one."""
+    those that were loaded from one. `encodings`: what the VAE made of the crops before."""
 
     keyframe: Stage | HostStage
     interpolation: Stage | HostStage
@@ -77,6 +80,7 @@ class Models:
     encoders: Mapping[str, SpeechEncoder | HostSpeechEncoder]
     origins: dict[str, str] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
+    encodings: Encodings | None = None
 
     def __post_init__(self) -> None:
         first, second = self.keyframe.spec, self.interpolation.spec
@@ -138,6 +142,26 @@ class Models:
         """See `Costed`: by the pixels, as the width of a VAE is unknown."""
         height, width = self.keyframe.spec.image_size
         return SMALL_FRAME * height * width / RESOLUTION**2
+
+    def bytes_to_draw(self, crop: tuple[int, int], settings: Sampling | None) -> int:
+        """See `Weighed`: the latents of a batch of keyframes, and the largest of the networks' activations where they
+        are here: a host program manages its own."""
+        height, width = self.keyframe.spec.latent_size
+        latents = 4 * (LATENT_CHANNELS + 1) * height * width * self.keyframe.spec.window**2
+        stage, vae = self.interpolation, self.vae  # the keyframes' network is as large
+        each = [
+            stage.peak_bytes((settings or Sampling()).group) if isinstance(stage, Stage) and is_on_cpu(stage) else 0,
+            vae.peak_bytes(crop) if isinstance(vae, VAE) and is_on_cpu(vae) else 0,
+        ]
+        return latents + max(each)
+
+    def encoder_digest(self) -> str:
+        """See `Encoding`: that of the VAE."""
+        return self.vae.encoder_digest()
+
+    def keeping(self, encodings: Encodings) -> Models:
+        """See `Encoding`."""
+        return replace(self, encodings=encodings)
 
     def begin(self, settings: Sampling | None, seed: int, clock: Clock, on_step: OnStep | None) -> Rendering:
         """Starts a run of spans, each an identity of its own; see `Renderer`."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...errors import KeySyncError
 from ...face.masks import to_latent
+from ...method import LATENT_CHANNELS
 from ...network.noise import Noise, draw
 from ...network.precision import NotFiniteError, Wider, is_finite
 from ...network.stage import Stage, Windows
@@ -101,31 +102,49 @@ def _encoded(run: Run, span: Span) -> Iterator[tuple[Tensor, Tensor]]:
     first = 0
     while some := list(islice(span.crops, vae.batch)):
         masks = [to_latent(mask, latent_size)[None] for _, mask in some]
-        with run.clock("encode"):
-            crops = torch.stack([crop for crop, _ in some])
-            latents = _finite(
-                run, vae, "the VAE's encoder", range(first, first + len(some)), partial(vae.encode, crops)
-            )
+        latents = _encode(run, span, range(first, first + len(some)), [crop for crop, _ in some])
         first += len(some)
         yield from zip(latents, masks, strict=True)
 
 
+def _encode(run: Run, span: Span, frames: range, crops: list[Tensor]) -> Tensor:
+    """Latents (n, 4, h, w) of the crops of these frames of a span, kept ones where there are any."""
+    vae, kept = run.models.vae, run.models.encodings if span.numbers else None
+    numbers = span.numbers[frames.start : frames.stop]
+    found = None if kept is None else kept.find(numbers, (LATENT_CHANNELS, *run.models.keyframe.spec.latent_size))
+    if found is not None:
+        return found
+    with run.clock("encode"):
+        latents, repaired = _computed(run, vae, "the VAE's encoder", frames, partial(vae.encode, torch.stack(crops)))
+    if kept is not None and not repaired:  # the report names what was repaired
+        kept.keep(numbers, latents)
+    return latents
+
+
 def _finite(run: Run, model: object, name: str, frames: Sequence[int], compute: Callable[[], Tensor]) -> Tensor:
-    """What is computed with a model for these frames of a span: once more in float32 where halves overflow.
+    """What `_computed` gives, repaired or not."""
+    return _computed(run, model, name, frames, compute)[0]
+
+
+def _computed(
+    run: Run, model: object, name: str, frames: Sequence[int], compute: Callable[[], Tensor]
+) -> tuple[Tensor, bool]:
+    """What is computed with a model for these frames of a span: once more in float32 where halves overflow, and whether
+    it was.
 
     Raises `KeySyncError` where it is not finite even so.
     """
     with suppress(NotFiniteError):
         computed = compute()
         if is_finite(computed):
-            return computed
+            return computed, False
     half = model if isinstance(model, Wider) and model.is_half else None
     if half is not None:
         with half.in_float32(), suppress(NotFiniteError):
             computed = compute()
             if is_finite(computed):
                 run.account.repaired(name, min(frames), max(frames))
-                return computed
+                return computed, True
     raise KeySyncError(
         f"{name} gives numbers that are not finite for {run.account.name(min(frames), max(frames))}"
         f"{', in float32 too' if half else ''}: expected a picture; use other weights or a lower guidance"

@@ -33,6 +33,8 @@ NEEDS = Needs((LARGEST, LARGEST), 1.5, "box", ("whisper",), native=True)
 PORTION = 1024
 # A frame's mouth, in seconds on one core of a CPU: it is warped.
 WARP = 0.006
+# Bytes that it takes to draw: at any size, and for each pixel of a crop, by crops that wait and are warped; measured.
+HELD, HELD_A_PIXEL = 29 * 2**20, 465
 UNMOVED = Unchanged("the mouth is hidden, small, or open and still in most of this shot: it has no mouths to lend")
 
 
@@ -151,6 +153,11 @@ class Rewriter:
     def evaluations(self, frames: int, settings: Rewriting | None) -> int:
         """A step for each frame."""
         return frames
+
+    def bytes_to_draw(self, crop: tuple[int, int], settings: Rewriting | None) -> int:
+        """See `Weighed`."""
+        height, width = crop
+        return HELD + HELD_A_PIXEL * height * width
 
     def begin(self, settings: Rewriting | None, seed: int, clock: Clock, on_step: OnStep | None) -> Rendering:
         """See `Renderer`; there is no chance in it. Raises `NothingToBorrowError` without a survey."""

@@ -178,7 +178,7 @@ def test_the_split_graph_decodes_what_the_command_line_does(
     audio, face, mask, sampling = (part(f"nodes.{name}") for name in ("audio", "face", "mask", "sampling"))
     frames = np.stack([frame for _, frame in part("keysync.media.reader").VideoReader(clip).frames()])
     pictures = torch.from_numpy(frames).float() / 255
-    images, sound, fps = audio.FitAudio.execute(pictures, speech, 25.0, "cut_off").args
+    images, sound, fps = audio.FitAudio.execute(pictures, speech, 25.0, "cut_off").args[:3]
     said = [
         part("nodes.speech").EncodeSpeech.execute(loaded[f"{stage}_encoder"], sound, fps).args[0]
         for stage in ("keyframe", "interpolation")
@@ -224,8 +224,8 @@ def test_progress_and_a_track_instead_of_a_detector(
     assert values == sorted(values)
     assert len(told) > STEPS
     assert [part["state"] for part in report["ranges"]] == ["dubbed"]
-    # The result is all that is left.
-    assert [str(path) for path in temporary.iterdir()] == [video.get_stream_source()]
+    # The result is all that is left, beside the cache.
+    assert [str(path) for path in temporary.glob("*.*")] == [video.get_stream_source()]
 
 
 def test_the_detector_has_comfyuis_folder_and_device(
@@ -268,7 +268,7 @@ def test_cancelling_leaves_nothing(
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         dub(node, loaded, InputImpl.VideoFromFile(str(clip)), speech, track=track)
     assert len(told) == 4
-    assert list(temporary.iterdir()) == []
+    assert list(temporary.glob("*.*")) == []  # beside the cache
 
 
 def test_occluders_as_mask_and_as_video(
@@ -378,7 +378,7 @@ def test_videos_in_memory_are_dubbed_like_the_file_and_written_nowhere(
         results.append(np.stack(written.frames))
         names = report["video"], report["speech"]
         assert names == (str(clip) if len(results) == 1 else "the video", "the audio")
-        assert [str(path) for path in temporary.iterdir()] == [result.get_stream_source()]
+        assert [str(path) for path in temporary.glob("*.*")] == [result.get_stream_source()]
         Path(result.get_stream_source()).unlink()
     assert all(np.array_equal(results[0], other) for other in results[1:])
 

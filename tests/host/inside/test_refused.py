@@ -167,6 +167,38 @@ def test_vae_encode_for_inpainting(
     assert sample(small["keyframe"], masked(real, grey["noise_mask"])).isfinite().all()
 
 
+@pytest.mark.parametrize("kind", ["box", "mouth"])
+@pytest.mark.parametrize("side", [64, 128])
+def test_latents_of_any_vae_that_sees_the_face_are_taken(
+    cropped: tuple[Tensor, Any, Tensor], side: int, kind: str
+) -> None:
+    """Of VAEs with random weights, in the layout of Stable Video Diffusion's; of one frame, and of several."""
+    from diffusers import AutoencoderKLTemporalDecoder
+
+    crops, track, _ = cropped
+    (masks,) = part("nodes.mask").MouthMask.execute(track, kind).args
+    pictures = part("keysync.face.crop").resize(crops.movedim(-1, 1), (side, side))
+    cells = torch.nn.functional.interpolate(masks[:, None], (side // 8, side // 8), mode="area")
+    for seed in range(4):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            vae = AutoencoderKLTemporalDecoder(
+                down_block_types=("DownEncoderBlock2D",) * 4, block_out_channels=(32,) * 4, layers_per_block=2
+            )
+        latents = vae.encoder(2 * pictures - 1)[:, :4]
+        for frames in (1, len(latents)):
+            part("nodes.host.checks").want_mouths(latents[:frames], (cells > 0.5)[:frames].float())
+
+
+def test_a_small_mask_on_small_latents_is_no_grey_patch(extension: ModuleType) -> None:
+    """Its middle is one cell or two, which differ little from each other."""
+    for height, width in ((3, 3), (3, 4), (4, 3), (4, 4), (5, 5)):
+        mask = torch.zeros(1, 1, 8, 8)
+        mask[..., 1 : 1 + height, 1 : 1 + width] = 1
+        latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+        part("nodes.host.checks").want_mouths(latents, mask)
+
+
 def test_a_point_far_from_every_face(images: Tensor, tracked: Any, error: type[Exception]) -> None:
     track = part("nodes.face").TrackFace.execute
     points = tracked.track.landmarks[0]

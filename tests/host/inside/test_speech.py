@@ -12,6 +12,7 @@ from typing import Any
 
 import comfy.model_management
 import folder_paths
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -201,7 +202,7 @@ def test_speech_is_heard_in_each_layout(node: Any, tiny: Path) -> None:
 
 def fitted(fit_audio: Any, frames: int, seconds: float, mode: str, fps: float = 25.0) -> tuple[list[int], Tensor]:
     images = torch.arange(frames).float()[:, None, None, None].expand(-1, 2, 2, 3)
-    images, audio, rate = fit_audio.execute(images, sound(seconds, rate=1000), fps, mode).args
+    images, audio, rate, *_ = fit_audio.execute(images, sound(seconds, rate=1000), fps, mode).args
     assert rate == fps
     assert audio["sample_rate"] == 1000
     return images[:, 0, 0, 0].int().tolist(), audio["waveform"]
@@ -245,3 +246,56 @@ def test_fit_audio_refuses_nothing_to_fit(fit_audio: Any, error: type[Exception]
         fit_audio.execute(torch.zeros(4, 2, 2, 3), empty, 25.0, "cut_off")
     with pytest.raises(error, match="the video holds no frames"):
         fit_audio.execute(torch.zeros(0, 2, 2, 3), sound(1), 25.0, "cut_off")
+
+
+def face_track(frames: int) -> Any:
+    """A track of so many frames of 2x2: a cut after the second, all points and boxes at their frame's number."""
+    library = part("keysync.face.track")
+    points = [np.full((68, 2), number, np.float32) for number in range(frames)]
+    track = library.from_landmarks(points, (2, 2), [0, 0, *[1] * (frames - 2)])
+    boxes = np.arange(frames)[:, None].repeat(3, 1)
+    return part("nodes.host.sockets").Faces(track, boxes, (8, 8))
+
+
+def test_what_was_made_of_the_frames_is_fitted_with_them(fit_audio: Any) -> None:
+    """4 frames of 40 ms, speech of 6 frames: in each mode all outputs show the same frames."""
+    numbers = torch.arange(4).float()
+    images, crops = (numbers[:, None, None, None].expand(-1, side, side, 3) for side in (2, 8))
+    mask = numbers[:, None, None].expand(-1, 8, 8)
+    latent = {
+        "samples": numbers[:, None, None, None].expand(-1, 4, 1, 1),
+        "noise_mask": mask[:, None],
+        "batch_index": [10, 11, 12, 13],
+    }
+    for mode in part("keysync.timeline").SYNC_MODES:
+        shown, _, _, faces, cut, masks, fitted = fit_audio.execute(
+            images, sound(0.24, rate=1000), 25.0, mode, face_track(4), crops, mask, latent
+        ).args
+        expected = shown[:, 0, 0, 0].int().tolist()
+        assert cut[:, 0, 0, 0].int().tolist() == expected
+        assert masks[:, 0, 0].int().tolist() == expected
+        assert fitted["samples"][:, 0, 0, 0].int().tolist() == expected
+        assert fitted["noise_mask"][:, 0, 0, 0].int().tolist() == expected
+        assert fitted["batch_index"] == [10 + number for number in expected]
+        assert faces.boxes[:, 0].tolist() == expected
+        assert faces.track.landmarks[:, 0, 0].tolist() == expected
+        assert len(faces.track.found) == len(expected)
+        if mode == "loop":  # 0 1 2 3 0 1: where it jumps back, a shot begins
+            assert faces.track.shot.tolist() == [0, 0, 1, 1, 2, 2]
+        if mode == "bounce":  # 0 1 2 3 2 1
+            assert faces.track.shot.tolist() == [0, 0, 1, 1, 1, 2]
+    *_, one, alone = fit_audio.execute(
+        images, sound(0.24), 25.0, "loop", mask=mask[:1], latent={**latent, "noise_mask": mask[:1, None]}
+    ).args
+    assert len(one) == len(alone["noise_mask"]) == 1
+
+
+def test_fit_audio_says_which_input_an_output_lacks(fit_audio: Any, error: type[Exception]) -> None:
+    images = torch.zeros(4, 2, 2, 3)
+    *_, track, crops, mask, latent = fit_audio.execute(images, sound(0.24), 25.0, "loop").args
+    for name, given in {"track": track, "crops": crops, "mask": mask, "latent": latent}.items():
+        assert given.message == f"Fit Audio has no {name}: connect {name} to it"
+    with pytest.raises(error, match="there are 3 crops but 4 images: connect what was made of the same images, before"):
+        fit_audio.execute(images, sound(0.24), 25.0, "loop", crops=torch.zeros(3, 8, 8, 3))
+    with pytest.raises(error, match="there are 4 images but the face track covers 5 frames"):
+        fit_audio.execute(images, sound(0.24), 25.0, "loop", track=face_track(5))

@@ -57,6 +57,9 @@ class PuppetVAE:
     encoder: object = "counts"
     seen: int = 0
 
+    def encoder_digest(self) -> str:
+        return "puppet"
+
     def encode(self, images: Tensor) -> Tensor:
         numbers = torch.arange(self.seen, self.seen + len(images)).float()
         self.seen += len(images)
