@@ -24,7 +24,7 @@ from ..keysync.network.schedule import AYS
 from ..keysync.progress import Moment, Progress
 from ..keysync.report import Report
 from ..keysync.summary import summarize
-from ..keysync.systems.keysync.generate import Sampling
+from ..keysync.systems.keysync.presets import EXACT, make_sampling
 from ..keysync.systems.renderer import Renderer
 from ..keysync.timeline import SYNC_MODES
 from .audio import DEFAULT_SYNC_MODE, SYNC_TIP
@@ -37,7 +37,7 @@ from .host.search import schema
 from .host.sockets import Faces, FaceTrackSocket, SpeechEncoderSocket
 from .host.temporary import temporary_video
 from .host.video import open_occluder, open_sound, open_video
-from .sampling import guidance_inputs
+from .sampling import guidance_inputs, preset_input
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ class DubVideo(io.ComfyNode):
                     "model, keysync-small-hubert for the built-in one.",
                 ),
                 *_settings_inputs(),
+                preset_input(),
                 *face_inputs(),
             ],
             outputs=dub_outputs(),
@@ -101,6 +102,7 @@ class DubVideo(io.ComfyNode):
         detector: str,
         face_index: int,
         provenance: bool = True,
+        preset: str = EXACT,
         track: Faces | None = None,
         occluder: Tensor | Input.Video | None = None,
     ) -> io.NodeOutput:
@@ -110,7 +112,7 @@ class DubVideo(io.ComfyNode):
         )
         group = models.keyframe.spec.window - 1  # all windows of a batch of keyframes: the guider splits them to fit
         # 0 selects the model's default, which is None here.
-        sampling = Sampling(steps, audio_guidance or None, identity_guidance or None, group=group)
+        sampling = make_sampling(preset, steps, audio_guidance or None, identity_guidance or None, group)
         settings = Settings(sync_mode, None if mask == AS_TRAINED else mask, seed, sampling, provenance=provenance)
         face = FaceSource(
             FaceChoice(face_index),

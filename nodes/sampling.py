@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ..keysync.errors import KeySyncError
 from ..keysync.network.noise import Noise, draw
-from ..keysync.network.schedule import AYS, ays_sigmas
+from ..keysync.network.schedule import AYS
 from ..keysync.network.stage import ENDS
+from ..keysync.systems.keysync.presets import EXACT, PRESETS, make_sampling
 from .host.checks import spec_of
 from .host.guider import ClipGuider
 from .host.search import schema
@@ -161,7 +162,7 @@ class KeySyncSigmas(io.ComfyNode):
             node_id="KeySyncSigmas",
             display_name="KeySync Sigmas",
             category="KeySync",
-            description="The noise levels of both stages: the full Align Your Steps table.",
+            description="The noise levels of both stages: the full Align Your Steps table, or a preset's fewer ones.",
             inputs=[
                 io.Int.Input(
                     "steps",
@@ -170,14 +171,15 @@ class KeySyncSigmas(io.ComfyNode):
                     max=1000,
                     tooltip="11 is the method's schedule; 10 matches the core's AlignYourStepsScheduler; more steps "
                     "interpolate it.",
-                )
+                ),
+                preset_input(),
             ],
             outputs=[io.Sigmas.Output(tooltip="For Sample Keyframes, Interpolate Keyframes or SamplerCustomAdvanced.")],
         )
 
     @classmethod
-    def execute(cls, steps: int) -> io.NodeOutput:
-        return io.NodeOutput(ays_sigmas(steps).float())
+    def execute(cls, steps: int, preset: str = EXACT) -> io.NodeOutput:
+        return io.NodeOutput(make_sampling(preset, steps).sigmas.float())
 
 
 class Progress:
@@ -209,7 +211,7 @@ def sample(
     slots = guider.layout(len(latent["samples"])).slots
     shape = (slots.shape[1], *latent["samples"].shape[1:])
     noise = torch.cat([draw(stream, shape) for _ in slots])
-    sigmas = ays_sigmas().float() if sigmas is None else sigmas
+    sigmas = make_sampling().sigmas.float() if sigmas is None else sigmas
     progress = Progress(guider, len(sigmas) - 1, len(slots))
     samples = guider.sample(
         noise,
@@ -242,6 +244,22 @@ def _clip_inputs() -> list[Any]:
         ),
         *guidance_inputs(),
     ]
+
+
+def preset_input() -> Any:
+    """How much sampling is spared. Workflows of before it have none."""
+    return io.Combo.Input(
+        "preset",
+        options=list(PRESETS),
+        default=EXACT,
+        optional=True,
+        tooltip="\n".join(
+            (
+                "How often the networks are evaluated. Measured on KeySync small; other models may lose more.",
+                *(f"{name}: {what}" for name, what in PRESETS.items()),
+            )
+        ),
+    )
 
 
 def guidance_inputs() -> list[Any]:

@@ -11,7 +11,6 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...keysync.errors import KeySyncError
-from ...keysync.network.schedule import ays_sigmas
 from ...keysync.network.stage import StageSpec, Windows
 from ...keysync.systems.keysync.generate import Sampling
 from ...keysync.systems.keysync.models import Models
@@ -55,7 +54,7 @@ class CoreStage:
                 on_step(group * guider.branches)
 
         guider.on_group = follow
-        sigmas = ays_sigmas(sampling.evaluations).float()
+        sigmas = sampling.sigmas.float()
         sampled = guider.sample_windows(windows, noise, self._sampler, sigmas).float().cpu()
         self.notes |= guider.notes
         return sampled

@@ -24,7 +24,6 @@ from keysync.media.info import PictureFormat
 from keysync.media.reader import VideoReader
 from keysync.media.writer import VideoWriter
 from keysync.method import NETWORK_RATE
-from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
 from keysync.systems.renderer import Renderer
 
@@ -64,10 +63,10 @@ class Studio:
         """
         settings = Settings(mask=mask)
         if isinstance(models, Models):
-            settings = replace(settings, sampling=Sampling(audio_guidance=audio_guidance))
+            settings = replace(settings, sampling=replace(models.sampling, audio_guidance=audio_guidance))
             if not interpolated:
                 stages = models.keyframe, HeldKeyframes(models.interpolation.spec)
-                models = Models(*stages, models.vae, models.encoders, models.origins)
+                models = Models(*stages, models.vae, models.encoders, models.origins, sampling=models.sampling)
         occluder = None
         if subtracted:
             white = np.uint8(255) * self.film.source.occluder[..., None].repeat(3, -1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -26,7 +27,8 @@ from ..renderer import OnStep
 class Sampling:
     """How latents are sampled. `group` windows share one network call: more is faster and takes more memory.
 
-    A guidance scale that is None is the one that each stage is best sampled with.
+    A guidance scale that is None is the one that each stage is best sampled with. `levels` are falling noise levels to
+    step through, down to 0, instead of the method's schedule of so many `evaluations`.
     """
 
     evaluations: int = 11
@@ -34,9 +36,15 @@ class Sampling:
     identity_guidance: float | None = None
     guidance_interval: Interval = EVERYWHERE
     group: int = 1
+    levels: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        ays_sigmas(self.evaluations)  # refuses too few steps here, before any work
+        _ = self.sigmas  # refuses too few steps here, before any work
+        if self.levels is not None and not _fall(self.levels):
+            raise KeySyncError(
+                f"the noise levels are {list(self.levels)}: expected positive numbers, each below the one before",
+                about="levels",
+            )
         for name in ("audio_guidance", "identity_guidance"):
             scale = getattr(self, name)
             if scale is not None and not math.isfinite(scale):
@@ -45,6 +53,11 @@ class Sampling:
                 )
         if any(math.isnan(level) for level in self.guidance_interval):
             raise KeySyncError(f"the guidance interval is {self.guidance_interval}: expected two noise levels")
+
+    @property
+    def sigmas(self) -> Tensor:
+        """The noise levels, float64 (n + 1,), ending in 0."""
+        return ays_sigmas(self.evaluations) if self.levels is None else torch.tensor([*self.levels, 0.0]).double()
 
     def scales(self, spec: StageSpec) -> dict[str, float]:
         """The scales of a stage's guidance rule, by name."""
@@ -57,7 +70,12 @@ class Sampling:
 
     def network_evaluations(self, spec: StageSpec) -> int:
         """How often the network of a stage is evaluated for one window."""
-        return sum(self.evaluations_at(sigma, spec) for sigma in ays_sigmas(self.evaluations)[:-1].tolist())
+        return sum(self.evaluations_at(sigma, spec) for sigma in self.sigmas[:-1].tolist())
+
+
+def _fall(levels: tuple[float, ...]) -> bool:
+    ends = [*levels, 0.0]
+    return bool(levels) and all(math.isfinite(one) and one > other for one, other in pairwise(ends))
 
 
 class HostStage(Protocol):
@@ -90,7 +108,7 @@ def sample(
 
 
 def _sample(stage: Stage, windows: Windows, noise: Tensor, sampling: Sampling, on_step: OnStep | None) -> Tensor:
-    sigmas, scales, group = ays_sigmas(sampling.evaluations), sampling.scales(stage.spec), sampling.group
+    sigmas, scales, group = sampling.sigmas, sampling.scales(stage.spec), sampling.group
     done = []
     for start in range(0, len(windows), group):
         part = slice(start, start + group)

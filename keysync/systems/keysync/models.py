@@ -72,7 +72,8 @@ class HostSpeechEncoder(Protocol):
 @dataclass(frozen=True)
 class Models:
     """What a dub runs on; `origins` says for the report where each model came from, `files` names the file or folder of
-    those that were loaded from one. `encodings`: what the VAE made of the crops before."""
+    those that were loaded from one. `encodings`: what the VAE made of the crops before; `sampling`: that of a dub
+    without settings."""
 
     keyframe: Stage | HostStage
     interpolation: Stage | HostStage
@@ -81,6 +82,7 @@ class Models:
     origins: dict[str, str] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
     encodings: Encodings | None = None
+    sampling: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self) -> None:
         first, second = self.keyframe.spec, self.interpolation.spec
@@ -128,7 +130,7 @@ class Models:
 
     def evaluations(self, frames: int, settings: Sampling | None) -> int:
         """How often the networks are evaluated for a span of so many frames."""
-        sampling = settings or Sampling()
+        sampling = settings or self.sampling
         each = (sampling.network_evaluations(stage.spec) for stage in (self.keyframe, self.interpolation))
         return Plan(frames, self.keyframe.spec.window).evaluations(*each)
 
@@ -150,7 +152,7 @@ class Models:
         latents = 4 * (LATENT_CHANNELS + 1) * height * width * self.keyframe.spec.window**2
         stage, vae = self.interpolation, self.vae  # the keyframes' network is as large
         each = [
-            stage.peak_bytes((settings or Sampling()).group) if isinstance(stage, Stage) and is_on_cpu(stage) else 0,
+            stage.peak_bytes((settings or self.sampling).group) if isinstance(stage, Stage) and is_on_cpu(stage) else 0,
             vae.peak_bytes(crop) if isinstance(vae, VAE) and is_on_cpu(vae) else 0,
         ]
         return latents + max(each)
@@ -165,7 +167,7 @@ class Models:
 
     def begin(self, settings: Sampling | None, seed: int, clock: Clock, on_step: OnStep | None) -> Rendering:
         """Starts a run of spans, each an identity of its own; see `Renderer`."""
-        run = Run(self, settings or Sampling(), Noise.from_seed(seed), clock, on_step)
+        run = Run(self, settings or self.sampling, Noise.from_seed(seed), clock, on_step)
         return partial(render, run)
 
     def _check_encoder(self, spec: StageSpec) -> None:

@@ -12,6 +12,7 @@ import torch
 from ...speech.encoders import ENCODERS
 from ..renderer import Option, System
 from .generate import Sampling
+from .presets import EXACT, PRESETS, make_sampling
 
 if TYPE_CHECKING:
     from .models import Models
@@ -25,7 +26,15 @@ FILES = (
 )
 GUIDANCE = {"type": float, "metavar": "X", "help": "default: that of the models"}
 OPTIONS = (
-    Option("--steps", {"type": int, "default": 11, "metavar": "N", "help": "sampling steps, 10 or more"}),
+    Option(
+        "--preset",
+        {
+            "choices": list(PRESETS),
+            "default": EXACT,
+            "help": f"{'; '.join(f'{name}: {what}' for name, what in PRESETS.items())} (default: %(default)s)",
+        },
+    ),
+    Option("--steps", {"type": int, "metavar": "N", "help": "sampling steps of exact, 10 or more (default: 11)"}),
     Option("--audio-guidance", GUIDANCE),
     Option("--identity-guidance", GUIDANCE),
 )
@@ -33,7 +42,7 @@ OPTIONS = (
 
 def sampling(options: argparse.Namespace) -> Sampling:
     """How the command line asks to sample."""
-    return Sampling(options.steps, options.audio_guidance, options.identity_guidance)
+    return make_sampling(options.preset, options.steps, options.audio_guidance, options.identity_guidance)
 
 
 def load(files: Mapping[str, Path | None], *, device: torch.device, dtype: torch.dtype | None) -> Models:
