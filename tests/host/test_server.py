@@ -90,20 +90,14 @@ def finished(run: Run) -> None:
 
 
 def split(server: Server, seed: int, speech_seconds: float, sync_mode: str) -> dict[str, Any]:
-    """The API prompt of the split graph with tiny files; what was made of the clip's own frames is fitted to speech."""
+    """The API prompt of the split graph with tiny files, and speech of another length."""
     graph = make("split_graph")
     nodes = {node.kind: node for node in graph.nodes}
-    clip, parts, fitted = (nodes[kind] for kind in ("KeySyncLoadExample", "GetVideoComponents", "KeySyncFitAudio"))
-    crop, mouth, masked = (nodes[kind] for kind in ("KeySyncCropFace", "KeySyncMouthMask", "SetLatentNoiseMask"))
-    clip.inputs.update(seconds=1.0)
-    for kind in ("KeySyncTrackFace", "KeySyncCropFace"):
-        nodes[kind].inputs.update(images=parts["images"])
+    nodes["KeySyncLoadExample"].inputs.update(seconds=1.0)
     for kind in ("KeySyncSampleKeyframes", "KeySyncInterpolateKeyframes"):
-        nodes[kind].inputs.update(seed=seed, latent=fitted["latent"])
-    nodes["KeySyncPasteFace"].inputs.update(track=fitted["track"], mask=fitted["mask"])
+        nodes[kind].inputs.update(seed=seed)
     spoken = graph.add("KeySyncLoadExample", (0, 0), seconds=speech_seconds)
-    made = {"track": crop["track"], "mask": mouth["mask"], "latent": masked["LATENT"]}
-    fitted.inputs.update(sync_mode=sync_mode, audio=spoken["audio"], **made)
+    nodes["KeySyncFitAudio"].inputs.update(sync_mode=sync_mode, audio=spoken["audio"])
     prompt: dict[str, Any] = with_tiny(to_api(graph, server.info))
     return prompt
 

@@ -583,7 +583,6 @@ class Prepared:
     images: Link
     fps: Link
     audio: Link
-    crops: Link
     track: Link
     mask: Link
     latent: Link
@@ -591,22 +590,18 @@ class Prepared:
 
 
 def prepare(graph: Graph, *, example: str = PERSON, hide_occluder: bool = False) -> Prepared:
-    """Columns 0 to 3: models, clip, face and speech."""
+    """Columns 0 to 3: models, clip, face and speech.
+
+    What is made of the clip is fitted to the speech afterwards, so that other speech makes none of it again.
+    """
     models = load_built_in(graph)
     clip = load_clip(graph, example=example)
     parts = graph.add("GetVideoComponents", (COLUMN, 0), video=clip["video"])
     graph.group("What to dub", clip, parts)
     x = 2 * COLUMN
-    fitted = graph.add(
-        "KeySyncFitAudio", (x, 0), images=parts["images"], audio=clip["audio"], fps=parts["fps"], sync_mode="cut_off"
-    )
-    encoder = models.keyframe_encoder[0]  # of the frames between, too
-    features = graph.add("KeySyncEncodeSpeech", (x, 0), encoder=encoder, audio=fitted["audio"], fps=fitted["fps"])
-    graph.group("Speech", fitted, features)
-    x = 3 * COLUMN
-    track, *preview = track_face(graph, x, fitted["images"], models.keyframes["MODEL"])
+    track, *preview = track_face(graph, x, parts["images"], models.keyframes["MODEL"])
     crop = graph.add(
-        "KeySyncCropFace", (x, 0), images=fitted["images"], track=track["track"], model=models.keyframes["MODEL"]
+        "KeySyncCropFace", (x, 0), images=parts["images"], track=track["track"], model=models.keyframes["MODEL"]
     )
     mouth = graph.add("KeySyncMouthMask", (x, 0), track=crop["track"])
     face = [track, *preview, crop, mouth]
@@ -616,7 +611,7 @@ def prepare(graph: Graph, *, example: str = PERSON, hide_occluder: bool = False)
             "KeySyncTrackOccluder",
             (x, 0),
             (SAM2,),
-            images=fitted["images"],
+            images=parts["images"],
             model_name=SAM2.name,
             frame=HAND_FRAME,
             points=HAND_POINT,
@@ -626,19 +621,32 @@ def prepare(graph: Graph, *, example: str = PERSON, hide_occluder: bool = False)
         mask = free["mask"]
         face += [occluder, free]
     graph.group("Face", *face)
-    x = 4 * COLUMN
+    x = 3 * COLUMN
     encoded = graph.add("VAEEncode", (x, 0), pixels=crop["crops"], vae=models.vae["VAE"])
     masked = graph.add("SetLatentNoiseMask", (x, 0), samples=encoded["LATENT"], mask=mask)
     graph.group("Latents", encoded, masked)
+    fitted = graph.add(
+        "KeySyncFitAudio",
+        (x, 0),
+        images=parts["images"],
+        audio=clip["audio"],
+        fps=parts["fps"],
+        sync_mode="cut_off",
+        track=crop["track"],
+        mask=mask,
+        latent=masked["LATENT"],
+    )
+    encoder = models.keyframe_encoder[0]  # of the frames between, too
+    features = graph.add("KeySyncEncodeSpeech", (x, 0), encoder=encoder, audio=fitted["audio"], fps=fitted["fps"])
+    graph.group("Speech", fitted, features)
     return Prepared(
         models,
         fitted["images"],
         fitted["fps"],
         fitted["audio"],
-        crop["crops"],
-        crop["track"],
-        mask,
-        masked["LATENT"],
+        fitted["track"],
+        fitted["mask"],
+        fitted["latent"],
         features[0],
     )
 

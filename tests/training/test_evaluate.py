@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache, partial
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,14 +16,13 @@ from keysync.errors import KeySyncError
 from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
 from keysync.systems.keysync.small import BUILT_IN
-from keysync.systems.renderer import Needs, Option, System
+from keysync.systems.renderer import Needs, Option, System, UnsuitableError
 from keysync.systems.table import SYSTEMS
 from tests.training.evaluation.puppets import Mouths, as_loud, frozen, puppet
 from training.evaluate import main
-from training.evaluation import dubbing
 from training.evaluation.film import quiet_film, talk_film
 from training.evaluation.reader import Reader
-from training.evaluation.reading import Covered
+from training.evaluation.reading import Covered, Talk, Undubbed
 from training.evaluation.row import Row
 from training.evaluation.rows import ablation_rows, quiet_rows, talk_rows
 from training.evaluation.scope import ModelFiles, Scope, Task, open_models, read, read_all, rows_of, side_of
@@ -118,10 +117,10 @@ def test_the_table_is_printed_and_written_with_its_verdict(
     assert table["cross_sync_correlation"] == low
 
 
-def test_random_models_run_and_do_not_follow_the_speech(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_models_run_and_do_not_follow_the_speech(models: Models) -> None:
     # Unguided takes a third of the time.
-    monkeypatch.setattr(dubbing, "Sampling", partial(Sampling, guidance_interval=(0.0, 0.0)))
-    talk = Reader(lambda _: models).talk(talk_film(0, 0, 14, side_of(models)), ablations=False)
+    unguided = replace(models, sampling=Sampling(guidance_interval=(0.0, 0.0)))
+    talk = Reader(lambda _: unguided).talk(talk_film(0, 0, 14, side_of(models)), ablations=False)
     assert abs(correlation(talk.read, talk.truth)) < 0.8
     assert talk.outside == 0
 
@@ -176,3 +175,19 @@ def test_the_tasks_are_all_films_and_the_long_ones_first() -> None:
     tasks = Scope(clips=6).tasks
     assert [sum(task.kind == kind for task in tasks) for kind in ("talk", "quiet", "covered")] == [6, 6, 2]
     assert [task.ablations for task in tasks] == [True] * 4 + [False] * 10
+
+
+def test_films_that_the_system_refuses_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> Talk:
+        raise UnsuitableError("the mouth is hidden")
+
+    monkeypatch.setattr(scope_module, "open_models", lambda _: SimpleNamespace(needs=Needs((64, 64), 1.5, None, ())))
+    monkeypatch.setattr(scope_module, "read", refuse)
+    refused = list(read_all(ModelFiles(), Small(), 1))
+    assert refused == [Undubbed("the mouth is hidden")] * len(Small().tasks)
+    reader, small = Reader(puppet()), Small()
+    readings = [read(reader, SIDE, small, task) for task in small.tasks if task.kind != "covered"]
+    table = {row.key: row for row in rows_of([*readings, *refused[:2]])}
+    assert table["undubbed"].value == 2
+    assert table["occluder_error"].estimate is None
+    assert failed(table) == set()

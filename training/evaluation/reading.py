@@ -67,6 +67,13 @@ class Quiet:
         return float(np.mean(self.mouth_mask > OPEN) - np.mean(self.silent > OPEN))
 
 
+@dataclass(frozen=True)
+class Undubbed:
+    """A film that the system does not draw, for this reason."""
+
+    reason: str
+
+
 @dataclass(frozen=True, eq=False)
 class Covered:
     """Readings of a film with an occluder: the mean absolute error of its pixels (0..255), with its mask subtracted and

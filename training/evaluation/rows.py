@@ -50,9 +50,9 @@ def quiet_rows(quiets: Sequence[Quiet]) -> list[Row]:
 
 def ablation_rows(talks: Sequence[Talk], quiets: Sequence[Quiet]) -> list[Row]:
     """The gain of each part of the method, over the films that were dubbed without it; no estimate where none was."""
-    guided = _gain([talk.gain_of_guidance for talk in talks if talk.strong is not None])
-    interpolated = _gain([talk.gain_over(talk.held) for talk in talks if talk.held is not None])
-    leak = _gain([quiet.leak_of_mouth_mask for quiet in quiets if quiet.mouth_mask is not None])
+    guided = _mean([talk.gain_of_guidance for talk in talks if talk.strong is not None])
+    interpolated = _mean([talk.gain_over(talk.held) for talk in talks if talk.held is not None])
+    leak = _mean([quiet.leak_of_mouth_mask for quiet in quiets if quiet.mouth_mask is not None])
     return [
         Row("guidance_gain", "audio guidance 5 over 1: correlation", guided, ABOVE_ZERO),
         Row("mouth_mask_leak", "mouth mask over the models' own: LipLeak", leak, ABOVE_ZERO),
@@ -60,13 +60,13 @@ def ablation_rows(talks: Sequence[Talk], quiets: Sequence[Quiet]) -> list[Row]:
     ]
 
 
-def _gain(gains: Sequence[float]) -> Estimate | None:
+def _mean(gains: Sequence[float]) -> Estimate | None:
     return mean_of(gains) if gains else None
 
 
 def covered_rows(films: Sequence[Covered]) -> list[Row]:
-    """An occluder in front of the mouth: the mean absolute error of its pixels, of 255."""
-    kept, lost = mean_of([film.subtracted for film in films]), mean_of([film.whole for film in films])
+    """An occluder in front of the mouth: the mean absolute error of its pixels, of 255; no estimate without films."""
+    kept, lost = _mean([film.subtracted for film in films]), _mean([film.whole for film in films])
     return [
         Row("occluder_error", "occluder subtracted: error of its pixels, of 255", kept, high=2.0),
         Row("occluder_error_unsubtracted", "not subtracted: error of its pixels", lost, 2.0 + ABOVE_ZERO),
@@ -77,3 +77,8 @@ def outside_row(differences: Sequence[int]) -> Row:
     """The largest change outside the mask, of 255."""
     worst = float(max(differences))
     return Row("outside_mask_max_difference", "largest change outside the mask", Estimate(worst, worst, worst), 0, 0)
+
+
+def undubbed_row(count: int) -> Row:
+    """Films that the system does not draw: the other rows are without them."""
+    return Row("undubbed", "films that could not be dubbed", Estimate(count, count, count))

@@ -15,21 +15,21 @@ from pathlib import Path
 import torch
 
 from keysync.errors import KeySyncError
-from keysync.systems.renderer import Renderer
+from keysync.systems.renderer import Renderer, UnsuitableError
 from keysync.systems.table import SYSTEMS
 
 from ..synthetic.render.occluder import OCCLUDERS
 from .film import quiet_film, talk_film
 from .reader import Reader
-from .reading import Covered, Quiet, Talk
+from .reading import Covered, Quiet, Talk, Undubbed
 from .row import Row
-from .rows import ablation_rows, covered_rows, outside_row, quiet_rows, talk_rows
+from .rows import ablation_rows, covered_rows, outside_row, quiet_rows, talk_rows, undubbed_row
 
 logger = logging.getLogger(__name__)
 
 SIDES = (128, 512)  # limits of a picture's width in pixels; it is twice that of the models' crops
 
-Reading = Talk | Quiet | Covered
+Reading = Talk | Quiet | Covered | Undubbed
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,10 @@ def read_all(files: ModelFiles, scope: Scope, workers: int) -> Iterator[Reading]
 
 def _read(files: ModelFiles, scope: Scope, task: Task) -> Reading:
     models = open_models(files)
-    return read(Reader(lambda _: models), side_of(models), scope, task)
+    try:
+        return read(Reader(lambda _: models), side_of(models), scope, task)
+    except UnsuitableError as error:
+        return Undubbed(str(error))
 
 
 def rows_of(readings: Iterable[Reading]) -> list[Row]:
@@ -134,14 +137,18 @@ def rows_of(readings: Iterable[Reading]) -> list[Row]:
     talks: list[Talk] = []
     quiets: list[Quiet] = []
     covered: list[Covered] = []
+    undubbed = 0
     for reading in readings:
         if isinstance(reading, Talk):
             talks.append(reading)
         elif isinstance(reading, Quiet):
             quiets.append(reading)
+        elif isinstance(reading, Undubbed):
+            undubbed += 1
+            logger.warning("a film is not dubbed: %s", reading.reason)
         else:
             covered.append(reading)
         logger.info("%d films", len(talks) + len(quiets) + len(covered))
     outside = [reading.outside for kind in (talks, quiets, covered) for reading in kind]
     rows = [*talk_rows(talks), *quiet_rows(quiets), *ablation_rows(talks, quiets), *covered_rows(covered)]
-    return [*rows, outside_row(outside)]
+    return [*rows, outside_row(outside), undubbed_row(undubbed)]
