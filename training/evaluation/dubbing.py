@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from keysync.dub import DEFAULT_MASK, Settings
-from keysync.face.crop import crop_boxes, to_crop
+from keysync.face.crop import Crops
 from keysync.face.masks import MASKS
 from keysync.face.track import FaceTrack, from_landmarks
 from keysync.job import FaceSource, dub_file
@@ -93,11 +93,14 @@ def track_of(pictures: Pictures) -> FaceTrack:
 def changeable(pictures: Pictures, models: Renderer, mask: str | None = None) -> NDArray[np.bool_]:
     """(n, h, w): the pixels of a film that a dub may change, which are those inside the mask."""
     track, needs = track_of(pictures), models.needs
-    size, draw = needs.crop_size, MASKS[mask or needs.mask or DEFAULT_MASK]
+    crops, draw = (
+        Crops.of(track, needs.crop_size, needs.crop_scale, needs.native),
+        MASKS[mask or needs.mask or DEFAULT_MASK],
+    )
     inside = np.zeros(pictures.frames.shape[:3], dtype=np.bool_)
-    for number, box in enumerate(crop_boxes(track, 0, len(inside), needs.crop_scale)):
+    for number, box in enumerate(crops.boxes):
         x, y, side = box.tolist()
-        drawn = draw(to_crop(track.landmarks[number], box, size), size)
+        drawn = draw(crops.points(track.landmarks[number], number), crops.size_of(number))
         inside[number, y : y + side, x : x + side] = F.interpolate(drawn[None, None], (side, side))[0, 0].numpy() > 0.5
     return inside
 
