@@ -43,12 +43,12 @@ class GroupNorm(nn.GroupNorm):
 class SideInputs(NamedTuple):
     """The inputs of every layer besides the frames (b*t, c, h, w).
 
-    The embedding of time and speech (b*t, e), the audio tokens (b, t, context_dim), and a mark (b, t) for frames that
-    do not belong to a clip: Stable Video Diffusion's `image_only_indicator`.
+    The embedding of time and speech (b*t, e), the audio tokens (b, t, context_dim), None where all are 0, and a mark
+    (b, t) for frames that do not belong to a clip: Stable Video Diffusion's `image_only_indicator`.
     """
 
     embedding: Tensor
-    context: Tensor
+    context: Tensor | None
     single: Tensor
 
 
@@ -150,6 +150,12 @@ class Attention(nn.Module):
         out: Tensor = self.to_out(attended.transpose(1, 2).flatten(2))
         return out
 
+    def of_zeros(self) -> Tensor:
+        """What attention to a context of zeros gives, whatever x: (channels,)."""
+        (last,) = self.to_out
+        bias: Tensor = last.bias  # type: ignore[assignment]
+        return bias
+
 
 class GEGLU(nn.Module):
     """A linear layer whose second half gates the first."""
@@ -179,7 +185,8 @@ class FeedForward(nn.Module):
 class SpatialBlock(nn.Module):
     """Self-attention of x (b*n, tokens, c), cross-attention to the audio tokens (b, t, context_dim), feed-forward.
 
-    The tokens are the pixels of a frame.
+    The tokens are the pixels of a frame. Audio tokens that are None stand for zeros: what is attended to is 0 then,
+    whatever the query.
     """
 
     def __init__(self, channels: int, context_dim: int, head_dim: int) -> None:
@@ -189,10 +196,13 @@ class SpatialBlock(nn.Module):
         self.attn2 = Attention(channels, context_dim, head_dim)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(channels) for _ in range(3))
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         x = x + self.attn1(self.norm1(x))
-        queries = self.norm2(x).unflatten(0, (len(context), -1)).flatten(1, 2)  # (b n) s c -> b (n s) c
-        x = x + self.attn2(queries, context).view_as(x)
+        if context is None:
+            x = x + self.attn2.of_zeros()
+        else:
+            queries = self.norm2(x).unflatten(0, (len(context), -1)).flatten(1, 2)  # (b n) s c -> b (n s) c
+            x = x + self.attn2(queries, context).view_as(x)
         out: Tensor = x + self.ff(self.norm3(x))
         return out
 
@@ -205,7 +215,7 @@ class TemporalBlock(SpatialBlock):
         self.norm_in = nn.LayerNorm(channels)
         self.ff_in = FeedForward(channels)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         return super().forward(x + self.ff_in(self.norm_in(x)), context)
 
 

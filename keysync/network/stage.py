@@ -167,13 +167,15 @@ class Windows:
 
 @dataclass(frozen=True)
 class Condition:
-    """What windows are generated from: audio `tokens` (b, t, c); `reference` (b, t, r, h, w), concatenated to the noisy
-    latent; `known` clean latents (b, t, 4, h, w), kept where `mask` (b, t, 1, h, w) is 0."""
+    """What windows are generated from: audio `tokens` (b, t, c), all 0 where it is `silent`; `reference`
+    (b, t, r, h, w), concatenated to the noisy latent; `known` clean latents (b, t, 4, h, w), kept where `mask`
+    (b, t, 1, h, w) is 0."""
 
     tokens: Tensor
     reference: Tensor
     known: Tensor
     mask: Tensor
+    silent: bool = False
 
 
 class Stage(nn.Module):
@@ -219,9 +221,8 @@ class Stage(nn.Module):
             part.to(weight) for part in (windows.features, windows.reference, windows.known, windows.mask)
         )
         tokens = torch.nn.functional.linear(features.mean(dim=2), weight, bias) * float(audio)
-        return Condition(
-            tokens, self._reference(latents / SCALE_FACTOR * float(reference), known.shape[1]), known, mask
-        )
+        seen = self._reference(latents / SCALE_FACTOR * float(reference), known.shape[1])
+        return Condition(tokens, seen, known, mask, silent=not audio)
 
     def forward(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """The denoised latents (b, t, 4, h, w) of noisy ones x at noise level sigma: (b,) or one for all; in the
@@ -239,7 +240,7 @@ class Stage(nn.Module):
         """
         dtype = self.audio_projection.weight.dtype
         x = torch.cat((network_input, condition.reference), dim=2).flatten(0, 1)  # b t c h w -> (b t) c h w
-        output: Tensor = self.unet(x.to(dtype), c_noise, condition.tokens.to(dtype))
+        output: Tensor = self.unet(x.to(dtype), c_noise, condition.tokens.to(dtype), silent=condition.silent)
         return at_least_float32(output).reshape(network_input.shape)
 
     def _reference(self, latents: Tensor, frames: int) -> Tensor:

@@ -124,17 +124,20 @@ class VideoUNet(nn.Module):
         context: Tensor,
         image_only_indicator: Tensor | None = None,
         vector: Tensor | None = None,
+        silent: bool = False,
     ) -> Tensor:
         """x (b*t, in_channels, h, w), timesteps (b*t,), audio tokens (b, t, context_dim) -> (b*t, out_channels, h, w).
 
         `image_only_indicator` (b, t) marks frames that belong to no clip, as in Stable Video Diffusion; this method
-        has none. `vector` (b, t, vector_dim).
+        has none. `vector` (b, t, vector_dim). `silent`: all audio tokens are 0, which spares the attention to them.
         """
         labels = context if vector is None else torch.cat((vector, context), dim=-1)
         embedding = self.time_embed(sinusoids(timesteps, self.config.model_channels).to(x.dtype))
         embedding = embedding + self.label_emb(labels.flatten(0, 1))
         single = torch.zeros(context.shape[:2], dtype=torch.bool, device=x.device)
-        side = SideInputs(embedding, context, single if image_only_indicator is None else image_only_indicator)
+        side = SideInputs(
+            embedding, None if silent else context, single if image_only_indicator is None else image_only_indicator
+        )
         x = self.input_blocks[0][0](x)  # type: ignore[index]
         skips = [x]
         for block in list(self.input_blocks)[1:]:

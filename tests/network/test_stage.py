@@ -242,3 +242,14 @@ def test_a_latent_size_the_network_cannot_halve(size: tuple[int, int]) -> None:
         f"the latent size of the keyframe model is {size[0]}x{size[1]}: height and width must be multiples of 4 "
         "for a network of 3 levels"
     )
+
+
+@by_stage
+def test_speech_of_zeros_is_not_attended_to_and_changes_no_number(name: str) -> None:
+    stage, given = small_stage(name), inputs(name)
+    condition = stage.condition(given.windows, audio=False)
+    assert condition.silent
+    x, sigma = torch.randn_like(condition.known), torch.tensor(2.0)
+    with torch.no_grad():
+        assert torch.equal(stage(x, sigma, condition), stage(x, sigma, replace(condition, silent=False)))
+    assert not stage.condition(given.windows).silent
