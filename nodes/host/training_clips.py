@@ -124,7 +124,8 @@ def _summary(report: Any, clips: Clips) -> list[str]:
         )
     else:
         lines.append(f"{report.seconds_for_keyframes:.1f} s are in clips that the keyframe model can be trained on.")
-    lines.append(f"The clips are in {clips.folder}.")
+    place = clips.folder.relative_to(folder_paths.get_output_directory()).as_posix()
+    lines.append(f"The clips are in ComfyUI's output folder, in {place}.")
     return lines
 
 
