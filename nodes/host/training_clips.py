@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import folder_paths
 from comfy_api.latest import Input, InputImpl
 
 from ...keysync.errors import KeySyncError
