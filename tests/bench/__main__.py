@@ -1,7 +1,7 @@
 """Prints what a dub, a training and finding faces cost here, with small models: `python -m tests.bench [WHAT ...]`.
 
-Each measurement runs in a process of its own, so that its peak memory is its own. Compare ratios, not seconds: machines
-differ.
+Each of these runs in a process of its own, so that its peak memory is its own. Compare ratios, not seconds: machines
+differ. `gpu` measures what a GPU gives with models of the published size; see docs/speed.md.
 """
 
 from __future__ import annotations
@@ -13,19 +13,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import dub, faces, training
-
 Measure = Callable[..., dict[str, Any]]
 DEFAULT = ("dub", "training")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", metavar="dub|training|faces", help="by default dub and training")
+    parser.add_argument("what", nargs="*", metavar="dub|training|faces|gpu", help="by default dub and training")
     parser.add_argument("--seconds", type=float, nargs="+", default=[10.0, 120.0], help="lengths of the dubs")
     parser.add_argument("--media", type=Path, metavar="FOLDER", help="real clips for faces")
+    parser.add_argument("--minutes", type=float, default=3.0, help="of gpu: rows that take longer are not run")
+    parser.add_argument("--toy", action="store_true", help="gpu with toy models, as it is without CUDA")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
+    if options.what == ["gpu"]:
+        from .gpu.bench import run  # here: a machine with a GPU may lack what the others need
+
+        run(options.minutes, options.toy, options.json)
+        return
     results: dict[str, Any] = {}
     if "faces" in options.what:
         results["faces"] = show_faces(options.media)
@@ -39,6 +44,8 @@ def main() -> None:
 
 
 def show_dubs(apply: Callable[[Measure, tuple[Any, ...]], dict[str, Any]], lengths: list[float]) -> dict[float, Any]:
+    from . import dub
+
     results = {}
     for seconds in lengths:
         results[seconds] = result = apply(dub.measure, (seconds,))
@@ -55,6 +62,8 @@ def show_dubs(apply: Callable[[Measure, tuple[Any, ...]], dict[str, Any]], lengt
 
 
 def show_training(apply: Callable[[Measure, tuple[Any, ...]], dict[str, Any]]) -> dict[str, Any]:
+    from . import training
+
     results = {}
     for checkpointing in (False, True):
         results[f"gradient checkpointing {checkpointing}"] = result = apply(training.steps, (checkpointing,))
@@ -74,6 +83,8 @@ def show_training(apply: Callable[[Measure, tuple[Any, ...]], dict[str, Any]]) -
 
 
 def show_faces(media: Path | None) -> dict[str, Any]:
+    from . import faces
+
     results = faces.measure(media)
     show_row("clip", "frames", "faces found by both", "missed", "more", "points apart, px: median", "worst")
     show_row(*["---"] * 7)
