@@ -89,7 +89,7 @@ class Run:
         title = f"windows sampled by each preset in {self._sizes.usual.name}, with the keyframes that their frames need"
         self._sheet.section(title, SAMPLED)
         fewest = evaluations(FEWEST, self._sizes.specs[INTERPOLATION])
-        for name, group in (("one window", 1), ("group", self._best_group())):
+        for name, group in (("one window", 1), ("fastest group", self._best_group())):
             for preset in BY_COST:
                 count = evaluations(preset, self._sizes.specs[INTERPOLATION]) + fewest
                 expected = count * (group + 1) * self._seconds(self._sizes.usual)
@@ -120,10 +120,8 @@ class Run:
     def dubs(self, vae: VAE | None, folder: Path) -> None:
         group = self._best_group()
         stands = "" if vae else ", pooling in place of the VAE"
-        title = (
-            f"whole dubs of {self._sizes.seconds:g} s in {self._sizes.usual.name}, {group} windows in a call{stands}"
-        )
-        self._sheet.section(title, DUB)
+        what = f"{self._sizes.seconds:g} s in {self._sizes.usual.name}, windows in a call: {group}{stands}"
+        self._sheet.section(f"whole dubs of {what}", DUB)
         made: list[DubBench] = []
 
         def measure(preset: str) -> Figures:

@@ -73,9 +73,9 @@ class Machine:
         return statistics.median(runs)
 
     def release(self) -> None:
-        """Gives memory back that nothing holds, and forgets the peak."""
-        gc.collect()
+        """Gives memory of the device back that nothing holds, and forgets the peak."""
         if self.device == "cuda":
+            gc.collect()
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
 

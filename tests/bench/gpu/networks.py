@@ -151,8 +151,8 @@ def measure_largest(
 
 
 def measure_sampling(bench: Bench, preset: str, group: int) -> Figures:
-    """Figures of sampled windows, in the library's precision: guidance, Euler's steps and the checks among them, and the share
-    that a window's frames have in keyframes, which are sampled one window at a time."""
+    """Figures of windows that are sampled in the library's precision, with guidance, Euler's steps and the checks, and
+    of the keyframes that their frames need, which are sampled one window at a time."""
     sampling = replace(make_sampling(preset), group=group)
     machine, seconds, evaluations = bench.machine, {}, {}
     for name, windows in ((KEYFRAME, 1), (INTERPOLATION, group)):

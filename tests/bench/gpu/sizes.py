@@ -56,12 +56,12 @@ class Sizes:
 def _toy(spec: StageSpec) -> StageSpec:
     unet = UNetConfig(
         spec.unet.in_channels,
-        model_channels=64,
+        model_channels=32,
         channel_mult=(1,),
         attention=(True,),
         num_res_blocks=1,
-        head_dim=32,
-        context_dim=64,
+        head_dim=16,
+        context_dim=32,
     )
     return replace(spec, unet=unet, audio_channels=32, latent_size=(4, 4))
 
@@ -76,7 +76,7 @@ TOY = Sizes(
         "conv_dim": (16,) * 7,
     },
     most_group=2,
-    seconds=0.6,
+    seconds=0.5,
     faces=4,
     usual=REFERENCE,
     compiled=(REFERENCE,),
