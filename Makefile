@@ -1,4 +1,4 @@
-# make demo | test | check | fuzz | bench | bare, on a fresh machine with Python 3.10 or newer, its venv, make and git.
+# make demo | test | check | fuzz | bench | bench-gpu | bare, on a fresh machine with Python 3.10 or newer, its venv, make and git.
 # Each makes .venv first; `make test NUMPY=1.26.4` makes one of its own with that NumPy.
 VENV ?= .venv$(NUMPY:%=-numpy-%)
 PYTHON ?= python3
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt
 COMFY_CLI := .venv-comfy-cli
 
-.PHONY: demo test check fuzz bench bare comfy-cli clean
+.PHONY: demo test check fuzz bench bench-gpu bare comfy-cli clean
 
 demo: $(VENV)/.demo
 	mkdir -p out
@@ -29,6 +29,10 @@ fuzz: $(VENV)/.all
 
 bench: $(VENV)/.all
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench
+
+# With a Python of yours whose torch has CUDA: nothing is installed.
+bench-gpu:
+	$(PYTHON) -m tests.bench gpu
 
 # The demo and the tests on a Debian that has nothing else.
 bare:

@@ -15,10 +15,10 @@ from torch import Tensor
 from .machine import Machine
 from .networks import Bench, Evaluation, measure_stage, precise
 from .precisions import Precision
-from .sheet import NotRunError, in_one_line
+from .sheet import FailedError, NotRunError, in_one_line
 from .sizes import INTERPOLATION, Sizes, make_stage
 
-Result = dict[str, float | None] | str
+Result = dict[str, float | None] | NotRunError | FailedError
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Compiler:
         self._receiver.close()
 
     def next(self) -> dict[str, float | None]:
-        """The figures of the next group. Raises `NotRunError` when the time is over, and `RuntimeError` where it
-        failed."""
+        """The figures of the next group. Raises `NotRunError` when the time is over, and `FailedError` where it could
+        not be measured."""
         if self._stopped:
             raise NotRunError(self._stopped)
         left = max(0.0, self._left())
@@ -69,21 +69,23 @@ class Compiler:
         except EOFError as error:
             self._process.join()
             self._stopped = f"the process that compiles ended with code {self._process.exitcode}"
-            raise RuntimeError(self._stopped) from error
-        if isinstance(result, str):
-            raise RuntimeError(result)
+            raise FailedError(self._stopped) from error
+        if isinstance(result, NotRunError | FailedError):
+            raise result
         return result
 
 
 def work(sender: Connection, sizes: Sizes, jobs: list[Job], array: NDArray[np.float32] | None) -> None:
-    """Sends the figures of each group of each job, or in a line why there are none."""
+    """Sends the figures of each group of each job, or why there are none."""
     bench, reference = Bench(Machine.here(), sizes), None if array is None else torch.from_numpy(array)
     for job in jobs:
         for group in job.groups:
             try:
                 sender.send(measure(bench, job.precision, group, reference))
+            except NotRunError as error:
+                sender.send(error)
             except Exception as error:  # such as a compiler that is missing: the next may work
-                sender.send(in_one_line(error))
+                sender.send(FailedError(in_one_line(error)))
             bench.machine.release()
 
 

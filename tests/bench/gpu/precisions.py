@@ -8,12 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from .sheet import NotRunError, in_one_line
+
 # The largest number of float8_e4m3fn.
 LARGEST = 448.0
-
-
-class UnsupportedError(Exception):
-    """The device cannot compute in a precision."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +24,14 @@ class Precision:
     eight_bits: bool = False
 
     def check(self, device: str) -> None:
-        """Raises `UnsupportedError` where a device cannot compute in it."""
+        """Raises `NotRunError` where a device cannot compute in it."""
         try:
             ones = torch.ones(2, 2, device=device, dtype=self.dtype)
             if self.eight_bits:
                 ones = ones.to(torch.float8_e4m3fn).to(self.dtype)
             (ones @ ones).sum().item()
         except (RuntimeError, TypeError, AttributeError) as error:
-            raise UnsupportedError(f"{self.name} is not on this card: {str(error).splitlines()[0]}") from error
+            raise NotRunError(f"not on this card: {in_one_line(error)}") from error
 
 
 # The first is what the others are compared with.

@@ -19,7 +19,11 @@ Figures = Mapping[str, float | None]
 
 
 class NotRunError(Exception):
-    """A row was not measured, for this reason."""
+    """A row is not measured, for this reason."""
+
+
+class FailedError(Exception):
+    """A row was tried and could not be measured, for this reason."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,8 @@ class Sheet:
             return Row(self._section, name, MEASURED, dict(work()))
         except NotRunError as error:
             return Row(self._section, name, NOT_RUN, reason=str(error))
+        except FailedError as error:
+            return Row(self._section, name, FAILED, reason=str(error))
         except Exception as error:  # whatever it is, the other rows are worth their time
             return Row(self._section, name, FAILED, reason=in_one_line(error))
 
