@@ -66,14 +66,15 @@ def memory(
     renderer: Renderer, video: PictureFormat, crop: tuple[int, int], settings: Any, lossless: bool
 ) -> int | None:
     """Bytes of main memory that the process holds at most by the end of a dub that is about to draw crops of this size
-    (H, W): what it holds already, and what drawing adds by its shapes. None where the system does not say."""
+    (H, W), (0, 0) for none: what it holds already, and what drawing adds by its shapes. None where the system does not
+    say."""
     held = _held()
     if held is None:
         return None
     now, most = held
     pixels = video.width * video.height
     frames = pixels * ((FFV1 if lossless else X264) + DECODERS + WAITING) + CONTAINER
-    drawing = renderer.bytes_to_draw(crop, settings) if isinstance(renderer, Weighed) else 0
+    drawing = renderer.bytes_to_draw(crop, settings) if isinstance(renderer, Weighed) and all(crop) else 0
     return max(most, now + frames + drawing)
 
 

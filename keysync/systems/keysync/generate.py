@@ -42,8 +42,7 @@ class Sampling:
         _ = self.sigmas  # refuses too few steps here, before any work
         if self.levels is not None and not _fall(self.levels):
             raise KeySyncError(
-                f"the noise levels are {list(self.levels)}: expected positive numbers, each below the one before",
-                about="levels",
+                f"the noise levels are {list(self.levels)}: expected positive numbers, each below the one before"
             )
         for name in ("audio_guidance", "identity_guidance"):
             scale = getattr(self, name)
