@@ -33,7 +33,7 @@ from training.weights.lora import adapted
 
 from .test_loss import batch_of, draws_of
 
-UNGUIDED = {"audio_guidance": 1.0, "identity_guidance": 1.0}
+UNGUIDED: dict[str, Any] = {"audio_guidance": 1.0, "identity_guidance": 1.0}
 FAST = (700.0, 3.0)
 
 by_stage = pytest.mark.parametrize("name", ["keyframe", "interpolation"])
@@ -164,7 +164,8 @@ def test_a_student_that_is_its_unguided_teacher_has_no_loss(name: str, distill_f
 def test_the_loss_of_guidance_by_hand(name: str) -> None:
     """The teacher's three predictions, combined as the paper does, and the weighted distance to the student's."""
     config, batch = settings(name, audio_guidance=4.0, identity_guidance=2.0), batch_of()
-    batch = replace(batch, weight=torch.rand(batch.mask.shape, generator=torch.Generator().manual_seed(1)))
+    weights = torch.rand(batch.mask.shape, generator=torch.Generator().manual_seed(1))
+    batch = replace(batch, weight=weights)
     stage, draws = small_stage(name), draws_of(batch, keep_audio=torch.tensor([False, False]))
     x, windows = noised(batch.latents, draws), windows_of(small_stage(name), batch)
     with torch.no_grad():
@@ -176,7 +177,7 @@ def test_the_loss_of_guidance_by_hand(name: str) -> None:
     target = 4 * (both - identity) + 2 * (identity - neither) + neither
     weight = (draws.sigma**2 + 1) / draws.sigma**2
     error = weight[:, None, None, None, None] * (both - target) ** 2
-    region = batch.weight.expand_as(error)
+    region = weights.expand_as(error)
     by_clip = [(error[clip] * region[clip]).sum() / region[clip].sum() for clip in range(2)]
     assert float(losses.total) == pytest.approx(float(sum(by_clip)) / 2, rel=1e-4)
     assert losses.pixel == 0
@@ -214,7 +215,7 @@ def test_a_step_of_training_lowers_the_loss(name: str, changes: dict[str, Any]) 
     before = student(batch, draws).total
     before.backward()
     optimizer.step()
-    assert float(student(batch, draws).total) < 0.99 * float(before)
+    assert float(student(batch, draws).total.detach()) < 0.99 * float(before.detach())
     teacher = student.teacher.stage
     assert teacher is not None
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in teacher.parameters())
@@ -228,7 +229,7 @@ def test_adapters_are_taught_by_the_stage_without_them() -> None:
     student = Distillation(adapted(stage, config), Teacher(spec, None), config)
     draws = draws_of(batch)
     before = student(batch, draws).total.detach()
-    assert float(before) == float(student_of(settings())(batch, draws).total)
+    assert float(before) == float(student_of(settings())(batch, draws).total.detach())
     for key, parameter in stage.named_parameters():
         if ".lora_B." in key:
             torch.nn.init.constant_(parameter, 0.1)
@@ -236,7 +237,7 @@ def test_adapters_are_taught_by_the_stage_without_them() -> None:
         x, target = student.lesson(batch, draws)
         own = guided(small_stage("keyframe"), batch, x, 0.5)
     torch.testing.assert_close(target[0], own[0], rtol=1e-4, atol=1e-4)
-    assert float(student(batch, draws).total) != float(before)
+    assert float(student(batch, draws).total.detach()) != float(before)
 
 
 # What is refused
