@@ -27,7 +27,7 @@ from keysync.network.stage import STAGES, Stage
 
 from .config.config import NO, PRESETS, TrainConfig, load_config, overrides_of
 from .data.dataset import Batch
-from .loss.distillation import teacher_evaluations
+from .loss.distillation import is_own_teacher, teacher_evaluations
 from .loss.loss import Draws, LossModule
 from .weights.frozen import FROZEN, hold
 from .weights.initial_weights import new_spec
@@ -104,7 +104,7 @@ def measure(config: TrainConfig, audio_channels: int = 768, frozen: str | None =
         taught = teacher * counter.get_total_flops() / config.batch_size
     numbers = sum(parameter.numel() for parameter in trained)
     lasting = {"weights": sum(parameter.nbytes for parameter in held), "gradients": 4 * numbers, "AdamW": 8 * numbers}
-    if teacher and config.trainable != "lora":  # which is its own teacher, without the adapters
+    if teacher and not is_own_teacher(config):
         lasting["teacher"] = sum(parameter.nbytes for parameter in stage.parameters())
     return Cost(
         flops=own + taught,

@@ -19,7 +19,7 @@ from training.distill import main, parse
 from training.run.run import Run
 
 from .small_data import write_small_data
-from .test_train import assert_same, losses, weights
+from .test_train import assert_same, losses, started, weights
 
 # All that a full-size preset leaves unsuited to a test.
 QUICK = {
@@ -86,6 +86,21 @@ def test_a_run_in_two_parts_is_the_same_run(what: str, data: Path, tiny_files: d
     assert len(losses(tmp_path / "once")) == 4
     assert losses(tmp_path / "once") == losses(tmp_path / "twice")
     assert_same(weights(tmp_path / "once"), weights(tmp_path / "twice"))
+
+
+@pytest.mark.parametrize("trainable", ["all", "lora"])
+def test_two_processes_with_shards_learn_what_one_does(
+    trainable: str, data: Path, tiny_files: dict[str, Path], tmp_path: Path
+) -> None:
+    """Their clips have levels of their own, and so ways of their own from noise."""
+    settings = {"steps": 2, "levels": "700,3", "teacher_steps": 2, "distill_from": "trajectory", "ema_decay": 0}
+    settings |= {"trainable": trainable, "workers": 0}
+    one, two = (command("steps", tiny_files["keyframe"], data, tmp_path / out, **settings) for out in ("one", "two"))
+    assert main([*one, "--batch-size", "2"]) == 0
+    process = started(["training.distill", *two, "--distributed", "fsdp"], processes=2)
+    said = process.communicate()[1]
+    assert process.returncode == 0, said
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
 
 
 def test_adapters(data: Path, tiny_files: dict[str, Path], tmp_path: Path) -> None:

@@ -39,9 +39,15 @@ class Teacher(NamedTuple):
     stage: Stage | None
 
 
+def is_own_teacher(config: TrainConfig) -> bool:
+    """Whether the student without its adapters is the teacher. Not with shards: processes evaluate a teacher unequally
+    often, and each evaluation of sharded weights needs all of them."""
+    return config.trainable == "lora" and config.distributed != "fsdp"
+
+
 def load_teacher(config: TrainConfig, device: torch.device | str) -> Teacher:
     """The teacher of a run, in float32. Raises `KeySyncError` as `open_stage` does."""
-    if config.trainable == "lora":
+    if is_own_teacher(config):
         return Teacher(open_stage(config.start, expect=config.stage).spec, None)
     stage = load_stage(config.start, expect=config.stage, device=device, dtype=torch.float32)
     return Teacher(stage.spec, stage)
