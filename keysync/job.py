@@ -41,7 +41,7 @@ from .progress import DRAWING, EVALUATIONS, FOLLOWING, FRAMES, SPEECH, SURVEY, C
 from .provenance import Provenance
 from .report import Report
 from .speech.encoder import ONE_PASS, WINDOW
-from .systems.renderer import FromFiles, Look, Needs, Renderer, Surveyor
+from .systems.renderer import FromFiles, Look, Needs, Remarking, Renderer, Surveyor
 from .timeline import PAUSE, Timeline, fit, still
 
 # Sound that begins so many seconds beside the picture of its file is noted: less is not seen, and encoders add as much.
@@ -458,6 +458,8 @@ def _notes(
     trained = renderer.needs.mask
     if trained is not None and settings.mask not in (None, trained):
         yield f"the models were trained with the mask {trained}; this job uses the mask {settings.mask}"
+    if isinstance(renderer, Remarking):
+        yield from renderer.remarks(settings.sampling_of(renderer.system))
     if renderer.needs.source:
         yield from _notes_on_time(source, pts, audio_seconds, timeline)
         yield from _notes_on_damage(source.facts())

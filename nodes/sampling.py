@@ -211,7 +211,7 @@ def sample(
     slots = guider.layout(len(latent["samples"])).slots
     shape = (slots.shape[1], *latent["samples"].shape[1:])
     noise = torch.cat([draw(stream, shape) for _ in slots])
-    sigmas = make_sampling().sigmas.float() if sigmas is None else sigmas
+    sigmas = make_sampling().sigmas_of(guider.spec).float() if sigmas is None else sigmas
     progress = Progress(guider, len(sigmas) - 1, len(slots))
     samples = guider.sample(
         noise,

@@ -25,8 +25,9 @@ from keysync.errors import KeySyncError
 from keysync.method import LATENT_CHANNELS, PIXELS_PER_LATENT
 from keysync.network.stage import STAGES, Stage
 
-from .config.config import PRESETS, TrainConfig, load_config, overrides_of
+from .config.config import NO, PRESETS, TrainConfig, load_config, overrides_of
 from .data.dataset import Batch
+from .loss.distillation import is_own_teacher, teacher_evaluations
 from .loss.loss import Draws, LossModule
 from .weights.frozen import FROZEN, hold
 from .weights.initial_weights import new_spec
@@ -46,13 +47,15 @@ GPUS = (1, 8)
 @dataclass(frozen=True)
 class Cost:
     """One step of one process: floating-point operations per clip and their precision, peak memory in bytes by part
-    (weights, gradients, AdamW, activations), and the number of parameters, in all and trained."""
+    (weights, gradients, AdamW, activations, and of distillation the teacher), and the number of parameters, in all and
+    trained; `teacher` is how often a teacher is evaluated per clip, on average, which the operations include."""
 
     flops: float
     precision: str
     memory: dict[str, int]
     parameters: int
     trained: int
+    teacher: float = 0.0
 
     @property
     def peak(self) -> int:
@@ -94,12 +97,20 @@ def measure(config: TrainConfig, audio_channels: int = 768, frozen: str | None =
         stage.zero_grad()
         with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
             step()
+        own = counter.get_total_flops() / config.batch_size
+        teacher = 0.0 if config.distill == NO else teacher_evaluations(config, stage.spec)
+        with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter, torch.no_grad():
+            module.denoise(batch, draws)
+        taught = teacher * counter.get_total_flops() / config.batch_size
     numbers = sum(parameter.numel() for parameter in trained)
     lasting = {"weights": sum(parameter.nbytes for parameter in held), "gradients": 4 * numbers, "AdamW": 8 * numbers}
+    if teacher and not is_own_teacher(config):
+        lasting["teacher"] = sum(parameter.nbytes for parameter in stage.parameters())
     return Cost(
-        flops=counter.get_total_flops() / config.batch_size,
+        flops=own + taught,
         precision=config.precision,
         memory={**lasting, "activations": memory.peak - lasting["weights"] - lasting["gradients"]},
+        teacher=teacher,
         parameters=sum(parameter.numel() for parameter in stage.parameters()),
         trained=numbers,
     )
@@ -218,6 +229,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, (_, cost) in costs.items():
         parts = ", ".join(f"{part} {size / GIB:.1f}" for part, size in cost.memory.items())
         print(f"{name}: {parts} GiB")
+        if cost.teacher:
+            print(f"{name}: {cost.teacher:g} evaluations of the teacher per clip, included in the operations")
     peaks = ", ".join(f"{peak / 1e12:.0f} TFLOP/s in {precision}" for precision, peak in PEAKS.items())
     print(f"hours: assumed for batches of {BATCH} clips at {SHARE:.0%} of the {GPU}'s {peaks}; not measured")
     return 0

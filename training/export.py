@@ -26,6 +26,7 @@ from .data.disk import written
 from .run.checkpoints import ADAPTERS, AVERAGED, STAGE
 from .run.run import Run, save_pickle
 from .weights.embedded_vae import decoder_tensors
+from .weights.initial_weights import trained_spec
 from .weights.lora import adapted, load_lora, merged
 
 PICKLE = ".pt"
@@ -99,7 +100,9 @@ def _checkpoint(run: Run, config: TrainConfig, step: int | None) -> tuple[int, P
 
 def _merged(file: Path, config: TrainConfig) -> Stage:
     """The stage that the run started from, with the adapters of a file merged in."""
-    stage = adapted(load_stage(config.start, expect=config.stage, dtype=torch.float32), config)
+    stage = load_stage(config.start, expect=config.stage, dtype=torch.float32)
+    stage.spec = trained_spec(stage.spec, config)
+    adapted(stage, config)
     load_lora(stage, file)
     return merged(stage)
 

@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from keysync.errors import KeySyncError, install_line
-from keysync.network.stage import STAGES
+from keysync.network.stage import STAGES, Stage
 
-from .config.config import PRESETS, TrainConfig, load_config, overrides_of
+from .config.config import NO, PRESETS, TrainConfig, load_config, overrides_of
 from .data.dataset import Batch, Shards, Windows, collate
+from .loss.distillation import Distillation, load_teacher
 from .loss.loss import Losses, LossModule, draw
 from .run.board import Board
 from .run.checkpoints import load_state, load_weights, save
@@ -41,6 +42,9 @@ from .weights.trainable import freeze
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from accelerate.optimizer import AcceleratedOptimizer
+
+# Reads a command line: the settings in it, and its other options.
+Parse = Callable[[Sequence[str] | None], tuple[TrainConfig, argparse.Namespace]]
 
 
 def train(config: TrainConfig, data: Path, out: Path, device: str = "") -> int:
@@ -61,7 +65,7 @@ def train(config: TrainConfig, data: Path, out: Path, device: str = "") -> int:
     stage = load_weights(checkpoint, config, shards)
     freeze(stage, config)
     vae = load_vae_of(config, shards, accelerator.device)
-    loss_module = LossModule(stage, vae.decoder, config)
+    loss_module = loss_of(stage, vae.decoder, config, accelerator.device)
     module = spread(loss_module, accelerator, config.distributed)
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
@@ -100,6 +104,13 @@ def train(config: TrainConfig, data: Path, out: Path, device: str = "") -> int:
                 break
     accelerator.end_training()
     return done
+
+
+def loss_of(stage: Stage, decoder: nn.Module | None, config: TrainConfig, device: torch.device) -> LossModule:
+    """What the stage learns by: the data, or a teacher."""
+    if config.distill == NO:
+        return LossModule(stage, decoder, config)
+    return Distillation(stage, load_teacher(config, device), config)
 
 
 def take_step(
@@ -197,6 +208,12 @@ def check(loss: float, done: int, run: Run, config: TrainConfig) -> None:
         )
 
 
+def absolute(config: TrainConfig) -> TrainConfig:
+    """The settings with absolute paths, so that the run can be resumed and exported from any folder."""
+    start, vae = (str(Path(path).resolve()) if path else "" for path in (config.start, config.vae))
+    return replace(config, start=start, vae=vae)
+
+
 def parse(arguments: Sequence[str] | None) -> tuple[TrainConfig, argparse.Namespace]:
     """The settings in a command line, and its other options. Raises `KeySyncError` for invalid settings."""
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__, allow_abbrev=False)
@@ -207,17 +224,14 @@ def parse(arguments: Sequence[str] | None) -> tuple[TrainConfig, argparse.Namesp
     parser.add_argument("--config", type=Path, metavar="TOML", help="settings that override the preset's")
     parser.add_argument("--device", default="", help="cpu or cuda; default: a GPU if there is one")
     options, rest = parser.parse_known_args(arguments)
-    config = load_config(options.preset or options.stage, options.config, overrides_of(rest))
-    # Absolute, so that the run can be resumed and exported from any folder.
-    start, vae = (str(Path(path).resolve()) if path else "" for path in (config.start, config.vae))
-    config = replace(config, start=start, vae=vae)
+    config = absolute(load_config(options.preset or options.stage, options.config, overrides_of(rest)))
     if config.stage != options.stage:
         raise KeySyncError(f"the preset is for the {config.stage} stage, not {options.stage}: choose another --preset")
     return config, options
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
+def main(arguments: Sequence[str] | None = None, parse: Parse = parse) -> int:
+    """Runs the command that `parse` reads; returns its exit code."""
     logging.basicConfig(level=logging.INFO, format="training: %(message)s")
     try:
         config, options = parse(arguments)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,6 +14,11 @@ from ..errors import KeySyncError
 
 # "Align Your Steps" (Sabour et al., 2024), the table for Stable Video Diffusion.
 AYS = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)
+
+
+def fall(levels: Sequence[float]) -> bool:
+    """Whether these are one or more noise levels to step through: finite, positive, each below the one before."""
+    return bool(levels) and all(math.isfinite(one) and one > other for one, other in pairwise((*levels, 0.0)))
 
 
 def ays_sigmas(evaluations: int = len(AYS)) -> Tensor:

@@ -19,6 +19,7 @@ from .guidance import TWO_CONDITIONS, Guidance
 from .layers import at_least_float32
 from .peak import peak_bytes
 from .precision import in_float32, is_half
+from .schedule import fall
 from .unet import INTERPOLATION, KEYFRAME, UNetConfig, VideoUNet
 
 SCALE_FACTOR = 0.18215
@@ -64,7 +65,9 @@ class StageSpec:
     """What a checkpoint is: its network, and what it was trained on.
 
     `latent_size` is (height, width), `mask` a key of `MASKS`, `crop_scale` the width of a crop over that of the points.
-    The two guidance scales are those that it is best sampled with; 5 and 2 as published (paper §4.1).
+    The two guidance scales are those that it is best sampled with; 5 and 2 as published (paper §4.1). A distilled
+    network has learned its guidance (`guidance_baked`): it is evaluated once a step, at scales of 1. `levels` are the
+    noise levels that it has learned to step through, down to 0; None for any.
     """
 
     name: str
@@ -77,10 +80,12 @@ class StageSpec:
     crop_scale: float = PUBLISHED_CROP_SCALE
     audio_guidance: float = 5.0
     identity_guidance: float = 2.0
+    guidance_baked: bool = False
+    levels: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Raises `KeySyncError` for a latent size that the U-Net cannot halve from level to level, and for guidance
-        scales that are not from 1 to 20."""
+        """Raises `KeySyncError` for a latent size that the U-Net cannot halve from level to level, for guidance scales
+        that are not from 1 to 20, or not 1 where guidance is baked in, and for levels that do not fall."""
         step = 2 ** (len(self.unet.channel_mult) - 1)
         if any(side % step for side in self.latent_size):
             height, width = self.latent_size
@@ -94,6 +99,12 @@ class StageSpec:
                     f"the {what} guidance of the {self.name} model is {scale:g}: expected a number from 1 to "
                     f"{MOST_GUIDANCE}"
                 )
+        if self.levels is not None and not fall(self.levels):
+            raise KeySyncError(
+                f"the noise levels of the {self.name} model are {list(self.levels)}: expected positive numbers, each "
+                "below the one before"
+            )
+        self.scales_with(self.scales)
 
     @property
     def row(self) -> StageRow:
@@ -112,6 +123,21 @@ class StageSpec:
     def scales(self) -> dict[str, float]:
         """The scales of its guidance rule that it is best sampled with, by name."""
         return {name: getattr(self, name) for name in self.guidance.scales}
+
+    def scales_with(self, chosen: Mapping[str, float | None]) -> dict[str, float]:
+        """The scales of its guidance rule: those that are chosen, by name, and its own for None.
+
+        Raises `KeySyncError` for a choice other than 1 where guidance is baked in.
+        """
+        scales = self.scales | {name: scale for name, scale in chosen.items() if scale is not None}
+        for name, scale in scales.items():
+            if self.guidance_baked and scale != 1:
+                raise KeySyncError(
+                    f"the {name.replace('_', ' ')} is {scale:g} but the {self.name} model is distilled with its "
+                    "guidance: expected the model's default; omit the scale, or use a model that is not distilled",
+                    about=name,
+                )
+        return scales
 
     @property
     def frames_apart(self) -> int:

@@ -214,6 +214,13 @@ class Weighed(Protocol):
 
 
 @runtime_checkable
+class Remarking(Protocol):
+    """A renderer with lines for the report about how it draws with these settings."""
+
+    def remarks(self, settings: Any, /) -> Iterator[str]: ...
+
+
+@runtime_checkable
 class FromFiles(Protocol):
     """A renderer with the file or folder of each of its models, whose digest the mark of a result gives."""
 

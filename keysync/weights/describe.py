@@ -107,6 +107,8 @@ def _sizes(spec: StageSpec) -> dict[str, Any]:
         "crop_scale": spec.crop_scale,
         "audio_guidance": spec.audio_guidance,
         "identity_guidance": spec.identity_guidance,
+        **({"guidance_baked": True} if spec.guidance_baked else {}),
+        **({"levels": spec.levels} if spec.levels else {}),
         "audio_channels": spec.audio_channels,
         **asdict(spec.unet),
     }

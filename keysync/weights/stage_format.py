@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import KeySyncError
+from ..network.schedule import fall
 from ..network.stage import MOST_GUIDANCE, ROWS, STAGES, Stage, StageSpec
 from ..network.unet import UNetConfig
 from ..strict_json import MOST_CHARACTERS, quoted, strict_json
@@ -44,6 +45,10 @@ MOST_LATENT, MOST_WINDOW = 512, 1024
 BLOCK_TENSORS = 20
 # Names in metadata: of a speech encoder, of a mask.
 NAME = re.compile(r"[\w.-]{1,64}")
+# Noise levels in metadata, as `str` writes numbers.
+MOST_STEPS = 1000
+LEVEL = r"\d{1,9}(\.\d{1,20})?(e-\d{1,2})?"
+LEVELS = re.compile(rf"{LEVEL}(,{LEVEL}){{0,{MOST_STEPS - 1}}}", re.ASCII)
 
 
 def published_names(stage: Stage) -> dict[str, str]:
@@ -103,6 +108,8 @@ def spec_of(
         crop_scale=_decimal(path, metadata, "crop_scale", published.crop_scale, MOST_CROP_SCALE),
         audio_guidance=_decimal(path, metadata, "audio_guidance", published.audio_guidance, MOST_GUIDANCE),
         identity_guidance=_decimal(path, metadata, "identity_guidance", published.identity_guidance, MOST_GUIDANCE),
+        guidance_baked=_flag(path, metadata, "guidance_baked"),
+        levels=_levels(path, metadata),
     )
 
 
@@ -115,6 +122,10 @@ def check(path: str | Path, spec: StageSpec, shapes: Shapes) -> None:
 def metadata_of(spec: StageSpec) -> dict[str, str]:
     """Everything that cannot be derived from shapes, and the fields required by ModelSpec 1.0.1."""
     height, width = spec.image_size
+    distilled = {
+        **({"keysync.guidance_baked": "true"} if spec.guidance_baked else {}),
+        **({"keysync.levels": ",".join(map(str, spec.levels))} if spec.levels else {}),
+    }
     return {
         "keysync.format": str(FORMAT_VERSION),
         "keysync.stage": spec.name,
@@ -126,6 +137,7 @@ def metadata_of(spec: StageSpec) -> dict[str, str]:
         "keysync.crop_scale": str(spec.crop_scale),
         "keysync.audio_guidance": str(spec.audio_guidance),
         "keysync.identity_guidance": str(spec.identity_guidance),
+        **distilled,
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"keysync-{spec.name}",
         "modelspec.implementation": IMPLEMENTATION,
@@ -301,6 +313,26 @@ def _decimal(path: str | Path, metadata: Mapping[str, str], key: str, absent: fl
     if not re.fullmatch(r"[1-9]\d?(\.\d+)?", text) or float(text) > most:
         raise KeySyncError(f"{path}: its metadata keysync.{key} is {quoted(text)}: expected a number from 1 to {most}")
     return float(text)
+
+
+def _flag(path: str | Path, metadata: Mapping[str, str], key: str) -> bool:
+    text = metadata.get(f"keysync.{key}", "false")
+    if text not in ("true", "false"):
+        raise KeySyncError(f"{path}: its metadata keysync.{key} is {quoted(text)}: expected true or false")
+    return text == "true"
+
+
+def _levels(path: str | Path, metadata: Mapping[str, str]) -> tuple[float, ...] | None:
+    if "keysync.levels" not in metadata:
+        return None
+    text = metadata["keysync.levels"]
+    levels = tuple(map(float, text.split(","))) if LEVELS.fullmatch(text) else ()
+    if not fall(levels):
+        raise KeySyncError(
+            f"{path}: its metadata keysync.levels is {quoted(text)}: expected at most {MOST_STEPS} falling noise "
+            "levels, such as 700.0,3.0"
+        )
+    return levels
 
 
 def _hxw(size: tuple[int, ...]) -> str:

@@ -64,7 +64,7 @@ class WindowGuider(comfy.samplers.CFGGuider):
         want_own_sampling(patcher)
         super().__init__(patcher)
         chosen = {"audio_guidance": audio_guidance, "identity_guidance": identity_guidance}
-        self.scales = {name: chosen[name] or scale for name, scale in self.spec.scales.items()}
+        self.scales = self.spec.scales_with({name: chosen[name] or None for name in self.spec.scales})
         # The core's name for the scale that CFG Override changes.
         self._cfg_scale = self.spec.guidance.scales[0]
         self.cfg = self.scales[self._cfg_scale]
@@ -137,7 +137,7 @@ class WindowGuider(comfy.samplers.CFGGuider):
         count, frames = windows.mask.shape[:2]
         x, timestep = x.unflatten(0, (count, frames)), timestep.expand(len(x)).unflatten(0, (count, frames))
         options = usable(model_options or {})
-        scales = self.scales | {self._cfg_scale: self.cfg}
+        scales = self.spec.scales_with(self.scales | {self._cfg_scale: self.cfg})
         needed = self._needed(scales, options)
         group = 1 if on_cpu(x.device) or self._guidance else windows_at_once(self.inner_model, x, len(needed))
         group = self._caches.group(options, group)

@@ -54,7 +54,7 @@ class CoreStage:
                 on_step(group * guider.branches)
 
         guider.on_group = follow
-        sigmas = sampling.sigmas.float()
+        sigmas = sampling.sigmas_of(self.spec).float()
         sampled = guider.sample_windows(windows, noise, self._sampler, sigmas).float().cpu()
         self.notes |= guider.notes
         return sampled

@@ -17,6 +17,8 @@ REMEDIES = {
     **dict.fromkeys(ENCODERS, "connect Load Speech Encoder"),
     "face": "set face_index",
     "sam2": "choose another file in model_name",
+    "audio_guidance": "set audio_guidance to 0",
+    "identity_guidance": "set identity_guidance to 0",
     "strength": "set strength",
     "crops": "use crops from Crop Face with no model connected",
     "lips": "put Fit Audio before Lips Curve from Speech",

@@ -42,6 +42,27 @@ def test_a_lora_with_frozen_weights() -> None:
     assert 6 * GIB < fp8.peak < kept.peak < 9 * GIB
 
 
+def test_a_teacher_adds_its_evaluations() -> None:
+    """Those of a forward pass, which a step of training has once, and about twice more for the backward pass."""
+    plain = {**SMALL, "rgb_weight": "0", "gradient_checkpointing": "false", "trainable": "all", "start": "a file"}
+    alone, guided, steps, lora = (
+        measure(load_config("keyframe", None, {**plain, **changes}))
+        for changes in (
+            {},
+            {"distill": "guidance"},
+            {"distill": "steps", "levels": "700,3", "teacher_steps": "4", "identity_guidance": "1"},
+            {"distill": "guidance", "trainable": "lora"},
+        )
+    )
+    assert (alone.teacher, guided.teacher, steps.teacher) == (0, 3, 8)
+    forward = (guided.flops - alone.flops) / 3
+    assert steps.flops == pytest.approx(alone.flops + 8 * forward)
+    assert alone.flops == pytest.approx(3 * forward, rel=0.1)
+    assert guided.memory["teacher"] == 4 * guided.parameters
+    assert guided.peak == alone.peak + guided.memory["teacher"]
+    assert "teacher" not in lora.memory | alone.memory
+
+
 def test_a_linear_layer_is_counted_as_by_hand() -> None:
     layer = nn.Linear(8, 4, bias=False)
     with Memory(list(layer.parameters())) as memory:

@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 from keysync.errors import KeySyncError, install_line, one_line
 from keysync.face.masks import MASKS
 from keysync.method import PIXELS_PER_LATENT
+from keysync.network.schedule import AYS, fall
 from keysync.network.stage import IDENTITY, MOST_GUIDANCE, STAGES
 from keysync.speech.encoders import ENCODERS
 
@@ -39,10 +40,14 @@ from .values import (
 PRESETS = {path.stem: path for path in sorted(Path(__file__).parent.glob("presets/*.toml"))}
 TRAINABLE = ("published", "all", "lora")
 IDENTITIES = ("first", "other")
+# What is distilled, and where the noisy latents that the student learns at are from.
+DISTILLED = (NO, GUIDANCE_FIRST, STEPS) = ("no", "guidance", "steps")
+SOURCES = (DATA, TRAJECTORY) = ("data", "trajectory")
 LOSS_REGIONS = ("frame", "mask")
 PRECISIONS = ("fp32", "bf16", "fp16")
 DISTRIBUTED = ("ddp", "fsdp")
 GUIDANCE = Rule(f"0 or a number from 1 to {MOST_GUIDANCE}", lambda value: value == 0 or 1 <= value <= MOST_GUIDANCE)
+FALLING = Rule("positive noise levels, each below the one before", lambda value: not value or fall(value))
 # Groups of the group norms, which must divide every width.
 NORM_GROUPS = 32
 
@@ -98,6 +103,17 @@ class TrainConfig:
     lora_rank: int = _setting("rank of the adapters", at_least(1), 16)
     lora_alpha: float = _setting("the adapters are scaled by alpha / rank", ABOVE_ZERO, 16.0)
 
+    distill: str = _setting(
+        "no: learn from the data; guidance: learn the guided prediction of `start`; steps: learn its several steps",
+        one_of(DISTILLED),
+        NO,
+    )
+    distill_from: str = _setting(
+        "data: noisy latents of the data; trajectory: what `start` samples on its way", one_of(SOURCES), DATA
+    )
+    levels: tuple[float, ...] = _setting("noise levels of the distilled schedule; empty: any", FALLING, ())
+    teacher_steps: int = _setting("steps of `start` for one of these; 0: its own schedule", at_least(0), 0)
+
     noise_mean: float = _setting("mean of the logarithm of the noise level", FINITE, 1.0)
     noise_std: float = _setting("standard deviation of the logarithm of the noise level", at_least(0), 1.2)
     high_noise_share: float = _setting("share of clips with noise levels of 50 to 700 instead", SHARE, 0.0)
@@ -139,6 +155,35 @@ class TrainConfig:
             raise refusal("final_learning_rate", self.final_learning_rate, "at most learning_rate")
         if self.ema_decay and self.trainable == "lora":
             raise refusal("ema_decay", self.ema_decay, "0 with trainable lora")
+        self._check_distillation()
+
+    @property
+    def schedule(self) -> tuple[float, ...]:
+        """The noise levels that a distilled model learns at; empty if they are drawn from a distribution."""
+        if self.distill == STEPS or self.distill_from == TRAJECTORY:
+            return self.levels or AYS
+        return ()
+
+    def _check_distillation(self) -> None:
+        if self.distill == NO:
+            for name, value, default in (
+                ("distill_from", self.distill_from, DATA),
+                ("levels", self.levels, ()),
+                ("teacher_steps", self.teacher_steps, 0),
+            ):
+                if value != default:
+                    raise refusal(name, value, f"{literal(default)} without distillation")
+            return
+        if not self.start:
+            raise refusal("start", self.start, f"the model to distill with distill {self.distill}")
+        if self.rgb_weight:
+            raise refusal("rgb_weight", self.rgb_weight, f"0 with distill {self.distill}")
+        if self.distill == STEPS and not self.levels:
+            raise refusal("levels", self.levels, "the noise levels of the distilled schedule, such as 700,6,0.9")
+        if (self.distill, self.distill_from) == (GUIDANCE_FIRST, DATA):
+            for name, value, default in (("levels", self.levels, ()), ("teacher_steps", self.teacher_steps, 0)):
+                if value != default:
+                    raise refusal(name, value, f"{literal(default)} with distill guidance from data")
 
     def _check_network(self) -> None:
         levels = len(self.channel_mult)

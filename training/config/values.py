@@ -19,7 +19,7 @@ PARSERS: dict[Any, Callable[[str], Any]] = {
     bool: lambda text: {"true": True, "false": False}[text.lower()],
 }
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-EXAMPLES = {int: "1,2,4,4", bool: "true,false"}
+EXAMPLES = {int: "1,2,4,4", float: "700,6,0.9", bool: "true,false"}
 # Whole numbers beyond this fit no tensor, and the largest no float either.
 MOST = 2**63 - 1
 
@@ -84,7 +84,8 @@ def parse(key: str, text: str, kind: Any) -> Any:
 def from_plain(value: Any, kind: Any) -> Any:
     """A TOML value as its type: lists become tuples, and integers are accepted as floats."""
     if isinstance(value, list):
-        return tuple(value)
+        part = kind.__args__[0] if kind not in PARSERS else kind
+        return tuple(from_plain(entry, part) for entry in value)
     return float(value) if kind is float and type(value) is int and abs(value) <= MOST else value
 
 

@@ -42,10 +42,11 @@ class Reader:
             made = place.dub(models)
             strong = weak = held = None
             if ablations and isinstance(models, Models):
-                strong, weak = (
-                    self._opening(place.dub(self.models_of(film), audio_guidance=scale), film.source)
-                    for scale in (STRONG, WEAK)
-                )
+                if not (models.keyframe.spec.guidance_baked or models.interpolation.spec.guidance_baked):
+                    strong, weak = (
+                        self._opening(place.dub(self.models_of(film), audio_guidance=scale), film.source)
+                        for scale in (STRONG, WEAK)
+                    )
                 held = self._opening(place.dub(self.models_of(film), interpolated=False), film.source)
         colour, shape = likeness(made, film)
         return Talk(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from keysync.errors import KeySyncError
 from keysync.method import LATENT_CHANNELS
-from keysync.network.stage import SCALE_FACTOR, Condition, Stage, Windows
+from keysync.network.stage import ENDS, SCALE_FACTOR, Condition, Stage, Windows
 
 from ..data.draws import generator
 
@@ -76,14 +76,18 @@ def noised(latents: Tensor, draws: Draws) -> Tensor:
     return latents + _per_clip(draws.sigma) * draws.noise
 
 
-def condition_of(stage: Stage, batch: Batch, draws: Draws) -> Condition:
-    """The stage's condition for a batch. The identity of a keyframe window is the batch's, or else the window's first
-    frame; the ends of an interpolation window are its own. Dropped parts are zero, except the learned mask and the end
-    flag."""
-    ends = stage.learned_mask is not None
+def windows_of(stage: Stage, batch: Batch) -> Windows:
+    """What the stage generates a batch's windows from. The identity of a keyframe window is the batch's, or else the
+    window's first frame; the ends of an interpolation window are its own."""
     identity = batch.latents[:, 0] if batch.identity is None else batch.identity
-    reference = batch.latents[:, [0, -1]] if ends else identity
-    whole = stage.condition(Windows(batch.features, reference, batch.latents, batch.mask))
+    reference = batch.latents[:, [0, -1]] if stage.spec.reference == ENDS else identity
+    return Windows(batch.features, reference, batch.latents, batch.mask)
+
+
+def condition_of(stage: Stage, batch: Batch, draws: Draws) -> Condition:
+    """The stage's condition for a batch. Dropped parts are zero, except the learned mask and the end flag."""
+    ends = stage.learned_mask is not None
+    whole = stage.condition(windows_of(stage, batch))
     kept = whole.reference.new_ones(*whole.reference.shape[:3], 1, 1)
     frames = [0, -1] if ends else slice(None)
     keep_identity = draws.keep_identity.reshape(len(kept), -1, 1).expand(-1, kept.shape[1], -1)
@@ -145,12 +149,7 @@ class LossModule(nn.Module):
         """The losses of a batch. Raises `KeySyncError` for a batch without the pixels that `rgb_weight` needs."""
         batch, draws = batch.to(self.stage.device), draws.to(self.stage.device)
         denoised = self.denoise(batch, draws)
-        by_mask = self.config.loss_region == "mask"
-        error = weighted_error(denoised, batch.latents, draws.sigma)
-        region = batch.mask if by_mask else None
-        if batch.weight is not None:
-            region = batch.weight if region is None else region * batch.weight
-        latent = mean_over(error, region).mean()
+        latent = self.latent_loss(denoised, batch.latents, batch, draws.sigma)
         if not self.config.rgb_weight:
             return Losses(latent, latent.detach(), torch.zeros_like(latent))
         if batch.pixels is None:
@@ -158,8 +157,19 @@ class LossModule(nn.Module):
         clips = torch.arange(len(denoised), device=denoised.device)
         pictures = self.decode(denoised[clips, batch.pixel_frame])
         pixel_error = weighted_error(pictures, batch.pixels, draws.sigma)
-        pixel = mean_over(pixel_error, batch.pixel_mask if by_mask else None).mean()
+        pixel = mean_over(pixel_error, batch.pixel_mask if self._by_mask else None).mean()
         return Losses(latent + self.config.rgb_weight * pixel, latent.detach(), pixel.detach())
+
+    def latent_loss(self, denoised: Tensor, target: Tensor, batch: Batch, sigma: Tensor) -> Tensor:
+        """The weighted error of denoised latents (b, t, 4, h, w) at noise levels sigma (b,), a scalar."""
+        region = batch.mask if self._by_mask else None
+        if batch.weight is not None:
+            region = batch.weight if region is None else region * batch.weight
+        return mean_over(weighted_error(denoised, target, sigma), region).mean()
+
+    @property
+    def _by_mask(self) -> bool:
+        return self.config.loss_region == "mask"
 
     def with_stage(self, work: Callable[..., Result], *arguments: Any) -> Result:
         """Returns `work(stage, *arguments)`; a sharded stage has whole weights meanwhile."""
@@ -184,7 +194,10 @@ class LossModule(nn.Module):
 
 
 def _noise_level(config: TrainConfig, source: torch.Generator) -> Tensor:
-    """A log-normal noise level, or for a share of the samples a log-uniform one in `HIGH_NOISE`."""
+    """A log-normal noise level, or for a share of the samples a log-uniform one in `HIGH_NOISE`; any of the levels of a
+    distilled schedule."""
+    if config.schedule:
+        return torch.tensor(config.schedule)[torch.randint(len(config.schedule), (), generator=source)]
     normal = torch.randn((), generator=source, dtype=torch.float64)
     share, place = torch.rand(2, generator=source, dtype=torch.float64)
     low, high = (math.log(sigma) for sigma in HIGH_NOISE)

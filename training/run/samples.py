@@ -7,13 +7,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from keysync.network.stage import ENDS, Stage, Windows
+from keysync.network.stage import Stage
 from keysync.systems.keysync import generate
 from keysync.systems.keysync.generate import Sampling
 from keysync.vae.vae import VAE
 
 from ..data.dataset import Batch
 from ..data.draws import generator
+from ..loss.loss import windows_of
 
 
 def sample(stage: Stage, batch: Batch, seed: int, sampling: Sampling) -> Tensor:
@@ -26,15 +27,10 @@ def sample(stage: Stage, batch: Batch, seed: int, sampling: Sampling) -> Tensor:
     noise = torch.stack(
         [torch.randn(known.shape[1:], generator=generator(seed, number, "sample")) for number in batch.number.tolist()]
     )
-    if stage.spec.reference == ENDS:
-        reference = known[:, [0, -1]]
-    else:
-        reference = known[:, 0] if batch.identity is None else batch.identity
     was_training = stage.training
     stage.eval()
     try:
-        windows = Windows(batch.features, reference, known, batch.mask)
-        return generate.sample(stage, windows, noise, sampling).cpu()
+        return generate.sample(stage, windows_of(stage, batch), noise, sampling).cpu()
     finally:
         stage.train(was_training)
 

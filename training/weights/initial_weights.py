@@ -19,6 +19,7 @@ from keysync.weights.checkpoint import load_stage
 from keysync.weights.files import read_tensors, shapes_of
 from keysync.weights.identify import KINDS, identify
 
+from ..config.config import NO
 from .lora import adapted, is_lora
 from .svd import svd_stage, weight_files
 
@@ -46,13 +47,22 @@ def starting_stage(
             f"is {config.resolution}: set resolution to {PIXELS_PER_LATENT * height}, or prepare the data again"
         )
     stage = _weights(config, latent_size, audio_channels, crop_scale)
-    stage.spec = replace(
-        stage.spec,
-        crop_scale=crop_scale,
-        audio_guidance=config.audio_guidance or stage.spec.audio_guidance,
-        identity_guidance=config.identity_guidance or stage.spec.identity_guidance,
-    )
+    stage.spec = trained_spec(replace(stage.spec, crop_scale=crop_scale), config)
     return adapted(stage, config) if config.trainable == "lora" else stage
+
+
+def trained_spec(spec: StageSpec, config: TrainConfig) -> StageSpec:
+    """What a run with these settings makes of a stage: how it is best sampled."""
+    if config.distill != NO:
+        levels = config.levels or None
+        return replace(spec, audio_guidance=1.0, identity_guidance=1.0, guidance_baked=True, levels=levels)
+    if spec.guidance_baked:
+        logger.warning("%s is distilled: learning from the data undoes what it has learned", config.start)
+    return replace(
+        spec,
+        audio_guidance=config.audio_guidance or spec.audio_guidance,
+        identity_guidance=config.identity_guidance or spec.identity_guidance,
+    )
 
 
 def _weights(config: TrainConfig, latent_size: tuple[int, int], audio_channels: int, crop_scale: float) -> Stage:

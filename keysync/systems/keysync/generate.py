@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -18,7 +17,7 @@ from ...errors import KeySyncError
 from ...network.euler import euler
 from ...network.guidance import EVERYWHERE, Interval, guide
 from ...network.precision import NotFiniteError, is_finite
-from ...network.schedule import ays_sigmas
+from ...network.schedule import ays_sigmas, fall
 from ...network.stage import ENDS, Stage, StageSpec, Windows
 from ..renderer import OnStep
 
@@ -28,7 +27,8 @@ class Sampling:
     """How latents are sampled. `group` windows share one network call: more is faster and takes more memory.
 
     A guidance scale that is None is the one that each stage is best sampled with. `levels` are falling noise levels to
-    step through, down to 0, instead of the method's schedule of so many `evaluations`.
+    step through, down to 0, instead of the method's schedule of so many `evaluations`; a stage that is distilled to
+    levels of its own steps through those, unless other levels or another number are chosen.
     """
 
     evaluations: int = 11
@@ -40,7 +40,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         _ = self.sigmas  # refuses too few steps here, before any work
-        if self.levels is not None and not _fall(self.levels):
+        if self.levels is not None and not fall(self.levels):
             raise KeySyncError(
                 f"the noise levels are {list(self.levels)}: expected positive numbers, each below the one before"
             )
@@ -55,13 +55,17 @@ class Sampling:
 
     @property
     def sigmas(self) -> Tensor:
-        """The noise levels, float64 (n + 1,), ending in 0."""
+        """The noise levels of a stage without levels of its own, float64 (n + 1,), ending in 0."""
         return ays_sigmas(self.evaluations) if self.levels is None else torch.tensor([*self.levels, 0.0]).double()
 
+    def sigmas_of(self, spec: StageSpec) -> Tensor:
+        """The noise levels of a stage, float64 (n + 1,), ending in 0."""
+        own = self.levels is None and self.evaluations == Sampling.evaluations
+        return replace(self, levels=spec.levels).sigmas if own else self.sigmas
+
     def scales(self, spec: StageSpec) -> dict[str, float]:
-        """The scales of a stage's guidance rule, by name."""
-        chosen = {name: getattr(self, name) for name in spec.guidance.scales}
-        return {name: spec.scales[name] if scale is None else scale for name, scale in chosen.items()}
+        """The scales of a stage's guidance rule, by name. Raises `KeySyncError` for those that the stage excludes."""
+        return spec.scales_with({name: getattr(self, name) for name in spec.guidance.scales})
 
     def evaluations_at(self, sigma: float, spec: StageSpec) -> int:
         """How often the network of a stage is evaluated for one window at a noise level."""
@@ -69,12 +73,7 @@ class Sampling:
 
     def network_evaluations(self, spec: StageSpec) -> int:
         """How often the network of a stage is evaluated for one window."""
-        return sum(self.evaluations_at(sigma, spec) for sigma in self.sigmas[:-1].tolist())
-
-
-def _fall(levels: tuple[float, ...]) -> bool:
-    ends = [*levels, 0.0]
-    return bool(levels) and all(math.isfinite(one) and one > other for one, other in pairwise(ends))
+        return sum(self.evaluations_at(sigma, spec) for sigma in self.sigmas_of(spec)[:-1].tolist())
 
 
 class HostStage(Protocol):
@@ -107,7 +106,7 @@ def sample(
 
 
 def _sample(stage: Stage, windows: Windows, noise: Tensor, sampling: Sampling, on_step: OnStep | None) -> Tensor:
-    sigmas, scales, group = sampling.sigmas, sampling.scales(stage.spec), sampling.group
+    sigmas, scales, group = sampling.sigmas_of(stage.spec), sampling.scales(stage.spec), sampling.group
     done = []
     for start in range(0, len(windows), group):
         part = slice(start, start + group)

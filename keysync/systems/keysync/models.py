@@ -5,7 +5,7 @@ Where a file is not given, the small model that comes with KeySync takes its pla
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -133,6 +133,17 @@ class Models:
         sampling = settings or self.sampling
         each = (sampling.network_evaluations(stage.spec) for stage in (self.keyframe, self.interpolation))
         return Plan(frames, self.keyframe.spec.window).evaluations(*each)
+
+    def remarks(self, settings: Sampling | None) -> Iterator[str]:
+        """See `Remarking`: a line for each distilled stage."""
+        sampling = settings or self.sampling
+        for spec in (self.keyframe.spec, self.interpolation.spec):
+            if spec.guidance_baked or spec.levels:
+                levels = ", ".join(f"{level:g}" for level in sampling.sigmas_of(spec)[:-1].tolist())
+                yield (
+                    f"the {spec.name} model is distilled: it was sampled "
+                    f"{'without guidance ' if spec.guidance_baked else ''}at the noise levels {levels}"
+                )
 
     @property
     def seconds_per_evaluation(self) -> float:

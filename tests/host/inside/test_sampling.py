@@ -246,6 +246,28 @@ def test_a_model_is_guided_as_its_file_says(
     assert relative_error(made, published) > 1e-3
 
 
+def test_a_distilled_model_has_its_own_levels_and_no_guidance(
+    nodes: Any, models: dict[str, Any], stages: dict[str, Any], latent: dict[str, Tensor], tmp_path: Path,
+) -> None:  # fmt: skip
+    levels = (700.0, 3.0)
+    stage = copy.copy(stages["keyframe"])
+    stage.spec = replace(stage.spec, guidance_baked=True, audio_guidance=1.0, identity_guidance=1.0, levels=levels)
+    part("keysync.weights.checkpoint").save_stage(stage, tmp_path / "keyframe.safetensors")
+    own = part("nodes.host.model").load_model(tmp_path / "keyframe.safetensors")
+    made = sample_keyframes(nodes, models, latent, model=own, **AS_THE_MODEL_WANTS)["samples"]
+    unguided = {"audio_guidance": 1.0, "identity_guidance": 1.0}
+    asked = sample_keyframes(nodes, models, latent, sigmas=torch.tensor([*levels, 0.0]), **unguided)["samples"]
+    assert torch.equal(made, asked)
+    error = part("keysync.errors").KeySyncError
+    for scales in ({"audio_guidance": 4.0}, {"identity_guidance": 2.0}):
+        with pytest.raises(error, match="is distilled with its guidance: expected the model's default"):
+            sample_keyframes(nodes, models, latent, model=own, **AS_THE_MODEL_WANTS | scales)
+    guider = part("nodes.host.guider").ClipGuider(own, speech(own))
+    guider.cfg = 3.0  # as CFG Override does
+    with pytest.raises(error, match="the audio guidance is 3 but the keyframe model is distilled"):
+        nodes.sample(guider, latent, part("keysync.network.noise").Noise.from_seed(SEED).keyframes)
+
+
 def test_groups_of_windows_give_the_same(
     nodes: Any, models: dict[str, Any], latent: dict[str, Tensor], keyframes: dict[str, Tensor],
     monkeypatch: pytest.MonkeyPatch,
