@@ -56,6 +56,11 @@ class AdaptedLinear(nn.Module):
         change = F.linear(F.linear(x, self._factor("A").to(x.dtype)), self._factor("B").to(x.dtype))
         return out + change * self.scaling
 
+    @property
+    def bias(self) -> Tensor:
+        """What the layer gives for zeros, to which the adapter adds nothing."""
+        return self.base_layer.bias
+
     def change(self) -> Tensor:
         """What the adapter adds to the layer's weight: (out, in)."""
         return self._factor("B") @ self._factor("A") * self.scaling
