@@ -45,6 +45,7 @@ LEAST = {
     "python -m training.small": "-o FOLDER",
     "python -m training.evaluate": "",
     "python -m training.cost": "",
+    "python -m training.sweep": "",
     BENCH: "",
 }
 # Options of torchrun, tensorboard, ruff, mypy and the training of lips, and two words that stand for any setting and
