@@ -15,18 +15,18 @@ import pytest
 import torch
 
 from keysync.systems.keysync.presets import PRESETS
+from tests.bench.gpu import compiled, networks
+from tests.bench.gpu.bench import Run, run
+from tests.bench.gpu.cards import peak
+from tests.bench.gpu.compiled import Compiler, Job
+from tests.bench.gpu.counts import evaluation_operations, per_frame, table
+from tests.bench.gpu.machine import Machine
+from tests.bench.gpu.networks import BY_COST, Bench, Evaluation, largest_group, relative_error
+from tests.bench.gpu.precisions import PRECISIONS, REFERENCE, Precision
+from tests.bench.gpu.sheet import FAILED, MEASURED, NOT_RUN, Column, FailedError, NotRunError, Sheet
+from tests.bench.gpu.sizes import FULL, INTERPOLATION, KEYFRAME, TOY, make_stage
 
 from ..conftest import ROOT
-from .gpu import compiled, networks
-from .gpu.bench import Run, run
-from .gpu.cards import peak
-from .gpu.compiled import Compiler, Job
-from .gpu.counts import evaluation_operations, per_frame, table
-from .gpu.machine import Machine
-from .gpu.networks import BY_COST, Bench, Evaluation, largest_group, relative_error
-from .gpu.precisions import PRECISIONS, REFERENCE, Precision
-from .gpu.sheet import FAILED, MEASURED, NOT_RUN, Column, FailedError, NotRunError, Sheet
-from .gpu.sizes import FULL, INTERPOLATION, KEYFRAME, TOY, make_stage
 
 FP8 = PRECISIONS[-1]
 # Rows of a section, by how its title begins.
