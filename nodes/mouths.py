@@ -59,7 +59,7 @@ class ChooseMouths(io.ComfyNode):
         masks = check(crops, track, as_masks(mask))
         tools = make_tools(comfy.model_management.get_torch_device(), steps(2 * int(track.track.found.sum())))
         chosen = choose_mouths(tools, crops[..., :3].cpu(), masks, track.track, lips, settings)
-        return io.NodeOutput(Mouths(chosen, masks, tuple(left_over(lips, len(crops)))))
+        return io.NodeOutput(Mouths(chosen, masks, (*chosen.notes, *left_over(lips, len(crops)))))
 
 
 class WarpMouths(io.ComfyNode):

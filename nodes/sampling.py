@@ -247,7 +247,7 @@ def _clip_inputs() -> list[Any]:
 
 
 def preset_input() -> Any:
-    """How much sampling is spared. Workflows of before it have none."""
+    """How many evaluations to spare; optional, since older workflows lack it."""
     return io.Combo.Input(
         "preset",
         options=list(PRESETS),

@@ -31,8 +31,8 @@ print(json.dumps([report.estimate["memory"], 1024 * resource.getrusage(resource.
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the most that a process held is counted in other units")
 @pytest.mark.parametrize("system", ["keysync", "rewrite"])
-def test_the_memory_of_a_dub_is_expected(system: str, tmp_path: Path) -> None:
+def test_the_memory_of_a_dub_is_expected_within_15_percent(system: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", DUB, system, str(tmp_path / "out.mp4")]
     told = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
     expected, measured = json.loads(told.stdout)
-    assert 0.8 * measured < expected < 1.2 * measured  # 0.91 to 1.02 where it was made; allocators differ
+    assert 0.85 * measured < expected < 1.15 * measured

@@ -81,4 +81,4 @@ def outside_row(differences: Sequence[int]) -> Row:
 
 def undubbed_row(count: int) -> Row:
     """Films that the system does not draw: the other rows are without them."""
-    return Row("undubbed", "films that could not be dubbed", Estimate(count, count, count))
+    return Row("undubbed", "films that could not be dubbed", Estimate(count, count, count), high=0)

@@ -134,10 +134,8 @@ class Rewriter:
     def survey(self, looks: Iterator[Look], note: Callable[[str], None]) -> Renderer:
         """This renderer with the mouths of a clip. Raises `NothingToBorrowError` where it has none to lend."""
         bank = collect(self.reader, looks)
-        made = [shot for shot, person in bank.people.items() if person.made]
-        if made:
-            where = "the clip" if len(made) == len(bank.people) else f"{len(made)} of {len(bank.people)} shots"
-            note(f"the mouth stays closed in {where}: it is opened, and teeth, tongue and dark inside are drawn")
+        for line in notes_of(bank):
+            note(line)
         return replace(self, bank=bank)
 
     def keep(self, surveyed: Renderer) -> Entry:
@@ -189,6 +187,14 @@ def collect(reader: MeshReader, looks: Iterable[Look]) -> Bank:
         crop = as_bytes(look.crop)
         collector.add(look.number, look.shot, crop, watcher.look(crop, look.mask))
     return collector.finish()
+
+
+def notes_of(bank: Bank) -> Iterator[str]:
+    """What a person should know about the mouths of a clip."""
+    made = sum(person.made for person in bank.people.values())
+    if made:
+        where = "the clip" if made == len(bank.people) else f"{made} of {len(bank.people)} shots"
+        yield f"the mouth stays closed in {where}: it is opened, and teeth, tongue and dark inside are drawn"
 
 
 def wanted_of(person: Person, lips: Values, settings: Rewriting) -> NDArray[np.float64]:

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import KeySyncError
-from ...whole import FREE_SPACE
 from .points import SEEN
 
 # Points of the face mesh.
@@ -95,6 +94,6 @@ def _disk() -> Iterator[None]:
         yield
     except OSError as error:
         raise KeySyncError(
-            f"cannot keep what is seen of the clip in {tempfile.gettempdir()} ({error.strerror}): {FREE_SPACE}, with "
-            "TMPDIR"
+            f"cannot write to the temporary folder {tempfile.gettempdir()} ({error.strerror}): free some space, or set "
+            "TMPDIR to another folder"
         ) from error

@@ -19,7 +19,7 @@ from ...speech.lips_curve import LipsCurve
 from ..renderer import Look, OnStep, Span, Unchanged
 from .bank import Person
 from .draw import Chosen, Drawn, Tools, choose_span, warp_span
-from .rewriter import NEEDS, UNMOVED, Rewriting, collect, wanted_of
+from .rewriter import NEEDS, UNMOVED, Rewriting, collect, notes_of, wanted_of
 
 
 def make_tools(device: torch.device, on_step: OnStep | None = None) -> Tools:
@@ -42,10 +42,12 @@ class SpanMouths:
 
 @dataclass(frozen=True, eq=False)
 class ClipMouths:
-    """The mouths chosen for a clip: `spans` in order, and for each frame outside them why it stays `unchanged`."""
+    """The mouths chosen for a clip: `spans` in order, for each frame outside them why it stays `unchanged`, and
+    `notes` for a person."""
 
     spans: Sequence[SpanMouths]
     unchanged: dict[int, Unchanged]
+    notes: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -80,7 +82,7 @@ def choose_mouths(
         wanted = wanted_of(person, lips.values[start:stop], settings)
         chosen = [held.without_crop() for held in choose_span(tools, bank, span, wanted)]
         spans.append(SpanMouths(person, start, chosen))
-    return ClipMouths(spans, unchanged)
+    return ClipMouths(spans, unchanged, tuple(notes_of(bank)))
 
 
 def _looks(tools: Tools, crops: Tensor, masks: Tensor, track: FaceTrack) -> Iterator[Look]:

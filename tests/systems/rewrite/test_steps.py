@@ -122,6 +122,16 @@ def test_what_the_steps_refuse(clip: Clip) -> None:
         next(warp_mouths(tools, crops, mouths))
 
 
+def test_mouths_that_are_made_are_noted(clip: Clip) -> None:
+    crops, masks, track = clip
+    tools = make_tools(CPU)
+    closed = int(measure(tools.reader.read(as_bytes(crops)).points)[:, 0].argmin())
+    still = crops[closed : closed + 1].expand(FRAMES, -1, -1, -1)
+    (note,) = choose_mouths(tools, still, masks, track, speaking(), Rewriting()).notes
+    assert "teeth, tongue and dark inside are drawn" in note
+    assert choose_mouths(tools, crops, masks, track, speaking(), Rewriting()).notes == ()
+
+
 def test_mouths_turn_into_the_own_ones_next_to_frames_that_stay_unchanged(clip: Clip) -> None:
     values = np.zeros((FRAMES, 5), np.float32)
     values[:, 0] = 1.0
