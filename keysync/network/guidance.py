@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
 from .euler import Denoise
+from .parallel import at_once
 
 if TYPE_CHECKING:
     from .stage import Stage, Windows
@@ -109,7 +111,8 @@ def guide(
         if not _guided(float(sigma), interval):
             denoised: Tensor = stage(x, sigma, full)
             return denoised
-        made = {name: evaluated[name][0](x, sigma, condition) for name, condition in conditions.items()}
+        calls = [partial(evaluated[name][0], x, sigma, condition) for name, condition in conditions.items()]
+        made = dict(zip(conditions, at_once(calls, x.device), strict=True))
         return rule.combined(made, scales)
 
     return denoise

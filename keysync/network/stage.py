@@ -214,6 +214,7 @@ class Stage(nn.Module):
         self.audio_projection = nn.Linear(spec.audio_channels, spec.unet.context_dim)
         shape = (LATENT_CHANNELS, *spec.latent_size)
         self.learned_mask = nn.Parameter(torch.zeros(shape)) if spec.row.learned_mask else None
+        self._peaks: dict[tuple[int, torch.dtype], int] = {}
 
     @property
     def device(self) -> torch.device:
@@ -229,8 +230,13 @@ class Stage(nn.Module):
 
     def peak_bytes(self, windows: int) -> int:
         """The most bytes that an evaluation for so many windows takes at once, besides the weights."""
-        config, frames = self.spec.unet, self.spec.window
         dtype = self.audio_projection.weight.dtype
+        if (windows, dtype) not in self._peaks:
+            self._peaks[windows, dtype] = self._count_peak(windows, dtype)
+        return self._peaks[windows, dtype]
+
+    def _count_peak(self, windows: int, dtype: torch.dtype) -> int:
+        config, frames = self.spec.unet, self.spec.window
         x = torch.empty(windows * frames, config.in_channels, *self.spec.latent_size, dtype=dtype, device="meta")
         tokens = torch.empty(windows, frames, config.context_dim, dtype=dtype, device="meta")
         return peak_bytes(self.unet, x, torch.empty(len(x), device="meta"), tokens)

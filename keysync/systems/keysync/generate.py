@@ -6,8 +6,9 @@ Tensors are batches of windows, (b, t, ...); windows do not see each other, so a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from threading import Lock
 from typing import Protocol
 
 import torch
@@ -16,15 +17,21 @@ from torch import Tensor
 from ...errors import KeySyncError
 from ...network.euler import euler
 from ...network.guidance import EVERYWHERE, Interval, guide
+from ...network.parallel import Stop, at_once, cores
 from ...network.precision import NotFiniteError, is_finite
 from ...network.schedule import ays_sigmas, fall
 from ...network.stage import ENDS, Stage, StageSpec, Windows
 from ..renderer import OnStep
 
+# Bytes that a call of the network on a CPU works in: more windows are no faster.
+CPU_BYTES = 32 * 2**20
+# How much of a GPU's free memory a call of the network may take.
+FREE_SHARE = 0.7
+
 
 @dataclass(frozen=True)
 class Sampling:
-    """How latents are sampled. `group` windows share one network call: more is faster and takes more memory.
+    """How latents are sampled. `group` windows share one network call; None: as many as the stage is fastest with.
 
     A guidance scale that is None is the one that each stage is best sampled with. `levels` are falling noise levels to
     step through, down to 0, instead of the method's schedule of so many `evaluations`; a stage that is distilled to
@@ -35,7 +42,7 @@ class Sampling:
     audio_guidance: float | None = None
     identity_guidance: float | None = None
     guidance_interval: Interval = EVERYWHERE
-    group: int = 1
+    group: int | None = None
     levels: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -106,23 +113,46 @@ def sample(
 
 
 def _sample(stage: Stage, windows: Windows, noise: Tensor, sampling: Sampling, on_step: OnStep | None) -> Tensor:
-    sigmas, scales, group = sampling.sigmas_of(stage.spec), sampling.scales(stage.spec), sampling.group
-    done = []
-    for start in range(0, len(windows), group):
-        part = slice(start, start + group)
+    sigmas, scales = sampling.sigmas_of(stage.spec), sampling.scales(stage.spec)
+    evaluations = [sampling.evaluations_at(sigma, stage.spec) for sigma in sigmas[:-1].tolist()]
+    stop, taking_turns = Stop(), Lock()
+
+    def draw(part: slice) -> Tensor:
+        def follow(step: int, latents: Tensor) -> None:
+            """Counts the steps, and stops at the first whose latents are not finite: none after it would be."""
+            stop.check()
+            if not is_finite(latents):
+                raise NotFiniteError
+            if on_step is not None:
+                with taking_turns:
+                    on_step(len(latents) * evaluations[step])
+
         denoise = guide(stage, windows[part], scales, sampling.guidance_interval)
-        counts = [len(noise[part]) * sampling.evaluations_at(sigma, stage.spec) for sigma in sigmas[:-1].tolist()]
-        done.append(euler(denoise, noise[part].to(stage.device), sigmas, _following(on_step, counts)))
-    return torch.cat(done)
+        return euler(denoise, noise[part].to(stage.device), sigmas, follow)
+
+    group = sampling.group or windows_a_call(stage, len(windows))
+    parts = [slice(start, start + group) for start in range(0, len(windows), group)]
+    return torch.cat(at_once([partial(draw, part) for part in parts], stage.device, stop))
 
 
-def _following(on_step: OnStep | None, counts: list[int]) -> Callable[[int, Tensor], None]:
-    """Counts the steps, and stops at the first whose latents are not finite: none after it would be."""
+def windows_a_call(stage: Stage, most: int) -> int:
+    """How many of so many windows share a call of the network: as many as a GPU's free memory holds; on a CPU as many
+    as caches hold, and so few that all its cores have some."""
+    if most == 1 or stage.device.type not in ("cpu", "cuda"):
+        return 1
+    if stage.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(stage.device)
+        fit = int(FREE_SHARE * free) // stage.peak_bytes(1)
+    else:
+        fit = min(CPU_BYTES // stage.peak_bytes(1), -(-most // cores(stage.device)))
+    return max(1, min(fit, most))
 
-    def follow(step: int, latents: Tensor) -> None:
-        if not is_finite(latents):
-            raise NotFiniteError
-        if on_step is not None:
-            on_step(counts[step])
 
-    return follow
+def windows_at_once(stage: Stage | HostStage, sampling: Sampling) -> int:
+    """How many windows of a span `sample` is best given together: memory holds what they are made of.
+
+    A host takes all that it is given, and puts them into groups by itself.
+    """
+    if not isinstance(stage, Stage):
+        return sampling.group or 1
+    return (sampling.group or windows_a_call(stage, stage.spec.window - 1)) * cores(stage.device)

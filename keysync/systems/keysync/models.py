@@ -26,7 +26,7 @@ from ...vae.vae import VAE, load_vae
 from ...weights.checkpoint import load_stage
 from ...weights.files import lay_out
 from ..renderer import Clock, Encodings, Needs, OnStep, Rendering
-from .generate import HostStage, Sampling
+from .generate import HostStage, Sampling, windows_at_once
 from .plan import Plan
 from .small import BUILT_IN, CROP_SCALE, RESOLUTION, SMALL
 from .windows import Run, render
@@ -163,7 +163,9 @@ class Models:
         latents = 4 * (LATENT_CHANNELS + 1) * height * width * self.keyframe.spec.window**2
         stage, vae = self.interpolation, self.vae  # the keyframes' network is as large
         each = [
-            stage.peak_bytes((settings or self.sampling).group) if isinstance(stage, Stage) and is_on_cpu(stage) else 0,
+            windows_at_once(stage, settings or self.sampling) * stage.peak_bytes(1)
+            if isinstance(stage, Stage) and is_on_cpu(stage)
+            else 0,
             vae.peak_bytes(crop) if isinstance(vae, VAE) and is_on_cpu(vae) else 0,
         ]
         return latents + max(each)

@@ -29,7 +29,7 @@ def make_sampling(
     steps: int | None = None,
     audio_guidance: float | None = None,
     identity_guidance: float | None = None,
-    group: int = 1,
+    group: int | None = None,
 ) -> Sampling:
     """Sampling by a preset; `steps` are a choice of `exact` alone, None its default.
 

@@ -23,7 +23,7 @@ from ...network.noise import Noise, draw
 from ...network.precision import NotFiniteError, Wider, is_finite
 from ...network.stage import Stage, Windows
 from ..renderer import NO_ACCOUNT, Account, Clock, OnStep, Span
-from .generate import HostStage, Sampling, sample
+from .generate import HostStage, Sampling, sample, windows_at_once
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -177,8 +177,9 @@ def generate_clip(run: Run, encoded: Iterator[tuple[Tensor, Tensor]], speech: Cl
         made = list(zip(fresh, latents[1 : 1 + len(fresh)], strict=True))
         ends = made if last is None else [last, *made]
         pairs = list(pairwise(ends))
-        for start in range(0, len(pairs), run.sampling.group):
-            yield from _windows(run, plan, stream, speech, pairs[start : start + run.sampling.group])
+        together = windows_at_once(run.models.interpolation, run.sampling)
+        for start in range(0, len(pairs), together):
+            yield from _windows(run, plan, stream, speech, pairs[start : start + together])
         last = ends[-1]
         stream.forget_before(plan.index(last[0]))
 

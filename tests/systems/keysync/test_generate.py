@@ -12,10 +12,11 @@ from torch import Tensor
 from keysync.errors import KeySyncError
 from keysync.network.stage import STAGES, Stage, Windows
 from keysync.systems.keysync import generate
-from keysync.systems.keysync.generate import Sampling
+from keysync.systems.keysync.generate import Sampling, windows_a_call, windows_at_once
 from keysync.systems.renderer import OnStep
 
-from ...small_stages import Inputs, inputs, small_stage
+from ...cores import cores
+from ...small_stages import FRAMES, Inputs, inputs, small_stage
 
 WINDOWS = 3
 # Guided at one of the noise levels.
@@ -143,8 +144,34 @@ def test_cancelling_stops_at_once(stages: dict[str, Stage]) -> None:
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        sample(stages["keyframe"], windows("keyframe"), Sampling(), cancel)
+        sample(stages["keyframe"], windows("keyframe"), Sampling(group=1), cancel)
     assert told == [3]
+
+
+def test_windows_on_several_cores_are_those_on_one(stages: dict[str, Stage]) -> None:
+    """To the bit: each is computed on one core, however many there are."""
+    for name, stage in stages.items():
+        given = windows(name)
+        with cores(1):
+            expected = sample(stage, given, replace(QUICK, group=1))
+        with cores(2):
+            told: list[int] = []
+            assert torch.equal(sample(stage, given, replace(QUICK, group=1), told.append), expected)
+        assert sum(told) == WINDOWS * QUICK.network_evaluations(stage.spec)
+
+
+def test_windows_together_are_as_many_as_memory_holds(
+    stages: dict[str, Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = stages["interpolation"]
+    with cores(2):
+        assert windows_a_call(stage, 13) == 7
+        assert windows_at_once(stage, Sampling()) == 2 * windows_a_call(stage, FRAMES - 1)
+        assert windows_at_once(stage, Sampling(group=3)) == 6
+        monkeypatch.setattr(generate, "CPU_BYTES", 3 * stage.peak_bytes(1))
+        assert windows_a_call(stage, 13) == 3
+        monkeypatch.setattr(generate, "CPU_BYTES", 1)
+        assert windows_a_call(stage, 13) == 1
 
 
 def test_a_stage_of_a_host_samples_by_itself(stages: dict[str, Stage]) -> None:
