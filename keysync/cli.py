@@ -337,6 +337,7 @@ def _print(report: Report, output: Path) -> None:
             print(f"  frames {part.first}-{part.last} unchanged: {part.reason}")
     for note in report.notes:
         print(f"  {note}")
+    print(f"  {report.pace()}")
 
 
 def _download(options: argparse.Namespace) -> None:

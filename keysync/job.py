@@ -6,11 +6,14 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Event
 from traceback import format_exception
 from typing import Any
 
@@ -19,10 +22,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .behind import Behind
+from .behind import ahead
 from .cache import Cache
 from .costs import Costs, in_gigabytes, memory
-from .dub import Dub, Occluder, Settings, surveyed
+from .dub import NOTHING_HEARD, Dub, Heard, Occluder, Settings, surveyed
 from .errors import KeySyncError, concerning
 from .face.detectors import make_detector, read_landmarks_file
 from .face.face import Frame
@@ -39,7 +42,7 @@ from .memory import TRACK, ClipMemory, folder_stamp
 from .method import FRAME_BY_FRAME, NETWORK_RATE, SAMPLE_RATE
 from .progress import DRAWING, EVALUATIONS, FOLLOWING, FRAMES, SPEECH, SURVEY, Course, NoProgress, Progress, about
 from .provenance import Provenance
-from .report import Report
+from .report import Report, timed
 from .speech.encoder import ONE_PASS, WINDOW
 from .systems.renderer import FromFiles, Look, Needs, Remarking, Renderer, Surveyor
 from .timeline import PAUSE, Timeline, fit, still
@@ -155,7 +158,7 @@ def _dub_file(
     lossless: bool,
     cache: Cache | None,
 ) -> Report:
-    needs = models.needs
+    began, needs = time.perf_counter(), models.needs
     check_job(video, audio, output, settings, occluder=occluder, lossless=lossless, needs_source=needs.source)
     inputs = _open(video, audio, occluder, needs)
     source, heard = inputs.source, inputs.heard
@@ -163,7 +166,9 @@ def _dub_file(
     costs = Costs.of(source.info, face.device, face.detector if face.landmarks is None else None)
     _expect(course, costs, source, models, settings, face, heard.seconds)
     known = ClipMemory(cache, source)
-    pts, track, seconds_per_stage = _follow(source, face, known, course)
+    seconds: dict[str, float] = {}
+    hear_early = partial(_hear_early, inputs, models, settings, seconds)
+    pts, track, early = _follow(source, face, known, course, seconds, hear_early)
     timeline, form = _result_of(needs, source, pts, heard.seconds, settings.sync_mode)
     report = Report(
         video=source.name,
@@ -176,15 +181,17 @@ def _dub_file(
         seconds=timeline.seconds,
         sync_mode=settings.sync_mode,
         seed=settings.seed,
-        seconds_per_stage=seconds_per_stage,
+        seconds_per_stage=seconds,
     )
-    dub = _prepare(inputs, pts, track, timeline, models, settings, report, known, course, costs)
+    dub = _prepare(inputs, pts, track, timeline, models, settings, report, known, course, costs, early)
+    del early  # the rows of a long speech are large
     writer = _writer(inputs, output, form, dub, lossless)
     _hear(dub, course, costs)
     _say_how_long(dub, form, lossless, course, progress)
     with known.encodings(dub.renderer, dub.crops) as dub.renderer:
         _draw(dub, writer, inputs.files, course)
     course.end()
+    report.run_seconds = time.perf_counter() - began
     report.notes.extend(dub.overflow_notes())
     return report
 
@@ -208,22 +215,76 @@ def _open(
     return _Inputs(source, speech, masks, hear(speech), files)
 
 
+class _StoppedError(Exception):
+    """The thread that follows the face is to end."""
+
+
 def _follow(
-    source: FrameSource, face: FaceSource, known: ClipMemory, course: Course
-) -> tuple[NDArray[np.int64], FaceTrack, dict[str, float]]:
-    """The timestamps, the track of the chosen face, and how long it took to follow it.
+    source: FrameSource,
+    face: FaceSource,
+    known: ClipMemory,
+    course: Course,
+    seconds: dict[str, float],
+    meanwhile: Callable[[], Heard],
+) -> tuple[NDArray[np.int64], FaceTrack, Heard]:
+    """The timestamps, the track of the chosen face, and what `meanwhile` gives, which is called here while a thread
+    follows the face; `seconds` gets how long it took to follow it.
 
     Raises `KeySyncError` where it is nowhere to be seen.
     """
-    began = time.perf_counter()
     course.begin(FOLLOWING)
-    follow = partial(survey, source, face, partial(course.step, FOLLOWING))
-    keeps = face.track is None and face.landmarks is None
-    pts, track = known.follow(face.causes(), follow) if keeps else follow()
-    spent = round(time.perf_counter() - began, 4)
+    early = NOTHING_HEARD
+    followed, stop = SimpleQueue[bool](), Event()
+
+    def on_frame() -> None:
+        if stop.is_set():
+            raise _StoppedError
+        followed.put(True)
+
+    def follow() -> tuple[NDArray[np.int64], FaceTrack]:
+        began = time.perf_counter()
+        try:
+            found = partial(survey, source, face, on_frame)
+            keeps = face.track is None and face.landmarks is None
+            result = known.follow(face.causes(), found) if keeps else found()
+            if TRACK not in known.hits:
+                seconds["face track"] = time.perf_counter() - began
+            return result
+        finally:
+            followed.put(False)
+
+    with ThreadPoolExecutor(1, "keysync-follow") as thread:
+        following = thread.submit(follow)
+        try:
+            if going := followed.get():  # else it is known, or it failed
+                course.step(FOLLOWING)
+                early = meanwhile()
+            while going and followed.get():
+                course.step(FOLLOWING)
+            pts, track = following.result()
+        finally:
+            stop.set()
     if not (track.found | track.turned).any():
         raise KeySyncError(f"{no_face(track)} of {source.name}: nothing to dub; try another detector")
-    return pts, track, {} if TRACK in known.hits else {"face track": spent}
+    return pts, track, early
+
+
+def _hear_early(inputs: _Inputs, models: Renderer, settings: Settings, seconds: dict[str, float]) -> Heard:
+    """What each encoder makes of the speech that the result has if the header of the video tells its length.
+
+    Encoders work here, in the thread of the caller: those of a host program may work in no other.
+    """
+    info, said = inputs.source.info, inputs.heard
+    if not info.frame_count or not models.needs.source:
+        return NOTHING_HEARD
+    timeline = fit(np.arange(info.frame_count), 1, 1 / info.rate, said.seconds, settings.sync_mode)
+    voice = _fitted(said.samples, timeline.seconds)
+    rows = []
+    for name in models.needs.encoders:
+        # What it cannot hear may not be a part of the result: it hears that again.
+        with timed(seconds, "speech"), suppress(KeySyncError):
+            rows.append((models.encoders[name], models.encoders[name].encode(voice)))
+    return Heard(len(voice), rows)
 
 
 def _prepare(
@@ -237,6 +298,7 @@ def _prepare(
     known: ClipMemory,
     course: Course,
     costs: Costs,
+    early: Heard,
 ) -> Dub:
     """The dub, after a survey of the source where the models make one."""
     source, masks = inputs.source, inputs.masks
@@ -251,7 +313,7 @@ def _prepare(
 
     voice = _fitted(inputs.heard.samples, timeline.seconds)
     on_look = partial(course.step, SURVEY)
-    return Dub(source, pts, track, timeline, voice, models, settings, report, hidden, on_look, looked)
+    return Dub(source, pts, track, timeline, voice, models, settings, report, hidden, on_look, looked, early)
 
 
 def _writer(inputs: _Inputs, output: Path, form: PictureFormat, dub: Dub, lossless: bool) -> VideoWriter:
@@ -283,7 +345,7 @@ def _writer(inputs: _Inputs, output: Path, form: PictureFormat, dub: Dub, lossle
 def _hear(dub: Dub, course: Course, costs: Costs) -> None:
     """Runs the speech encoders; now it is known how much is to be drawn."""
     drawn = dub.renderer
-    course.expect(SPEECH, len(drawn.needs.encoders), costs.hearing(drawn, dub.timeline.seconds))
+    course.expect(SPEECH, dub.unheard, costs.hearing(drawn, dub.timeline.seconds))
     course.expect(EVALUATIONS, dub.evaluations, costs.evaluation(drawn))
     course.expect(FRAMES, len(dub.timeline.source), costs.made(drawn))
     course.begin(SPEECH)
@@ -305,16 +367,13 @@ def _say_how_long(dub: Dub, form: PictureFormat, lossless: bool, course: Course,
 
 def _draw(dub: Dub, writer: VideoWriter, files: list[MediaFile], course: Course) -> None:
     """Draws and writes all frames. Raises `KeySyncError` where a file has changed meanwhile."""
+    first = int(dub.timeline.pts[0])  # the result begins at 0
 
     def write(frame: Frame, stamp: int) -> None:
-        with dub.report.clock("write"):
-            writer.write(frame, stamp)
+        writer.write(frame, stamp - first)
 
     with writer:
-        with Behind() as behind:
-            for stamp, frame in dub.frames(partial(course.step, EVALUATIONS)):
-                behind.run(write, frame, stamp - int(dub.timeline.pts[0]))  # the result begins at 0
-                course.step(FRAMES)
+        dub.draw(write, partial(course.step, EVALUATIONS), partial(course.step, FRAMES))
         for file in files:
             file.check_unchanged()
 
@@ -430,10 +489,11 @@ def _survey(
     on_frame: Callable[[], None],
 ) -> tuple[NDArray[np.int64], FaceTrack]:
     pts: list[int] = []
-    for stamp, frame in source.frames():
-        add(frame, len(pts))
-        pts.append(stamp)
-        on_frame()
+    with closing(ahead(source.frames())) as frames:
+        for stamp, frame in frames:
+            add(frame, len(pts))
+            pts.append(stamp)
+            on_frame()
     return np.asarray(pts, dtype=np.int64), tracker.finish(face.choice)
 
 

@@ -73,7 +73,8 @@ class HostSpeechEncoder(Protocol):
 class Models:
     """What a dub runs on; `origins` says for the report where each model came from, `files` names the file or folder of
     those that were loaded from one. `encodings`: what the VAE made of the crops before; `sampling`: that of a dub
-    without settings."""
+    without settings; `beside`: the VAE may work in two threads beside the networks, which a host's may not, nor one in
+    half precision, and which is no gain on a CPU."""
 
     keyframe: Stage | HostStage
     interpolation: Stage | HostStage
@@ -83,6 +84,7 @@ class Models:
     files: dict[str, Path] = field(default_factory=dict)
     encodings: Encodings | None = None
     sampling: Sampling = field(default_factory=Sampling)
+    beside: bool = False
 
     def __post_init__(self) -> None:
         first, second = self.keyframe.spec, self.interpolation.spec
@@ -160,7 +162,8 @@ class Models:
         """See `Weighed`: the latents of a batch of keyframes, and the largest of the networks' activations where they
         are here: a host program manages its own."""
         height, width = self.keyframe.spec.latent_size
-        latents = 4 * (LATENT_CHANNELS + 1) * height * width * self.keyframe.spec.window**2
+        batches = 2 if self.beside else 1  # the next one is encoded ahead
+        latents = batches * 4 * (LATENT_CHANNELS + 1) * height * width * self.keyframe.spec.window**2
         stage, vae = self.interpolation, self.vae  # the keyframes' network is as large
         each = [
             windows_at_once(stage, settings or self.sampling) * stage.peak_bytes(1)
@@ -181,6 +184,9 @@ class Models:
     def begin(self, settings: Sampling | None, seed: int, clock: Clock, on_step: OnStep | None) -> Rendering:
         """Starts a run of spans, each an identity of its own; see `Renderer`."""
         run = Run(self, settings or self.sampling, Noise.from_seed(seed), clock, on_step)
+        if self.beside and isinstance(self.keyframe, Stage) and self.keyframe.device.type == "cuda":
+            device = self.keyframe.device
+            run = replace(run, encoding=torch.cuda.Stream(device), decoding=torch.cuda.Stream(device))
         return partial(render, run)
 
     def _check_encoder(self, spec: StageSpec) -> None:
@@ -254,4 +260,5 @@ def load_models(
         encoders={name: load_encoder(name, paths[name], device=device) for name in sorted(wanted)},
         origins={name: str(given[name] or BUILT_IN) for name in held},
         files={name: paths[name] for name in held},
+        beside=torch.device(device).type == "cuda",
     )
