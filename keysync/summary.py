@@ -18,7 +18,10 @@ ORDINALS = {1: "second", 2: "third", 3: "fourth", 4: "fifth"}
 
 
 def summarize(report: Report, face: FaceSource) -> str:
-    """Which face was dubbed in how many frames, what passed through and why, which models drew it, how long it took; a line each."""
+    """Which face was dubbed in how many frames, what passed through and why, which models drew it, how long it took.
+
+    A line each.
+    """
     return "\n".join(
         (_dubbed(report, face), *_passed(report), *_drawn(report), _marked(report), *_noted(report), *_paced(report))
     )
