@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice, pairwise, repeat
 from typing import Any
 
@@ -216,7 +216,6 @@ class Dub:
         self.video, self.pts, self.track, self.timeline = video, pts, track, timeline
         self.settings, self.report, self.occluder = settings, report, occluder
         self.waveform, self._heard = waveform, heard
-        self._grey = renderer.needs.source and video.facts().grey
         self.clips = find_clips(track, timeline)
         self._overflows: dict[str, list[tuple[int, int]]] = {}
         self._said: list[dict[str, Tensor]] | None = None
@@ -241,6 +240,15 @@ class Dub:
             known = ", ".join(needs.controls) or "none"
             raise KeySyncError(f"unknown control {min(foreign)!r}: the system has {known}")
         self.crops = Crops.of(self.track, needs.crop_size, needs.crop_scale, needs.native)
+
+    @cached_property
+    def _grey(self) -> bool:
+        return self.video.facts().grey
+
+    def draw_early(self, on_step: Callable[[int], None]) -> None:
+        """Draws for a renderer that remembers it; nothing is decoded, pasted or written."""
+        with closing(self._generated(on_step)) as shown:
+            deque(shown, maxlen=0)
 
     def draw(
         self,

@@ -6,14 +6,11 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Event
 from traceback import format_exception
 from typing import Any
 
@@ -26,10 +23,12 @@ from .behind import ahead
 from .cache import Cache
 from .costs import Costs, in_gigabytes, memory
 from .dub import NOTHING_HEARD, Dub, Heard, Occluder, Settings, surveyed
+from .early import Early
 from .errors import KeySyncError, concerning
 from .face.detectors import make_detector, read_landmarks_file
 from .face.face import Frame
 from .face.track import FaceChoice, FaceTrack, Tracker, no_face
+from .following import Following, Seen
 from .media.audio import AudioReader, Speech, hear, open_sound
 from .media.container import MediaFile, open_input
 from .media.extras import Extras, Kept
@@ -44,7 +43,7 @@ from .progress import DRAWING, EVALUATIONS, FOLLOWING, FRAMES, SPEECH, SURVEY, C
 from .provenance import Provenance
 from .report import Report, timed
 from .speech.encoder import ONE_PASS, WINDOW
-from .systems.renderer import FromFiles, Look, Needs, Remarking, Renderer, Surveyor
+from .systems.renderer import Foresighted, FromFiles, Look, Needs, Remarking, Renderer, Surveyor
 from .timeline import PAUSE, Timeline, fit, still
 
 # Sound that begins so many seconds beside the picture of its file is noted: less is not seen, and encoders add as much.
@@ -167,8 +166,9 @@ def _dub_file(
     _expect(course, costs, source, models, settings, face, heard.seconds)
     known = ClipMemory(cache, source)
     seconds: dict[str, float] = {}
-    hear_early = partial(_hear_early, inputs, models, settings, seconds)
-    pts, track, early = _follow(source, face, known, course, seconds, hear_early)
+    if cache is None and isinstance(models, Foresighted) and models.beside:
+        models = models.remembering()
+    pts, track, early = _follow(inputs, models, settings, face, known, course, seconds)
     timeline, form = _result_of(needs, source, pts, heard.seconds, settings.sync_mode)
     report = Report(
         video=source.name,
@@ -215,55 +215,40 @@ def _open(
     return _Inputs(source, speech, masks, hear(speech), files)
 
 
-class _StoppedError(Exception):
-    """The thread that follows the face is to end."""
-
-
 def _follow(
-    source: FrameSource,
+    inputs: _Inputs,
+    models: Renderer,
+    settings: Settings,
     face: FaceSource,
     known: ClipMemory,
     course: Course,
     seconds: dict[str, float],
-    meanwhile: Callable[[], Heard],
 ) -> tuple[NDArray[np.int64], FaceTrack, Heard]:
-    """The timestamps, the track of the chosen face, and what `meanwhile` gives, which is called here while a thread
-    follows the face; `seconds` gets how long it took to follow it.
+    """The timestamps, the track of the chosen face, and what was heard of the speech while a thread followed the face;
+    `seconds` gets how long stages took.
 
-    Raises `KeySyncError` where it is nowhere to be seen.
+    Raises `KeySyncError` where the face is nowhere to be seen.
     """
     course.begin(FOLLOWING)
-    early = NOTHING_HEARD
-    followed, stop = SimpleQueue[bool](), Event()
+    source, seen, early = inputs.source, Seen(), NOTHING_HEARD
+    detects = face.track is None and face.landmarks is None
 
-    def on_frame() -> None:
-        if stop.is_set():
-            raise _StoppedError
-        followed.put(True)
-
-    def follow() -> tuple[NDArray[np.int64], FaceTrack]:
+    def follow(on_frame: Callable[[], None]) -> tuple[NDArray[np.int64], FaceTrack]:
         began = time.perf_counter()
-        try:
-            found = partial(survey, source, face, on_frame)
-            keeps = face.track is None and face.landmarks is None
-            result = known.follow(face.causes(), found) if keeps else found()
-            if TRACK not in known.hits:
-                seconds["face track"] = time.perf_counter() - began
-            return result
-        finally:
-            followed.put(False)
+        found = partial(survey, source, face, on_frame, seen)
+        result = known.follow(face.causes(), found) if detects else found()
+        if TRACK not in known.hits:
+            seconds["face track"] = time.perf_counter() - began
+        return result
 
-    with ThreadPoolExecutor(1, "keysync-follow") as thread:
-        following = thread.submit(follow)
-        try:
-            if going := followed.get():  # else it is known, or it failed
-                course.step(FOLLOWING)
-                early = meanwhile()
-            while going and followed.get():
-                course.step(FOLLOWING)
-            pts, track = following.result()
-        finally:
-            stop.set()
+    with Following(follow, partial(course.step, FOLLOWING)) as following:
+        if not following.ended():  # else the track was known, or there is an error
+            early = _hear_early(inputs, models, settings, seconds)
+            if detects and inputs.masks is None and isinstance(models, Foresighted) and models.remembers:
+                voice = partial(_fitted, inputs.heard.samples)
+                drawn = Early(source, voice, inputs.heard.seconds, early, models, settings, face.choice)
+                drawn.draw(seen, seconds, following.ended)
+        pts, track = following.result()
     if not (track.found | track.turned).any():
         raise KeySyncError(f"{no_face(track)} of {source.name}: nothing to dub; try another detector")
     return pts, track, early
@@ -444,21 +429,26 @@ def _speech_seconds(speech: SoundSource) -> float | None:
 
 
 def survey(
-    source: FrameSource, face: FaceSource, on_frame: Callable[[], None] = lambda: None
+    source: FrameSource,
+    face: FaceSource,
+    on_frame: Callable[[], None] = lambda: None,
+    seen: Seen | None = None,
 ) -> tuple[NDArray[np.int64], FaceTrack]:
     """Reads the video once: the timestamp of every frame, and the track of the chosen face.
 
-    `on_frame` is called after each frame: it may raise to stop.
+    `on_frame` is called after each frame: it may raise to stop. What a detector finds is in `seen` meanwhile.
     """
+    seen = seen or Seen()
     if face.track is not None:
         return _check_track(source, face.track), face.track
-    tracker = Tracker(exact=face.landmarks is not None)
+    tracker = seen.tracker
     if face.landmarks is not None:
+        seen = Seen(tracker := Tracker(exact=True))
         size = source.info.height, source.info.width
         given = read_landmarks_file(face.landmarks, size=size, frames=len(source.timestamps()))
-        return _survey(source, tracker, lambda frame, number: tracker.add(frame, given.faces(number)), face, on_frame)
+        return _survey(source, seen, lambda frame, number: tracker.add(frame, given.faces(number)), face, on_frame)
     with closing(make_detector(face.detector, face.weights, device=face.device)) as detector:
-        return _survey(source, tracker, lambda frame, _: tracker.follow(frame, detector), face, on_frame)
+        return _survey(source, seen, lambda frame, _: tracker.follow(frame, detector), face, on_frame)
 
 
 def _first_frame(source: FrameSource) -> FrameSource:
@@ -483,18 +473,17 @@ def _check_track(source: FrameSource, track: FaceTrack) -> NDArray[np.int64]:
 
 def _survey(
     source: FrameSource,
-    tracker: Tracker,
+    seen: Seen,
     add: Callable[[Frame, int], None],
     face: FaceSource,
     on_frame: Callable[[], None],
 ) -> tuple[NDArray[np.int64], FaceTrack]:
-    pts: list[int] = []
     with closing(ahead(source.frames())) as frames:
         for stamp, frame in frames:
-            add(frame, len(pts))
-            pts.append(stamp)
+            add(frame, len(seen.pts))
+            seen.pts.append(stamp)
             on_frame()
-    return np.asarray(pts, dtype=np.int64), tracker.finish(face.choice)
+    return np.asarray(seen.pts, dtype=np.int64), seen.tracker.finish(face.choice)
 
 
 def _fitted(waveform: Tensor, seconds: float) -> Tensor:

@@ -157,11 +157,25 @@ class Renderer(Protocol):
 
 
 @runtime_checkable
-class Foresighted(Protocol):
-    """A renderer with `beside` may be given a span before it has drawn the one before, to make its items ahead."""
+class Foresighted(Renderer, Protocol):
+    """A renderer with `beside` may be given a span before it has drawn the one before, to make its items ahead, and
+    may draw before all of the clip is known."""
 
     @property
     def beside(self) -> bool: ...
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it remembers what it made early."""
+
+    def steady(self, frames: int, /) -> int:
+        """How many of the first frames of a clip, so many of which are known, the others leave as they are drawn."""
+
+    def remembering(self) -> Foresighted:
+        """This renderer, which remembers what it made `early`: the same inputs need no network then."""
+
+    def early(self, enough: Callable[[], bool], /) -> AbstractContextManager[None]:
+        """Inside, what is drawn is remembered; the block is left where `enough`, or where too much was made."""
 
 
 class UnsuitableError(KeySyncError):

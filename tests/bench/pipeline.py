@@ -61,7 +61,7 @@ class Sleeping:
         return made
 
 
-@dataclass(frozen=True)
+@dataclass
 class SleepingVAE:
     """A latent is the mean of its 8x8 pixels."""
 

@@ -121,9 +121,15 @@ def _encode(run: Run, span: Span, frames: range, crops: list[Tensor]) -> Tensor:
     found = None if kept is None else kept.find(numbers, (LATENT_CHANNELS, *run.models.keyframe.spec.latent_size))
     if found is not None:
         return found
+    pictures, memo = torch.stack(crops), run.models.memo
+    key, early = (b"", None) if memo is None else memo.find("the VAE's encoder", [pictures])
+    if early is not None:
+        return early
     with run.clock("encode"):
-        encode = partial(_placed_and_encoded, run, torch.stack(crops))
+        encode = partial(_placed_and_encoded, run, pictures)
         latents, repaired = _computed(run, vae, "the VAE's encoder", frames, encode)
+    if memo is not None:
+        memo.keep(key, latents)
     if kept is not None and not repaired:  # the report names what was repaired
         kept.keep(numbers, latents)
     return latents
@@ -175,10 +181,19 @@ def _computed(
 
 
 def _sampled(run: Run, stage: Stage | HostStage, frames: Sequence[int], windows: Windows, noise: Tensor) -> Tensor:
-    """Latents of windows that show these frames."""
+    """Latents of windows that show these frames, on the CPU."""
     steps = Steps(run.on_step, len(windows) * run.sampling.network_evaluations(stage.spec))
     compute = partial(sample, stage, windows, noise, run.sampling, steps)
-    return _finite(run, stage, f"the {stage.spec.name} model", frames, compute)
+    memo, name = run.models.memo, f"the {stage.spec.name} model"
+    if memo is None:
+        return _finite(run, stage, name, frames, compute).cpu()
+    key, found = memo.find(name, (windows.features, windows.reference, windows.known, windows.mask, noise))
+    if found is None:
+        memo.check()
+        found = _finite(run, stage, name, frames, compute).cpu()
+        memo.keep(key, found)
+    steps(steps.left)
+    return found
 
 
 def generate_clip(run: Run, encoded: Iterator[tuple[Tensor, Tensor]], speech: ClipSpeech) -> Iterator[Tensor | Later]:
@@ -195,7 +210,7 @@ def generate_clip(run: Run, encoded: Iterator[tuple[Tensor, Tensor]], speech: Cl
         with run.clock("keyframes"):
             windows = Windows(speech.keyframe[frames][None], known[:1], known[None], mask[None])
             noise = draw(run.noise.keyframes, known.shape)[None]
-            latents = _sampled(run, run.models.keyframe, frames[1:], windows, noise)[0].cpu()
+            latents = _sampled(run, run.models.keyframe, frames[1:], windows, noise)[0]
         fresh = plan.fresh_keyframes(number)
         made = list(zip(fresh, latents[1 : 1 + len(fresh)], strict=True))
         ends = made if last is None else [last, *made]
@@ -226,7 +241,7 @@ def _windows(
         )
         noise = torch.stack([draw(run.noise.windows, known.shape[1:]) for _ in pairs])
         shown = [frame for window in frames for frame in window]
-        latents = _sampled(run, run.models.interpolation, shown, windows, noise).cpu()
+        latents = _sampled(run, run.models.interpolation, shown, windows, noise)
     for ((first, _), (last, _)), window in zip(pairs, latents, strict=True):
         begin = 0 if first == 0 else 1
         end = min(last, plan.frames - 1) - first + 1
