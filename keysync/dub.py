@@ -447,7 +447,7 @@ class Dub:
                     early = encoders[name].encode(self.waveform)
                 on_encoder()
             features[name] = early
-        self._heard = NOTHING_HEARD
+        self._heard, self.waveform = NOTHING_HEARD, torch.empty(0)  # of a long film large, and not needed any more
         said = [{name: rows.at(clip.network.times) for name, rows in features.items()} for clip in self.clips]
         for clip, rows in zip(self.clips, said, strict=True):
             for name, spoken in rows.items():

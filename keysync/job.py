@@ -187,9 +187,11 @@ def _dub_file(
     del early  # the rows of a long speech are large
     writer = _writer(inputs, output, form, dub, lossless)
     _hear(dub, course, costs)
+    files = inputs.files
+    del inputs, heard  # of a long film the waveform is large
     _say_how_long(dub, form, lossless, course, progress)
     with known.encodings(dub.renderer, dub.crops) as dub.renderer:
-        _draw(dub, writer, inputs.files, course)
+        _draw(dub, writer, files, course)
     course.end()
     report.run_seconds = time.perf_counter() - began
     report.notes.extend(dub.overflow_notes())
