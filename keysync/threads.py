@@ -6,6 +6,7 @@ Imported before torch: OpenMP reads how it waits when torch loads it. A program 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -29,14 +30,19 @@ def wait_passively() -> None:
 
 
 def threads(most: int) -> int:
-    """How many threads to compute with, `most` at most: a processor that others keep busy is left to them.
+    """How many threads to compute with, `most` at most: as many as there are processors, or as others leave idle.
 
-    Where the user chose a number, it is `most`.
+    All threads wait for the slowest, which gets half of a processor that it shares with another program. So busy
+    processors are left alone where most are idle, and shared where few are. Where the user chose a number, it is
+    `most`.
     """
     if any(name in os.environ for name in CHOSEN):
         return most
     usable, others = processors(), _BEGINNING.used_by_others()
-    count = max(1, min(most, round(usable - others)))
+    count = max(1, min(most, round(usable)))
+    idle = min(count, math.floor(usable - others))
+    if idle > count * max(0.5, 1 - others):
+        count = idle
     log.info("%d threads: %.3g processors, of which others use %.2g", count, usable, others)
     return count
 
