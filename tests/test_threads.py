@@ -23,15 +23,20 @@ def _nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     ("usable", "others", "most", "count"),
     [
         (2, 0.0, 2, 2),
-        (2, 1.0, 2, 1),
-        (2, 2.0, 2, 1),
+        (2, 1.0, 2, 2),
+        (2, 2.0, 2, 2),
+        (4, 1.0, 4, 3),
+        (4, 0.1, 4, 4),
+        (16, 1.0, 16, 15),
+        (16, 6.3, 16, 9),
+        (16, 12.0, 16, 16),
         (8, 0.3, 4, 4),
-        (8, 6.1, 4, 2),
+        (8, 5.5, 4, 4),
         (0.5, 0.0, 2, 1),
         (1.5, 0.0, 8, 2),
     ],
 )
-def test_a_processor_that_others_use_is_left_to_them(
+def test_busy_processors_are_left_alone_where_most_are_idle(
     usable: float, others: float, most: int, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keysync.threads, "processors", lambda: usable)
