@@ -35,7 +35,7 @@ from .synthetic_face import face_points
 FRAMES, CUT, RATE = 240, 10, 25
 # Nothing here takes so many seconds unless it waits for what never happens.
 LONG = 60.0
-SETTINGS = Settings(sampling=Sampling(evaluations=10), sync_mode="silence")
+SETTINGS = Settings(sampling=Sampling(evaluations=10, group=1), sync_mode="silence")
 
 
 @pytest.fixture(autouse=True)
