@@ -106,7 +106,7 @@ def expected(source: FrameSource, pts: NDArray[np.int64], speech_seconds: float,
 
 
 def _report(early: Early, timeline: Timeline, seconds: dict[str, float]) -> Report:
-    """A report that nobody reads, but for what stages take."""
+    """A report that only collects what stages take."""
     info, frames = early.source.info, len(timeline.source)
     sizes = info.width, info.height, frames, frames
     return Report(
