@@ -132,6 +132,12 @@ class Tracker:
         self._shots.append(shot)
         self._faces.append(faces)
 
+    def so_far(self, frames: int) -> Tracker:
+        """One that holds the first frames that were added, while another thread adds more."""
+        copied = Tracker(exact=self.exact)
+        copied._size, copied._shots, copied._faces = self._size, self._shots[:frames], self._faces[:frames]
+        return copied
+
     def finish(self, choice: FaceChoice | None = None) -> FaceTrack:
         """The track of the chosen face, by default the largest of each shot.
 
