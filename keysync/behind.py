@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from threading import Lock
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -17,6 +18,33 @@ Waited = Callable[[], AbstractContextManager[None]]
 WAITING = 4
 
 
+class Worker:
+    """A thread that runs calls one after the other."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, name)
+        self._running, self._ended = Lock(), False
+
+    def submit(self, call: Callable[..., Item], *arguments: Any) -> Future[Item]:
+        return self._pool.submit(self._run, call, *arguments)
+
+    def _run(self, call: Callable[..., Item], *arguments: Any) -> Item:
+        with self._running:
+            if self._ended:
+                raise CancelledError
+            return call(*arguments)
+
+    def end(self) -> None:
+        """Drops the calls that wait; returns when none runs any more.
+
+        A pool that was interrupted while it began its thread does not know of it, and would not wait for its call.
+        """
+        self._ended = True
+        self._pool.shutdown(cancel_futures=True)
+        with self._running:
+            pass
+
+
 class Behind:
     """Runs calls one after the other in a thread; a context manager.
 
@@ -26,7 +54,7 @@ class Behind:
     """
 
     def __init__(self, waiting: int = WAITING, waited: Waited = nullcontext) -> None:
-        self._thread = ThreadPoolExecutor(1, "keysync-behind")
+        self._thread = Worker("keysync-behind")
         self._waiting, self._waited = waiting, waited
         self._calls, self._weight = deque[tuple[Future[Any], int]](), 0
 
@@ -53,14 +81,14 @@ class Behind:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self._thread.shutdown(cancel_futures=True)
+            self._thread.end()
             return
         try:
             with self._waited():
                 while self._calls:
                     self._end_first()
         finally:
-            self._thread.shutdown(cancel_futures=True)
+            self._thread.end()
 
 
 class Ahead:
@@ -72,7 +100,7 @@ class Ahead:
     """
 
     def __init__(self, waiting: int, waited: Waited = nullcontext) -> None:
-        self._thread = ThreadPoolExecutor(1, "keysync-ahead")
+        self._thread = Worker("keysync-ahead")
         self._waiting, self._waited = waiting, waited
         self._sources = deque[tuple[Iterator[Any], int]]()
         self._made = deque[Future[Any]]()
@@ -104,14 +132,14 @@ class Ahead:
                 self._sources.appendleft((source, left - 1))
 
     def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(cancel_futures=True)
+        self._thread.end()
 
 
 def ahead(items: Iterable[Item], waiting: int = WAITING, waited: Waited = nullcontext) -> Generator[Item, None, None]:
     """The same items, up to `waiting` of which are made in a thread before they are asked for; `waited` times how long
     they are waited for."""
     source, end = iter(items), object()
-    thread = ThreadPoolExecutor(1, "keysync-ahead")
+    thread = Worker("keysync-ahead")
 
     def following() -> Any:
         return next(source, end)
@@ -129,6 +157,6 @@ def ahead(items: Iterable[Item], waiting: int = WAITING, waited: Waited = nullco
             made.append(thread.submit(following))
             yield item
     finally:
-        thread.shutdown(cancel_futures=True)
+        thread.end()
         if isinstance(source, Generator):
             source.close()

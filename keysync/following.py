@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Generic, TypeVar
 
+from .behind import Worker
 from .face.track import Tracker
 
 Result = TypeVar("Result")
@@ -36,14 +37,16 @@ class Following(Generic[Result]):
     def __init__(self, follow: Callable[[Callable[[], None]], Result], on_frame: Callable[[], None]) -> None:
         self._frames, self._stop, self._over = SimpleQueue[bool](), Event(), False
         self._follow, self._on_frame = follow, on_frame
-        self._thread = ThreadPoolExecutor(1, "keysync-following")
+        self._result: Future[Result] | None = None
+        self._thread = Worker("keysync-following")
 
     def __enter__(self) -> Following[Result]:
-        self._result = self._thread.submit(self._run)
         return self
 
     def ended(self, patience: float | None = None) -> bool:
         """Whether it has ended; waits so many seconds for the next frame, None for as long as it takes."""
+        if self._result is None:  # not in `__enter__`: an exception there would leave the thread behind
+            self._result = self._thread.submit(self._run)
         while not self._over:
             try:
                 following = self._frames.get(timeout=patience) if patience != 0 else self._frames.get_nowait()
@@ -60,6 +63,7 @@ class Following(Generic[Result]):
         """Waits for the end. Raises what `follow` raised."""
         while not self.ended():
             pass
+        assert self._result is not None
         return self._result.result()
 
     def _run(self) -> Result:
@@ -75,4 +79,4 @@ class Following(Generic[Result]):
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.shutdown()
+        self._thread.end()
