@@ -54,4 +54,5 @@ def _encoders() -> float:
 
     with torch.device("meta"):
         both = HubertModel(HubertConfig()), WavLMModel(WavLMConfig())
-    return sum(4 * parameter.numel() for model in both for parameter in model.parameters()) / GIGA
+    count: int = sum(parameter.numel() for model in both for parameter in model.parameters())
+    return 4 * count / GIGA
