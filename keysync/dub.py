@@ -218,6 +218,7 @@ class Dub:
         self.waveform, self._heard = waveform, heard
         self.clips = find_clips(track, timeline)
         self._overflows: dict[str, list[tuple[int, int]]] = {}
+        self._smallest: dict[str, int] = {}
         self._said: list[dict[str, Tensor]] | None = None
         self._draw_with(renderer)
         if isinstance(renderer, Surveyor):
@@ -376,7 +377,9 @@ class Dub:
 
     def _account(self, clip: Clip) -> Account:
         """Notes for the report which of the clip's frames were computed again, and what the renderer aims at."""
-        return Account(partial(self._name, clip), partial(self._repaired, clip), partial(self._curve, clip))
+        return Account(
+            partial(self._name, clip), partial(self._repaired, clip), self._smaller, partial(self._curve, clip)
+        )
 
     def _output(self, clip: Clip, first: int, last: int) -> tuple[int, int]:
         """The frames of the result that show these network frames of a clip, or those that come next."""
@@ -392,6 +395,9 @@ class Dub:
     def _repaired(self, clip: Clip, what: str, first: int, last: int) -> None:
         self._overflows.setdefault(what, []).append(self._output(clip, first, last))
 
+    def _smaller(self, what: str, count: int) -> None:
+        self._smallest[what] = min(count, self._smallest.get(what, count))
+
     def _curve(self, clip: Clip, name: str, first: int, values: Sequence[float]) -> None:
         """Enters the values of the network frames from `first` on for the frames of the result that show them."""
         shown, last = clip.network.shown, first + len(values) - 1
@@ -403,7 +409,9 @@ class Dub:
             row[clip.start + frame] = float(values[shown[frame] - first])
 
     def overflow_notes(self) -> Iterator[str]:
-        """Notes of what half precision could not hold, a line for each model."""
+        """Notes of what half precision or the GPU's memory could not hold, a line for each model."""
+        for what, count in self._smallest.items():
+            yield f"the GPU's memory ran out in {what}: it computed {count} windows at once instead"
         for what, spans in self._overflows.items():
             merged = merge(spans)
             parts = ", ".join(f"{first}-{last}" for first, last in merged[:NAMED])

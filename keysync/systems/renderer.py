@@ -52,12 +52,14 @@ class Account:
 
     `name(first, last)` is how messages call the frames of the result that show these frames of the span (inclusive).
     `repaired(what, first, last)` is called for what was computed again in float32 because half precision overflowed.
+    `smaller(what, count)` is called where a GPU's memory ran out, and `count` windows were computed at once instead.
     `curve(name, first, values)` tells the report what the renderer aims at: `values` (m,), finite, are those of the
     span's frames from `first` on; a name of `mouth.MEASURED` means that measure, in its unit.
     """
 
     name: Callable[[int, int], str] = "frames {}-{}".format
     repaired: Callable[[str, int, int], None] = lambda what, first, last: None
+    smaller: Callable[[str, int], None] = lambda what, count: None
     curve: Callable[[str, int, Sequence[float]], None] = lambda name, first, values: None
 
 

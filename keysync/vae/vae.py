@@ -6,7 +6,7 @@ The network is diffusers' `AutoencoderKLTemporalDecoder`; encoder and decoder ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +35,9 @@ LATENT_CHANNELS = 4
 # Groups of the group norms; they must divide every width.
 NORM_GROUPS = 32
 GPU_BATCH = 4  # frames
+# Bytes of a GPU that holds all that a dub needs with the published models in half precision: less than 12 GB, of which
+# the driver takes some.
+SMALL_GPU = 11.5e9
 # Sizes several times those of Stable Video Diffusion's (4 levels, 2 blocks, 512 channels): nothing larger is built.
 MOST_LEVELS, MOST_BLOCKS, MOST_WIDTH = 8, 16, 8192
 # Tensors of a residual block: it has 8 or more, of which most must be in the file before a network is built.
@@ -43,6 +46,11 @@ BLOCK_TENSORS = 4
 FOLDER_FILES = tuple(
     f"diffusion_pytorch_model{variant}{suffix}" for suffix in (".safetensors", ".bin") for variant in ("", ".fp16")
 )
+
+
+def is_small(device: torch.device) -> bool:
+    """Whether a device is a GPU that does not hold all published models and four frames of the VAE at once."""
+    return device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory < SMALL_GPU
 
 
 class VAE(nn.Module):
@@ -63,7 +71,7 @@ class VAE(nn.Module):
     @property
     def _each(self) -> int:
         """Frames per forward pass; one on a CPU, since a single frame makes better use of its caches."""
-        return 1 if self._device.type == "cpu" else GPU_BATCH
+        return 1 if self._device.type == "cpu" or is_small(self._device) else GPU_BATCH
 
     @property
     def _device(self) -> torch.device:
@@ -122,10 +130,8 @@ class VAE(nn.Module):
             raise KeySyncError(
                 f"images of {width}x{height} pixels cannot be encoded: expected sides divisible by {self.downscale}"
             )
-        encoder, parts = self.encoder, torch.split(images, self._each)
-        calls = [partial(encoder, self._placed(part.movedim(-1, 1) * 2 - 1)) for part in parts]  # BHWC -> BCHW
-        moments = at_once(calls, self._device)
-        mean, logvar = at_least_float32(torch.cat(moments)).to(images.device).chunk(2, dim=1)
+        moments = self._in_parts(partial(self._moments, self.encoder), images)
+        mean, logvar = at_least_float32(moments).to(images.device).chunk(2, dim=1)
         return mean, torch.exp(0.5 * logvar.clamp(-30, 20))
 
     @torch.no_grad()
@@ -134,8 +140,19 @@ class VAE(nn.Module):
 
         What is not finite is NaN.
         """
-        calls = [partial(self._decoded, part) for part in torch.split(latents, self._each)]
-        return torch.cat(at_once(calls, self._device))
+        return self._in_parts(self._decoded, latents)
+
+    def _in_parts(self, call: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
+        """What a call gives for frames: for a part of them at a time, and for each where a GPU's memory runs out."""
+        try:
+            return torch.cat(at_once([partial(call, part) for part in torch.split(frames, self._each)], self._device))
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+        return torch.cat([call(frame) for frame in torch.split(frames, 1)])
+
+    def _moments(self, encoder: nn.Module, images: Tensor) -> Tensor:
+        moments: Tensor = encoder(self._placed(images.movedim(-1, 1) * 2 - 1))  # BHWC -> BCHW
+        return moments
 
     def _decoded(self, latents: Tensor) -> Tensor:
         z = self._placed(latents / SCALE_FACTOR)

@@ -3,7 +3,8 @@
 `pipeline` tells whether a dub keeps a network busy that takes a known time; it fails where it does not.
 
 Each of these runs in a process of its own, so that its peak memory is its own. Compare ratios, not seconds: machines
-differ. `gpu` measures what a GPU gives with models of the published size; see docs/speed.md.
+differ. `gpu` measures what a GPU gives with models of the published size, `memory` counts what they hold there; see
+docs/speed.md.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ DEFAULT = ("dub", "training")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "what", nargs="*", metavar="dub|training|faces|pipeline|gpu", help="by default dub and training"
+        "what", nargs="*", metavar="dub|training|faces|pipeline|memory|gpu", help="by default dub and training"
     )
     parser.add_argument("--seconds", type=float, nargs="+", default=[10.0, 120.0], help="lengths of the dubs")
     parser.add_argument(
@@ -33,6 +34,9 @@ def main() -> None:
     parser.add_argument("--toy", action="store_true", help="gpu with toy models, as it is without CUDA")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
+    if options.what == ["memory"]:
+        show_memory()
+        return
     if options.what == ["gpu"]:
         from .gpu.bench import run  # here: a machine with a GPU may lack what the others need
 
@@ -128,6 +132,21 @@ def show_faces(media: Path | None) -> dict[str, Any]:
     for name, row in results["speed"].items():
         show_row(name, *(f"{row[way]:.1f}" for way in ways), f"{row['mediapipe'] / row['followed']:.2f}")
     return results
+
+
+def show_memory() -> None:
+    from . import memory
+
+    counted = memory.measure()
+    show_row("a stage, GB", "weights", *(f"{group} window{'s' * (group > 1)} a call" for group in memory.GROUPS))
+    show_row(*["---"] * 6)
+    for precision, row in counted["stage"].items():
+        show_row(precision, *(f"{value:.2f}" for value in row.values()))
+    print()
+    show_row("VAE, fp32, GB", "weights", *(f"{count} frame{'s' * (count > 1)} a call" for count in memory.FRAMES))
+    show_row(*["---"] * 4)
+    show_row("decoding", *(f"{value:.2f}" for value in counted["vae"].values()))
+    print(f"\nspeech encoders, fp32: {counted['encoders']:.2f} GB")
 
 
 def show_row(*cells: object) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -205,3 +207,26 @@ def test_what_is_left_out_for_one_frame_changes_nothing(idle: bool, tmp_path: Pa
     expected = ((decoded + 1) / 2).clamp(0, 1).movedim(1, -1)
     torch.testing.assert_close(loaded.decode(z * 0.18215), expected, atol=1e-5, rtol=0)
     assert any("Spatial" in type(module).__name__ for module in loaded.decoder.modules()) == idle
+
+
+def test_frames_that_a_gpu_does_not_hold_together_go_one_by_one(vae: VAE, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the bit of those that do: on a CPU each is computed by itself anyway."""
+    images = pictures()
+    latents = vae.encode(images)
+    expected = vae.decode(latents)
+    monkeypatch.setattr(VAE, "_each", 4)
+    refused: list[int] = []
+    for part in (vae.encoder, vae.decoder):
+        assert part is not None
+        whole = part.forward
+
+        def limited(given: Tensor, *, whole: Callable[..., Tensor] = whole, **more: Any) -> Tensor:
+            if len(given) > 1:
+                refused.append(len(given))
+                raise torch.OutOfMemoryError
+            return whole(given, **more)
+
+        monkeypatch.setattr(part, "forward", limited)
+    assert torch.equal(vae.encode(images), latents)
+    assert torch.equal(vae.decode(latents), expected)
+    assert refused == [4, 4]

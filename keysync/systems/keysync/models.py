@@ -23,7 +23,7 @@ from ...network.stage import ROWS, Stage, StageSpec
 from ...speech.encoder import SpeechEncoder
 from ...speech.encoders import ENCODERS, load_encoder
 from ...speech.features import SpeechFeatures
-from ...vae.vae import VAE, load_vae
+from ...vae.vae import VAE, is_small, load_vae
 from ...weights.checkpoint import load_stage
 from ...weights.files import lay_out
 from ..renderer import Clock, Encodings, Needs, OnStep, Rendering
@@ -87,6 +87,7 @@ class Models:
     encodings: Encodings | None = None
     sampling: Sampling = field(default_factory=Sampling)
     beside: bool = False
+    card: torch.device | None = None
     memo: Memo | None = None
 
     def __post_init__(self) -> None:
@@ -132,6 +133,15 @@ class Models:
         specs = self.keyframe.spec, self.interpolation.spec
         encoders = tuple(dict.fromkeys(spec.speech_encoder for spec in specs))
         return Needs(specs[0].image_size, specs[0].crop_scale, specs[0].mask, encoders)
+
+    def place(self, stage: Stage | HostStage) -> None:
+        """Takes a stage to the card that holds one at a time, and the other one from there."""
+        if self.card is None or not isinstance(stage, Stage):
+            return
+        for other in (self.keyframe, self.interpolation):
+            if other is not stage and isinstance(other, Stage):
+                other.to("cpu")
+        stage.to(self.card)
 
     def evaluations(self, frames: int, settings: Sampling | None) -> int:
         """How often the networks are evaluated for a span of so many frames."""
@@ -209,8 +219,8 @@ class Models:
     def begin(self, settings: Sampling | None, seed: int, clock: Clock, on_step: OnStep | None) -> Rendering:
         """Starts a run of spans, each an identity of its own; see `Renderer`."""
         run = Run(self, settings or self.sampling, Noise.from_seed(seed), clock, on_step)
-        if self.beside and isinstance(self.keyframe, Stage) and self.keyframe.device.type == "cuda":
-            device = self.keyframe.device
+        device = self.card or (self.keyframe.device if isinstance(self.keyframe, Stage) else None)
+        if self.beside and device is not None and device.type == "cuda":
             run = replace(run, encoding=torch.cuda.Stream(device), decoding=torch.cuda.Stream(device))
         return partial(render, run)
 
@@ -272,10 +282,13 @@ def load_models(
     given = {"keyframe": keyframe, "interpolation": interpolation, "vae": vae, "hubert": hubert, "wavlm": wavlm}
     given |= encoders
     paths = {name: Path(path or SMALL[name]) for name, path in given.items() if path or name in SMALL}
-    first = load_stage(paths["keyframe"], expect="keyframe", device=device, dtype=dtype)
-    second = load_stage(paths["interpolation"], expect="interpolation", device=device, dtype=dtype)
-    for stage in (first, second):
-        lay_out(stage)
+    card = torch.device(device) if is_small(torch.device(device)) else None
+    kept = "cpu" if card else device
+    first = load_stage(paths["keyframe"], expect="keyframe", device=kept, dtype=dtype)
+    second = load_stage(paths["interpolation"], expect="interpolation", device=kept, dtype=dtype)
+    if card is None:
+        for stage in (first, second):
+            lay_out(stage)
     wanted = {first.spec.speech_encoder, second.spec.speech_encoder} & ENCODERS.keys() & paths.keys()
     held = [name for name in paths if name not in ENCODERS or name in wanted]
     return Models(
@@ -286,4 +299,5 @@ def load_models(
         origins={name: str(given[name] or BUILT_IN) for name in held},
         files={name: paths[name] for name in held},
         beside=torch.device(device).type == "cuda",
+        card=card,
     )

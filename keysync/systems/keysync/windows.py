@@ -180,20 +180,59 @@ def _computed(
     )
 
 
-def _sampled(run: Run, stage: Stage | HostStage, frames: Sequence[int], windows: Windows, noise: Tensor) -> Tensor:
-    """Latents of windows that show these frames, on the CPU."""
+def _sampled(
+    run: Run, stage: Stage | HostStage, frames: Sequence[Sequence[int]], windows: Windows, noise: Tensor
+) -> Tensor:
+    """Latents of windows that show these frames each, on the CPU."""
+    run.models.place(stage)
     steps = Steps(run.on_step, len(windows) * run.sampling.network_evaluations(stage.spec))
-    compute = partial(sample, stage, windows, noise, run.sampling, steps)
+    compute = partial(_apart, run, stage, frames, windows, noise, steps)
     memo, name = run.models.memo, f"the {stage.spec.name} model"
     if memo is None:
-        return _finite(run, stage, name, frames, compute).cpu()
+        return compute()
     key, found = memo.find(name, (windows.features, windows.reference, windows.known, windows.mask, noise))
     if found is None:
         memo.check()
-        found = _finite(run, stage, name, frames, compute).cpu()
+        found = compute()
         memo.keep(key, found)
     steps(steps.left)
     return found
+
+
+def _apart(
+    run: Run,
+    stage: Stage | HostStage,
+    frames: Sequence[Sequence[int]],
+    windows: Windows,
+    noise: Tensor,
+    steps: Steps,
+) -> Tensor:
+    """The latents of windows: of all at once, and of halves by themselves where they are not finite, so that it is
+    known which windows are to blame, or where a GPU's memory runs out.
+
+    Raises `KeySyncError` where it does not hold a single window.
+    """
+    name = f"the {stage.spec.name} model"
+    compute = partial(sample, stage, windows, noise, run.sampling, steps)
+    try:
+        if len(windows) == 1:
+            return _finite(run, stage, name, frames[0], compute).cpu()
+        latents = compute()
+        if is_finite(latents):
+            return latents.cpu()
+    except NotFiniteError:
+        pass
+    except torch.OutOfMemoryError as error:
+        if len(windows) == 1:
+            raise KeySyncError(
+                f"the GPU's memory does not hold {name} at work on one window: close other programs that use the GPU, "
+                "or use weights in half precision"
+            ) from error
+        run.account.smaller(name, len(windows) // 2)
+        torch.cuda.empty_cache()
+    middle = len(windows) // 2
+    parts = slice(None, middle), slice(middle, None)
+    return torch.cat([_apart(run, stage, frames[part], windows[part], noise[part], steps) for part in parts])
 
 
 def generate_clip(run: Run, encoded: Iterator[tuple[Tensor, Tensor]], speech: ClipSpeech) -> Iterator[Tensor | Later]:
@@ -210,12 +249,12 @@ def generate_clip(run: Run, encoded: Iterator[tuple[Tensor, Tensor]], speech: Cl
         with run.clock("keyframes"):
             windows = Windows(speech.keyframe[frames][None], known[:1], known[None], mask[None])
             noise = draw(run.noise.keyframes, known.shape)[None]
-            latents = _sampled(run, run.models.keyframe, frames[1:], windows, noise)[0]
+            latents = _sampled(run, run.models.keyframe, [frames[1:]], windows, noise)[0]
         fresh = plan.fresh_keyframes(number)
         made = list(zip(fresh, latents[1 : 1 + len(fresh)], strict=True))
         ends = made if last is None else [last, *made]
         pairs = list(pairwise(ends))
-        together = windows_at_once(run.models.interpolation, run.sampling)
+        together = 1 if run.models.card else windows_at_once(run.models.interpolation, run.sampling)
         for start in range(0, len(pairs), together):
             yield from _windows(run, plan, stream, speech, pairs[start : start + together])
         last = ends[-1]
@@ -240,8 +279,7 @@ def _windows(
             mask,
         )
         noise = torch.stack([draw(run.noise.windows, known.shape[1:]) for _ in pairs])
-        shown = [frame for window in frames for frame in window]
-        latents = _sampled(run, run.models.interpolation, shown, windows, noise)
+        latents = _sampled(run, run.models.interpolation, frames, windows, noise)
     for ((first, _), (last, _)), window in zip(pairs, latents, strict=True):
         begin = 0 if first == 0 else 1
         end = min(last, plan.frames - 1) - first + 1

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 import keysync.systems.keysync.windows
+from keysync.errors import KeySyncError
 from keysync.network.noise import Noise, draw
-from keysync.network.stage import Windows
+from keysync.network.stage import Condition, Stage, Windows
 from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
 from keysync.systems.keysync.plan import Plan
 from keysync.systems.keysync.windows import ClipSpeech, LatentStream, Run, generate_clip
-from keysync.systems.renderer import Later
+from keysync.systems.renderer import Account, Later
 
 from ...clips import CheapStages
 
@@ -178,3 +179,57 @@ def test_a_stream_gives_what_it_holds_and_keeps_the_anchor() -> None:
     assert stream.take([0, 30, 31])[0].shape == (3, 4, 1, 1)
     with pytest.raises(KeyError):
         stream.take([29])
+
+
+@pytest.mark.parametrize("fit", [1, 3])
+def test_windows_that_a_gpu_does_not_hold_are_sampled_in_halves(
+    fit: int, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the numbers of those that are sampled together, and the account says how many at once."""
+    sampling = replace(SAMPLING, group=6)
+    clip = clip_of(models, 80)
+    expected = streamed(run_of(models, sampling=sampling), *clip)
+    calls, network = [], Stage.network
+
+    def limited(stage: Stage, network_input: Tensor, c_noise: Tensor, condition: Condition) -> Tensor:
+        calls.append(len(network_input))
+        if len(network_input) > fit:
+            raise torch.OutOfMemoryError
+        return network(stage, network_input, c_noise, condition)
+
+    monkeypatch.setattr(Stage, "network", limited)
+    smaller: list[tuple[str, int]] = []
+    account = Account(smaller=lambda what, count: smaller.append((what, count)))
+    made = streamed(replace(run_of(models, sampling=sampling), account=account), *clip)
+    torch.testing.assert_close(made, expected, rtol=1e-3, atol=1e-3)
+    assert max(calls) == 6
+    assert {what for what, _ in smaller} == {"the interpolation model"}
+    assert min(count for _, count in smaller) == fit
+
+
+def test_a_window_that_a_gpu_does_not_hold_is_refused(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> Tensor:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(Stage, "network", full)
+    with pytest.raises(
+        KeySyncError, match=r"^the GPU's memory does not hold the keyframe model at work on one window: "
+    ):
+        streamed(run_of(models), *clip_of(models, 20))
+
+
+def test_a_small_card_holds_one_stage_at_a_time(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[tuple[str, str]] = []
+
+    def to(stage: Stage, device: Any) -> Stage:
+        moved.append((stage.spec.name, str(device)))
+        return stage
+
+    clip = clip_of(models, 20)
+    expected = streamed(run_of(models), *clip)
+    monkeypatch.setattr(Stage, "to", to)
+    made = streamed(run_of(replace(models, card=torch.device("cuda:0"))), *clip)
+    assert torch.allclose(made, expected, atol=1e-4)
+    keyframe, interpolation = ("keyframe", "cuda:0"), ("interpolation", "cuda:0")
+    first = [("interpolation", "cpu"), keyframe, ("keyframe", "cpu"), interpolation]
+    assert moved == [*first, ("keyframe", "cpu"), interpolation]  # two windows, one at a time
