@@ -13,7 +13,6 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 # Pixels on both sides of the border that are looked at, and the standard deviation that grain is averaged over.
 REACH, GRAIN = 3, 0.7
-Array = NDArray[np.floating[Any]]
 
 
 def steepness(frame: NDArray[Any], mask: NDArray[np.bool_], reach: float = REACH, grain: float = GRAIN) -> float:
@@ -31,7 +30,7 @@ def steepness(frame: NDArray[Any], mask: NDArray[np.bool_], reach: float = REACH
     return float(np.abs((y * down + x * across) / size)[np.abs(depth) <= reach].mean())
 
 
-def seam(sources: Array, results: Array, masks: NDArray[np.bool_], reach: float = REACH) -> float:
+def seam(sources: NDArray[Any], results: NDArray[Any], masks: NDArray[np.bool_], reach: float = REACH) -> float:
     """How much steeper results (n, h, w, 3) are at the borders of masks (n, h, w) than their sources: 1 is unseen."""
     steep = [
         [steepness(frame, mask, reach) for frame in pair] for *pair, mask in zip(sources, results, masks, strict=True)

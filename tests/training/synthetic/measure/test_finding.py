@@ -14,7 +14,7 @@ PERSON = FIRST_PERSON + 3
 
 def test_faces_are_counted_as_found_elsewhere_and_missed() -> None:
     truth = np.random.default_rng(0).uniform(100, 200, (68, 2)).astype(np.float32)
-    moved = truth + np.float32([3, 4])
+    moved = truth + np.array([3, 4], np.float32)
     figures = Figures()
     figures.add([Face.of(moved, 0.9), Face.of(truth + 300, 0.9)], truth, 100.0)
     figures.add([], truth, 100.0)

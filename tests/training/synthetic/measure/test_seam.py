@@ -19,7 +19,8 @@ def picture() -> NDArray[np.uint8]:
     """Soft blotches with a little grain."""
     rng = np.random.default_rng(0)
     soft = gaussian_filter(rng.normal(size=(SIDE, SIDE, 3)), (9, 9, 0))
-    return np.clip(128 + 600 * soft + rng.normal(0, 1, soft.shape), 0, 255).astype(np.uint8)
+    made: NDArray[np.uint8] = np.clip(128 + 600 * soft + rng.normal(0, 1, soft.shape), 0, 255).astype(np.uint8)
+    return made
 
 
 def box_mask() -> NDArray[np.bool_]:
