@@ -103,7 +103,9 @@ class QuietRows:
 def quieted(encoder: Encoder, rows: Rows, found: Pauses, seconds: float) -> QuietRows:
     """What an encoder has made of a speech of so many seconds, with its features of silence in the pauses."""
     # No voice begins after a pause at the end.
-    return QuietRows(rows, silence_of(encoder), [(start, stop if stop < seconds else math.inf) for start, stop in found])
+    return QuietRows(
+        rows, silence_of(encoder), [(start, stop if stop < seconds else math.inf) for start, stop in found]
+    )
 
 
 def silence_of(encoder: Encoder) -> Tensor:
