@@ -187,6 +187,11 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     region = "the region to generate (default: the mask that the models were trained with)"
     parser.add_argument("--mask", choices=sorted(MASKS), help=f"{region}; {_help(MASKS)}")
+    parser.add_argument(
+        "--quiet-mouth",
+        action="store_true",
+        help="close the mouth wherever the speech pauses, whatever else sounds there",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the noise (default: %(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, mps ...")
     parser.add_argument("--dtype", choices=sorted(DTYPES), help="of the networks (default: fp16 on a GPU, else fp32)")
@@ -262,6 +267,7 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
         sampling=system.settings(options),
         provenance=options.provenance,
         signing=_signing(options),
+        quiet_mouth=options.quiet_mouth,
     )
     check_job(video, audio, options.output, settings, occluder=options.occluder, lossless=options.lossless)
     face = FaceSource(

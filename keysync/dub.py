@@ -28,12 +28,15 @@ from .face.masks import MASKS, is_empty, subtract
 from .face.paste import Place, grey, paste
 from .face.track import FaceTrack
 from .media.source import Frame, FrameSource, as_bytes
+from .method import SAMPLE_RATE
 from .network.precision import is_finite
 from .provenance import Signing
 from .report import DRAWING, DUBBED, ENCODING, PASSED_THROUGH, PASTING, Report
+from .speech.activity import Pauses, pauses, quieted
 from .systems.renderer import (
     Account,
     Foresighted,
+    Given,
     Hearing,
     Later,
     Look,
@@ -64,7 +67,8 @@ class Settings:
 
     `mask` None: that of the system; `sampling`: the system's own settings, or those of several systems by name, None
     for its defaults; `controls`: curves by name, which give one value for each of n times in seconds; `provenance`:
-    whether the result says in its file that its lips are synthetic, `signing` the key that signs it with C2PA.
+    whether the result says in its file that its lips are synthetic, `signing` the key that signs it with C2PA;
+    `quiet_mouth`: the mouth is closed wherever the speech pauses, whatever else sounds there.
     """
 
     sync_mode: str = "cut_off"
@@ -74,6 +78,7 @@ class Settings:
     controls: Mapping[str, Curve] = field(default_factory=dict)
     provenance: bool = True
     signing: Signing | None = None
+    quiet_mouth: bool = False
 
     def sampling_of(self, system: str) -> Any:
         """The settings of a system, where `sampling` holds those of several."""
@@ -170,6 +175,15 @@ def merge(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             merged.append((first, last))
     return merged
+
+
+def quiet_note(found: Pauses) -> str:
+    """A note for the report of the pauses (start, stop) in seconds in which the mouth is closed."""
+    if not found:
+        return "quiet mouth: the speech has no pauses"
+    parts = ", ".join(f"{start:.2f}-{stop:.2f} s" for start, stop in found[:NAMED])
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return f"quiet mouth: the mouth is closed in the pauses of the speech: {parts}{more}"
 
 
 def surveyed(track: FaceTrack) -> list[int]:
@@ -447,14 +461,20 @@ class Dub:
         if not self.clips:
             return []
         encoders = self.renderer.encoders
-        features = {}
+        features: dict[str, SpeechRows] = {}
+        quiet = pauses(self.waveform) if self.settings.quiet_mouth else None
+        seconds = len(self.waveform) / SAMPLE_RATE
         for name in self.renderer.needs.encoders:
             early = self._heard.of(encoders[name], self.waveform)
             if early is None:
                 with self.report.clock("speech"):
                     early = encoders[name].encode(self.waveform)
                 on_encoder()
-            features[name] = early
+            # What does not hear the speech has no pauses.
+            hears = not isinstance(encoders[name], Given)
+            features[name] = quieted(encoders[name], early, quiet, seconds) if quiet and hears else early
+        if quiet is not None:
+            self.report.notes.append(quiet_note(quiet))
         self._heard, self.waveform = NOTHING_HEARD, torch.empty(0)  # of a long film large, and not needed any more
         said = [{name: rows.at(clip.network.times) for name, rows in features.items()} for clip in self.clips]
         for clip, rows in zip(self.clips, said, strict=True):

@@ -77,6 +77,7 @@ class DubVideo(io.ComfyNode):
                 ),
                 *_settings_inputs(),
                 preset_input(),
+                quiet_input(),
                 *face_inputs(),
             ],
             outputs=dub_outputs(),
@@ -105,6 +106,7 @@ class DubVideo(io.ComfyNode):
         preset: str = EXACT,
         track: Faces | None = None,
         occluder: Tensor | Input.Video | None = None,
+        quiet_mouth: bool = False,
     ) -> io.NodeOutput:
         progress = NodeProgress(keyframe_model)
         models = core_models(
@@ -113,7 +115,14 @@ class DubVideo(io.ComfyNode):
         group = models.keyframe.spec.window - 1  # all windows of a batch of keyframes: the guider splits them to fit
         # 0 selects the model's default, which is None here.
         sampling = make_sampling(preset, steps, audio_guidance or None, identity_guidance or None, group)
-        settings = Settings(sync_mode, None if mask == AS_TRAINED else mask, seed, sampling, provenance=provenance)
+        settings = Settings(
+            sync_mode,
+            None if mask == AS_TRAINED else mask,
+            seed,
+            sampling,
+            provenance=provenance,
+            quiet_mouth=quiet_mouth,
+        )
         face = FaceSource(
             FaceChoice(face_index),
             detector,
@@ -220,6 +229,17 @@ def _settings_inputs() -> list[Any]:
 def sync_input() -> Any:
     """What to do with lengths that differ."""
     return io.Combo.Input("sync_mode", options=list(SYNC_MODES), default=DEFAULT_SYNC_MODE, tooltip=SYNC_TIP)
+
+
+def quiet_input() -> Any:
+    """Whether the mouth is closed in the pauses of the speech."""
+    return io.Boolean.Input(
+        "quiet_mouth",
+        default=False,
+        optional=True,  # workflows of older versions lack it
+        extra_dict={"advanced": True},  # ComfyUI 0.8 takes no argument of that name
+        tooltip="Close the mouth wherever the speech pauses, whatever else sounds there, such as breath or noise.",
+    )
 
 
 def detector_inputs() -> list[Any]:

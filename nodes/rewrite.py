@@ -21,7 +21,7 @@ from ..keysync.systems.rewrite.rewriter import Rewriting
 from ..keysync.systems.rewrite.system import REWRITE
 from ..keysync.systems.rewrite.system import load as load_rewriter
 from .detector import detector_device, detector_weights
-from .dub import NodeProgress, detector_inputs, dub, dub_outputs, face_inputs, sync_input
+from .dub import NodeProgress, detector_inputs, dub, dub_outputs, face_inputs, quiet_input, sync_input
 from .host.audio import AudioDict
 from .host.remedies import remedies
 from .host.search import schema
@@ -69,6 +69,7 @@ class LipSync(io.ComfyNode):
                 ),
                 sync_input(),
                 *detector_inputs(),
+                quiet_input(),
                 *face_inputs(),
                 LipsSocket.Input(
                     "lips",
@@ -95,6 +96,7 @@ class LipSync(io.ComfyNode):
         track: Faces | None = None,
         occluder: Tensor | Input.Video | None = None,
         lips: LipsCurve | None = None,
+        quiet_mouth: bool = False,
     ) -> io.NodeOutput:
         sampling = {REWRITE.name: Rewriting(strength)}
         renderer = load(system, lips)
@@ -105,10 +107,12 @@ class LipSync(io.ComfyNode):
             track=None if track is None else track.track,
             device=detector_device(),
         )
-        settings = Settings(sync_mode, sampling=sampling, provenance=provenance)
+        settings = Settings(sync_mode, sampling=sampling, provenance=provenance, quiet_mouth=quiet_mouth)
         result, report = dub(video, audio, renderer, settings, face, NodeProgress(), occluder)
         if report.system != REWRITE.name and strength != 1:
             report.notes.append(f"the strength {strength:g} has no effect: {report.system} has no such setting")
+        if lips is not None and quiet_mouth:
+            report.notes.append("quiet_mouth has no effect: the lips follow the curve and not the speech")
         if lips is not None and lips.seconds > report.seconds + 1 / lips.fps:
             report.notes.append(
                 f"the lips curve lasts {lips.seconds:.2f} s, the result {report.seconds:.2f} s: its end is left out"

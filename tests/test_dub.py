@@ -40,6 +40,7 @@ from .clips import (
     write_speech,
     write_video,
 )
+from .media.test_audio import write_sound
 from .synthetic_face import face_points
 
 NOSE = 28
@@ -456,6 +457,31 @@ def test_a_video_without_a_face_is_an_error(models: Models, tmp_path: Path) -> N
     assert not clip.output.exists()
 
 
+# A quiet mouth
+
+
+@pytest.mark.usefixtures("cheap")
+def test_the_mouth_is_quiet_in_pauses_only_where_it_is_asked_for(models: Models, tmp_path: Path) -> None:
+    """The speech is a tone, then noise 40 dB below it: two kinds of noise, which are not heard."""
+    clip = scene(tmp_path, 50, seconds=2.0)
+    tone = 0.3 * np.sin(2 * np.pi * 400 * np.arange(16_000) / 16_000)
+
+    def dubbed(seed: int, quiet_mouth: bool) -> tuple[list[str], list[Frame]]:
+        noise = 0.003 * np.random.default_rng(seed).normal(size=16_000)
+        write_sound(clip.speech, np.concatenate([tone, noise])[None].astype(np.float32), 16_000, "pcm_s16le")
+        notes = clip.dub(models, quiet_mouth=quiet_mouth).notes
+        return [note for note in notes if note.startswith("quiet mouth")], clip.result()
+
+    notes, first = dubbed(0, True)
+    assert notes == ["quiet mouth: the mouth is closed in the pauses of the speech: 1.08-2.00 s"]
+    _, second = dubbed(1, True)
+    assert np.array_equal(np.stack(first[40:]), np.stack(second[40:]))
+    notes, first = dubbed(0, False)
+    assert notes == []
+    _, second = dubbed(1, False)
+    assert not np.array_equal(np.stack(first[40:]), np.stack(second[40:]))
+
+
 # Occluders
 
 
@@ -526,6 +552,6 @@ def test_a_head_on_its_side_passes_through_as_it_is(cheap: CheapStages, models: 
     settings = Settings(sampling=SAMPLING, sync_mode="silence")
     report = dub_file(clip.video, clip.speech, output, models, settings, FaceSource(track=track), lossless=True)
     assert [(part.state, part.reason) for part in report.ranges] == [
-        (PASSED_THROUGH, "the head is turned by more than 50 degrees")
+        (PASSED_THROUGH, "the head is tilted by more than 50 or turned sideways by more than 65 degrees")
     ]
     assert all((before == after).all() for before, after in zip(clip.source(), read_frames(output), strict=True))

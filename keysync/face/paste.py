@@ -1,4 +1,4 @@
-"""Puts a generated crop back into its frame: colours matched, edge feathered, everything outside the mask untouched.
+"""Puts a generated crop back into its frame: low frequencies matched, edge feathered, the rest untouched.
 
 The feather lies inside the mask, so a pixel outside the mask keeps its bits.
 """
@@ -20,6 +20,8 @@ from .crop import Box, Picture, region, resize
 FEATHER = 0.04  # of the crop's side
 # Colours follow the frame around the mask up to this much (0..1): a larger difference is content, not a colour shift.
 LARGEST_SHIFT = 0.1
+# A cell of the pyramid is known in full where the ring covers one in so many of its pixels.
+FILLED = 4.0
 # Red, green and blue in the luma of BT.709.
 LUMA = (0.2126, 0.7152, 0.0722)
 
@@ -168,14 +170,39 @@ def _paste(frame: NDArray[Any], generated: Picture, place: Place, scaling: str) 
 def _colour_shift(
     source: NDArray[np.float32], new: NDArray[np.float32], inside: NDArray[np.bool_], width: float
 ) -> NDArray[np.float32]:
-    """What to add to each channel of the new picture so that it agrees with the source in the ring around the mask.
+    """What to add to the new picture (h, w, 3) so that its low frequencies agree with the source's around the mask.
 
-    There the network only redraws its input, so a difference is the model's own and holds inside the mask as well.
+    In the ring around the mask the network only redraws its input, so a difference there is the model's own. Inside, it
+    goes on smoothly from one side of the ring to the other, as a membrane does: each level of a pyramid fills the next
+    finer one where that has no part of the ring.
     """
     from scipy.ndimage import maximum_filter
 
-    ring = maximum_filter(inside, size=2 * max(2, round(width)) + 1) & ~inside
+    reach = max(2, round(width))
+    ring = maximum_filter(inside, size=2 * reach + 1) & ~inside
     if not ring.any():
         return np.zeros(3, dtype=np.float32)
-    shift: NDArray[np.float32] = np.clip((source[ring] - new[ring]).mean(0), -LARGEST_SHIFT, LARGEST_SHIFT)
+    known = torch.from_numpy(np.dstack([np.where(ring[..., None], source - new, 0), ring]).astype(np.float32))
+    # Finer than the ring is wide would be its content. h w c -> 1 c h w
+    levels = [_halved(known.permute(2, 0, 1)[None], reach)]
+    while max(levels[-1].shape[2:]) > 1:
+        levels.append(_halved(levels[-1], 2))
+    filled = _mean(levels[-1])
+    for level in reversed(levels[:-1]):
+        share = (level[:, 3:] * FILLED).clamp_max(1)
+        coarser = F.interpolate(filled, level.shape[2:], mode="bilinear", align_corners=False)
+        filled = torch.lerp(coarser, _mean(level), share)
+    field = F.interpolate(filled, source.shape[:2], mode="bilinear", align_corners=False)
+    shift: NDArray[np.float32] = field[0].permute(1, 2, 0).clamp(-LARGEST_SHIFT, LARGEST_SHIFT).numpy()
     return shift
+
+
+def _halved(planes: Tensor, factor: int) -> Tensor:
+    """Planes (1, c, h, w) averaged over squares of `factor` pixels; parts of squares count as little as they cover."""
+    h, w = planes.shape[2:]
+    return F.avg_pool2d(F.pad(planes, (0, -w % factor, 0, -h % factor)), factor)
+
+
+def _mean(level: Tensor) -> Tensor:
+    """The differences (1, 3, h, w) of a level (1, 4, h, w), whose fourth plane says how much of each is known."""
+    return level[:, :3] / level[:, 3:].clamp_min(1e-6)

@@ -17,14 +17,17 @@ from numpy.typing import NDArray
 from ..errors import KeySyncError
 from .association import Person, associate
 from .face import POINTS, Box, Detector, Face, Frame, Points
+from .pose import yaws
 from .shots import ShotCounter
 
 # Misses of the detector of up to this many frames are bridged.
 LONGEST_MISS = 5
 # Mean deviation from the neighbours' average, relative to the face's size, that is half removed as jitter.
 JITTER = 0.01
-# Heads that are turned further are not dubbed: masks extend downwards from the nose, and no model was trained on them.
-FURTHEST_ROLL = 50.0  # degrees
+# Heads that are turned further are not dubbed: masks extend downwards from the nose, no model was trained on them, and
+# the points of a profile are off by a twentieth of the face and more (docs/face-finder.md). Degrees: tilted, sideways.
+FURTHEST_ROLL, FURTHEST_YAW = 50.0, 65.0
+TURNED = f"tilted by more than {FURTHEST_ROLL:.0f} or turned sideways by more than {FURTHEST_YAW:.0f} degrees"
 RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)  # the person's own
 # A symmetric kernel follows steady motion without lag.
 KERNEL = np.array([1.0, 2.0, 3.0, 2.0, 1.0])
@@ -100,7 +103,7 @@ class FaceTrack:
     def why_not(self, frame: int) -> str:
         """The reason why a frame is not dubbed."""
         if self.turned[frame]:
-            return f"the head is turned by more than {FURTHEST_ROLL:.0f} degrees"
+            return f"the head is {TURNED}"
         return "the chosen face is not visible" if self.faces[frame] else "no face found"
 
 
@@ -183,7 +186,7 @@ def by_size(people: Sequence[Person]) -> list[Person]:
 def no_face(track: FaceTrack) -> str:
     """The error of a track without the chosen face, as the beginning of a message."""
     turned = int(track.turned.sum())
-    also = f" ({turned} show a head turned by more than {FURTHEST_ROLL:.0f} degrees)" if turned else ""
+    also = f" ({turned} show a head {TURNED})" if turned else ""
     return f"no face was found in the {len(track.found)} frames{also}"
 
 
@@ -264,7 +267,7 @@ def _upright(track: FaceTrack) -> FaceTrack:
     """The track without the frames in which the head is turned too far."""
     eyes = track.landmarks[:, LEFT_EYE].mean(1) - track.landmarks[:, RIGHT_EYE].mean(1)
     roll = np.degrees(np.abs(np.arctan2(eyes[:, 1], eyes[:, 0])))
-    turned = track.found & (roll > FURTHEST_ROLL)
+    turned = track.found & ((roll > FURTHEST_ROLL) | (yaws(track.landmarks) > FURTHEST_YAW))
     return replace(
         track,
         landmarks=np.where(turned[:, None, None], np.nan, track.landmarks).astype(np.float32),

@@ -129,6 +129,13 @@ class Hearing(Protocol):
     def encode(self, waveform: Tensor, /) -> SpeechRows: ...
 
 
+@runtime_checkable
+class Given(Hearing, Protocol):
+    """An encoder that returns what it was given, whatever the speech."""
+
+    given: bool
+
+
 class Renderer(Protocol):
     """A loaded system, which `job.dub_file` takes as its models.
 

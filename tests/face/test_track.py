@@ -12,7 +12,7 @@ from PIL import Image
 from keysync.errors import KeySyncError
 from keysync.face.face import Face, Frame
 from keysync.face.shots import ShotCounter
-from keysync.face.track import FaceChoice, FaceTrack, Tracker, from_landmarks, no_face
+from keysync.face.track import TURNED, FaceChoice, FaceTrack, Tracker, from_landmarks, no_face
 
 from ..synthetic_face import face, face_points
 
@@ -163,8 +163,8 @@ def test_a_head_that_is_turned_far_is_not_dubbed(degrees: float, shown: bool) ->
     assert no_face(track([[face()]])) == "no face was found in the 1 frames"
     if not shown:
         assert (result.confidence == 0).all()
-        assert result.why_not(0) == "the head is turned by more than 50 degrees"
-        assert no_face(result) == "no face was found in the 4 frames (4 show a head turned by more than 50 degrees)"
+        assert result.why_not(0) == f"the head is {TURNED}"
+        assert no_face(result) == f"no face was found in the 4 frames (4 show a head {TURNED})"
 
 
 def test_frames_of_a_head_that_turns_are_told_apart() -> None:

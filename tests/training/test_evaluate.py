@@ -78,6 +78,7 @@ def test_every_bound_holds_for_the_person_themselves(perfect: dict[str, Row]) ->
     assert sync.low > 0.9
     assert perfect["outside_mask_max_difference"].value == 0
     assert perfect["occluder_error"].value == 0
+    assert [perfect[f"{kind}_lipleak"].value for kind in ("quiet_mouth", "noisy", "noisy_quiet_mouth")] == [0, 0, 0]
 
 
 def test_a_frozen_mouth_follows_nothing_and_leaks() -> None:

@@ -28,6 +28,7 @@ from keysync.systems.keysync.models import Models
 from keysync.systems.renderer import Renderer
 
 from ..data.preparation.encode import write_sound
+from ..synthetic.voice.microphone import Microphone
 from .held import HeldKeyframes
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from .film import Film
 
 TICK = Fraction(1, NETWORK_RATE)
+# The noise that speech is heard in, 15 dB below it.
+NOISE = Microphone(noise=1.0, snr=15.0)
 
 
 class Studio:
@@ -55,13 +58,15 @@ class Studio:
         audio_guidance: float | None = None,
         interpolated: bool = True,
         subtracted: bool = False,
+        quiet_mouth: bool = False,
+        noisy: bool = False,
     ) -> NDArray[np.uint8]:
         """The frames (n, h, w, 3) of the result.
 
         Only KeySync has `audio_guidance`, and keyframes: not `interpolated`, each frame shows the nearest one.
-        `subtracted`: the mask of the occluder is given.
+        `subtracted`: the mask of the occluder is given. `noisy`: the speech is heard in noise.
         """
-        settings = Settings(mask=mask)
+        settings = Settings(mask=mask, quiet_mouth=quiet_mouth)
         if isinstance(models, Models):
             settings = replace(settings, sampling=replace(models.sampling, audio_guidance=audio_guidance))
             if not interpolated:
@@ -73,8 +78,15 @@ class Studio:
             occluder = _write(self.folder / "occluder.mkv", white)
         output = self.folder / "output.mkv"
         face = FaceSource(track=self.track)
-        dub_file(self.video, self.speech, output, models, settings, face, occluder=occluder, lossless=True)
+        speech = self._noisy() if noisy else self.speech
+        dub_file(self.video, speech, output, models, settings, face, occluder=occluder, lossless=True)
         return np.stack([frame for _, frame in VideoReader(output).frames()])
+
+    def _noisy(self) -> Path:
+        """The speech in the noise of a room."""
+        heard = NOISE.hear(self.film.said.waveform, len(self.film.said.waveform))
+        write_sound(torch.from_numpy(heard), 0, self.film.shot.frames, self.folder, "noisy")
+        return self.folder / "noisy.flac"
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from .film import Film
 
 STRONG, WEAK = 5.0, 1.0  # audio guidance
+
+# Ways to dub a film with a silence.
+QUIET_WAYS: tuple[dict[str, Any], ...] = (
+    {"mask": "mouth"},
+    {"quiet_mouth": True},
+    {"noisy": True},
+    {"noisy": True, "quiet_mouth": True},
+)
 
 Frames = NDArray[np.uint8]
 # The loaded system to dub a film with; called once per dub.
@@ -67,7 +75,11 @@ class Reader:
     def quiet(self, film: Film, ablations: bool) -> Quiet:
         with studio(film) as place:
             made = place.dub(self.models_of(film))
-            mouth_mask = self._silent(film, place.dub(self.models_of(film), mask="mouth")) if ablations else None
+            mouth_mask = quiet_mouth = noisy = noisy_quiet_mouth = None
+            if ablations:
+                mouth_mask, quiet_mouth, noisy, noisy_quiet_mouth = (
+                    self._silent(film, place.dub(self.models_of(film), **how)) for how in QUIET_WAYS
+                )
         return Quiet(
             silent=self._silent(film, made),
             source=self._silent(film, film.source.frames),
@@ -75,6 +87,9 @@ class Reader:
             truth=truth(film.real_landmarks).opening[film.talking],
             outside=self._outside(film, made),
             mouth_mask=mouth_mask,
+            quiet_mouth=quiet_mouth,
+            noisy=noisy,
+            noisy_quiet_mouth=noisy_quiet_mouth,
         )
 
     def covered(self, film: Film) -> Covered:

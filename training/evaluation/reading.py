@@ -50,8 +50,8 @@ class Talk:
 
 @dataclass(frozen=True, eq=False)
 class Quiet:
-    """Readings of a film with a silence: aspect ratios in the silence, of the dub, its source, and the dub with the
-    mouth mask; openings outside the silence, read and true."""
+    """Readings of a film with a silence: aspect ratios in the silence, of the dub, its source, and dubs with the mouth
+    mask, with a quiet mouth, with noisy speech and with both; openings outside the silence, read and true."""
 
     silent: Curve
     source: Curve
@@ -59,6 +59,9 @@ class Quiet:
     truth: Curve
     outside: int
     mouth_mask: Curve | None = None
+    quiet_mouth: Curve | None = None
+    noisy: Curve | None = None
+    noisy_quiet_mouth: Curve | None = None
 
     @property
     def leak_of_mouth_mask(self) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..synthetic.measure.metrics import Estimate, jitter, lip_leak, mean_of, pixel_jitter, sync
+from ..synthetic.measure.metrics import Curve, Estimate, jitter, lip_leak, mean_of, pixel_jitter, sync
 from .likeness import ratio
 from .reading import Covered, Quiet, Talk
 from .row import ABOVE_ZERO, Row
@@ -44,6 +44,19 @@ def quiet_rows(quiets: Sequence[Quiet]) -> list[Row]:
     return [
         Row("silent_lipleak", "LipLeak in silence", lip_leak([quiet.silent for quiet in quiets]), high=0.05),
         Row("source_lipleak", "LipLeak of the source there", lip_leak([quiet.source for quiet in quiets]), 0.4),
+        Row(
+            "quiet_mouth_lipleak",
+            "LipLeak in silence with a quiet mouth",
+            _leak([q.quiet_mouth for q in quiets]),
+            high=0.05,
+        ),
+        Row("noisy_lipleak", "LipLeak in a pause with noise", _leak([q.noisy for q in quiets])),
+        Row(
+            "noisy_quiet_mouth_lipleak",
+            "LipLeak in a pause with noise, with a quiet mouth",
+            _leak([q.noisy_quiet_mouth for q in quiets]),
+            high=0.05,
+        ),
         Row("talking_correlation", "correlation before and after the silence", talking, 0.8),
     ]
 
@@ -58,6 +71,12 @@ def ablation_rows(talks: Sequence[Talk], quiets: Sequence[Quiet]) -> list[Row]:
         Row("mouth_mask_leak", "mouth mask over the models' own: LipLeak", leak, ABOVE_ZERO),
         Row("interpolation_gain", "interpolation over holding keyframes: correlation", interpolated, ABOVE_ZERO),
     ]
+
+
+def _leak(ratios: Sequence[Curve | None]) -> Estimate | None:
+    """The LipLeak of the films that were dubbed in this way; no estimate where none was."""
+    known = [ratio for ratio in ratios if ratio is not None]
+    return lip_leak(known) if known else None
 
 
 def _mean(gains: Sequence[float]) -> Estimate | None:

@@ -7,7 +7,7 @@ mesh locates its points. For faces of the previous frame, the mesh is applied di
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +30,8 @@ WEIGHTS = ASSETS / "face_finder" / "face_finder.safetensors"
 FULL_RANGE, SHORT_RANGE, PRESENCE = 0.6, 0.1, 0.5
 # The minimum score of a face on its side or upside down, after turning it upright; searched if no face is upright.
 TURNED = 0.7
+# The same of a small face, which is searched in parts of the frame if no face is found in the whole.
+SMALL = 0.7
 # Sizes of close-ups relative to the full-range detection, tried in order until one shows a face.
 CLOSE_UPS = (1.6, 2.2, 1.2, 3.0)
 # A close-up with a score below MAYBE_TURNED may show a face that is turned further: another quarter turn replaces it if
@@ -41,6 +43,8 @@ MESH_SCALE = 1.5
 # A face is followed from frame to frame while the confidence of its mesh is at least SURE. The whole frame is searched
 # for new faces every SEARCH_EVERY frames.
 SURE, SEARCH_EVERY = 0.9, 3
+# A followed face that the search misses is followed on while its mesh is at least STILL_THERE sure.
+STILL_THERE = 0.7
 # Faces that overlap by more (intersection over union) are the same.
 SAME = 0.5
 QUARTER = math.pi / 2
@@ -108,7 +112,9 @@ class FaceFinder:
         if followed and len(followed) == len(before) and self._followed < SEARCH_EVERY:
             return without_doubles(followed)
         self._followed = 0
-        return without_doubles([*followed, *self._search([picture], [followed])[0]])
+        found = without_doubles([*followed, *self._search([picture], [followed], not before)[0]])
+        unsure = [mesh.face() for mesh in meshes if mesh is not None and STILL_THERE <= mesh.confidence < SURE]
+        return [*found, *(face for face in unsure if all(overlap(face.box, other.box) < SAME for other in found))]
 
     def detect_all(self, frames: Sequence[Frame]) -> list[list[Face]]:
         """The faces in each of several independent frames, processed as one batch."""
@@ -121,26 +127,30 @@ class FaceFinder:
         # Read-only arrays are copied: torch does not support them.
         return torch.from_numpy(np.require(frame, requirements=["C", "W"])).to(self._device)
 
-    def _search(self, pictures: Sequence[Tensor], known: Sequence[Sequence[Face]]) -> list[list[Face]]:
-        """The unknown faces in each picture; turned ones only if no face is upright."""
-        faces = self._find_unknown(pictures, known, (0,), FULL_RANGE, CLOSE_UPS)
-        empty = [number for number, found in enumerate(faces) if not found and not known[number]]
-        none: list[list[Face]] = [[] for _ in empty]
-        turned = self._find_unknown([pictures[number] for number in empty], none, (1, 2, 3), TURNED, CLOSE_UPS[:1])
-        for number, found in zip(empty, turned, strict=True):
-            faces[number] = found
+    def _search(
+        self, pictures: Sequence[Tensor], known: Sequence[Sequence[Face]], small: bool = True
+    ) -> list[list[Face]]:
+        """The unknown faces in each picture; turned ones only if no face is upright, `small` ones if there is none."""
+        faces = self._find_unknown(pictures, known, _upright_whole, FULL_RANGE, CLOSE_UPS)
+        others = [(_turned_wholes, TURNED), *[(_parts, SMALL)] * small]
+        for squares, least in others:
+            empty = [number for number, found in enumerate(faces) if not found and not known[number]]
+            none: list[list[Face]] = [[] for _ in empty]
+            more = self._find_unknown([pictures[number] for number in empty], none, squares, least, CLOSE_UPS[:1])
+            for number, found in zip(empty, more, strict=True):
+                faces[number] = found
         return faces
 
     def _find_unknown(
         self,
         pictures: Sequence[Tensor],
         known: Sequence[Sequence[Face]],
-        quarters: Sequence[int],
+        squares: Callable[[Tensor], Sequence[Square]],
         least: float,
         factors: Sequence[float],
     ) -> list[list[Face]]:
-        """The unknown faces in each picture, searched in each of these rotations in quarter turns."""
-        wholes = [(number, _whole(picture, turn)) for number, picture in enumerate(pictures) for turn in quarters]
+        """The unknown faces in each picture, searched in each of its `squares`."""
+        wholes = [(number, square) for number, picture in enumerate(pictures) for square in squares(picture)]
         seen = self._detections(self._full_range, [(pictures[number], whole) for number, whole in wholes], least)
         pending = [
             Candidate(number, place, detection.score)
@@ -244,6 +254,27 @@ def _overrules(other: tuple[Tensor, Square, Detection], first: tuple[Tensor, Squ
 def _whole(picture: Tensor, quarters: int = 0) -> Square:
     """The square around a whole picture, rotated by this many quarter turns."""
     return replace(Square.around(*picture.shape[:2]), angle=quarters * QUARTER)
+
+
+def _upright_whole(picture: Tensor) -> list[Square]:
+    return [_whole(picture)]
+
+
+def _turned_wholes(picture: Tensor) -> list[Square]:
+    return [_whole(picture, turn) for turn in (1, 2, 3)]
+
+
+def _parts(picture: Tensor) -> list[Square]:
+    """Squares of half the whole's side that cover a picture and overlap by half."""
+    h, w = picture.shape[:2]
+    side = max(h, w) / 2
+    across, down = (
+        np.linspace(side / 2, length - side / 2, math.ceil(2 * length / side) - 1).tolist()
+        if length > side
+        else [length / 2]
+        for length in (w, h)
+    )
+    return [Square(x, y, side) for y in down for x in across]
 
 
 def _place(detection: Detection, square: Square) -> Square:

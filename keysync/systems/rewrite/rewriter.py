@@ -80,6 +80,7 @@ class GivenLips:
     """A lips curve in place of speech: it stands for an encoder whose rows are lips."""
 
     curve: LipsCurve
+    given: bool = True
 
     def encode(self, waveform: Tensor) -> GivenLips:
         """Itself, whatever the speech says. Raises `KeySyncError` where the curve ends before the speech."""
