@@ -32,7 +32,6 @@ from .dub import Settings
 from .errors import KeySyncError, concerning
 from .face.detectors import DETECTORS
 from .face.masks import MASKS
-from .face.track import FaceChoice
 from .job import FaceSource, check_job, dub_file
 from .media.container import open_input
 from .media.writer import check_output
@@ -50,6 +49,7 @@ from .weights.checkpoint import DTYPES, convert
 from .weights.describe import describe
 from .weights.download import fetch, hub_address, models_folder, place
 from .weights.published import SETS, PublishedFile, in_words
+from .who import SPEAKING, read_choice
 
 WITHOUT_MODELS = (
     "Without weights a real face is drawn with the mouths of its own clip, and a rendered one by KeySync small; "
@@ -128,7 +128,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     dub.add_argument("--detector-weights", type=Path, metavar="FOLDER", help="weight files of the detector")
     dub.add_argument(
-        "--face", type=int, default=0, metavar="N", help="0 for the largest face (default), 1 for the next"
+        "--face",
+        default="0",
+        metavar="WHO",
+        help="0 for the largest face in each shot (default), 1 for the next; X,Y for the one at these pixels; a picture "
+        f"of the person; {SPEAKING} for the one who speaks in the video",
+    )
+    dub.add_argument(
+        "--same-person", action="store_true", help="with a number or X,Y in --face: follow this person through cuts"
     )
     _add_run_options(dub)
     dub.set_defaults(run=_dub)
@@ -235,7 +242,7 @@ def _dub(options: argparse.Namespace) -> None:
 
 def _demo(options: argparse.Namespace) -> None:
     options.landmarks = options.occluder = options.detector_weights = None
-    options.detector, options.face = "mediapipe", 0
+    options.detector, options.face, options.same_person = "mediapipe", "0", False
     options.system = options.system or KEYSYNC.name
     _run(options, TALK, SPEECH)
 
@@ -249,6 +256,7 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
     check_output(options.output, inputs, lossless=options.lossless)
     if options.report:
         check_report(options.report, [path for path in (*inputs, options.landmarks, options.output) if path])
+    choice = read_choice(options.face, kept=options.same_person)
     system = _system(options)
     device = _device(options.device)
     dtype = DTYPES[options.dtype] if options.dtype else None
@@ -262,7 +270,7 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
     )
     check_job(video, audio, options.output, settings, occluder=options.occluder, lossless=options.lossless)
     face = FaceSource(
-        FaceChoice(options.face), options.detector, options.detector_weights, options.landmarks, device=str(device)
+        choice, options.detector, options.detector_weights, options.landmarks, device=str(device)
     )
     files = {option.name: getattr(options, option.name) for option in system.files}
     models = system.load(files, device=device, dtype=dtype)

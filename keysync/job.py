@@ -43,6 +43,7 @@ from .report import Report
 from .speech.encoder import ONE_PASS, WINDOW
 from .systems.renderer import FromFiles, Look, Needs, Remarking, Renderer, Surveyor
 from .timeline import PAUSE, Timeline, fit, still
+from .who import clues_of
 
 # Sound that begins so many seconds beside the picture of its file is noted: less is not seen, and encoders add as much.
 AUDIBLE_LEAD = 0.08
@@ -54,7 +55,7 @@ log = logging.getLogger(__name__)
 class FaceSource:
     """Where the landmarks come from, and which face to dub: a `track` needs nothing else, `landmarks` no detector.
 
-    A detector that can runs on `device`.
+    A detector that can runs on `device`. `sound` is that of the video, for a choice by voice; by default its file's.
     """
 
     choice: FaceChoice = field(default_factory=FaceChoice)
@@ -63,10 +64,11 @@ class FaceSource:
     landmarks: Path | None = None
     track: FaceTrack | None = None
     device: str = "cpu"
+    sound: SoundSource | None = None
 
     def causes(self) -> list[Any]:
         """What the track that a detector gives of a video depends on besides the video."""
-        return [self.detector, folder_stamp(self.weights), self.choice.index, self.choice.point, self.device]
+        return [self.detector, folder_stamp(self.weights), *self.choice.causes(), self.device]
 
 
 def dub_file(
@@ -393,13 +395,15 @@ def survey(
     """
     if face.track is not None:
         return _check_track(source, face.track), face.track
-    tracker = Tracker(exact=face.landmarks is not None)
+    tracker = Tracker(exact=face.landmarks is not None, looks=face.choice.through_cuts)
     if face.landmarks is not None:
         size = source.info.height, source.info.width
         given = read_landmarks_file(face.landmarks, size=size, frames=len(source.timestamps()))
-        return _survey(source, tracker, lambda frame, number: tracker.add(frame, given.faces(number)), face, on_frame)
+        pts = _collect(source, lambda frame, number: tracker.add(frame, given.faces(number)), on_frame)
+        return pts, tracker.finish()
     with closing(make_detector(face.detector, face.weights, device=face.device)) as detector:
-        return _survey(source, tracker, lambda frame, _: tracker.follow(frame, detector), face, on_frame)
+        pts = _collect(source, lambda frame, _: tracker.follow(frame, detector), on_frame)
+        return pts, tracker.finish(face.choice, clues_of(face.choice, source, pts, detector, face.sound))
 
 
 def _first_frame(source: FrameSource) -> FrameSource:
@@ -422,19 +426,16 @@ def _check_track(source: FrameSource, track: FaceTrack) -> NDArray[np.int64]:
     return pts
 
 
-def _survey(
-    source: FrameSource,
-    tracker: Tracker,
-    add: Callable[[Frame, int], None],
-    face: FaceSource,
-    on_frame: Callable[[], None],
-) -> tuple[NDArray[np.int64], FaceTrack]:
+def _collect(
+    source: FrameSource, add: Callable[[Frame, int], None], on_frame: Callable[[], None]
+) -> NDArray[np.int64]:
+    """Adds all frames with their numbers; returns their timestamps."""
     pts: list[int] = []
     for stamp, frame in source.frames():
         add(frame, len(pts))
         pts.append(stamp)
         on_frame()
-    return np.asarray(pts, dtype=np.int64), tracker.finish(face.choice)
+    return np.asarray(pts, dtype=np.int64)
 
 
 def _fitted(waveform: Tensor, seconds: float) -> Tensor:

@@ -38,7 +38,7 @@ BLACK = 1e-3
 RIGHT_EYE, LEFT_EYE, NOSE_TIP = slice(36, 42), slice(42, 48), 30
 # A face tells nothing where its eyes are closer (pixels), its nose is further from the middle between them (in their
 # distances: a profile), or it is darker (0..1).
-CLOSEST, FURTHEST, DARKEST = 8.0, 0.55, 0.05
+CLOSEST, FURTHEST, DARKEST = 8.0, 0.55, 0.1
 
 Look = NDArray[np.float32]
 
