@@ -20,6 +20,7 @@ import logging
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from .dub import Settings
 from .errors import KeySyncError, concerning
 from .face.detectors import DETECTORS
 from .face.masks import MASKS
+from .face.track import FaceChoice
 from .job import FaceSource, check_job, dub_file
 from .media.container import open_input
 from .media.writer import check_output
@@ -39,6 +41,7 @@ from .progress import Moment
 from .provenance import ALGORITHMS, Signing
 from .report import DUBBED, PASSED_THROUGH, Report, check_report
 from .signals import Stop, StoppedError, listening, say_stopped
+from .speakers import Speaker, dub_everyone, dub_speakers, read_speaker
 from .systems.keysync.small import BUILT_IN
 from .systems.keysync.system import KEYSYNC
 from .systems.renderer import Option, System
@@ -49,7 +52,7 @@ from .weights.checkpoint import DTYPES, convert
 from .weights.describe import describe
 from .weights.download import fetch, hub_address, models_folder, place
 from .weights.published import SETS, PublishedFile, in_words
-from .who import SPEAKING, read_choice
+from .who import EVERYONE, SPEAKING, read_choice
 
 WITHOUT_MODELS = (
     "Without weights a real face is drawn with the mouths of its own clip, and a rendered one by KeySync small; "
@@ -62,6 +65,7 @@ OWN_REMEDIES = {
     "stages": "--keyframe-model, --interpolation-model",
     "detector_weights": "--detector-weights",
     "face": "--face",
+    "speaker": "--speaker",
     "head_dim": "keysync convert --head-dim",
     "latent_size": "--latent-size",
     "report": "--report",
@@ -120,7 +124,18 @@ def _parser() -> argparse.ArgumentParser:
 
     dub = commands.add_parser("dub", help="dub a video with new speech", epilog=WITHOUT_MODELS)
     dub.add_argument("video", type=Path, metavar="VIDEO")
-    dub.add_argument("audio", type=Path, metavar="AUDIO", help="the new speech: an audio file, or a video with sound")
+    dub.add_argument(
+        "audio", type=Path, nargs="?", metavar="AUDIO", help="the new speech: an audio file, or a video with sound"
+    )
+    dub.add_argument(
+        "--speaker",
+        action="append",
+        default=[],
+        metavar="SOUND[@PARTS]:face=WHO",
+        help="instead of AUDIO, once for each person: who says what, such as a.wav:face=anna.png or "
+        "b.wav@0-4.5,7-9:face=1 with the seconds in which b.wav is heard (default: all); WHO as in --face, but a number "
+        "counts the people of the video; the sounds are mixed, and who does not speak stays as in the video",
+    )
     dub.add_argument("--occluder", type=Path, metavar="MASK_VIDEO", help="video, white where the face is hidden")
     dub.add_argument("--landmarks", type=Path, metavar="JSON", help="68 points per frame, instead of a detector")
     dub.add_argument(
@@ -132,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
         default="0",
         metavar="WHO",
         help="0 for the largest face in each shot (default), 1 for the next; X,Y for the one at these pixels; a picture "
-        f"of the person; {SPEAKING} for the one who speaks in the video",
+        f"of the person; {SPEAKING} for the one who speaks in the video; {EVERYONE} for each person while they speak",
     )
     dub.add_argument(
         "--same-person", action="store_true", help="with a number or X,Y in --face: follow this person through cuts"
@@ -237,7 +252,10 @@ def _device(name: str) -> torch.device:
 
 
 def _dub(options: argparse.Namespace) -> None:
-    _run(options, options.video, options.audio)
+    speakers = [read_speaker(text) for text in options.speaker]
+    if (options.audio is None) != bool(speakers):
+        raise KeySyncError("the speech is missing or given twice: name either AUDIO or each --speaker")
+    _run(options, options.video, options.audio, speakers)
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -247,16 +265,18 @@ def _demo(options: argparse.Namespace) -> None:
     _run(options, TALK, SPEECH)
 
 
-def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
+def _run(options: argparse.Namespace, video: Path, audio: Path | None, speakers: Sequence[Speaker] = ()) -> None:
     # Everything is checked before anything large is loaded.
-    inputs = [path for path in (video, audio, options.occluder) if path]
+    sounds = [audio] if audio else [Path(str(speaker.sound)) for speaker in speakers]
+    inputs = [path for path in (video, *sounds, options.occluder) if path]
     for path in inputs:
         with concerning("occluder") if path is options.occluder else nullcontext(), open_input(path):
             pass
     check_output(options.output, inputs, lossless=options.lossless)
     if options.report:
         check_report(options.report, [path for path in (*inputs, options.landmarks, options.output) if path])
-    choice = read_choice(options.face, kept=options.same_person)
+    everyone = options.face == EVERYONE
+    choice = FaceChoice() if everyone or speakers else read_choice(options.face, kept=options.same_person)
     system = _system(options)
     device = _device(options.device)
     dtype = DTYPES[options.dtype] if options.dtype else None
@@ -268,10 +288,9 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
         provenance=options.provenance,
         signing=_signing(options),
     )
-    check_job(video, audio, options.output, settings, occluder=options.occluder, lossless=options.lossless)
-    face = FaceSource(
-        choice, options.detector, options.detector_weights, options.landmarks, device=str(device)
-    )
+    for sound in sounds:
+        check_job(video, sound, options.output, settings, occluder=options.occluder, lossless=options.lossless)
+    face = FaceSource(choice, options.detector, options.detector_weights, options.landmarks, device=str(device))
     files = {option.name: getattr(options, option.name) for option in system.files}
     models = system.load(files, device=device, dtype=dtype)
     built_in = ", ".join(name for name, origin in models.origins.items() if origin == BUILT_IN)
@@ -280,10 +299,11 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
             f"keysync: {BUILT_IN}: {built_in}; trained on rendered faces, real faces need the published weights",
             flush=True,
         )
+    job = partial(dub_speakers, video, speakers) if speakers else partial(dub_everyone, video, sounds[0])
+    if not speakers and not everyone:
+        job = partial(dub_file, video, sounds[0], cache=Cache(options.cache) if options.cache else None)
     with closing(Watched(options.stop)) as progress:
-        report = dub_file(
-            video,
-            audio,
+        report = job(
             options.output,
             models,
             settings,
@@ -291,7 +311,6 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
             progress,
             occluder=options.occluder,
             lossless=options.lossless,
-            cache=Cache(options.cache) if options.cache else None,
         )
     if options.report:
         report.write(options.report)

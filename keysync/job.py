@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from traceback import format_exception
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from .costs import Costs, in_gigabytes, memory
 from .dub import Dub, Occluder, Settings, surveyed
 from .errors import KeySyncError, concerning
 from .face.detectors import make_detector, read_landmarks_file
-from .face.face import Frame
+from .face.face import Detector, Frame
 from .face.track import FaceChoice, FaceTrack, Tracker, no_face
 from .media.audio import AudioReader, Speech, hear, open_sound
 from .media.container import MediaFile, open_input
@@ -47,6 +47,8 @@ from .who import clues_of
 
 # Sound that begins so many seconds beside the picture of its file is noted: less is not seen, and encoders add as much.
 AUDIBLE_LEAD = 0.08
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -395,15 +397,32 @@ def survey(
     """
     if face.track is not None:
         return _check_track(source, face.track), face.track
-    tracker = Tracker(exact=face.landmarks is not None, looks=face.choice.through_cuts)
     if face.landmarks is not None:
+        tracker = Tracker(exact=True)
         size = source.info.height, source.info.width
         given = read_landmarks_file(face.landmarks, size=size, frames=len(source.timestamps()))
         pts = _collect(source, lambda frame, number: tracker.add(frame, given.faces(number)), on_frame)
         return pts, tracker.finish()
+
+    def finish(tracker: Tracker, pts: NDArray[np.int64], detector: Detector) -> FaceTrack:
+        return tracker.finish(face.choice, clues_of(face.choice, source, pts, detector, face.sound))
+
+    return follow_faces(source, face, finish, on_frame, looks=face.choice.through_cuts)
+
+
+def follow_faces(
+    source: FrameSource,
+    face: FaceSource,
+    finish: Callable[[Tracker, NDArray[np.int64], Detector], T],
+    on_frame: Callable[[], None],
+    *,
+    looks: bool,
+) -> tuple[NDArray[np.int64], T]:
+    """The timestamp of every frame, and what `finish` makes of the tracker that has seen all frames."""
+    tracker = Tracker(looks=looks)
     with closing(make_detector(face.detector, face.weights, device=face.device)) as detector:
         pts = _collect(source, lambda frame, _: tracker.follow(frame, detector), on_frame)
-        return pts, tracker.finish(face.choice, clues_of(face.choice, source, pts, detector, face.sound))
+        return pts, finish(tracker, pts, detector)
 
 
 def _first_frame(source: FrameSource) -> FrameSource:
@@ -426,9 +445,7 @@ def _check_track(source: FrameSource, track: FaceTrack) -> NDArray[np.int64]:
     return pts
 
 
-def _collect(
-    source: FrameSource, add: Callable[[Frame, int], None], on_frame: Callable[[], None]
-) -> NDArray[np.int64]:
+def _collect(source: FrameSource, add: Callable[[Frame, int], None], on_frame: Callable[[], None]) -> NDArray[np.int64]:
     """Adds all frames with their numbers; returns their timestamps."""
     pts: list[int] = []
     for stamp, frame in source.frames():

@@ -48,7 +48,11 @@ def read_choice(text: str, *, kept: bool = False) -> FaceChoice:
 
 
 def clues_of(
-    choice: FaceChoice, source: FrameSource, pts: NDArray[np.int64], detector: Detector, sound: SoundSource | None = None
+    choice: FaceChoice,
+    source: FrameSource,
+    pts: NDArray[np.int64],
+    detector: Detector,
+    sound: SoundSource | None = None,
 ) -> Clues:
     """What the choice compares people with. `sound` is that of the source, by default the one of its file."""
     look = None if choice.picture is None else look_in(choice.picture, detector)

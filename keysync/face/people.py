@@ -86,7 +86,8 @@ def meetings(first: Person, second: Person) -> list[tuple[int, int]]:
     return [
         (start, stop)
         for start, stop in zip(apart, apart[1:], strict=False)
-        if stop > start + 1 and min(_apart(first.faces[at].box, second.faces[at].box) for at in (start, stop)) < 2 * NEAR
+        if stop > start + 1
+        and min(_apart(first.faces[at].box, second.faces[at].box) for at in (start, stop)) < 2 * NEAR
     ]
 
 

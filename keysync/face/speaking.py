@@ -84,7 +84,8 @@ def smooth(row: Row, width: float) -> Row:
     kernel = np.exp(-((np.arange(-reach, reach + 1) / max(width, 1e-6)) ** 2) / 2)
     seen = np.isfinite(row)
     sums, weights = (
-        np.convolve(np.pad(part, reach), kernel, "valid") for part in (np.where(seen, row, 0.0), seen.astype(np.float64))
+        np.convolve(np.pad(part, reach), kernel, "valid")
+        for part in (np.where(seen, row, 0.0), seen.astype(np.float64))
     )
     averaged: Row = np.where(seen, sums / np.maximum(weights, 1e-9), np.nan)
     return averaged

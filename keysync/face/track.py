@@ -35,6 +35,9 @@ RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)  # the person's own
 LOOK_EVERY, MEETING = 5, 1.0
 # The least likeness of a person to a picture; of strangers, one in five is as alike (docs/who.md).
 ALIKE = 0.2
+NOBODY_SPEAKS = (
+    "no face in the video moves its mouth with the video's sound: choose the face by its number, or by a picture"
+)
 # A symmetric kernel follows steady motion without lag.
 KERNEL = np.array([1.0, 2.0, 3.0, 2.0, 1.0])
 
@@ -133,6 +136,18 @@ class FaceTrack:
             people=tuple(self.people[frame] for frame in frames.tolist()) if self.people else (),
         )
 
+    def during(self, frames: NDArray[np.bool_]) -> FaceTrack:
+        """The track that shows the chosen face in these of its frames (n,) only."""
+        shown = self.found & frames
+        return replace(
+            self,
+            landmarks=np.where(shown[:, None, None], self.landmarks, np.nan).astype(np.float32),
+            confidence=np.where(shown, self.confidence, 0).astype(np.float32),
+            person=np.where(shown, self.person, -1),
+            filled=self.filled & shown,
+            turned=self.turned & frames,
+        )
+
     def runs(self) -> list[tuple[int, int]]:
         """The maximal ranges [start, stop) of consecutive frames of one shot that show the chosen face."""
         return _runs(self.found, self.shot)
@@ -222,8 +237,36 @@ class Tracker:
             raise KeySyncError(
                 f"face {choice.index} was chosen but no shot shows more than {most}: choose {choices}", about="face"
             )
+        return self._made(chosen, shot, tuple(boxes))
+
+    def each_speaker(self, clues: Clues) -> list[FaceTrack]:
+        """A track for each person who speaks for a second or more, with the frames in which they do; the one who speaks
+        most comes first. Raises `KeySyncError` if there are no frames, and if nobody speaks."""
+        if self._size is None:
+            raise KeySyncError("the video has no frames: expected at least one; choose another video")
+        if clues.said is None:
+            raise ValueError("what the sound says was not read")
+        people = join([person for people in self.people() for person in people])
+        speaker = turns(people, clues.said, clues.rate)
+        frames = np.bincount(speaker[speaker >= 0], minlength=len(people))
+        speakers = [number for number in np.argsort(-frames).tolist() if frames[number] >= clues.rate]
+        if not speakers:
+            raise KeySyncError(NOBODY_SPEAKS, about="face")
+        shot = np.array(self._shots, dtype=np.int64)
+        tracks = []
+        for number in speakers:
+            faces = people[number].faces
+            said = {frame: (number, face) for frame, face in faces.items() if speaker[frame] == number}
+            tracks.append(self._made(said, shot, ()))
+        return tracks
+
+    def _made(
+        self, chosen: dict[int, tuple[int, Face]], shot: NDArray[np.int64], people: tuple[Mapping[int, Box], ...]
+    ) -> FaceTrack:
+        """The track of the chosen faces by frame, with their person's number."""
+        assert self._size is not None
         faces = np.array([len(faces) for faces in self._faces], dtype=np.int64)
-        track = replace(_track(chosen, shot, self._size, faces), people=tuple(boxes))
+        track = replace(_track(chosen, shot, self._size, faces), people=people)
         return _upright(_smooth(_bridge(track)))
 
 
@@ -261,10 +304,7 @@ def _speaker(people: Sequence[Person], clues: Clues, frames: int) -> Person | No
         return None
     speaker = turns(people, clues.said, clues.rate)
     if (speaker < 0).all():
-        raise KeySyncError(
-            "no face in the video moves its mouth with the video's sound: choose the face by its number, or by a picture",
-            about="face",
-        )
+        raise KeySyncError(NOBODY_SPEAKS, about="face")
     return people[int(np.bincount(speaker[speaker >= 0], minlength=len(people)).argmax())]
 
 

@@ -90,7 +90,9 @@ def altered(aligned: Tensor, rng: np.random.Generator) -> Tensor:
         aligned = aligned.flip(-1)
     y, x = np.meshgrid(np.linspace(-1, 1, SIDE), np.linspace(-1, 1, SIDE), indexing="ij")
     angle = rng.uniform(0, 2 * np.pi)
-    side = 1 / (1 + np.exp(-rng.uniform(0.5, 8) * (x * np.cos(angle) + 0.6 * y * np.sin(angle) + rng.uniform(-0.5, 0.5))))
+    side = 1 / (
+        1 + np.exp(-rng.uniform(0.5, 8) * (x * np.cos(angle) + 0.6 * y * np.sin(angle) + rng.uniform(-0.5, 0.5)))
+    )
     dark = rng.uniform(0.1, 1.0)
     light = torch.from_numpy(dark + (1 - dark) * side).float() * float(rng.uniform(0.15, 1.6))
     tint = torch.from_numpy(rng.uniform(0.75, 1.25, (3, 1, 1))).float()
@@ -157,7 +159,9 @@ def main() -> int:
         rows, people = rows_of(real, COPIES, rng)
         more, others = rows_of(list(rendered(RENDERED)), COPIES // 2, rng)
         folds = np.array([int(person) % FOLDS for person in people.tolist()])
-        firsts = [number for number, one in enumerate(real) if one.person not in {other.person for other in real[:number]}]
+        firsts = [
+            number for number, one in enumerate(real) if one.person not in {other.person for other in real[:number]}
+        ]
         first = np.isin(np.arange(len(rows)) // COPIES, firsts)
         for fold in range(FOLDS):
             kept, asked = folds != fold, (folds == fold) & ~first
