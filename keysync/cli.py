@@ -133,8 +133,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="SOUND[@PARTS]:face=WHO",
         help="instead of AUDIO, once for each person: who says what, such as a.wav:face=anna.png or "
-        "b.wav@0-4.5,7-9:face=1 with the seconds in which b.wav is heard (default: all); WHO as in --face, but a number "
-        "counts the people of the video; the sounds are mixed, and who does not speak stays as in the video",
+        "b.wav@0-4.5,7-9:face=1 with the seconds in which b.wav is heard (default: all); WHO as in --face, but a "
+        "number counts the people of the video; the sounds are mixed, and who does not speak stays as in the video",
     )
     dub.add_argument("--occluder", type=Path, metavar="MASK_VIDEO", help="video, white where the face is hidden")
     dub.add_argument("--landmarks", type=Path, metavar="JSON", help="68 points per frame, instead of a detector")
@@ -146,8 +146,9 @@ def _parser() -> argparse.ArgumentParser:
         "--face",
         default="0",
         metavar="WHO",
-        help="0 for the largest face in each shot (default), 1 for the next; X,Y for the one at these pixels; a picture "
-        f"of the person; {SPEAKING} for the one who speaks in the video; {EVERYONE} for each person while they speak",
+        help="0 for the largest face in each shot (default), 1 for the next; X,Y for the one at these pixels; a "
+        f"picture of the person; {SPEAKING} for the one who speaks in the video; {EVERYONE} for each person while they "
+        "speak",
     )
     dub.add_argument(
         "--same-person", action="store_true", help="with a number or X,Y in --face: follow this person through cuts"

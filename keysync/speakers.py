@@ -1,7 +1,7 @@
 """Several people dubbed in one video, each with their own speech or each in turn.
 
 The faces are followed in one pass. Then the people are dubbed one after the other: the frames go from one dub to the
-next without loss, so that what nobody speaks in stays as in the source, bit for bit, until the result is encoded.
+next without loss, so that what no one speaks in stays as in the source, bit for bit, until the result is encoded.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from .who import clues_of, read_choice
 # A voice is heard where it is above so many dB under its loud parts and above the floor; shorter pauses (seconds) are
 # part of speech, which begins and ends so much around what is heard.
 BELOW, FLOOR, STEP, PAUSE, AROUND = 35.0, -55.0, 0.02, 0.7, 0.2
-NOBODY = "nobody speaks"
+NO_ONE = "no one speaks"
 SPEAKER = re.compile(r"(?P<sound>.+?)(?:@(?P<parts>[\d.,\s-]+))?:face=(?P<who>.+)", re.DOTALL)
 PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*")
 
@@ -153,7 +153,7 @@ def dub_everyone(
 ) -> Report:
     """Dubs everyone who speaks in the video with one speech, each while they speak in the video's own sound.
 
-    Raises `KeySyncError` like `dub_file`, and where nobody speaks.
+    Raises `KeySyncError` like `dub_file`, and where no one speaks.
     """
     _check(models, face)
     source, sound = open_video(video), open_sound(audio)
@@ -274,7 +274,7 @@ def _merged(
     for frame, source in enumerate(timeline.source.tolist()):
         there = [outcomes[number][frame] for number in reports if active[number][frame]]
         dubbed = [outcome for outcome in there if outcome[0] == DUBBED]
-        state, reason = (dubbed or there or [(PASSED_THROUGH, NOBODY)])[0]
+        state, reason = (dubbed or there or [(PASSED_THROUGH, NO_ONE)])[0]
         merged.add(frame, source, state, reason)
     merged.sync_mode = settings.sync_mode
     merged.speech = " and ".join(dict.fromkeys(part.speech for part in parts))
@@ -311,7 +311,7 @@ class Shown:
         self._source, self._timeline, self._drawn = source, timeline, drawn
         self.name, self.path = source.name, source.path
         self.extras = source.extras if timeline.same_times else Extras()
-        self._pts = timeline.pts - timeline.pts[0]
+        self._pts: NDArray[np.int64] = timeline.pts - timeline.pts[0]
         rate = source.info.rate if timeline.same_times else timeline.rate
         self.info = replace(
             source.info,

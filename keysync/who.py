@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .errors import KeySyncError
 from .face.face import Detector
-from .face.likeness import look_in
+from .face.likeness import look_in, read_picture
 from .face.track import Clues, FaceChoice
 from .media.audio import AudioReader, hear
 from .media.source import FrameSource, SoundSource
@@ -55,7 +55,9 @@ def clues_of(
     sound: SoundSource | None = None,
 ) -> Clues:
     """What the choice compares people with. `sound` is that of the source, by default the one of its file."""
-    look = None if choice.picture is None else look_in(choice.picture, detector)
+    look = None
+    if choice.picture is not None:
+        look = look_in(read_picture(choice.picture), str(choice.picture), detector)
     if not choice.speaking:
         return Clues(look)
     times = (pts - pts[0]) * float(source.info.time_base)

@@ -1,8 +1,8 @@
 """Who a face is: a row of numbers, a look, that pictures of one person share and those of two people do not.
 
-The gradients of the aligned face, a histogram of their directions in each of 8 x 8 cells, go through a linear layer that
-keeps what differs between people and drops what light, blur, expression and small turns change (linear discriminant
-analysis; `python -m training.small.likeness` fits it). Looks of one person have a cosine near 0.6, of two near 0.
+The gradients of the aligned face, a histogram of their directions in each of 8 x 8 cells, go through a linear layer
+that keeps what differs between people and drops what light, blur, expression and small turns change (linear
+discriminant analysis; `python -m training.small.likeness` fits it). docs/who.md says how well it works.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ..assets import ASSETS
-from ..errors import KeySyncError, concerning
+from ..errors import KeySyncError
 from ..weights.eight_bits import from_eight_bits
 from ..weights.files import read_tensors
 from .face import Detector, Frame, Points
@@ -83,25 +83,27 @@ def mean_look(looks: Iterable[Look]) -> Look | None:
     rows = list(looks)
     if not rows:
         return None
-    mean = np.mean(rows, axis=0, dtype=np.float64)
-    look: Look = (mean / max(float(np.linalg.norm(mean)), 1e-9)).astype(np.float32)
+    mean = np.stack(rows).astype(np.float64).mean(0)
+    look: Look = np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), dtype=np.float32)
     return look
 
 
-def look_in(picture: Path, detector: Detector) -> Look:
-    """The look of the largest face in a picture file. Raises `KeySyncError` where there is none that tells anything."""
-    with concerning("face"):
-        faces = detector.detect(read_picture(picture))
-        if not faces:
-            raise KeySyncError(f"{picture} shows no face: choose a picture of the person from the front")
-        face = max(faces, key=lambda face: (face.box[2] - face.box[0]) * (face.box[3] - face.box[1]))
-        look = likeness_reader().look(read_picture(picture), face.landmarks)
-        if look is None:
-            raise KeySyncError(
-                f"the face in {picture} is too small, too dark or in profile: choose a picture of the person from the "
-                "front"
-            )
-        return look
+def look_in(picture: Frame, name: str, detector: Detector) -> Look:
+    """The look of the largest face in a picture (h, w, 3), which messages call by `name`.
+
+    Raises `KeySyncError` where there is none that tells anything.
+    """
+    faces = detector.detect(picture)
+    if not faces:
+        raise KeySyncError(f"{name} shows no face: choose a picture of the person from the front", about="face")
+    face = max(faces, key=lambda face: (face.box[2] - face.box[0]) * (face.box[3] - face.box[1]))
+    look = likeness_reader().look(picture, face.landmarks)
+    if look is None:
+        raise KeySyncError(
+            f"the face in {name} is too small, too dark or in profile: choose a picture of the person from the front",
+            about="face",
+        )
+    return look
 
 
 def read_picture(path: Path) -> Frame:

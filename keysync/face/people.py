@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 
@@ -85,7 +85,7 @@ def meetings(first: Person, second: Person) -> list[tuple[int, int]]:
     apart = [frame for frame in both if _apart(first.faces[frame].box, second.faces[frame].box) >= NEAR]
     return [
         (start, stop)
-        for start, stop in zip(apart, apart[1:], strict=False)
+        for start, stop in pairwise(apart)
         if stop > start + 1
         and min(_apart(first.faces[at].box, second.faces[at].box) for at in (start, stop)) < 2 * NEAR
     ]

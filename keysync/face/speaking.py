@@ -35,20 +35,22 @@ def opening(landmarks: Points) -> Row:
     return row
 
 
-def agreement(mouth: Row, said: Row, rate: float) -> float:
+def agreement(mouth: Row, said: Row, rate: float, lag: float = LAG) -> float:
     """How well a mouth's opening (n,) agrees with the one that the sound says (n,), -1..1, at `rate` frames a second.
 
-    Frames in which the mouth is not seen are NaN. 0 where less than a second is seen.
+    It is the best where the sound is up to `lag` seconds early or late. Frames in which the mouth is not seen are NaN. 0
+    where less than a second is seen.
     """
     seen = np.isfinite(mouth)
     if seen.sum() < SHORTEST * rate:
         return 0.0
-    best = -1.0
-    for lag in range(-round(LAG * rate), round(LAG * rate) + 1):
-        shifted = np.roll(said, -lag)
-        valid = seen.copy()
-        valid[len(said) - lag if lag > 0 else 0 : len(said) if lag > 0 else -lag] = False
-        best = max(best, _correlation(smooth(mouth, SMOOTH * rate)[valid], smooth(shifted, SMOOTH * rate)[valid]))
+    best, reach = -1.0, round(lag * rate)
+    mouth, said = smooth(mouth, SMOOTH * rate), smooth(said, SMOOTH * rate)
+    for later in range(-reach, reach + 1):
+        # Frames whose sound, so many frames later, is known.
+        frames = np.flatnonzero(seen)
+        frames = frames[(frames + later >= 0) & (frames + later < len(said))]
+        best = max(best, _correlation(mouth[frames], said[frames + later]))
     return best
 
 
@@ -62,7 +64,7 @@ def mouth_of(person: Person, frames: int) -> Row:
 
 
 def turns(people: Sequence[Person], said: Row, rate: float) -> NDArray[np.int64]:
-    """The number of the person who speaks in each frame (n,), -1 where nobody does.
+    """The number of the person who speaks in each frame (n,), -1 where no one does.
 
     In windows around each half second, the speaker is the one whose mouth agrees best, and at least `LEAST`.
     """

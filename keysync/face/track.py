@@ -35,7 +35,7 @@ RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)  # the person's own
 LOOK_EVERY, MEETING = 5, 1.0
 # The least likeness of a person to a picture; of strangers, one in five is as alike (docs/who.md).
 ALIKE = 0.2
-NOBODY_SPEAKS = (
+NO_SPEAKER = (
     "no face in the video moves its mouth with the video's sound: choose the face by its number, or by a picture"
 )
 # A symmetric kernel follows steady motion without lag.
@@ -208,7 +208,7 @@ class Tracker:
         """The track of the chosen face, by default the largest of each shot.
 
         `clues` are needed by a choice by picture or by voice. Raises `KeySyncError` if there are no frames, if no shot
-        shows enough people for the choice, and if nobody looks like the picture or speaks.
+        shows enough people for the choice, and if no one looks like the picture or speaks.
         """
         if self._size is None:
             raise KeySyncError("the video has no frames: expected at least one; choose another video")
@@ -241,7 +241,7 @@ class Tracker:
 
     def each_speaker(self, clues: Clues) -> list[FaceTrack]:
         """A track for each person who speaks for a second or more, with the frames in which they do; the one who speaks
-        most comes first. Raises `KeySyncError` if there are no frames, and if nobody speaks."""
+        most comes first. Raises `KeySyncError` if there are no frames, and if no one speaks."""
         if self._size is None:
             raise KeySyncError("the video has no frames: expected at least one; choose another video")
         if clues.said is None:
@@ -251,7 +251,7 @@ class Tracker:
         frames = np.bincount(speaker[speaker >= 0], minlength=len(people))
         speakers = [number for number in np.argsort(-frames).tolist() if frames[number] >= clues.rate]
         if not speakers:
-            raise KeySyncError(NOBODY_SPEAKS, about="face")
+            raise KeySyncError(NO_SPEAKER, about="face")
         shot = np.array(self._shots, dtype=np.int64)
         tracks = []
         for number in speakers:
@@ -271,7 +271,7 @@ class Tracker:
 
 
 def _chosen(people: Sequence[Person], choice: FaceChoice, clues: Clues, frames: int) -> Person | None:
-    """The chosen one of the people of a shot, or of all shots. Raises `KeySyncError` where nobody fits the clues."""
+    """The chosen one of the people of a shot, or of all shots. Raises `KeySyncError` where no one fits the clues."""
     if choice.picture is not None:
         return _most_alike(people, choice.picture, clues.look, frames)
     if choice.speaking:
@@ -285,8 +285,8 @@ def _most_alike(people: Sequence[Person], picture: Path, look: Look | None, fram
     alike = [-1.0 if person.look is None else likeness(person.look, look) for person in people]
     if people and max(alike) < ALIKE:
         raise KeySyncError(
-            f"no face in the video looks like the one in {picture} (likeness {max(max(alike), 0):.2f}, expected at least "
-            f"{ALIKE}): choose another picture of the person, or choose the face by its number",
+            f"no face in the video looks like the one in {picture} (likeness {max(max(alike), 0):.2f}, expected at "
+            f"least {ALIKE}): choose another picture of the person, or choose the face by its number",
             about="face",
         )
     found: dict[int, Face] = {}
@@ -304,7 +304,7 @@ def _speaker(people: Sequence[Person], clues: Clues, frames: int) -> Person | No
         return None
     speaker = turns(people, clues.said, clues.rate)
     if (speaker < 0).all():
-        raise KeySyncError(NOBODY_SPEAKS, about="face")
+        raise KeySyncError(NO_SPEAKER, about="face")
     return people[int(np.bincount(speaker[speaker >= 0], minlength=len(people)).argmax())]
 
 

@@ -18,7 +18,7 @@ Parts = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, eq=False)
 class Gated:
-    """A sound that is silent outside of `parts`; None: it is heard throughout. It lasts `seconds`, by default its own."""
+    """A sound that is silent outside of `parts`; None: heard throughout. It lasts `seconds`, by default its own."""
 
     sound: SoundSource
     parts: Parts | None = None
@@ -129,8 +129,7 @@ class Mix:
             yield from map(self._samples, resampler.resample(None))
 
     def _samples(self, frame: AudioFrame) -> Block:
-        samples: Block = frame.to_ndarray().reshape(-1, self.channels).T
-        return samples
+        return np.asarray(frame.to_ndarray(), dtype=np.float32).reshape(-1, self.channels).T
 
 
 class _Stream:
