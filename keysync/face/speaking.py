@@ -38,8 +38,8 @@ def opening(landmarks: Points) -> Row:
 def agreement(mouth: Row, said: Row, rate: float, lag: float = LAG) -> float:
     """How well a mouth's opening (n,) agrees with the one that the sound says (n,), -1..1, at `rate` frames a second.
 
-    It is the best where the sound is up to `lag` seconds early or late. Frames in which the mouth is not seen are NaN. 0
-    where less than a second is seen.
+    It is the best where the sound is up to `lag` seconds early or late. Frames in which the mouth is not seen are NaN.
+    0 where less than a second is seen.
     """
     seen = np.isfinite(mouth)
     if seen.sum() < SHORTEST * rate:
