@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 
 from .signals import leave_at_once
+from .threads import wait_passively
 
 
 def run() -> int:
     """Runs one command; returns its exit code."""
     leave_at_once()
+    wait_passively()
     from .cli import main
 
     return main()

@@ -11,8 +11,10 @@ import sys
 
 if __name__ == "__main__":
     from .signals import leave_at_once
+    from .threads import wait_passively
 
     leave_at_once()
+    wait_passively()
 
 import argparse
 import json
@@ -47,6 +49,7 @@ from .systems.keysync.system import KEYSYNC
 from .systems.renderer import Option, System
 from .systems.table import AUTOMATIC, SYSTEMS
 from .terminal import PatientStream, ProgressLine, patient_streams
+from .threads import threads
 from .timeline import SYNC_MODES
 from .weights.checkpoint import DTYPES, convert
 from .weights.describe import describe
@@ -293,6 +296,7 @@ def _run(options: argparse.Namespace, video: Path, audio: Path | None, speakers:
         check_job(video, sound, options.output, settings, occluder=options.occluder, lossless=options.lossless)
     face = FaceSource(choice, options.detector, options.detector_weights, options.landmarks, device=str(device))
     files = {option.name: getattr(options, option.name) for option in system.files}
+    torch.set_num_threads(threads(torch.get_num_threads()))
     models = system.load(files, device=device, dtype=dtype)
     built_in = ", ".join(name for name, origin in models.origins.items() if origin == BUILT_IN)
     if built_in:
@@ -365,6 +369,7 @@ def _print(report: Report, output: Path) -> None:
             print(f"  frames {part.first}-{part.last} unchanged: {part.reason}")
     for note in report.notes:
         print(f"  {note}")
+    print(f"  {report.pace()}")
 
 
 def _download(options: argparse.Namespace) -> None:

@@ -2,15 +2,17 @@
 
 The video is read three times and never held: once to follow the face (`job.survey`), once for the crops that the
 network sees, which run ahead by one batch of keyframes, and once for the frames that the results are pasted into. A
-renderer that surveys the source has one more pass before.
+renderer that surveys the source has one more pass before. The last two passes, the network, pasting and writing go on
+at the same time, a thread each.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice, pairwise, repeat
 from typing import Any
 
@@ -19,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .behind import ahead
+from .behind import Ahead, Behind, ahead
 from .errors import KeySyncError, concerning
 from .face.crop import Crops, crop
 from .face.masks import MASKS, is_empty, subtract
@@ -28,8 +30,19 @@ from .face.track import FaceTrack
 from .media.source import Frame, FrameSource, as_bytes
 from .network.precision import is_finite
 from .provenance import Signing
-from .report import DUBBED, PASSED_THROUGH, Report
-from .systems.renderer import Account, Look, Renderer, Span, Surveyor, Unchanged
+from .report import DRAWING, DUBBED, ENCODING, PASSED_THROUGH, PASTING, Report
+from .systems.renderer import (
+    Account,
+    Foresighted,
+    Hearing,
+    Later,
+    Look,
+    Renderer,
+    Span,
+    SpeechRows,
+    Surveyor,
+    Unchanged,
+)
 from .timeline import NetworkTimeline, Seconds, Timeline, network_times
 
 # Times (n,) in seconds to values (n,).
@@ -40,6 +53,9 @@ NAMED = 8
 DEFAULT_MASK = "mouth"
 # A survey of the source looks at so many frames at most, evenly spread.
 SURVEYED = 3000
+# Bytes of drawn crops that wait to be pasted, and items that renderers make ahead: the encodings for a batch of
+# keyframes.
+DRAWN, MADE_AHEAD = 16 * 2**20, 169
 
 
 @dataclass(frozen=True)
@@ -96,6 +112,21 @@ class Occluder:
             yield from repeat(next(self.source.pick(self.pts, [0])), len(sources))
 
 
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """What encoders made of a speech of so many `samples`, before it was known how much of it is used."""
+
+    samples: int
+    rows: Sequence[tuple[Hearing, SpeechRows]] = ()
+
+    def of(self, encoder: Hearing, waveform: Tensor) -> SpeechRows | None:
+        """What an encoder made of a waveform of the same speech; None where it heard more or less of it."""
+        return next((rows for one, rows in self.rows if one is encoder and self.samples == len(waveform)), None)
+
+
+NOTHING_HEARD = Heard(0)
+
+
 @dataclass(frozen=True)
 class Clip:
     """Output frames `start`..`stop` (exclusive) that show the chosen face in one shot, and when the network works."""
@@ -119,6 +150,15 @@ def find_clips(track: FaceTrack, timeline: Timeline) -> list[Clip]:
         for start, stop in pairwise(edges)
         if runs[start] >= 0
     ]
+
+
+# A clip, its crops, and its drawn crops.
+Begun = tuple[Clip, Iterator[tuple[Tensor, Tensor]], Iterator[Tensor | Unchanged | Later]]
+
+
+def _bytes_of(drawn: Tensor | Unchanged | Later | None) -> int:
+    """What a drawn crop holds while it waits."""
+    return drawn.nbytes if isinstance(drawn, Tensor) else drawn.bytes if isinstance(drawn, Later) else 0
 
 
 def merge(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -151,8 +191,8 @@ def survey(surveyor: Surveyor, looks: Iterator[Look], note: Callable[[str], None
 class Dub:
     """One video, one speech, one face: everything known before the first network evaluation, then the frames.
 
-    `evaluations` counts the network evaluations to run, `sampling` is the renderer's settings; `frames()` yields (pts,
-    frame) for each frame of the result and fills `report` meanwhile. A renderer that does not need the source makes
+    `evaluations` counts the network evaluations to run, `sampling` is the renderer's settings; `draw()` draws each
+    frame of the result and fills `report` meanwhile. A renderer that does not need the source makes
     whole frames of crop size: nothing is pasted. A renderer that surveys the source does so here, `on_look` before each
     frame: it may raise to stop. Raises `KeySyncError` for an unknown mask and for controls that the renderer does not
     have.
@@ -171,11 +211,11 @@ class Dub:
         occluder: Occluder | None = None,
         on_look: Callable[[], None] = lambda: None,
         survey: Survey = survey,
+        heard: Heard = NOTHING_HEARD,
     ) -> None:
         self.video, self.pts, self.track, self.timeline = video, pts, track, timeline
         self.settings, self.report, self.occluder = settings, report, occluder
-        self.waveform = waveform
-        self._grey = renderer.needs.source and video.facts().grey
+        self.waveform, self._heard = waveform, heard
         self.clips = find_clips(track, timeline)
         self._overflows: dict[str, list[tuple[int, int]]] = {}
         self._said: list[dict[str, Tensor]] | None = None
@@ -201,24 +241,62 @@ class Dub:
             raise KeySyncError(f"unknown control {min(foreign)!r}: the system has {known}")
         self.crops = Crops.of(self.track, needs.crop_size, needs.crop_scale, needs.native)
 
-    def frames(self, on_step: Callable[[int], None] | None = None) -> Iterator[tuple[int, Frame]]:
-        """Yields (pts, frame) for each frame of the result, in order; pts are in `timeline.time_base`."""
-        sources = self.timeline.source.tolist()
-        shown = self._generated(on_step)
-        originals = ahead(self.video.pick(self.pts, sources))
+    @cached_property
+    def _grey(self) -> bool:
+        return self.video.facts().grey
+
+    def draw_early(self, on_step: Callable[[int], None]) -> None:
+        """Draws for a renderer that remembers it; nothing is decoded, pasted or written."""
+        with closing(self._generated(on_step)) as shown:
+            deque(shown, maxlen=0)
+
+    def draw(
+        self,
+        write: Callable[[Frame, int], None],
+        on_step: Callable[[int], None] | None = None,
+        on_frame: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Draws each frame of the result: `write(frame, pts)` takes them in order, pts in `timeline.time_base`.
+
+        The network runs here. Crops and originals are read ahead of it, frames are pasted behind it and written behind
+        that, each in a thread of its own; no thread is left afterwards. `on_frame` is called here for each frame that
+        was drawn: it may raise to stop, as `on_step` may.
+        """
+        waiting, sources = self.report.waiting, self.timeline.source.tolist()
+        originals = ahead(self.video.pick(self.pts, sources), waited=partial(waiting, PASTING, "reading"))
         occluders = self._occluders(sources)
-        for output, (source, original, occluder) in enumerate(zip(sources, originals, occluders, strict=True)):
-            picture = next(shown)
-            if isinstance(picture, Tensor) and not self.renderer.needs.source:
-                frame, state, reason = as_bytes(picture), DUBBED, "generated from the picture"
-            elif picture is None:
-                frame, state, reason = original, PASSED_THROUGH, self.track.why_not(source)
-            elif isinstance(picture, Unchanged):
-                frame, state, reason = original, PASSED_THROUGH, picture.reason
-            else:
-                frame, state, reason = self._paste(original, picture, source, occluder)
+
+        def timed(frame: Frame, stamp: int) -> None:
+            with self.report.clock("write"):
+                write(frame, stamp)
+
+        def finish(output: int, source: int, drawn: Tensor | Unchanged | Later | None) -> None:
+            picture = self._checked(output, drawn.make()) if isinstance(drawn, Later) else drawn
+            frame, state, reason = self._finished(next(originals), picture, source, next(occluders))
             self.report.add(output, source, state, reason)
-            yield int(self.timeline.pts[output]), frame
+            writing.run(timed, frame, int(self.timeline.pts[output]))
+
+        with (
+            closing(originals),
+            closing(self._generated(on_step)) as shown,
+            Behind(waited=partial(waiting, PASTING, "writing")) as writing,
+            Behind(DRAWN, partial(waiting, DRAWING, "pasting and writing")) as pasting,
+        ):
+            for output, (source, drawn) in enumerate(zip(sources, shown, strict=True)):
+                pasting.run(finish, output, source, drawn, weight=_bytes_of(drawn))
+                on_frame()
+
+    def _finished(
+        self, original: Frame, picture: Tensor | Unchanged | None, source: int, occluder: Frame | None
+    ) -> tuple[Frame, str, str]:
+        """A frame of the result, what happened to it, and why."""
+        if picture is None:
+            return original, PASSED_THROUGH, self.track.why_not(source)
+        if isinstance(picture, Unchanged):
+            return original, PASSED_THROUGH, picture.reason
+        if not self.renderer.needs.source:
+            return as_bytes(picture), DUBBED, "generated from the picture"
+        return self._paste(original, picture, source, occluder)
 
     def _paste(self, original: Frame, picture: Tensor, source: int, occluder: Frame | None) -> tuple[Frame, str, str]:
         with self.report.clock("paste"):
@@ -241,31 +319,60 @@ class Dub:
         filled = bool(self.track.filled[source])
         return frame, DUBBED, "face position interpolated: the detector missed it" if filled else "face found"
 
-    def _generated(self, on_step: Callable[[int], None] | None) -> Iterator[Tensor | Unchanged | None]:
+    def _generated(
+        self, on_step: Callable[[int], None] | None
+    ) -> Generator[Tensor | Unchanged | Later | None, None, None]:
         """For each output frame the generated crop (H, W, 3 or 4), 0..1, or None where there is no face to draw."""
-        draw = self.renderer.begin(self.sampling, self.settings.seed, self.report.clock, on_step)
-        looks = ahead(self._looks())
         output = 0
-        for clip, said in zip(self.clips, self.listen(), strict=True):
-            yield from (None for _ in range(clip.start - output))
-            at: int = -1
-            picture: Tensor | Unchanged | None = None
-            frames = len(clip.network.times)
-            crops = islice(looks, frames)
-            numbers = self._sources(clip)
-            shot = int(self.track.shot[numbers[0]])
-            drawn = draw(Span(frames, crops, said, self._controls(clip), self._account(clip), shot, numbers))
-            for frame, index in enumerate(clip.network.shown.tolist(), start=clip.start):
-                while at < index:
-                    at, picture = at + 1, next(drawn)
-                    if isinstance(picture, Tensor) and not is_finite(picture):
-                        raise KeySyncError(
-                            f"the picture for frame {frame} holds numbers that are not finite: use other weights"
-                        )
-                yield picture
-            deque(crops, maxlen=0)  # those that the renderer did not take
-            output = clip.stop
+        with closing(self._begun(on_step)) as begun:
+            for clip, crops, drawn in begun:
+                yield from (None for _ in range(clip.start - output))
+                at: int = -1
+                picture: Tensor | Unchanged | Later | None = None
+                for frame, index in enumerate(clip.network.shown.tolist(), start=clip.start):
+                    while at < index:
+                        at, picture = at + 1, next(drawn)
+                        if isinstance(picture, Tensor):
+                            self._checked(frame, picture)
+                    yield picture
+                deque(crops, maxlen=0)  # those that the renderer did not take
+                output = clip.stop
         yield from (None for _ in range(len(self.timeline.source) - output))
+
+    def _begun(self, on_step: Callable[[int], None] | None) -> Generator[Begun, None, None]:
+        """Each clip with its crops and what draws it. The next clip is begun before one is drawn where the renderer
+        makes items ahead: a cut does not stop the network."""
+        renderer, waiting = self.renderer, self.report.waiting
+        draw = renderer.begin(self.sampling, self.settings.seed, self.report.clock, on_step)
+        early = isinstance(renderer, Foresighted) and renderer.beside
+        reader = ENCODING if early else DRAWING
+        begun = deque[Begun]()
+        with (
+            closing(ahead(self._looks(), waited=partial(waiting, reader, "crops"))) as looks,
+            Ahead(MADE_AHEAD, partial(waiting, DRAWING, "encoding")) as made,
+        ):
+            for clip, said in zip(self.clips, self.listen(), strict=True):
+                crops, numbers = islice(looks, len(clip.network.times)), self._sources(clip)
+                span = Span(
+                    len(clip.network.times),
+                    crops,
+                    said,
+                    self._controls(clip),
+                    self._account(clip),
+                    int(self.track.shot[numbers[0]]),
+                    numbers,
+                    made.add,
+                )
+                begun.append((clip, crops, draw(span)))
+                if len(begun) > int(early):
+                    yield begun.popleft()
+            yield from begun
+
+    def _checked(self, frame: int, picture: Tensor) -> Tensor:
+        """A picture for a frame of the result. Raises `KeySyncError` where it is not finite."""
+        if not is_finite(picture):
+            raise KeySyncError(f"the picture for frame {frame} holds numbers that are not finite: use other weights")
+        return picture
 
     def _account(self, clip: Clip) -> Account:
         """Notes for the report which of the clip's frames were computed again, and what the renderer aims at."""
@@ -316,11 +423,17 @@ class Dub:
     def listen(self, on_encoder: Callable[[], None] = lambda: None) -> list[dict[str, Tensor]]:
         """Speech features at each clip's network times; the encoders run here, once over the whole speech.
 
-        `on_encoder` is called after each encoder: it may raise to stop.
+        `on_encoder` is called after each encoder that had not heard it yet: it may raise to stop.
         """
         if self._said is None:
             self._said = self._speech(on_encoder)
         return self._said
+
+    @property
+    def unheard(self) -> int:
+        """How many encoders have still to hear the speech."""
+        encoders = (self.renderer.encoders[name] for name in self.renderer.needs.encoders)
+        return sum(self._heard.of(encoder, self.waveform) is None for encoder in encoders)
 
     def _speech(self, on_encoder: Callable[[], None]) -> list[dict[str, Tensor]]:
         if not self.clips:
@@ -328,9 +441,13 @@ class Dub:
         encoders = self.renderer.encoders
         features = {}
         for name in self.renderer.needs.encoders:
-            with self.report.clock("speech"):
-                features[name] = encoders[name].encode(self.waveform)
-            on_encoder()
+            early = self._heard.of(encoders[name], self.waveform)
+            if early is None:
+                with self.report.clock("speech"):
+                    early = encoders[name].encode(self.waveform)
+                on_encoder()
+            features[name] = early
+        self._heard, self.waveform = NOTHING_HEARD, torch.empty(0)  # of a long film large, and not needed any more
         said = [{name: rows.at(clip.network.times) for name, rows in features.items()} for clip in self.clips]
         for clip, rows in zip(self.clips, said, strict=True):
             for name, spoken in rows.items():
@@ -360,9 +477,12 @@ class Dub:
     def _looks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Crop (H, W, 3), 0..1, and mask (H, W) of every network frame of every clip, in order."""
         sources = [number for clip in self.clips for number in self._sources(clip)]
-        frames = zip(sources, self.video.pick(self.pts, sources), self._occluders(sources), strict=True)
-        for source, frame, occluder in frames:
-            yield self.crops.cut(frame, source), self._mask(source, occluder)
+        frames = zip(self.video.pick(self.pts, sources), self._occluders(sources), strict=True)
+        for source in sources:
+            with self.report.clock("crop"):
+                frame, occluder = next(frames)
+                look = self.crops.cut(frame, source), self._mask(source, occluder)
+            yield look
 
     def _mask(self, source: int, occluder: Frame | None) -> Tensor:
         """Where the mouth is generated anew, at the crop's resolution: (H, W), 0 or 1."""

@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -19,14 +19,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .behind import Behind
+from .behind import ahead
 from .cache import Cache
 from .costs import Costs, in_gigabytes, memory
-from .dub import Dub, Occluder, Settings, surveyed
+from .dub import NOTHING_HEARD, Dub, Heard, Occluder, Settings, surveyed
+from .early import Early
 from .errors import KeySyncError, concerning
 from .face.detectors import make_detector, read_landmarks_file
 from .face.face import Detector, Frame
 from .face.track import FaceChoice, FaceTrack, Tracker, no_face
+from .following import Following, Seen
 from .media.audio import AudioReader, Speech, hear, open_sound
 from .media.container import MediaFile, open_input
 from .media.extras import Extras, Kept
@@ -39,9 +41,9 @@ from .memory import TRACK, ClipMemory, folder_stamp
 from .method import FRAME_BY_FRAME, NETWORK_RATE, SAMPLE_RATE
 from .progress import DRAWING, EVALUATIONS, FOLLOWING, FRAMES, SPEECH, SURVEY, Course, NoProgress, Progress, about
 from .provenance import Provenance
-from .report import Report
+from .report import Report, timed
 from .speech.encoder import ONE_PASS, WINDOW
-from .systems.renderer import FromFiles, Look, Needs, Remarking, Renderer, Surveyor
+from .systems.renderer import Foresighted, FromFiles, Look, Needs, Remarking, Renderer, Surveyor
 from .timeline import PAUSE, Timeline, fit, still
 from .who import clues_of
 
@@ -159,7 +161,7 @@ def _dub_file(
     lossless: bool,
     cache: Cache | None,
 ) -> Report:
-    needs = models.needs
+    began, needs = time.perf_counter(), models.needs
     check_job(video, audio, output, settings, occluder=occluder, lossless=lossless, needs_source=needs.source)
     inputs = _open(video, audio, occluder, needs)
     source, heard = inputs.source, inputs.heard
@@ -167,7 +169,10 @@ def _dub_file(
     costs = Costs.of(source.info, face.device, face.detector if face.landmarks is None else None)
     _expect(course, costs, source, models, settings, face, heard.seconds)
     known = ClipMemory(cache, source)
-    pts, track, seconds_per_stage = _follow(source, face, known, course)
+    seconds: dict[str, float] = {}
+    if cache is None and isinstance(models, Foresighted) and models.beside:
+        models = models.remembering()
+    pts, track, early = _follow(inputs, models, settings, face, known, course, seconds)
     timeline, form = _result_of(needs, source, pts, heard.seconds, settings.sync_mode)
     report = Report(
         video=source.name,
@@ -180,15 +185,19 @@ def _dub_file(
         seconds=timeline.seconds,
         sync_mode=settings.sync_mode,
         seed=settings.seed,
-        seconds_per_stage=seconds_per_stage,
+        seconds_per_stage=seconds,
     )
-    dub = _prepare(inputs, pts, track, timeline, models, settings, report, known, course, costs)
+    dub = _prepare(inputs, pts, track, timeline, models, settings, report, known, course, costs, early)
+    del early  # the rows of a long speech are large
     writer = _writer(inputs, output, form, dub, lossless)
     _hear(dub, course, costs)
+    files = inputs.files
+    del inputs, heard  # of a long film the waveform is large
     _say_how_long(dub, form, lossless, course, progress)
     with known.encodings(dub.renderer, dub.crops) as dub.renderer:
-        _draw(dub, writer, inputs.files, course)
+        _draw(dub, writer, files, course)
     course.end()
+    report.run_seconds = time.perf_counter() - began
     report.notes.extend(dub.overflow_notes())
     return report
 
@@ -213,21 +222,61 @@ def _open(
 
 
 def _follow(
-    source: FrameSource, face: FaceSource, known: ClipMemory, course: Course
-) -> tuple[NDArray[np.int64], FaceTrack, dict[str, float]]:
-    """The timestamps, the track of the chosen face, and how long it took to follow it.
+    inputs: _Inputs,
+    models: Renderer,
+    settings: Settings,
+    face: FaceSource,
+    known: ClipMemory,
+    course: Course,
+    seconds: dict[str, float],
+) -> tuple[NDArray[np.int64], FaceTrack, Heard]:
+    """The timestamps, the track of the chosen face, and what was heard of the speech while a thread followed the face;
+    `seconds` gets how long stages took.
 
-    Raises `KeySyncError` where it is nowhere to be seen.
+    Raises `KeySyncError` where the face is nowhere to be seen.
     """
-    began = time.perf_counter()
     course.begin(FOLLOWING)
-    follow = partial(survey, source, face, partial(course.step, FOLLOWING))
-    keeps = face.track is None and face.landmarks is None
-    pts, track = known.follow(face.causes(), follow) if keeps else follow()
-    spent = round(time.perf_counter() - began, 4)
+    source, seen, early = inputs.source, seen_for(face.choice), NOTHING_HEARD
+    detects = face.track is None and face.landmarks is None
+
+    def follow(on_frame: Callable[[], None]) -> tuple[NDArray[np.int64], FaceTrack]:
+        began = time.perf_counter()
+        found = partial(survey, source, face, on_frame, seen)
+        result = known.follow(face.causes(), found) if detects else found()
+        if TRACK not in known.hits:
+            seconds["face track"] = time.perf_counter() - began
+        return result
+
+    with Following(follow, partial(course.step, FOLLOWING)) as following:
+        if not following.ended():  # else the track was known, or there is an error
+            early = _hear_early(inputs, models, settings, seconds)
+            sure = detects and inputs.masks is None and not face.choice.through_cuts  # who it is shows at the end
+            if sure and isinstance(models, Foresighted) and models.remembers:
+                voice = partial(_fitted, inputs.heard.samples)
+                drawn = Early(source, voice, inputs.heard.seconds, early, models, settings, face.choice)
+                drawn.draw(seen, seconds, following.ended)
+        pts, track = following.result()
     if not (track.found | track.turned).any():
         raise KeySyncError(f"{no_face(track)} of {source.name}: nothing to dub; try another detector")
-    return pts, track, {} if TRACK in known.hits else {"face track": spent}
+    return pts, track, early
+
+
+def _hear_early(inputs: _Inputs, models: Renderer, settings: Settings, seconds: dict[str, float]) -> Heard:
+    """What each encoder makes of the speech that the result has if the header of the video tells its length.
+
+    Encoders work here, in the thread of the caller: those of a host program may work in no other.
+    """
+    info, said = inputs.source.info, inputs.heard
+    if not info.frame_count or not models.needs.source:
+        return NOTHING_HEARD
+    timeline = fit(np.arange(info.frame_count), 1, 1 / info.rate, said.seconds, settings.sync_mode)
+    voice = _fitted(said.samples, timeline.seconds)
+    rows = []
+    for name in models.needs.encoders:
+        # What it cannot hear may not be a part of the result: it hears that again.
+        with timed(seconds, "speech"), suppress(KeySyncError):
+            rows.append((models.encoders[name], models.encoders[name].encode(voice)))
+    return Heard(len(voice), rows)
 
 
 def _prepare(
@@ -241,6 +290,7 @@ def _prepare(
     known: ClipMemory,
     course: Course,
     costs: Costs,
+    early: Heard,
 ) -> Dub:
     """The dub, after a survey of the source where the models make one."""
     source, masks = inputs.source, inputs.masks
@@ -255,7 +305,7 @@ def _prepare(
 
     voice = _fitted(inputs.heard.samples, timeline.seconds)
     on_look = partial(course.step, SURVEY)
-    return Dub(source, pts, track, timeline, voice, models, settings, report, hidden, on_look, looked)
+    return Dub(source, pts, track, timeline, voice, models, settings, report, hidden, on_look, looked, early)
 
 
 def _writer(inputs: _Inputs, output: Path, form: PictureFormat, dub: Dub, lossless: bool) -> VideoWriter:
@@ -287,7 +337,7 @@ def _writer(inputs: _Inputs, output: Path, form: PictureFormat, dub: Dub, lossle
 def _hear(dub: Dub, course: Course, costs: Costs) -> None:
     """Runs the speech encoders; now it is known how much is to be drawn."""
     drawn = dub.renderer
-    course.expect(SPEECH, len(drawn.needs.encoders), costs.hearing(drawn, dub.timeline.seconds))
+    course.expect(SPEECH, dub.unheard, costs.hearing(drawn, dub.timeline.seconds))
     course.expect(EVALUATIONS, dub.evaluations, costs.evaluation(drawn))
     course.expect(FRAMES, len(dub.timeline.source), costs.made(drawn))
     course.begin(SPEECH)
@@ -309,16 +359,13 @@ def _say_how_long(dub: Dub, form: PictureFormat, lossless: bool, course: Course,
 
 def _draw(dub: Dub, writer: VideoWriter, files: list[MediaFile], course: Course) -> None:
     """Draws and writes all frames. Raises `KeySyncError` where a file has changed meanwhile."""
+    first = int(dub.timeline.pts[0])  # the result begins at 0
 
     def write(frame: Frame, stamp: int) -> None:
-        with dub.report.clock("write"):
-            writer.write(frame, stamp)
+        writer.write(frame, stamp - first)
 
     with writer:
-        with Behind() as behind:
-            for stamp, frame in dub.frames(partial(course.step, EVALUATIONS)):
-                behind.run(write, frame, stamp - int(dub.timeline.pts[0]))  # the result begins at 0
-                course.step(FRAMES)
+        dub.draw(write, partial(course.step, EVALUATIONS), partial(course.step, FRAMES))
         for file in files:
             file.check_unchanged()
 
@@ -389,11 +436,14 @@ def _speech_seconds(speech: SoundSource) -> float | None:
 
 
 def survey(
-    source: FrameSource, face: FaceSource, on_frame: Callable[[], None] = lambda: None
+    source: FrameSource,
+    face: FaceSource,
+    on_frame: Callable[[], None] = lambda: None,
+    seen: Seen | None = None,
 ) -> tuple[NDArray[np.int64], FaceTrack]:
     """Reads the video once: the timestamp of every frame, and the track of the chosen face.
 
-    `on_frame` is called after each frame: it may raise to stop.
+    `on_frame` is called after each frame: it may raise to stop. What a detector finds is in `seen` meanwhile.
     """
     if face.track is not None:
         return _check_track(source, face.track), face.track
@@ -401,13 +451,13 @@ def survey(
         tracker = Tracker(exact=True)
         size = source.info.height, source.info.width
         given = read_landmarks_file(face.landmarks, size=size, frames=len(source.timestamps()))
-        pts = _collect(source, lambda frame, number: tracker.add(frame, given.faces(number)), on_frame)
+        pts = _collect(source, Seen(tracker), lambda frame, number: tracker.add(frame, given.faces(number)), on_frame)
         return pts, tracker.finish()
 
     def finish(tracker: Tracker, pts: NDArray[np.int64], detector: Detector) -> FaceTrack:
         return tracker.finish(face.choice, clues_of(face.choice, source, pts, detector, face.sound))
 
-    return follow_faces(source, face, finish, on_frame, looks=face.choice.through_cuts)
+    return follow_faces(source, face, finish, on_frame, seen or seen_for(face.choice))
 
 
 def follow_faces(
@@ -415,14 +465,17 @@ def follow_faces(
     face: FaceSource,
     finish: Callable[[Tracker, NDArray[np.int64], Detector], T],
     on_frame: Callable[[], None],
-    *,
-    looks: bool,
+    seen: Seen,
 ) -> tuple[NDArray[np.int64], T]:
     """The timestamp of every frame, and what `finish` makes of the tracker that has seen all frames."""
-    tracker = Tracker(looks=looks)
     with closing(make_detector(face.detector, face.weights, device=face.device)) as detector:
-        pts = _collect(source, lambda frame, _: tracker.follow(frame, detector), on_frame)
-        return pts, finish(tracker, pts, detector)
+        pts = _collect(source, seen, lambda frame, _: seen.tracker.follow(frame, detector), on_frame)
+        return pts, finish(seen.tracker, pts, detector)
+
+
+def seen_for(choice: FaceChoice) -> Seen:
+    """What is seen before the first frame, for this choice."""
+    return Seen(Tracker(looks=choice.through_cuts))
 
 
 def _first_frame(source: FrameSource) -> FrameSource:
@@ -445,14 +498,16 @@ def _check_track(source: FrameSource, track: FaceTrack) -> NDArray[np.int64]:
     return pts
 
 
-def _collect(source: FrameSource, add: Callable[[Frame, int], None], on_frame: Callable[[], None]) -> NDArray[np.int64]:
+def _collect(
+    source: FrameSource, seen: Seen, add: Callable[[Frame, int], None], on_frame: Callable[[], None]
+) -> NDArray[np.int64]:
     """Adds all frames with their numbers; returns their timestamps."""
-    pts: list[int] = []
-    for stamp, frame in source.frames():
-        add(frame, len(pts))
-        pts.append(stamp)
-        on_frame()
-    return np.asarray(pts, dtype=np.int64)
+    with closing(ahead(source.frames())) as frames:
+        for stamp, frame in frames:
+            add(frame, len(seen.pts))
+            seen.pts.append(stamp)
+            on_frame()
+    return np.asarray(seen.pts, dtype=np.int64)
 
 
 def _fitted(waveform: Tensor, seconds: float) -> Tensor:

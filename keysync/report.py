@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,10 @@ from .whole import reason, whole_file, why_not
 
 DUBBED = "dubbed"
 PASSED_THROUGH = "passed through"
+# Stages that wait for others: before, in and after that in which the network runs.
+FOLLOWING, ENCODING, DRAWING, PASTING = "following", "encoding", "drawing", "pasting"
+# Stages that the line about the pace names, and seconds of waiting that it mentions.
+BUSIEST, WORTH_SAYING = 3, 0.1
 
 
 def check_report(path: Path, others: Iterable[Path]) -> None:
@@ -47,6 +52,9 @@ class Report:
     says nothing. `curves` holds what a system aimed at, by name: a value for each output frame, None where nothing was
     drawn. `speakers` says of several people what each says, who it is and how many frames were dubbed. The JSON has
     these two only where there are any.
+
+    Stages overlap: `seconds_per_stage` is how long each was busy, `seconds_waited` by the stage that waited how long it
+    did so for what, `run_seconds` how long all took.
     """
 
     video: str
@@ -67,6 +75,8 @@ class Report:
     ranges: list[FrameRange] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds_per_stage: dict[str, float] = field(default_factory=dict)
+    seconds_waited: dict[str, dict[str, float]] = field(default_factory=dict)
+    run_seconds: float = 0.0
     estimate: dict[str, float | None] = field(default_factory=dict)
     curves: dict[str, list[float | None]] = field(default_factory=dict)
     speakers: list[dict[str, Any]] = field(default_factory=list)
@@ -86,15 +96,30 @@ class Report:
     @contextmanager
     def clock(self, stage: str) -> Iterator[None]:
         """Adds the duration of the block to a stage."""
-        began = time.perf_counter()
-        try:
+        with timed(self.seconds_per_stage, stage):
             yield
-        finally:
-            spent = time.perf_counter() - began
-            self.seconds_per_stage[stage] = round(self.seconds_per_stage.get(stage, 0.0) + spent, 4)
+
+    @contextmanager
+    def waiting(self, stage: str, what: str) -> Iterator[None]:
+        """Adds the duration of the block to what a stage waited for something."""
+        with timed(self.seconds_waited.setdefault(stage, {}), what):
+            yield
+
+    def pace(self) -> str:
+        """How long the run took, what was busy most, and what drawing waited for; a line."""
+        busy = sorted(self.seconds_per_stage.items(), key=lambda item: -item[1])
+        words = [f"took {self.run_seconds:.1f} s"]
+        words += [f"busy: {', '.join(f'{stage} {spent:.1f} s' for stage, spent in busy[:BUSIEST])}"] if busy else []
+        waits = self.seconds_waited.get(DRAWING, {}).items()
+        waited = [f"{spent:.1f} s for {what}" for what, spent in waits if spent >= WORTH_SAYING]
+        words += [f"the run waited {', '.join(waited)}"] if waited else []
+        return "; ".join(words)
 
     def to_dict(self) -> dict[str, Any]:
         found = asdict(self)
+        found["run_seconds"] = round(self.run_seconds, 3)
+        found["seconds_per_stage"] = _rounded(self.seconds_per_stage)
+        found["seconds_waited"] = {stage: _rounded(spent) for stage, spent in self.seconds_waited.items()}
         for name in ("curves", "speakers"):
             if not found[name]:
                 del found[name]
@@ -114,3 +139,23 @@ class Report:
         except OSError as error:
             message = f"cannot write the report {path}: {'; '.join(reason(error, path))}"
             raise KeySyncError(message, about="report") from error
+
+
+# Stages of one name may run in two threads.
+_ADDING = threading.Lock()
+
+
+@contextmanager
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Adds the duration of the block to the seconds of this name."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        spent = time.perf_counter() - began
+        with _ADDING:
+            seconds[name] = seconds.get(name, 0.0) + spent
+
+
+def _rounded(seconds: dict[str, float]) -> dict[str, float]:
+    return {name: round(spent, 4) for name, spent in seconds.items()}

@@ -22,6 +22,7 @@ from .dub import Settings, merge
 from .errors import KeySyncError, concerning
 from .face.face import Detector
 from .face.track import FaceChoice, FaceTrack, Tracker
+from .following import Seen
 from .job import FaceSource, check_job, dub_file, follow_faces
 from .media.audio import hear, open_sound
 from .media.extras import Extras
@@ -128,7 +129,7 @@ def dub_speakers(
         return [tracker.finish(one.choice, clues_of(one.choice, source, pts, detector, face.sound)) for one in speakers]
 
     progress = progress or NoProgress()
-    pts, tracks = follow_faces(source, face, finish, _Watch(progress), looks=True)
+    pts, tracks = follow_faces(source, face, finish, _Watch(progress), Seen(Tracker(looks=True)))
     _check_different(tracks, speakers)
     parts = []
     for speaker, sound, speech, track in zip(speakers, sounds, heard, tracks, strict=True):
@@ -163,7 +164,7 @@ def dub_everyone(
         return tracker.each_speaker(clues_of(FaceChoice(speaking=True), source, pts, detector, face.sound))
 
     progress = progress or NoProgress()
-    pts, tracks = follow_faces(source, face, finish, _Watch(progress), looks=True)
+    pts, tracks = follow_faces(source, face, finish, _Watch(progress), Seen(Tracker(looks=True)))
     parts = [_Part(sound, track, None, sound.name, f"speaker {n}") for n, track in enumerate(tracks, 1)]
     seconds = hear(sound).seconds
     return _dub_parts(source, pts, parts, seconds, output, models, settings, progress, occluder, lossless)
@@ -280,6 +281,7 @@ def _merged(
     merged.speech = " and ".join(dict.fromkeys(part.speech for part in parts))
     merged.notes = list(dict.fromkeys(note for report in reports.values() for note in report.notes))
     merged.network_evaluations = sum(report.network_evaluations for report in reports.values())
+    merged.run_seconds = sum(report.run_seconds for report in reports.values())
     merged.curves = {
         f"{name}, {parts[number].who}": row for number, report in reports.items() for name, row in report.curves.items()
     }

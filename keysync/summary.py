@@ -18,8 +18,13 @@ ORDINALS = {1: "second", 2: "third", 3: "fourth", 4: "fifth"}
 
 
 def summarize(report: Report, face: FaceSource) -> str:
-    """Which face was dubbed in how many frames, what passed through and why, which models drew it; a line each."""
-    return "\n".join((_dubbed(report, face), *_passed(report), *_drawn(report), _marked(report), *_noted(report)))
+    """Which face was dubbed in how many frames, what passed through and why, which models drew it, how long it took.
+
+    A line each.
+    """
+    return "\n".join(
+        (_dubbed(report, face), *_passed(report), *_drawn(report), _marked(report), *_noted(report), *_paced(report))
+    )
 
 
 def name_face(face: FaceSource) -> str:
@@ -81,6 +86,11 @@ def _marked(report: Report) -> str:
     if report.provenance is None:
         return "The result does not say that its lips are synthetic."
     return "The result says in its metadata that its lips are synthetic."
+
+
+def _paced(report: Report) -> Iterator[str]:
+    if report.run_seconds:
+        yield f"It {report.pace()}."
 
 
 def _noted(report: Report) -> Iterator[str]:

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from keysync.behind import Behind, ahead
+from keysync.behind import Ahead, Behind, ahead
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +101,7 @@ def test_a_source_is_closed_where_its_items_are_not_taken() -> None:
 
     items = ahead(make())
     assert next(items) == 0
-    items.close()  # type: ignore[attr-defined]
+    items.close()
     assert closed == [True]
 
 
@@ -113,3 +114,66 @@ def test_an_error_comes_where_its_item_would() -> None:
     assert next(items) == 1
     with pytest.raises(OSError, match="gone"):
         next(items)
+
+
+def numbers(made: list[int], first: int, count: int) -> Iterator[int]:
+    for number in range(first, first + count):
+        made.append(number)
+        yield number
+
+
+def test_sources_are_made_ahead_one_after_the_other_and_bounded() -> None:
+    made: list[int] = []
+    with Ahead(3) as ahead_of:
+        first = ahead_of.add(numbers(made, 0, 4), 4)
+        second = ahead_of.add(numbers(made, 4, 5), 5)
+        assert next(first) == 0
+        assert list(first) == [1, 2, 3]
+        assert len(made) <= 4 + 3
+        assert list(second) == [4, 5, 6, 7, 8]
+    assert made == list(range(9))
+
+
+def test_a_source_that_is_not_taken_is_left() -> None:
+    gate, made = threading.Event(), list[int]()
+
+    def slow() -> Iterator[int]:
+        yield from numbers(made, 0, 1)
+        gate.wait(10)
+        yield from numbers(made, 1, 99)
+
+    with Ahead(50) as ahead_of:
+        assert next(ahead_of.add(slow(), 100)) == 0
+        threading.Timer(0.1, gate.set).start()
+    assert len(made) <= 2
+
+
+def test_an_error_of_a_source_comes_where_its_item_would() -> None:
+    def make() -> Iterator[int]:
+        yield 1
+        raise OSError("gone")
+
+    with Ahead(8) as ahead_of:
+        items = ahead_of.add(make(), 2)
+        assert next(items) == 1
+        with pytest.raises(OSError, match="gone"):
+            next(items)
+
+
+def test_what_waits_is_bounded_by_its_weight_and_waiting_is_timed() -> None:
+    gate, waits, queued = threading.Event(), list[str](), list[int]()
+
+    @contextmanager
+    def waited() -> Iterator[None]:
+        waits.append("begun")
+        gate.set()
+        yield
+        waits.append("ended")
+
+    with Behind(10, waited) as behind:
+        behind.run(gate.wait, 10, weight=8)
+        behind.run(queued.append, 1, weight=3)
+        assert not waits
+        behind.run(queued.append, 2)
+        assert waits == ["begun", "ended"]
+    assert queued == [1, 2]

@@ -146,7 +146,7 @@ def test_only_the_mouth_changes_and_all_else_keeps_its_bits(models: Models, tmp_
     assert report.network_evaluations == 2 * 2 * 30  # two clips, a batch and a window each
     assert clip.progress.parts["network evaluations"] == [report.network_evaluations] * 2
     assert clip.progress.parts["following the face"][1] == 20
-    stages = {"face track", "speech", "encode", "keyframes", "interpolation", "decode", "paste", "write"}
+    stages = {"face track", "speech", "crop", "encode", "keyframes", "interpolation", "decode", "paste", "write"}
     assert report.seconds_per_stage.keys() == stages
 
 
@@ -432,7 +432,8 @@ def test_another_face_than_the_chosen_one_is_said(models: Models, tmp_path: Path
     clip = scene(tmp_path, 6)
     reader = VideoReader(clip.video)
     dub = dub_of(reader, reader.timestamps(), track_of([True] * 4 + [False] * 2), models)
-    frames = [frame for _, frame in dub.frames()]
+    frames: list[Frame] = []
+    dub.draw(lambda frame, stamp: frames.append(frame))
     assert [(part.first, part.last, part.reason) for part in dub.report.ranges] == [
         (0, 3, "face found"),
         (4, 5, "the chosen face is not visible"),

@@ -34,7 +34,7 @@ ALL = "\n".join(DOCUMENTS[name] for name in sorted(DOCUMENTS) if name != "CHANGE
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", ALL, re.MULTILINE | re.DOTALL)
 BENCH = "python -m tests.bench"
 # A clause of a shell line may follow the words of a loop.
-CLAUSE = re.compile(rf"^(?:do\s+)?(keysync|python -m training\.\w+|{re.escape(BENCH)})\s+(.*)$")
+CLAUSE = re.compile(rf"^(?:do\s+)?(keysync|python -m training\.(?:\w+|synthetic\.data)|{re.escape(BENCH)})\s+(.*)$")
 # The least that each command takes.
 LEAST = {
     "keysync": "inspect FILE",
@@ -46,6 +46,7 @@ LEAST = {
     "python -m training.evaluate": "",
     "python -m training.cost": "",
     "python -m training.sweep": "",
+    "python -m training.synthetic.data": "-o DATA --vae VAE",
     BENCH: "",
 }
 # Options of torchrun, tensorboard, ruff, mypy and the training of lips, and two words that stand for any setting and

@@ -36,7 +36,7 @@ ROUNDS = 5  # of all phases: 40 signals
 HELD_ROUNDS = 3  # in which a dub waits in its phase for the signal; in the others it goes on
 SLOW = 0.02  # seconds that each phase takes at the least
 LIMIT = 60  # seconds
-WRITING = 2  # seconds; what a thread writes is waited for
+THREADED, WAITED = ("survey", "write"), 2  # seconds: what a thread does with a frame is waited for
 
 
 def old(path: Path, seconds: float) -> Path:
@@ -73,7 +73,7 @@ def phases(models: Models, monkeypatch: pytest.MonkeyPatch, held: set[str]) -> I
         if phase not in said:
             said.add(phase)
             os.write(write, f"{phase}\n".encode())
-        time.sleep((WRITING if phase == "write" else LIMIT) if phase in held else SLOW)
+        time.sleep((WAITED if phase in THREADED else LIMIT) if phase in held else SLOW)
 
     def told(phase: str, plain: Callable[..., Any]) -> Callable[..., Any]:
         def run(*values: Any, **named: Any) -> Any:

@@ -1,7 +1,8 @@
 """Compares ways of sampling on the same films: python -m training.sweep [--levels 700,6,0.9 ...] [--json FILE].
 
-Each row is a preset, or a schedule given by its noise levels, with what it costs and what the dubs lose: held-out
-people and sentences with exact landmarks, dubbed by the built-in models or by those that are given.
+Each row is a preset, a schedule given by its noise levels, or a distilled pair of models, with what it costs and what
+the dubs lose: held-out people and sentences with exact landmarks, dubbed by the built-in models or by those that are
+given.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from keysync.errors import KeySyncError
-from keysync.network.guidance import EVERYWHERE
+from keysync.network.guidance import EVERYWHERE, Interval
 from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
 from keysync.systems.keysync.presets import EXACT, PRESETS, make_sampling
@@ -48,6 +49,8 @@ HEADS = (
 )
 # Columns that are figures with an interval, in the order of `HEADS`.
 FIGURES = ("correlation", "against_exact", "shape", "jitter", "talking", "lipleak")
+# Above every noise level: a schedule without guidance.
+NOWHERE: Interval = (np.inf, np.inf)
 
 logger = logging.getLogger(__name__)
 
@@ -80,18 +83,21 @@ class Swept:
         }
 
 
-def sweep(models: Models, ways: dict[str, Sampling], films: int, seed: int) -> list[Swept]:
-    """Each way on the same films, half of them talks and half with a silence in the middle."""
-    scope, side = Scope(seed), side_of(models)
+def sweep(ways: Mapping[str, Models], films: int, seed: int) -> list[Swept]:
+    """Each way, models with their sampling, on the same films: so many talks, and as many with a silence in the middle.
+
+    The films are as wide as suits the first.
+    """
+    scope, side = Scope(seed), side_of(next(iter(ways.values())))
     talks = [talk_film(seed, number, scope.talk_frames, side) for number in range(films)]
     quiets = [quiet_film(seed, number, scope.quiet_frames, side) for number in range(films)]
     swept = []
-    for name, sampling in ways.items():
-        drawing = replace(models, sampling=sampling)
-        reader = Reader(lambda _, drawing=drawing: drawing)  # type: ignore[misc]
+    for name, models in ways.items():
+        reader = Reader(lambda _, models=models: models)  # type: ignore[misc]
         began = time.monotonic()
         made = [reader.talk(film, False) for film in talks], [reader.quiet(film, False) for film in quiets]
-        evaluations = sum(sampling.network_evaluations(stage.spec) for stage in (models.keyframe, models.interpolation))
+        stages = models.keyframe, models.interpolation
+        evaluations = sum(models.sampling.network_evaluations(stage.spec) for stage in stages)
         swept.append(Swept(name, evaluations, *made, time.monotonic() - began))
         logger.info("%s: %.0f s", name, swept[-1].seconds)
     return swept
@@ -121,33 +127,54 @@ def as_json(swept: Sequence[Swept]) -> dict[str, Any]:
     }
 
 
-def ways_of(levels: Sequence[str], interval: tuple[float, float]) -> dict[str, Sampling]:
-    """The exact schedule, the presets, and schedules of noise levels, by name.
+def schedules_of(entries: Sequence[str], interval: Interval, note: str = "") -> dict[str, Sampling]:
+    """Schedules of noise levels, guided in an interval of them, by name: the entry and a note.
 
     Raises `KeySyncError` for levels that are no falling numbers.
     """
-    ways = {name: make_sampling(name) for name in (EXACT, *(name for name in PRESETS if name != EXACT))}
-    for entry in levels:
+    schedules = {}
+    for entry in entries:
         try:
             numbers = tuple(float(part) for part in entry.split(","))
         except ValueError:
             raise KeySyncError(f"the noise levels {entry!r} are no numbers: expected for instance 700,6,0.9") from None
-        ways[entry] = Sampling(levels=numbers, guidance_interval=interval)
+        schedules[entry + note] = Sampling(levels=numbers, guidance_interval=interval)
+    return schedules
+
+
+def ways_of(options: argparse.Namespace) -> dict[str, Models]:
+    """The exact schedule, the presets, and what the command line adds, by name.
+
+    Raises `KeySyncError` as `schedules_of` and `open_models` do, and for two ways of one name.
+    """
+    models = _models(options)
+    interval = EVERYWHERE if options.guided_from is None else (options.guided_from, np.inf)
+    samplings = {name: make_sampling(name) for name in (EXACT, *(name for name in PRESETS if name != EXACT))}
+    samplings |= schedules_of(options.levels, interval) | schedules_of(options.unguided, NOWHERE, " unguided")
+    ways = {name: replace(models, sampling=sampling) for name, sampling in samplings.items()}
+    for keyframe, interpolation in options.distilled:
+        name = f"{keyframe.stem} + {interpolation.stem}"
+        if name in ways:
+            raise KeySyncError(f"two pairs of models are named {name}: rename the files of one")
+        ways[name] = _models(options, keyframe_model=keyframe, interpolation_model=interpolation)
     return ways
+
+
+def _models(options: argparse.Namespace, **others: Path) -> Models:
+    """The models that the command line names, with others in place of some."""
+    paths = {option.name: getattr(options, option.name) for option in FILES}
+    models = open_models(ModelFiles(paths | others, options.device))
+    assert isinstance(models, Models)
+    return models
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
     try:
-        models = open_models(
-            ModelFiles({option.name: getattr(options, option.name) for option in FILES}, options.device)
-        )
-        assert isinstance(models, Models)
         if options.films < 2:
             raise KeySyncError(f"{options.films} films give no interval: expected at least 2 (--films)")
-        interval = EVERYWHERE if options.guided_from is None else (options.guided_from, np.inf)
-        swept = sweep(models, ways_of(options.levels, interval), options.films, options.seed)
+        swept = sweep(ways_of(options), options.films, options.seed)
         if options.json is not None:
             with written(options.json) as file:
                 file.write_bytes(json.dumps(as_json(swept), indent=1).encode() + b"\n")
@@ -163,6 +190,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training.sweep", description="Compares ways of sampling.")
     parser.add_argument("--levels", nargs="+", default=(), metavar="L,L,...", help="noise levels of a schedule")
     parser.add_argument("--guided-from", type=float, metavar="L", help="guide these schedules above this level only")
+    parser.add_argument("--unguided", nargs="+", default=(), metavar="L,L,...", help="the same, without guidance")
+    parser.add_argument(
+        "--distilled",
+        nargs=2,
+        type=Path,
+        action="append",
+        default=[],
+        metavar=("KEYFRAME", "INTERPOLATION"),
+        help="a distilled pair of models, sampled at its own noise levels; may be repeated",
+    )
     parser.add_argument("--films", type=int, default=FILMS, metavar="N", help="films of each kind (default: 12)")
     parser.add_argument("--seed", type=int, default=0, help="seed of people, voices and sentences")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")

@@ -195,6 +195,12 @@ class Tracker:
         self._shots.append(shot)
         self._faces.append(faces)
 
+    def so_far(self, frames: int) -> Tracker:
+        """One that holds the first frames that were added, while another thread adds more."""
+        copied = Tracker(exact=self.exact, looks=self.looks)
+        copied._size, copied._shots, copied._faces = self._size, self._shots[:frames], self._faces[:frames]
+        return copied
+
     def people(self) -> list[list[Person]]:
         """The people of each shot."""
         shot = np.array(self._shots, dtype=np.int64)

@@ -63,7 +63,7 @@ class Mixer(nn.Module):
         """Frames marked in `single` (b, t) take only the spatial part; the other inputs are (b, t, ...)."""
         marked = single.bool().reshape(*single.shape, *[1] * (spatial.ndim - 2))
         alpha = torch.where(marked, 1.0, self.mix_factor.sigmoid().to(spatial.dtype))
-        return (alpha * spatial + (1.0 - alpha) * temporal).to(spatial.dtype)
+        return torch.lerp(temporal.to(spatial.dtype), spatial, alpha.to(spatial.dtype))
 
 
 class TimeConv(nn.Conv3d):

@@ -46,12 +46,16 @@ class Automatic:
     rewriter: Surveyor
     small: Callable[[], Renderer]
     system: str = "auto"
-    encoders: Mapping[str, Hearing] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def needs(self) -> Needs:
         return self.rewriter.needs
+
+    @property
+    def encoders(self) -> Mapping[str, Hearing]:
+        """Those of the rewriter, which draws most clips."""
+        return self.rewriter.encoders
 
     @property
     def seconds_per_evaluation(self) -> float:

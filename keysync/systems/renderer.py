@@ -71,6 +71,7 @@ class Span:
     `crops` yields a crop (H, W, 3), 0..1, and its mask (H, W), 0 or 1 and without the occluder, for each of `frames`,
     as they are asked for; `speech` holds two feature rows a frame (frames, 2, channels) by encoder; `controls`
     (frames,) by name; `shot` is the shot's number in the source, `numbers` (frames,) are those of the frames there.
+    `ahead(items, count)` yields the same items, made in a thread before they are asked for: all must be taken.
     """
 
     frames: int
@@ -80,6 +81,7 @@ class Span:
     account: Account = NO_ACCOUNT
     shot: int = 0
     numbers: Sequence[int] = ()
+    ahead: Callable[[Iterator[Any], int], Iterator[Any]] = lambda items, count: items
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,18 @@ class Unchanged:
     reason: str
 
 
+@dataclass(frozen=True, eq=False)
+class Later:
+    """In place of a crop: what makes it, in another thread while the next ones are drawn; it holds about so many
+    `bytes`."""
+
+    make: Callable[[], Tensor]
+    bytes: int
+
+
 # Draws a span: yields a crop (H, W, 3) float32, 0..1, on the CPU, for each of its frames in order, or that the frame
 # stays unchanged. A fourth channel, 0..1, says how much of the crop to show.
-Rendering = Callable[[Span], Iterator[Tensor | Unchanged]]
+Rendering = Callable[[Span], Iterator[Tensor | Unchanged | Later]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +154,28 @@ class Renderer(Protocol):
 
         `settings`: what `System.settings` or the caller put into `Settings.sampling`, None for its defaults.
         """
+
+
+@runtime_checkable
+class Foresighted(Renderer, Protocol):
+    """A renderer with `beside` may be given a span before it has drawn the one before, to make its items ahead, and
+    may draw before all of the clip is known."""
+
+    @property
+    def beside(self) -> bool: ...
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it remembers what it made early."""
+
+    def steady(self, frames: int, /) -> int:
+        """How many of the first frames of a clip, so many of which are known, the others leave as they are drawn."""
+
+    def remembering(self) -> Foresighted:
+        """This renderer, which remembers what it made `early`: the same inputs need no network then."""
+
+    def early(self, enough: Callable[[], bool], /) -> AbstractContextManager[None]:
+        """Inside, what is drawn is remembered; the block is left where `enough`, or where too much was made."""
 
 
 class UnsuitableError(KeySyncError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from ..errors import KeySyncError, install_line
 from ..imports import import_alone
 from ..network.layers import at_least_float32
+from ..network.parallel import at_once, cores
 from ..network.peak import peak_bytes
 from ..network.precision import in_float32, is_half, only_finite
 from ..network.stage import SCALE_FACTOR
@@ -55,8 +57,18 @@ class VAE(nn.Module):
 
     @property
     def batch(self) -> int:
+        """Frames that are best given at once: on a CPU one for each core."""
+        return self._each * cores(self._device)
+
+    @property
+    def _each(self) -> int:
         """Frames per forward pass; one on a CPU, since a single frame makes better use of its caches."""
-        return 1 if next(self.decoder.parameters()).device.type == "cpu" else GPU_BATCH
+        return 1 if self._device.type == "cpu" else GPU_BATCH
+
+    @property
+    def _device(self) -> torch.device:
+        device: torch.device = next(self.decoder.parameters()).device
+        return device
 
     @property
     def is_half(self) -> bool:
@@ -82,8 +94,7 @@ class VAE(nn.Module):
         """The same for the encoder that gives the same latents: of its weights, and of what computes with them."""
         if self.encoder is None:
             return ""
-        device = next(self.decoder.parameters()).device.type
-        return f"{device} {self.batch} {weights_digest(self.encoder)}"
+        return f"{self._device.type} {self._each} {weights_digest(self.encoder)}"
 
     @torch.no_grad()
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -111,9 +122,9 @@ class VAE(nn.Module):
             raise KeySyncError(
                 f"images of {width}x{height} pixels cannot be encoded: expected sides divisible by {self.downscale}"
             )
-        moments = [
-            self.encoder(self._placed(part.movedim(-1, 1) * 2 - 1)) for part in torch.split(images, self.batch)
-        ]  # BHWC -> BCHW
+        encoder, parts = self.encoder, torch.split(images, self._each)
+        calls = [partial(encoder, self._placed(part.movedim(-1, 1) * 2 - 1)) for part in parts]  # BHWC -> BCHW
+        moments = at_once(calls, self._device)
         mean, logvar = at_least_float32(torch.cat(moments)).to(images.device).chunk(2, dim=1)
         return mean, torch.exp(0.5 * logvar.clamp(-30, 20))
 
@@ -123,7 +134,8 @@ class VAE(nn.Module):
 
         What is not finite is NaN.
         """
-        return torch.cat([self._decoded(part) for part in torch.split(latents, self.batch)])
+        calls = [partial(self._decoded, part) for part in torch.split(latents, self._each)]
+        return torch.cat(at_once(calls, self._device))
 
     def _decoded(self, latents: Tensor) -> Tensor:
         z = self._placed(latents / SCALE_FACTOR)

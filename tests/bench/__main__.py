@@ -1,5 +1,7 @@
 """Prints what a dub, a training and finding faces cost here, with small models: `python -m tests.bench [WHAT ...]`.
 
+`pipeline` tells whether a dub keeps a network busy that takes a known time; it fails where it does not.
+
 Each of these runs in a process of its own, so that its peak memory is its own. Compare ratios, not seconds: machines
 differ. `gpu` measures what a GPU gives with models of the published size; see docs/speed.md.
 """
@@ -19,8 +21,13 @@ DEFAULT = ("dub", "training")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", metavar="dub|training|faces|gpu", help="by default dub and training")
+    parser.add_argument(
+        "what", nargs="*", metavar="dub|training|faces|pipeline|gpu", help="by default dub and training"
+    )
     parser.add_argument("--seconds", type=float, nargs="+", default=[10.0, 120.0], help="lengths of the dubs")
+    parser.add_argument(
+        "--rate", type=float, default=8.0, help="of pipeline: frames that the network draws in a second"
+    )
     parser.add_argument("--media", type=Path, metavar="FOLDER", help="real clips for faces")
     parser.add_argument("--minutes", type=float, default=3.0, help="of gpu: rows that take longer are not run")
     parser.add_argument("--toy", action="store_true", help="gpu with toy models, as it is without CUDA")
@@ -39,6 +46,8 @@ def main() -> None:
             results["dub"] = show_dubs(pool.apply, options.seconds)
         if "training" in (options.what or DEFAULT):
             results["training"] = show_training(pool.apply)
+    if "pipeline" in options.what:
+        results["pipeline"] = show_pipeline(options.rate, max(options.seconds))
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
 
@@ -59,6 +68,25 @@ def show_dubs(apply: Callable[[Measure, tuple[Any, ...]], dict[str, Any]], lengt
         growth = 100 * (peaks[-1] / peaks[0] - 1)
         print(f"peak memory grows by {growth:.1f} % from {min(results):g} s to {max(results):g} s")
     return results
+
+
+def show_pipeline(rate: float, seconds: float) -> dict[str, Any]:
+    from . import pipeline
+
+    result = pipeline.measure(rate, seconds)
+    print(f"{seconds:g} s of video at 1080p, a network that draws {rate:g} frames a second: {result['run']:.1f} s")
+    for stage, spent in sorted(result["busy"].items(), key=lambda item: -item[1]):
+        print(f"  {stage:<14} {spent:8.2f} s busy")
+    for stage, waits in result["waited"].items():
+        for what, spent in waits.items():
+            print(f"  {stage} waited {spent:.2f} s for {what}")
+    share = result["share"]
+    print(
+        f"the network is busy for {100 * share:.1f} % of the run; the bound is {100 * pipeline.BOUND:g} %", flush=True
+    )
+    if share < pipeline.BOUND:
+        raise SystemExit(1)
+    return result
 
 
 def show_training(apply: Callable[[Measure, tuple[Any, ...]], dict[str, Any]]) -> dict[str, Any]:

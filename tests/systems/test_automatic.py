@@ -28,6 +28,7 @@ class Rewriter:
 
     def __init__(self, refuses: bool = False) -> None:
         self.refuses, self.looks = refuses, 0
+        self.encoders: dict[str, Any] = {}
 
     def survey(self, looks: Iterator[Look], note: Callable[[str], None]) -> Rewriter:
         self.looks = len(list(looks))

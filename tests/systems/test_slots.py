@@ -19,7 +19,7 @@ from keysync.report import DUBBED
 from keysync.speech.encoder import SpeechEncoder
 from keysync.speech.encoders import ENCODERS
 from keysync.systems.keysync.system import KEYSYNC
-from keysync.systems.renderer import Clock, Needs, OnStep, Option, Rendering, Span, System, Unchanged
+from keysync.systems.renderer import Clock, Later, Needs, OnStep, Option, Rendering, Span, System, Unchanged
 from keysync.systems.table import SYSTEMS
 
 from ..clips import HEIGHT, WIDTH, picture, read_frames, write_landmarks, write_speech, write_video
@@ -177,7 +177,7 @@ class Aiming(Blinker):
     def begin(self, settings: Any, seed: int, clock: Clock, on_step: OnStep | None) -> Rendering:
         render = super().begin(settings, seed, clock, on_step)
 
-        def aim(span: Span) -> Iterator[Tensor | Unchanged]:
+        def aim(span: Span) -> Iterator[Tensor | Unchanged | Later]:
             values = [number / 10 for number in range(span.frames)]
             span.account.curve("opening", 0, values[:3])
             span.account.curve("opening", 3, values[3:])
@@ -212,7 +212,7 @@ def test_a_curve_beyond_its_span_is_a_defect(files: dict[str, Path]) -> None:
         def begin(self, *given: Any) -> Rendering:
             render = super().begin(*given)
 
-            def aim(span: Span) -> Iterator[Tensor | Unchanged]:
+            def aim(span: Span) -> Iterator[Tensor | Unchanged | Later]:
                 span.account.curve("opening", 1, [0.0] * span.frames)
                 return render(span)
 

@@ -11,12 +11,15 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors import safe_open
 
+import training.small
 from keysync.systems.keysync.generate import Sampling
+from keysync.systems.keysync.small import SMALL
 from keysync.weights.checkpoint import load_stage
 from keysync.weights.describe import describe
 from training import export
 from training.distill import main, parse
 from training.run.run import Run
+from training.weights.initial_weights import trained_spec
 
 from .small_data import write_small_data
 from .test_train import assert_same, losses, started, weights
@@ -132,6 +135,18 @@ def test_a_teacher_decides_what_its_student_is(tiny_files: dict[str, Path], tmp_
     assert (config.trainable, config.audio_guidance, config.identity_guidance) == ("lora", 4.0, 2.0)
     assert parse(words)[0].trainable == "all"
     assert config.start == str(tiny_files["interpolation"].resolve())
+
+
+@pytest.mark.parametrize("stage", ["keyframe", "interpolation"])
+def test_the_recipe_of_the_built_in_models(stage: str, tmp_path: Path) -> None:
+    """Settings that the command accepts for both stages, and a tenth of the evaluations of the teacher."""
+    recipe = Path(training.small.__file__).with_name("distill.toml")
+    words = ["guidance", str(SMALL[stage]), "--data", str(tmp_path), "--out", str(tmp_path)]
+    config, _ = parse([*words, "--config", str(recipe)])
+    assert (config.stage, config.resolution, config.speech_encoder) == (stage, 128, "hubert")
+    teacher = load_stage(SMALL[stage]).spec
+    student = trained_spec(teacher, config)
+    assert Sampling().network_evaluations(teacher) >= 10 * Sampling().network_evaluations(student) > 0
 
 
 @pytest.mark.parametrize(

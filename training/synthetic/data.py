@@ -249,7 +249,7 @@ def _weights(path: Path) -> str:
         raise KeySyncError(f"cannot read the model {path} ({error.strerror}): check the path") from error
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.synthetic.data", description="Writes training data from the rendered world."
     )
@@ -267,21 +267,21 @@ def main() -> int:
     parser.add_argument("--excerpt", type=int, help="draw only this many of these frames: more people in less time")
     parser.add_argument("--validation", type=float, default=0.05, help="share of the clips kept for validation")
     parser.add_argument("--workers", type=int, default=1, help="number of processes")
-    arguments = parser.parse_args()
+    options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    given = vars(arguments)
+    given = vars(options)
     try:
         settings = Settings(
             encoders={name: path for name in ENCODERS if (path := given[name]) is not None},
             **{setting.name: given[setting.name] for setting in fields(Settings) if setting.name in given},
         )
         index = write_data(
-            arguments.output, arguments.clips, settings, workers=arguments.workers, validation=arguments.validation
+            options.output, options.clips, settings, workers=options.workers, validation=options.validation
         )
     except KeySyncError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"{arguments.clips} clips: {index}")
+    print(f"{options.clips} clips: {index}")
     return 0
 
 

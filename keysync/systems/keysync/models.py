@@ -5,7 +5,8 @@ Where a file is not given, the small model that comes with KeySync takes its pla
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from ...weights.checkpoint import load_stage
 from ...weights.files import lay_out
 from ..renderer import Clock, Encodings, Needs, OnStep, Rendering
 from .generate import HostStage, Sampling, windows_at_once
+from .memo import EnoughError, Memo
 from .plan import Plan
 from .small import BUILT_IN, CROP_SCALE, RESOLUTION, SMALL
 from .windows import Run, render
@@ -73,7 +75,8 @@ class HostSpeechEncoder(Protocol):
 class Models:
     """What a dub runs on; `origins` says for the report where each model came from, `files` names the file or folder of
     those that were loaded from one. `encodings`: what the VAE made of the crops before; `sampling`: that of a dub
-    without settings."""
+    without settings; `beside`: the VAE may work in two threads beside the networks, which a host's may not, nor one in
+    half precision, and which is no gain on a CPU; `memo`: what was computed early."""
 
     keyframe: Stage | HostStage
     interpolation: Stage | HostStage
@@ -83,6 +86,8 @@ class Models:
     files: dict[str, Path] = field(default_factory=dict)
     encodings: Encodings | None = None
     sampling: Sampling = field(default_factory=Sampling)
+    beside: bool = False
+    memo: Memo | None = None
 
     def __post_init__(self) -> None:
         first, second = self.keyframe.spec, self.interpolation.spec
@@ -160,7 +165,8 @@ class Models:
         """See `Weighed`: the latents of a batch of keyframes, and the largest of the networks' activations where they
         are here: a host program manages its own."""
         height, width = self.keyframe.spec.latent_size
-        latents = 4 * (LATENT_CHANNELS + 1) * height * width * self.keyframe.spec.window**2
+        batches = 2 if self.beside else 1  # the next one is encoded ahead
+        latents = batches * 4 * (LATENT_CHANNELS + 1) * height * width * self.keyframe.spec.window**2
         stage, vae = self.interpolation, self.vae  # the keyframes' network is as large
         each = [
             windows_at_once(stage, settings or self.sampling) * stage.peak_bytes(1)
@@ -178,9 +184,34 @@ class Models:
         """See `Encoding`."""
         return replace(self, encodings=encodings)
 
+    @property
+    def remembers(self) -> bool:
+        """See `Foresighted`."""
+        return self.memo is not None
+
+    def steady(self, frames: int) -> int:
+        """See `Foresighted`: those of whole batches of keyframes."""
+        step = self.keyframe.spec.window - 1
+        batches = (frames + step - 1) // step**2
+        return max(0, batches * step**2 - step + 1)
+
+    def remembering(self) -> Models:
+        """See `Foresighted`."""
+        return replace(self, memo=Memo())
+
+    @contextmanager
+    def early(self, enough: Callable[[], bool]) -> Iterator[None]:
+        """See `Foresighted`."""
+        assert self.memo is not None
+        with self.memo.learning(enough), suppress(EnoughError):
+            yield
+
     def begin(self, settings: Sampling | None, seed: int, clock: Clock, on_step: OnStep | None) -> Rendering:
         """Starts a run of spans, each an identity of its own; see `Renderer`."""
         run = Run(self, settings or self.sampling, Noise.from_seed(seed), clock, on_step)
+        if self.beside and isinstance(self.keyframe, Stage) and self.keyframe.device.type == "cuda":
+            device = self.keyframe.device
+            run = replace(run, encoding=torch.cuda.Stream(device), decoding=torch.cuda.Stream(device))
         return partial(render, run)
 
     def _check_encoder(self, spec: StageSpec) -> None:
@@ -254,4 +285,5 @@ def load_models(
         encoders={name: load_encoder(name, paths[name], device=device) for name in sorted(wanted)},
         origins={name: str(given[name] or BUILT_IN) for name in held},
         files={name: paths[name] for name in held},
+        beside=torch.device(device).type == "cuda",
     )

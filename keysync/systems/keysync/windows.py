@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from ...method import LATENT_CHANNELS
 from ...network.noise import Noise, draw
 from ...network.precision import NotFiniteError, Wider, is_finite
 from ...network.stage import Stage, Windows
-from ..renderer import NO_ACCOUNT, Account, Clock, OnStep, Span
+from ..renderer import NO_ACCOUNT, Account, Clock, Later, OnStep, Span
 from .generate import HostStage, Sampling, sample, windows_at_once
 from .plan import Plan
 
@@ -61,7 +61,10 @@ class ClipSpeech:
 
 @dataclass(frozen=True)
 class Run:
-    """What all clips of one dub share: models, sampling, noise, and the callbacks that time stages and count steps."""
+    """What all clips of one dub share: models, sampling, noise, and the callbacks that time stages and count steps.
+
+    Where the VAE works beside the network it has queues of its own on the GPU, one to encode in and one to decode in.
+    """
 
     models: Models
     sampling: Sampling
@@ -69,6 +72,8 @@ class Run:
     clock: Clock
     on_step: OnStep | None = None
     account: Account = NO_ACCOUNT
+    encoding: torch.cuda.Stream | None = None
+    decoding: torch.cuda.Stream | None = None
 
 
 @dataclass
@@ -85,15 +90,17 @@ class Steps:
             self.on_step(evaluations)
 
 
-def render(run: Run, span: Span) -> Iterator[Tensor]:
-    """Draws a span: its crops are encoded as they are needed, its frames decoded one window after another.
+def render(run: Run, span: Span) -> Iterator[Tensor | Later]:
+    """Draws a span: its crops are encoded as they are needed, its frames decoded one window after another. Both are
+    done in other threads where the VAE works beside the network.
 
     Raises `KeySyncError` where a model gives numbers that are not finite, in float32 too.
     """
     run = replace(run, account=span.account)
     stages = run.models.keyframe, run.models.interpolation
     speech = ClipSpeech(*(span.speech[stage.spec.speech_encoder] for stage in stages))
-    return generate_clip(run, _encoded(run, span), speech)
+    encoded: Iterator[tuple[Tensor, Tensor]] = _encoded(run, span)
+    return generate_clip(run, span.ahead(encoded, span.frames) if run.models.beside else encoded, speech)
 
 
 def _encoded(run: Run, span: Span) -> Iterator[tuple[Tensor, Tensor]]:
@@ -114,11 +121,33 @@ def _encode(run: Run, span: Span, frames: range, crops: list[Tensor]) -> Tensor:
     found = None if kept is None else kept.find(numbers, (LATENT_CHANNELS, *run.models.keyframe.spec.latent_size))
     if found is not None:
         return found
+    pictures, memo = torch.stack(crops), run.models.memo
+    key, early = (b"", None) if memo is None else memo.find("the VAE's encoder", [pictures])
+    if early is not None:
+        return early
     with run.clock("encode"):
-        latents, repaired = _computed(run, vae, "the VAE's encoder", frames, partial(vae.encode, torch.stack(crops)))
+        encode = partial(_placed_and_encoded, run, pictures)
+        latents, repaired = _computed(run, vae, "the VAE's encoder", frames, encode)
+    if memo is not None:
+        memo.keep(key, latents)
     if kept is not None and not repaired:  # the report names what was repaired
         kept.keep(numbers, latents)
     return latents
+
+
+def _placed_and_encoded(run: Run, crops: Tensor) -> Tensor:
+    if run.encoding is None:
+        return run.models.vae.encode(crops)
+    with torch.cuda.stream(run.encoding):
+        placed = crops.pin_memory().to(run.encoding.device, non_blocking=True)
+        return run.models.vae.encode(placed).cpu()
+
+
+def _decoded(run: Run, first: int, latents: Tensor) -> Tensor:
+    """The pictures of frames of a span from `first` on."""
+    vae = run.models.vae
+    with run.clock("decode"), torch.cuda.stream(run.decoding):
+        return _finite(run, vae, "the VAE's decoder", range(first, first + len(latents)), partial(vae.decode, latents))
 
 
 def _finite(run: Run, model: object, name: str, frames: Sequence[int], compute: Callable[[], Tensor]) -> Tensor:
@@ -152,13 +181,22 @@ def _computed(
 
 
 def _sampled(run: Run, stage: Stage | HostStage, frames: Sequence[int], windows: Windows, noise: Tensor) -> Tensor:
-    """Latents of windows that show these frames."""
+    """Latents of windows that show these frames, on the CPU."""
     steps = Steps(run.on_step, len(windows) * run.sampling.network_evaluations(stage.spec))
     compute = partial(sample, stage, windows, noise, run.sampling, steps)
-    return _finite(run, stage, f"the {stage.spec.name} model", frames, compute)
+    memo, name = run.models.memo, f"the {stage.spec.name} model"
+    if memo is None:
+        return _finite(run, stage, name, frames, compute).cpu()
+    key, found = memo.find(name, (windows.features, windows.reference, windows.known, windows.mask, noise))
+    if found is None:
+        memo.check()
+        found = _finite(run, stage, name, frames, compute).cpu()
+        memo.keep(key, found)
+    steps(steps.left)
+    return found
 
 
-def generate_clip(run: Run, encoded: Iterator[tuple[Tensor, Tensor]], speech: ClipSpeech) -> Iterator[Tensor]:
+def generate_clip(run: Run, encoded: Iterator[tuple[Tensor, Tensor]], speech: ClipSpeech) -> Iterator[Tensor | Later]:
     """Yields every frame of the clip in order: (8h, 8w, 3) float32 in 0..1, on the CPU.
 
     `encoded` yields the latent and the mask of each frame, in order. The first frame is the identity and the anchor.
@@ -172,7 +210,7 @@ def generate_clip(run: Run, encoded: Iterator[tuple[Tensor, Tensor]], speech: Cl
         with run.clock("keyframes"):
             windows = Windows(speech.keyframe[frames][None], known[:1], known[None], mask[None])
             noise = draw(run.noise.keyframes, known.shape)[None]
-            latents = _sampled(run, run.models.keyframe, frames[1:], windows, noise)[0].cpu()
+            latents = _sampled(run, run.models.keyframe, frames[1:], windows, noise)[0]
         fresh = plan.fresh_keyframes(number)
         made = list(zip(fresh, latents[1 : 1 + len(fresh)], strict=True))
         ends = made if last is None else [last, *made]
@@ -190,7 +228,7 @@ def _windows(
     stream: LatentStream,
     speech: ClipSpeech,
     pairs: list[tuple[tuple[int, Tensor], tuple[int, Tensor]]],
-) -> Iterator[Tensor]:
+) -> Iterator[Tensor | Later]:
     """The frames of windows between two keyframes each; a frame that two windows share comes once, padding never."""
     frames = [[plan.index(frame) for frame in range(first, last + 1)] for (first, _), (last, _) in pairs]
     known, mask = (torch.stack(part) for part in zip(*(stream.take(window) for window in frames), strict=True))
@@ -203,12 +241,24 @@ def _windows(
         )
         noise = torch.stack([draw(run.noise.windows, known.shape[1:]) for _ in pairs])
         shown = [frame for window in frames for frame in window]
-        latents = _sampled(run, run.models.interpolation, shown, windows, noise).cpu()
+        latents = _sampled(run, run.models.interpolation, shown, windows, noise)
     for ((first, _), (last, _)), window in zip(pairs, latents, strict=True):
         begin = 0 if first == 0 else 1
         end = min(last, plan.frames - 1) - first + 1
         if end > begin:
-            with run.clock("decode"):
-                decode = partial(run.models.vae.decode, window[begin:end])
-                pictures = _finite(run, run.models.vae, "the VAE's decoder", range(first + begin, first + end), decode)
-            yield from pictures
+            yield from _pictures(run, first + begin, window[begin:end])
+
+
+def _pictures(run: Run, first: int, latents: Tensor) -> Iterator[Tensor | Later]:
+    """The frames of a window from `first` on: decoded here, or later, as many at once as the VAE decodes."""
+    if not run.models.beside:
+        yield from _decoded(run, first, latents)
+        return
+    for start, part in enumerate(torch.split(latents, run.models.vae.batch)):
+        some = cache(partial(_decoded, run, first + start * run.models.vae.batch, part))
+        for number in range(len(part)):
+            yield Later(partial(_one_of, some, number), part[number].nbytes)
+
+
+def _one_of(pictures: Callable[[], Tensor], number: int) -> Tensor:
+    return pictures()[number]

@@ -18,6 +18,7 @@ from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
 from keysync.systems.keysync.plan import Plan
 from keysync.systems.keysync.windows import ClipSpeech, LatentStream, Run, generate_clip
+from keysync.systems.renderer import Later
 
 from ...clips import CheapStages
 
@@ -59,7 +60,8 @@ def run_of(models: Models, seed: int = 0, sampling: Sampling = SAMPLING) -> Run:
 
 
 def streamed(run: Run, latents: Tensor, masks: Tensor, speech: ClipSpeech) -> Tensor:
-    return torch.stack(list(generate_clip(run, zip(latents, masks, strict=True), speech)))
+    drawn = generate_clip(run, zip(latents, masks, strict=True), speech)
+    return torch.stack([one.make() if isinstance(one, Later) else one for one in drawn])
 
 
 def at_once(run: Run, latents: Tensor, masks: Tensor, speech: ClipSpeech) -> Tensor:

@@ -20,7 +20,7 @@ from keysync.face.track import FaceTrack
 from keysync.job import survey
 from keysync.media.reader import open_video
 from keysync.speech.lips_curve import LipsCurve
-from keysync.systems.renderer import Look, Span, Unchanged
+from keysync.systems.renderer import Later, Look, Span, Unchanged
 from keysync.systems.rewrite.bank import NothingToBorrowError
 from keysync.systems.rewrite.draw import HIDDEN
 from keysync.systems.rewrite.rewriter import NEEDS, UNMOVED, Rewriter, Rewriting
@@ -69,7 +69,8 @@ def streamed(clip: Clip, curve: LipsCurve, settings: Rewriting) -> list[Tensor |
     draw = renderer.begin(settings, 0, lambda stage: nullcontext(), None)
     rows = renderer.encoders["whisper"].encode(torch.zeros(16_000)).at(np.arange(len(crops)) / 25)
     given = zip(crops, masks, strict=True)
-    return list(draw(Span(len(crops), given, {"whisper": rows}, shot=int(track.shot[0]), numbers=range(len(crops)))))
+    span = Span(len(crops), given, {"whisper": rows}, shot=int(track.shot[0]), numbers=range(len(crops)))
+    return [one for one in draw(span) if not isinstance(one, Later)]
 
 
 def test_two_steps_give_the_numbers_of_one(clip: Clip) -> None:

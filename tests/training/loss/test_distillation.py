@@ -183,6 +183,32 @@ def test_the_loss_of_guidance_by_hand(name: str) -> None:
     assert losses.pixel == 0
 
 
+@pytest.mark.parametrize(
+    ("start", "levels", "clean", "expected"),
+    [
+        # D(5, 2) = 1, so x = 5/2 + 1/2 = 3 at 1; D(3, 1) = 1.5, where the way ends: (4 + 1) / 4 * 1.5^2.
+        (2.0, (2.0,), 5.0, 2.8125),
+        # D(17, 4) = 1, so x = 9 at 2; D(9, 2) = 1.8, so x = 5.4 at 1. One step from 17 to 5.4 has
+        # D = (5.4 - 17 / 4) / (1 - 1 / 4) = 23 / 15: (16 + 1) / 16 * (23 / 15)^2.
+        (4.0, (4.0, 1.0), 17.0, 17 / 16 * (23 / 15) ** 2),
+    ],
+)
+def test_the_loss_of_steps_by_hand(
+    start: float, levels: tuple[float, ...], clean: float, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The teacher is the ideal denoiser of normal latents, D(x, sigma) = x / (1 + sigma^2); the student predicts 0."""
+    monkeypatch.setattr("training.loss.distillation.guide", lambda *_: lambda x, sigma: x / (1 + sigma**2))
+    config = settings(distill="steps", levels=levels)
+    stage = small_stage("keyframe")
+    taught = replace(stage.spec, guidance_baked=True, **UNGUIDED, levels=(4.0, 2.0, 1.0))
+    student = Distillation(stage, Teacher(taught, small_stage("keyframe")), config)
+    monkeypatch.setattr(stage, "forward", lambda x, sigma, condition: torch.zeros_like(x))
+    batch = batch_of((4,))
+    batch = replace(batch, latents=torch.full_like(batch.latents, clean))
+    draws = draws_of(batch, sigma=torch.tensor([start]), noise=torch.zeros_like(batch.latents))
+    assert float(student(batch, draws).total) == pytest.approx(expected, rel=1e-6)
+
+
 @by_stage
 def test_lessons_on_the_trajectory_are_what_the_teacher_samples(name: str) -> None:
     config = settings(name, distill="steps", levels=FAST, teacher_steps=2, distill_from="trajectory")
