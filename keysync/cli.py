@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -43,7 +43,6 @@ from .progress import Moment
 from .provenance import ALGORITHMS, Signing
 from .report import DUBBED, PASSED_THROUGH, Report, check_report
 from .signals import Stop, StoppedError, listening, say_stopped
-from .speakers import Speaker, dub_everyone, dub_speakers, read_speaker
 from .systems.keysync.small import BUILT_IN
 from .systems.keysync.system import KEYSYNC
 from .systems.renderer import Option, System
@@ -56,6 +55,9 @@ from .weights.describe import describe
 from .weights.download import fetch, hub_address, models_folder, place
 from .weights.published import SETS, PublishedFile, in_words
 from .who import EVERYONE, SPEAKING, read_choice
+
+if TYPE_CHECKING:
+    from .speakers import Speaker
 
 WITHOUT_MODELS = (
     "Without weights a real face is drawn with the mouths of its own clip, and a rendered one by KeySync small; "
@@ -256,6 +258,8 @@ def _device(name: str) -> torch.device:
 
 
 def _dub(options: argparse.Namespace) -> None:
+    from .speakers import read_speaker
+
     speakers = [read_speaker(text) for text in options.speaker]
     if (options.audio is None) != bool(speakers):
         raise KeySyncError("the speech is missing or given twice: name either AUDIO or each --speaker")
@@ -270,6 +274,8 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace, video: Path, audio: Path | None, speakers: Sequence[Speaker] = ()) -> None:
+    from .speakers import dub_everyone, dub_speakers
+
     # Everything is checked before anything large is loaded.
     sounds = [audio] if audio else [Path(str(speaker.sound)) for speaker in speakers]
     inputs = [path for path in (video, *sounds, options.occluder) if path]

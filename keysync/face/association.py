@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .face import Box, Face, overlap
-from .likeness import Look, mean_look
 
 
 @dataclass(eq=False)
@@ -26,11 +25,6 @@ class Person:
         """Median face area in square pixels, weighted by the share of the shot's frames that show the face."""
         areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (face.box for face in self.faces.values())]
         return float(np.median(areas)) * len(areas) / self.length
-
-    @property
-    def look(self) -> Look | None:
-        """The mean of the looks of the faces, None where none was read."""
-        return mean_look(face.look for face in self.faces.values() if face.look is not None)
 
 
 def associate(frames: Sequence[int], faces: Sequence[list[Face]]) -> list[Person]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .finder.squares import Square
+if TYPE_CHECKING:
+    from .finder.squares import Square
 
 POINTS = 68
 Frame = NDArray[np.uint8]

@@ -17,12 +17,11 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ..assets import ASSETS
 from ..errors import KeySyncError
-from ..weights.eight_bits import from_eight_bits
-from ..weights.files import read_tensors
 from .face import Detector, Frame, Points
 
 WEIGHTS = ASSETS / "likeness.safetensors"
@@ -47,8 +46,10 @@ class LikenessReader:
     """Reads looks; the weights are built in."""
 
     def __init__(self, weights: Path = WEIGHTS) -> None:
-        tensors = from_eight_bits(weights, read_tensors(weights)[0])
-        self._weight, self._mean = tensors["weight"].float(), tensors["mean"].float()
+        stored = load_file(weights)
+        scale = stored["weight.scale"].float()  # of groups of integers, see `weights.eight_bits`
+        groups = stored["weight"].float().unflatten(1, (scale.shape[1], -1))
+        self._weight, self._mean = (groups * scale[..., None]).flatten(1), stored["mean"].float()
 
     def look(self, frame: Frame, landmarks: Points) -> Look | None:
         """The look (48,) of length 1 of a face with these points (68, 2); None for a face that tells nothing."""

@@ -35,10 +35,15 @@ def people_of(frames: Sequence[int], faces: Sequence[list[Face]]) -> list[Person
     return join([person for person in found if person.faces])
 
 
+def look_of(person: Person) -> Look | None:
+    """The mean of the looks of a person's faces, None where none was read."""
+    return mean_look(face.look for face in person.faces.values() if face.look is not None)
+
+
 def join(people: Sequence[Person], least: float = SAME) -> list[Person]:
     """The people, with those joined that look alike and are never seen in one frame; the most alike first."""
     groups = [replace(person, faces=dict(person.faces)) for person in people]
-    looks: list[Look | None] = [person.look for person in groups]
+    looks: list[Look | None] = [look_of(person) for person in groups]
     while True:
         pairs = [
             (likeness(one, other), first, second)
@@ -56,7 +61,7 @@ def join(people: Sequence[Person], least: float = SAME) -> list[Person]:
         faces = groups[first].faces | groups[second].faces
         length = max(groups[first].length, groups[second].length)
         groups[first] = Person(length, dict(sorted(faces.items())))
-        looks[first] = groups[first].look
+        looks[first] = look_of(groups[first])
         del groups[second], looks[second]
 
 

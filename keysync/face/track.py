@@ -20,7 +20,7 @@ from ..errors import KeySyncError
 from .association import Person
 from .face import POINTS, Box, Detector, Face, Frame, Points
 from .likeness import Look, likeness, likeness_reader
-from .people import SAME, join, people_of
+from .people import SAME, join, look_of, people_of
 from .shots import ShotCounter
 from .speaking import Row, turns
 
@@ -288,7 +288,8 @@ def _chosen(people: Sequence[Person], choice: FaceChoice, clues: Clues, frames: 
 def _most_alike(people: Sequence[Person], picture: Path, look: Look | None, frames: int) -> Person | None:
     if look is None:
         raise ValueError(f"the look of the person in {picture} was not read")
-    alike = [-1.0 if person.look is None else likeness(person.look, look) for person in people]
+    looks = [look_of(person) for person in people]
+    alike = [-1.0 if one is None else likeness(one, look) for one in looks]
     if people and max(alike) < ALIKE:
         raise KeySyncError(
             f"no face in the video looks like the one in {picture} (likeness {max(max(alike), 0):.2f}, expected at "
