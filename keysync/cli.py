@@ -22,8 +22,9 @@ import logging
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -53,6 +54,10 @@ from .weights.checkpoint import DTYPES, convert
 from .weights.describe import describe
 from .weights.download import fetch, hub_address, models_folder, place
 from .weights.published import SETS, PublishedFile, in_words
+from .who import EVERYONE, SPEAKING, read_choice
+
+if TYPE_CHECKING:
+    from .speakers import Speaker
 
 WITHOUT_MODELS = (
     "Without weights a real face is drawn with the mouths of its own clip, and a rendered one by KeySync small; "
@@ -65,6 +70,7 @@ OWN_REMEDIES = {
     "stages": "--keyframe-model, --interpolation-model",
     "detector_weights": "--detector-weights",
     "face": "--face",
+    "speaker": "--speaker",
     "head_dim": "keysync convert --head-dim",
     "latent_size": "--latent-size",
     "report": "--report",
@@ -123,7 +129,18 @@ def _parser() -> argparse.ArgumentParser:
 
     dub = commands.add_parser("dub", help="dub a video with new speech", epilog=WITHOUT_MODELS)
     dub.add_argument("video", type=Path, metavar="VIDEO")
-    dub.add_argument("audio", type=Path, metavar="AUDIO", help="the new speech: an audio file, or a video with sound")
+    dub.add_argument(
+        "audio", type=Path, nargs="?", metavar="AUDIO", help="the new speech: an audio file, or a video with sound"
+    )
+    dub.add_argument(
+        "--speaker",
+        action="append",
+        default=[],
+        metavar="SOUND[@PARTS]:face=WHO",
+        help="instead of AUDIO, once for each person: who says what, such as a.wav:face=anna.png or "
+        "b.wav@0-4.5,7-9:face=1 with the seconds in which b.wav is heard (default: all); WHO as in --face, but a "
+        "number counts the people of the video; the sounds are mixed, and who does not speak stays as in the video",
+    )
     dub.add_argument("--occluder", type=Path, metavar="MASK_VIDEO", help="video, white where the face is hidden")
     dub.add_argument("--landmarks", type=Path, metavar="JSON", help="68 points per frame, instead of a detector")
     dub.add_argument(
@@ -131,7 +148,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     dub.add_argument("--detector-weights", type=Path, metavar="FOLDER", help="weight files of the detector")
     dub.add_argument(
-        "--face", type=int, default=0, metavar="N", help="0 for the largest face (default), 1 for the next"
+        "--face",
+        default="0",
+        metavar="WHO",
+        help="0 for the largest face in each shot (default), 1 for the next; X,Y for the one at these pixels; a "
+        f"picture of the person; {SPEAKING} for the one who speaks in the video; {EVERYONE} for each person while they "
+        "speak",
+    )
+    dub.add_argument(
+        "--same-person", action="store_true", help="with a number or X,Y in --face: follow this person through cuts"
     )
     _add_run_options(dub)
     dub.set_defaults(run=_dub)
@@ -238,25 +263,35 @@ def _device(name: str) -> torch.device:
 
 
 def _dub(options: argparse.Namespace) -> None:
-    _run(options, options.video, options.audio)
+    from .speakers import read_speaker
+
+    speakers = [read_speaker(text) for text in options.speaker]
+    if (options.audio is None) != bool(speakers):
+        raise KeySyncError("the speech is missing or given twice: name either AUDIO or each --speaker")
+    _run(options, options.video, options.audio, speakers)
 
 
 def _demo(options: argparse.Namespace) -> None:
     options.landmarks = options.occluder = options.detector_weights = None
-    options.detector, options.face = "mediapipe", 0
+    options.detector, options.face, options.same_person = "mediapipe", "0", False
     options.system = options.system or KEYSYNC.name
     _run(options, TALK, SPEECH)
 
 
-def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
+def _run(options: argparse.Namespace, video: Path, audio: Path | None, speakers: Sequence[Speaker] = ()) -> None:
+    from .speakers import dub_everyone, dub_speakers
+
     # Everything is checked before anything large is loaded.
-    inputs = [path for path in (video, audio, options.occluder) if path]
+    sounds = [audio] if audio else [Path(str(speaker.sound)) for speaker in speakers]
+    inputs = [path for path in (video, *sounds, options.occluder) if path]
     for path in inputs:
         with concerning("occluder") if path is options.occluder else nullcontext(), open_input(path):
             pass
     check_output(options.output, inputs, lossless=options.lossless)
     if options.report:
         check_report(options.report, [path for path in (*inputs, options.landmarks, options.output) if path])
+    everyone = options.face == EVERYONE
+    choice = FaceChoice() if everyone or speakers else read_choice(options.face, kept=options.same_person)
     system = _system(options)
     device = _device(options.device)
     dtype = DTYPES[options.dtype] if options.dtype else None
@@ -269,10 +304,9 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
         signing=_signing(options),
         quiet_mouth=options.quiet_mouth,
     )
-    check_job(video, audio, options.output, settings, occluder=options.occluder, lossless=options.lossless)
-    face = FaceSource(
-        FaceChoice(options.face), options.detector, options.detector_weights, options.landmarks, device=str(device)
-    )
+    for sound in sounds:
+        check_job(video, sound, options.output, settings, occluder=options.occluder, lossless=options.lossless)
+    face = FaceSource(choice, options.detector, options.detector_weights, options.landmarks, device=str(device))
     files = {option.name: getattr(options, option.name) for option in system.files}
     torch.set_num_threads(threads(torch.get_num_threads()))
     models = system.load(files, device=device, dtype=dtype)
@@ -282,10 +316,11 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
             f"keysync: {BUILT_IN}: {built_in}; trained on rendered faces, real faces need the published weights",
             flush=True,
         )
+    job = partial(dub_speakers, video, speakers) if speakers else partial(dub_everyone, video, sounds[0])
+    if not speakers and not everyone:
+        job = partial(dub_file, video, sounds[0], cache=Cache(options.cache) if options.cache else None)
     with closing(Watched(options.stop)) as progress:
-        report = dub_file(
-            video,
-            audio,
+        report = job(
             options.output,
             models,
             settings,
@@ -293,7 +328,6 @@ def _run(options: argparse.Namespace, video: Path, audio: Path) -> None:
             progress,
             occluder=options.occluder,
             lossless=options.lossless,
-            cache=Cache(options.cache) if options.cache else None,
         )
     if options.report:
         report.write(options.report)

@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from traceback import format_exception
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from .dub import NOTHING_HEARD, Dub, Heard, Occluder, Settings, surveyed
 from .early import Early
 from .errors import KeySyncError, concerning
 from .face.detectors import make_detector, read_landmarks_file
-from .face.face import Frame
+from .face.face import Detector, Frame
 from .face.track import FaceChoice, FaceTrack, Tracker, no_face
 from .following import Following, Seen
 from .media.audio import AudioReader, Speech, hear, open_sound
@@ -45,9 +45,12 @@ from .report import Report, timed
 from .speech.encoder import ONE_PASS, WINDOW
 from .systems.renderer import Foresighted, FromFiles, Look, Needs, Remarking, Renderer, Surveyor
 from .timeline import PAUSE, Timeline, fit, still
+from .who import clues_of
 
 # Sound that begins so many seconds beside the picture of its file is noted: less is not seen, and encoders add as much.
 AUDIBLE_LEAD = 0.08
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +59,7 @@ log = logging.getLogger(__name__)
 class FaceSource:
     """Where the landmarks come from, and which face to dub: a `track` needs nothing else, `landmarks` no detector.
 
-    A detector that can runs on `device`.
+    A detector that can runs on `device`. `sound` is that of the video, for a choice by voice; by default its file's.
     """
 
     choice: FaceChoice = field(default_factory=FaceChoice)
@@ -65,10 +68,11 @@ class FaceSource:
     landmarks: Path | None = None
     track: FaceTrack | None = None
     device: str = "cpu"
+    sound: SoundSource | None = None
 
     def causes(self) -> list[Any]:
         """What the track that a detector gives of a video depends on besides the video."""
-        return [self.detector, folder_stamp(self.weights), self.choice.index, self.choice.point, self.device]
+        return [self.detector, folder_stamp(self.weights), *self.choice.causes(), self.device]
 
 
 def dub_file(
@@ -232,7 +236,7 @@ def _follow(
     Raises `KeySyncError` where the face is nowhere to be seen.
     """
     course.begin(FOLLOWING)
-    source, seen, early = inputs.source, Seen(), NOTHING_HEARD
+    source, seen, early = inputs.source, seen_for(face.choice), NOTHING_HEARD
     detects = face.track is None and face.landmarks is None
 
     def follow(on_frame: Callable[[], None]) -> tuple[NDArray[np.int64], FaceTrack]:
@@ -246,7 +250,8 @@ def _follow(
     with Following(follow, partial(course.step, FOLLOWING)) as following:
         if not following.ended():  # else the track was known, or there is an error
             early = _hear_early(inputs, models, settings, seconds)
-            if detects and inputs.masks is None and isinstance(models, Foresighted) and models.remembers:
+            sure = detects and inputs.masks is None and not face.choice.through_cuts  # who it is shows at the end
+            if sure and isinstance(models, Foresighted) and models.remembers:
                 voice = partial(_fitted, inputs.heard.samples)
                 drawn = Early(source, voice, inputs.heard.seconds, early, models, settings, face.choice)
                 drawn.draw(seen, seconds, following.ended)
@@ -440,17 +445,37 @@ def survey(
 
     `on_frame` is called after each frame: it may raise to stop. What a detector finds is in `seen` meanwhile.
     """
-    seen = seen or Seen()
     if face.track is not None:
         return _check_track(source, face.track), face.track
-    tracker = seen.tracker
     if face.landmarks is not None:
-        seen = Seen(tracker := Tracker(exact=True))
+        tracker = Tracker(exact=True)
         size = source.info.height, source.info.width
         given = read_landmarks_file(face.landmarks, size=size, frames=len(source.timestamps()))
-        return _survey(source, seen, lambda frame, number: tracker.add(frame, given.faces(number)), face, on_frame)
+        pts = _collect(source, Seen(tracker), lambda frame, number: tracker.add(frame, given.faces(number)), on_frame)
+        return pts, tracker.finish()
+
+    def finish(tracker: Tracker, pts: NDArray[np.int64], detector: Detector) -> FaceTrack:
+        return tracker.finish(face.choice, clues_of(face.choice, source, pts, detector, face.sound))
+
+    return follow_faces(source, face, finish, on_frame, seen or seen_for(face.choice))
+
+
+def follow_faces(
+    source: FrameSource,
+    face: FaceSource,
+    finish: Callable[[Tracker, NDArray[np.int64], Detector], T],
+    on_frame: Callable[[], None],
+    seen: Seen,
+) -> tuple[NDArray[np.int64], T]:
+    """The timestamp of every frame, and what `finish` makes of the tracker that has seen all frames."""
     with closing(make_detector(face.detector, face.weights, device=face.device)) as detector:
-        return _survey(source, seen, lambda frame, _: tracker.follow(frame, detector), face, on_frame)
+        pts = _collect(source, seen, lambda frame, _: seen.tracker.follow(frame, detector), on_frame)
+        return pts, finish(seen.tracker, pts, detector)
+
+
+def seen_for(choice: FaceChoice) -> Seen:
+    """What is seen before the first frame, for this choice."""
+    return Seen(Tracker(looks=choice.through_cuts))
 
 
 def _first_frame(source: FrameSource) -> FrameSource:
@@ -473,19 +498,16 @@ def _check_track(source: FrameSource, track: FaceTrack) -> NDArray[np.int64]:
     return pts
 
 
-def _survey(
-    source: FrameSource,
-    seen: Seen,
-    add: Callable[[Frame, int], None],
-    face: FaceSource,
-    on_frame: Callable[[], None],
-) -> tuple[NDArray[np.int64], FaceTrack]:
+def _collect(
+    source: FrameSource, seen: Seen, add: Callable[[Frame, int], None], on_frame: Callable[[], None]
+) -> NDArray[np.int64]:
+    """Adds all frames with their numbers; returns their timestamps."""
     with closing(ahead(source.frames())) as frames:
         for stamp, frame in frames:
             add(frame, len(seen.pts))
             seen.pts.append(stamp)
             on_frame()
-    return np.asarray(seen.pts, dtype=np.int64), seen.tracker.finish(face.choice)
+    return np.asarray(seen.pts, dtype=np.int64)
 
 
 def _fitted(waveform: Tensor, seconds: float) -> Tensor:

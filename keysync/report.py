@@ -50,7 +50,8 @@ class Report:
     `estimate` is what was expected before the first network evaluation: `seconds` for the rest of the job, and bytes of
     main `memory` at most; None where it is unknown. `provenance` is what the result says of its making, None where it
     says nothing. `curves` holds what a system aimed at, by name: a value for each output frame, None where nothing was
-    drawn. The JSON has it only for systems that say it.
+    drawn. `speakers` says of several people what each says, who it is and how many frames were dubbed. The JSON has
+    these two only where there are any.
 
     Stages overlap: `seconds_per_stage` is how long each was busy, `seconds_waited` by the stage that waited how long it
     did so for what, `run_seconds` how long all took.
@@ -78,6 +79,7 @@ class Report:
     run_seconds: float = 0.0
     estimate: dict[str, float | None] = field(default_factory=dict)
     curves: dict[str, list[float | None]] = field(default_factory=dict)
+    speakers: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, frame: int, source: int, state: str, reason: str) -> None:
         """Records the outcome of the next output frame; consecutive frames with the same outcome form one range."""
@@ -118,8 +120,9 @@ class Report:
         found["run_seconds"] = round(self.run_seconds, 3)
         found["seconds_per_stage"] = _rounded(self.seconds_per_stage)
         found["seconds_waited"] = {stage: _rounded(spent) for stage, spent in self.seconds_waited.items()}
-        if not self.curves:
-            del found["curves"]
+        for name in ("curves", "speakers"):
+            if not found[name]:
+                del found[name]
         return found
 
     def to_json(self) -> str:

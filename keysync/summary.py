@@ -31,11 +31,15 @@ def name_face(face: FaceSource) -> str:
     """The chosen face in words."""
     if face.track is not None or face.landmarks is not None:
         return "the tracked face"
+    if face.choice.picture is not None:
+        return f"the person in {face.choice.picture.name}"
+    if face.choice.speaking:
+        return "the person who speaks"
     if face.choice.point is not None:
         return "the face at {:g}, {:g}".format(*face.choice.point)
     rank = face.choice.index
     size = "largest" if rank == 0 else f"{ORDINALS.get(rank) or _ordinal(rank + 1)} largest"
-    return f"the {size} face in each shot"
+    return f"the {size} face in {'the video' if face.choice.kept else 'each shot'}"
 
 
 def _ordinal(number: int) -> str:

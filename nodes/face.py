@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import comfy.model_management
@@ -20,18 +21,22 @@ from ..keysync.face.crop import NATIVE_SCALING, Crops, crop, resize, to_crop
 from ..keysync.face.detectors import DETECTORS, make_detector
 from ..keysync.face.face import Face, Frame
 from ..keysync.face.finder.points import MESH_TO_68
+from ..keysync.face.likeness import look_in
 from ..keysync.face.masks import MASKS
 from ..keysync.face.preview import draw_track
-from ..keysync.face.track import FaceChoice, FaceTrack, Tracker, no_face
+from ..keysync.face.track import Clues, FaceChoice, FaceTrack, Tracker, no_face
 from ..keysync.media.source import as_bytes
 from ..keysync.method import PUBLISHED_CROP_SCALE
 from ..keysync.network.stage import STAGES, StageSpec
 from ..keysync.systems.rewrite.rewriter import NEEDS as REWRITE
+from ..keysync.who import said_in
 from .detector import DETECTOR_TIP, detector_device, detector_weights
+from .host.audio import AudioDict
 from .host.checks import spec_of, want_finite
 from .host.frames import check_frames, each_frame, name_frames
 from .host.search import schema
 from .host.sockets import Faces, FaceTrackSocket
+from .host.video import open_sound
 
 # Made by the core's node MediaPipeFaceLandmarker, which the oldest supported ComfyUI lacks; the socket is only a name.
 FaceLandmarksSocket = io.Custom("FACE_LANDMARKS")
@@ -42,10 +47,14 @@ PREVIEW_OF_PUBLISHED = "preview: crop and mask of the published models; connect 
 
 # Adds a frame to a track: its number and its picture (h, w, 3).
 AddFrame = Callable[[Tracker, int, Frame], None]
-CHOICES: dict[str, Callable[[int, float, float], FaceChoice]] = {
-    "largest": lambda index, x, y: FaceChoice(),
-    "index": lambda index, x, y: FaceChoice(index=index),
-    "coordinates": lambda index, x, y: FaceChoice(point=(x, y)),
+# What messages call the input of that name.
+PICTURE = Path("picture")
+CHOICES: dict[str, Callable[[int, float, float, bool], FaceChoice]] = {
+    "largest": lambda index, x, y, kept: FaceChoice(kept=kept),
+    "index": lambda index, x, y, kept: FaceChoice(index=index, kept=kept),
+    "coordinates": lambda index, x, y, kept: FaceChoice(point=(x, y), kept=kept),
+    "picture": lambda index, x, y, kept: FaceChoice(picture=PICTURE),
+    "speaking": lambda index, x, y, kept: FaceChoice(speaking=True),
 }
 
 
@@ -73,7 +82,9 @@ class TrackFace(io.ComfyNode):
                     options=list(CHOICES),
                     default="largest",
                     tooltip="Which face to follow.\nlargest: the largest in each shot\nindex: the one at rank "
-                    "face_index\ncoordinates: in each shot the one at face_x, face_y, or nearest to that point",
+                    "face_index\ncoordinates: in each shot the one at face_x, face_y, or nearest to that point\n"
+                    "picture: the person in the input of that name, through cuts\n"
+                    "speaking: the one whose mouth moves with the input audio, through cuts",
                 ),
                 io.Int.Input(
                     "face_index",
@@ -95,6 +106,32 @@ class TrackFace(io.ComfyNode):
                     min=0,
                     max=32768,
                     tooltip="For face = coordinates: pixels from the top edge of the image to the face.",
+                ),
+                io.Boolean.Input(
+                    "same_person",
+                    default=False,
+                    optional=True,  # workflows of older versions lack it
+                    tooltip="For largest, index and coordinates: choose the person once for all frames and follow them "
+                    "through cuts by their looks. Off: choose anew in each shot.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=25.0,
+                    min=1.0,
+                    max=240.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="For face = speaking: frames per second of the images, to compare them with the audio.",
+                ),
+                io.Image.Input(
+                    "picture",
+                    optional=True,
+                    tooltip="For face = picture: the person to follow, seen from the front. The largest face counts.",
+                ),
+                io.Audio.Input(
+                    "audio",
+                    optional=True,
+                    tooltip="For face = speaking: the sound of the video itself, not the new speech.",
                 ),
                 FaceLandmarksSocket.Input(
                     "face_landmarks",
@@ -132,14 +169,19 @@ class TrackFace(io.ComfyNode):
         face_index: int,
         face_x: int,
         face_y: int,
+        same_person: bool = False,
+        fps: float = 25.0,
+        picture: Tensor | None = None,
+        audio: AudioDict | None = None,
         face_landmarks: Mapping[str, Any] | None = None,
         model: ModelPatcher | None = None,
     ) -> io.NodeOutput:
         spec = None if model is None else spec_of(model)
-        choice = CHOICES[face](face_index, face_x, face_y)
+        choice = CHOICES[face](face_index, face_x, face_y, same_person)
         check_point(choice, images)
+        clues = clues_from(choice, len(images), fps, picture, audio)
         with face_finder(detector, face_landmarks, images) as add_frame:
-            track = follow(images, add_frame, choice)
+            track = follow(images, add_frame, choice, clues)
         lines = [describe(track), *check_distance(choice, track), *([] if spec else [PREVIEW_OF_PUBLISHED])]
         return io.NodeOutput(Faces(track), preview(images, track, spec or STAGES["keyframe"]), "\n".join(lines))
 
@@ -234,6 +276,22 @@ def _mesh(face: Mapping[str, Any]) -> NDArray[np.float32]:
     return mesh
 
 
+def clues_from(
+    choice: FaceChoice, frames: int, fps: float, picture: Tensor | None, audio: AudioDict | None
+) -> Clues | None:
+    """What a choice by picture or by voice compares people with. Raises `KeySyncError` where its input is missing."""
+    if choice.picture is not None:
+        if picture is None:
+            raise KeySyncError("face is picture but nothing is connected to picture: connect an image of the person")
+        with closing(make_detector("mediapipe", device=detector_device())) as found:
+            return Clues(look_in(as_bytes(picture[0]), "the picture", found))
+    if choice.speaking:
+        if audio is None:
+            raise KeySyncError("face is speaking but nothing is connected to audio: connect the video's own sound")
+        return Clues(None, said_in(open_sound(audio), np.arange(frames) / fps), fps)
+    return None
+
+
 def check_point(choice: FaceChoice, images: Tensor) -> None:
     """Raises `KeySyncError` where the chosen point lies outside the images."""
     h, w = images.shape[1:3]
@@ -268,12 +326,12 @@ def check_distance(choice: FaceChoice, track: FaceTrack) -> Iterator[str]:
         yield f"the nearest face is far from face_x {x}, face_y {y}: frames {name_frames(np.flatnonzero(far).tolist())}"
 
 
-def follow(images: Tensor, add_frame: AddFrame, choice: FaceChoice) -> FaceTrack:
+def follow(images: Tensor, add_frame: AddFrame, choice: FaceChoice, clues: Clues | None = None) -> FaceTrack:
     """The track of the chosen face through the images (n, h, w, c). Raises `KeySyncError` where none shows a face."""
-    tracker = Tracker()
+    tracker = Tracker(looks=choice.through_cuts)
     for index in each_frame(len(images)):
         add_frame(tracker, index, as_bytes(images[index]))
-    track = tracker.finish(choice)
+    track = tracker.finish(choice, clues)
     if not track.found.any():
         raise KeySyncError(f"{no_face(track)}: use images that show a face from the front, or choose another detector")
     return track

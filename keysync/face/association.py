@@ -1,4 +1,7 @@
-"""Associates the faces of one shot with people: which face of a frame continues which earlier face."""
+"""Associates the faces of one shot with people: which face of a frame continues which earlier face.
+
+Places decide from frame to frame, looks where places cannot: see `people`.
+"""
 
 from __future__ import annotations
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .finder.squares import Square
+if TYPE_CHECKING:
+    from .finder.squares import Square
 
 POINTS = 68
 Frame = NDArray[np.uint8]
@@ -26,13 +27,15 @@ Box = tuple[float, float, float, float]
 class Face:
     """One face: landmarks (68, 2) in pixels, confidence 0..1, bounding box (x0, y0, x1, y1) of the landmarks.
 
-    `place` is where a detector that follows faces searches for it in the next frame.
+    `place` is where a detector that follows faces searches for it in the next frame; `look` says who it is (see
+    `likeness`), None where it was not read.
     """
 
     landmarks: Points
     confidence: float
     box: Box
     place: Square | None = None
+    look: NDArray[np.float32] | None = None
 
     @classmethod
     def of(cls, landmarks: NDArray[np.floating[Any]], confidence: float) -> Face:

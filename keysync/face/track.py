@@ -1,24 +1,29 @@
 """Tracks one chosen face through a video: 68 points or none per frame, smoothed within each shot.
 
-`Tracker` takes frames one by one and keeps only the points; `finish` associates the faces of each shot with people,
-follows the chosen one, bridges short misses of the detector and removes its jitter.
+`Tracker` takes frames one by one and keeps only points and looks; `finish` associates the faces of each shot with
+people, follows the chosen one, bridges short misses of the detector and removes its jitter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, pairwise
+from hashlib import sha256
+from itertools import combinations, groupby, pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KeySyncError
-from .association import Person, associate
+from .association import Person
 from .face import POINTS, Box, Detector, Face, Frame, Points
+from .likeness import Look, likeness, likeness_reader
+from .people import SAME, join, look_of, people_of
 from .pose import yaws
 from .shots import ShotCounter
+from .speaking import Row, turns
 
 # Misses of the detector of up to this many frames are bridged.
 LONGEST_MISS = 5
@@ -29,16 +34,31 @@ JITTER = 0.01
 FURTHEST_ROLL, FURTHEST_YAW = 50.0, 65.0
 TURNED = f"tilted by more than {FURTHEST_ROLL:.0f} or turned sideways by more than {FURTHEST_YAW:.0f} degrees"
 RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)  # the person's own
+# Looks are read in every so many frames of a shot, and in all where faces are within so many of their sizes.
+LOOK_EVERY, MEETING = 5, 1.0
+# The least likeness of a person to a picture; of strangers, one in five is as alike (docs/who.md).
+ALIKE = 0.2
+NO_SPEAKER = (
+    "no face in the video moves its mouth with the video's sound: choose the face by its number, or by a picture"
+)
 # A symmetric kernel follows steady motion without lag.
 KERNEL = np.array([1.0, 2.0, 3.0, 2.0, 1.0])
 
 
 @dataclass(frozen=True)
 class FaceChoice:
-    """The face to track: the `index`-th largest of each shot (0 = largest), or the one at `point` (x, y) in pixels."""
+    """The face to track: the `index`-th largest of each shot (0 = largest), or the one at `point` (x, y) in pixels.
+
+    `kept`: the person is chosen once and followed through cuts, the `index`-th most prominent of the video. `picture`
+    is a file that shows the person to follow, `speaking` follows the one who speaks most; both are followed through
+    cuts.
+    """
 
     index: int = 0
     point: tuple[float, float] | None = None
+    kept: bool = False
+    picture: Path | None = None
+    speaking: bool = False
 
     def __post_init__(self) -> None:
         if self.index < 0:
@@ -47,12 +67,35 @@ class FaceChoice:
                 about="face",
             )
 
+    @property
+    def through_cuts(self) -> bool:
+        """Whether one person is followed through all shots."""
+        return self.kept or self.speaking or self.picture is not None
+
+    def causes(self) -> list[Any]:
+        """What the chosen person depends on besides the video."""
+        digest = None if self.picture is None else sha256(self.picture.read_bytes()).hexdigest()
+        return [self.index, self.point, self.kept, digest, self.speaking]
+
     def of(self, people: Sequence[Person]) -> Person | None:
         """The chosen person of a shot, or None if the shot shows too few people."""
         if self.point is not None:
             return _nearest(people, self.point)
         ranked = by_size(people)
         return ranked[self.index] if self.index < len(ranked) else None
+
+
+@dataclass(frozen=True, eq=False)
+class Clues:
+    """What a choice by picture or by voice compares people with.
+
+    look: that of the person in the picture; said (n,): the opening of the mouth that the video's own sound says, in
+    each of its frames, `rate` of them a second.
+    """
+
+    look: Look | None = None
+    said: Row | None = None
+    rate: float = 25.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +139,18 @@ class FaceTrack:
             people=tuple(self.people[frame] for frame in frames.tolist()) if self.people else (),
         )
 
+    def during(self, frames: NDArray[np.bool_]) -> FaceTrack:
+        """The track that shows the chosen face in these of its frames (n,) only."""
+        shown = self.found & frames
+        return replace(
+            self,
+            landmarks=np.where(shown[:, None, None], self.landmarks, np.nan).astype(np.float32),
+            confidence=np.where(shown, self.confidence, 0).astype(np.float32),
+            person=np.where(shown, self.person, -1),
+            filled=self.filled & shown,
+            turned=self.turned & frames,
+        )
+
     def runs(self) -> list[tuple[int, int]]:
         """The maximal ranges [start, stop) of consecutive frames of one shot that show the chosen face."""
         return _runs(self.found, self.shot)
@@ -110,15 +165,17 @@ class FaceTrack:
 class Tracker:
     """Collects the faces of a video frame by frame. Memory: a few hundred bytes per face, no images.
 
-    `exact`: the faces are final, at most one per frame: they are neither selected, smoothed nor bridged.
+    `exact`: the faces are final, at most one per frame: they are neither selected, smoothed nor bridged. `looks`: it is
+    read who each face is, which a choice that is followed through cuts needs; of faces that share a frame it always is.
     """
 
-    def __init__(self, *, exact: bool = False) -> None:
-        self.exact = exact
+    def __init__(self, *, exact: bool = False, looks: bool = False) -> None:
+        self.exact, self.looks = exact, looks
         self._size: tuple[int, int] | None = None
         self._counter = ShotCounter()
         self._shots: list[int] = []
         self._faces: list[list[Face]] = []
+        self._crowded = self._since = 0
 
     def add(self, frame: Frame, faces: list[Face]) -> None:
         """Adds the next frame (h, w, 3) with its known faces."""
@@ -132,19 +189,35 @@ class Tracker:
 
     def _append(self, frame: Frame, shot: int, faces: list[Face]) -> None:
         self._size = self._size or (frame.shape[0], frame.shape[1])
+        first = not self._shots or self._shots[-1] != shot
+        self._crowded = LOOK_EVERY if len(faces) > 1 else 0 if first else max(0, self._crowded - 1)
+        self._since = 0 if first or len(faces) > len(self._faces[-1]) else self._since + 1
+        if not self.exact and (self.looks or self._crowded) and (self._since % LOOK_EVERY == 0 or _meet(faces)):
+            reader = likeness_reader()
+            faces = [replace(face, look=reader.look(frame, face.landmarks)) for face in faces]
         self._shots.append(shot)
         self._faces.append(faces)
 
     def so_far(self, frames: int) -> Tracker:
         """One that holds the first frames that were added, while another thread adds more."""
-        copied = Tracker(exact=self.exact)
+        copied = Tracker(exact=self.exact, looks=self.looks)
         copied._size, copied._shots, copied._faces = self._size, self._shots[:frames], self._faces[:frames]
         return copied
 
-    def finish(self, choice: FaceChoice | None = None) -> FaceTrack:
+    def people(self) -> list[list[Person]]:
+        """The people of each shot."""
+        shot = np.array(self._shots, dtype=np.int64)
+        found = []
+        for index in range(int(shot[-1]) + 1 if len(shot) else 0):
+            frames = np.flatnonzero(shot == index).tolist()
+            found.append(people_of(frames, [self._faces[frame] for frame in frames]))
+        return found
+
+    def finish(self, choice: FaceChoice | None = None, clues: Clues | None = None) -> FaceTrack:
         """The track of the chosen face, by default the largest of each shot.
 
-        Raises `KeySyncError` if there are no frames, or if no shot shows enough people for the choice.
+        `clues` are needed by a choice by picture or by voice. Raises `KeySyncError` if there are no frames, if no shot
+        shows enough people for the choice, and if no one looks like the picture or speaks.
         """
         if self._size is None:
             raise KeySyncError("the video has no frames: expected at least one; choose another video")
@@ -156,26 +229,108 @@ class Tracker:
         shot = np.array(self._shots, dtype=np.int64)
         chosen: dict[int, tuple[int, Face]] = {}
         boxes: list[dict[int, Box]] = [{} for _ in self._faces]
+        shots = self.people()
+        groups = [join([person for people in shots for person in people])] if choice.through_cuts else shots
         most, number = 0, 0
-        for index in range(int(shot[-1]) + 1):
-            frames = np.flatnonzero(shot == index).tolist()
-            people = associate(frames, [self._faces[frame] for frame in frames])
-            person = choice.of(people)
+        for people in groups:
+            person = _chosen(people, choice, clues or Clues(), len(shot))
             most = max(most, len(people))
-            for rank, each in enumerate(by_size(people)):
-                for frame, face in each.faces.items():
-                    boxes[frame][rank] = face.box
             if person is not None:
                 chosen |= {frame: (number, face) for frame, face in person.faces.items()}
             number += len(people)
+            for rank, each in enumerate(by_size(people)):
+                for frame, face in each.faces.items():
+                    boxes[frame][rank] = face.box
         if most and not chosen:
             choices = "0" if most == 1 else f"0 to {most - 1}"
             raise KeySyncError(
                 f"face {choice.index} was chosen but no shot shows more than {most}: choose {choices}", about="face"
             )
+        return self._made(chosen, shot, tuple(boxes))
+
+    def each_speaker(self, clues: Clues) -> list[FaceTrack]:
+        """A track for each person who speaks for a second or more, with the frames in which they do; the one who speaks
+        most comes first. Raises `KeySyncError` if there are no frames, and if no one speaks."""
+        if self._size is None:
+            raise KeySyncError("the video has no frames: expected at least one; choose another video")
+        if clues.said is None:
+            raise ValueError("what the sound says was not read")
+        people = join([person for people in self.people() for person in people])
+        speaker = turns(people, clues.said, clues.rate)
+        frames = np.bincount(speaker[speaker >= 0], minlength=len(people))
+        speakers = [number for number in np.argsort(-frames).tolist() if frames[number] >= clues.rate]
+        if not speakers:
+            raise KeySyncError(NO_SPEAKER, about="face")
+        shot = np.array(self._shots, dtype=np.int64)
+        tracks = []
+        for number in speakers:
+            faces = people[number].faces
+            said = {frame: (number, face) for frame, face in faces.items() if speaker[frame] == number}
+            tracks.append(self._made(said, shot, ()))
+        return tracks
+
+    def _made(
+        self, chosen: dict[int, tuple[int, Face]], shot: NDArray[np.int64], people: tuple[Mapping[int, Box], ...]
+    ) -> FaceTrack:
+        """The track of the chosen faces by frame, with their person's number."""
+        assert self._size is not None
         faces = np.array([len(faces) for faces in self._faces], dtype=np.int64)
-        track = replace(_track(chosen, shot, self._size, faces), people=tuple(boxes))
+        track = replace(_track(chosen, shot, self._size, faces), people=people)
         return _upright(_smooth(_bridge(track)))
+
+
+def _chosen(people: Sequence[Person], choice: FaceChoice, clues: Clues, frames: int) -> Person | None:
+    """The chosen one of the people of a shot, or of all shots. Raises `KeySyncError` where no one fits the clues."""
+    if choice.picture is not None:
+        return _most_alike(people, choice.picture, clues.look, frames)
+    if choice.speaking:
+        return _speaker(people, clues, frames)
+    return choice.of(people)
+
+
+def _most_alike(people: Sequence[Person], picture: Path, look: Look | None, frames: int) -> Person | None:
+    if look is None:
+        raise ValueError(f"the look of the person in {picture} was not read")
+    looks = [look_of(person) for person in people]
+    alike = [-1.0 if one is None else likeness(one, look) for one in looks]
+    if people and max(alike) < ALIKE:
+        raise KeySyncError(
+            f"no face in the video looks like the one in {picture} (likeness {max(max(alike), 0):.2f}, expected at "
+            f"least {ALIKE}): choose another picture of the person, or choose the face by its number",
+            about="face",
+        )
+    found: dict[int, Face] = {}
+    # The most alike; and others never seen beside them who are as alike as one person's tracklets are.
+    for number in sorted(range(len(people)), key=lambda number: -alike[number]):
+        if not found or (alike[number] >= SAME and found.keys().isdisjoint(people[number].faces)):
+            found |= people[number].faces
+    return Person(frames, dict(sorted(found.items()))) if found else None
+
+
+def _speaker(people: Sequence[Person], clues: Clues, frames: int) -> Person | None:
+    if clues.said is None:
+        raise ValueError("what the sound says was not read")
+    if not people:
+        return None
+    speaker = turns(people, clues.said, clues.rate)
+    if (speaker < 0).all():
+        raise KeySyncError(NO_SPEAKER, about="face")
+    return people[int(np.bincount(speaker[speaker >= 0], minlength=len(people)).argmax())]
+
+
+def _meet(faces: Sequence[Face]) -> bool:
+    """Whether two faces of a frame are close to each other."""
+    return any(_distance(one, _centre(other))[0] < MEETING * _side(one) for one, other in combinations(faces, 2))
+
+
+def _centre(face: Face) -> tuple[float, float]:
+    x0, y0, x1, y1 = face.box
+    return (x0 + x1) / 2, (y0 + y1) / 2
+
+
+def _side(face: Face) -> float:
+    x0, y0, x1, y1 = face.box
+    return max(x1 - x0, y1 - y0)
 
 
 def by_size(people: Sequence[Person]) -> list[Person]:

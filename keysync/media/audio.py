@@ -22,6 +22,7 @@ from ..errors import KeySyncError
 from ..method import SAMPLE_RATE
 from .channels import Block, Levels, Voice, known_places
 from .container import MediaFile, check_input, describe_streams, libav_errors, open_input, video_tracks
+from .mix import Mix
 from .reader import first_picture
 from .resample import resample
 from .source import SoundSource, check_rate, check_samples
@@ -220,6 +221,8 @@ def hear(speech: str | Path | SoundSource) -> Speech:
     `KeySyncError` for a file without sound.
     """
     sound = open_sound(speech)
+    if isinstance(sound, Mix) and sound.voice is not None:
+        sound = sound.voice
     voice = _voice(sound)
     mono = np.concatenate([voice(block) for block in sound.blocks()])
     notes = [*sound.notes, *([voice.note] if voice.note else [])]
