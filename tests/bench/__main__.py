@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ DEFAULT = ("dub", "training")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "what", nargs="*", metavar="dub|training|faces|pipeline|memory|gpu", help="by default dub and training"
+        "what", nargs="*", metavar="dub|training|faces|pipeline|original|memory|gpu", help="by default dub and training"
     )
     parser.add_argument("--seconds", type=float, nargs="+", default=[10.0, 120.0], help="lengths of the dubs")
     parser.add_argument(
@@ -32,8 +33,27 @@ def main() -> None:
     parser.add_argument("--media", type=Path, metavar="FOLDER", help="real clips for faces")
     parser.add_argument("--minutes", type=float, default=3.0, help="of gpu: rows that take longer are not run")
     parser.add_argument("--toy", action="store_true", help="gpu with toy models, as it is without CUDA")
+    parser.add_argument("--tree", type=Path, help="of original: a checkout of its code")
+    parser.add_argument("--python", default=sys.executable, help="of original: an interpreter that it runs in")
+    parser.add_argument("--threads", type=int, default=1, help="of original: those of each side (default: %(default)s)")
+    parser.add_argument("--pairs", type=int, default=5, help="of original (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, help="of original: keep inputs, weights, results and logs here")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
+    if options.what == ["original"]:
+        from .original import bench
+
+        if options.tree is None:
+            parser.error("original needs --tree: a checkout of its code")
+        bench.run(
+            options.tree,
+            options.python,
+            options.pairs,
+            threads=options.threads,
+            folder=options.folder,
+            json_file=options.json,
+        )
+        return
     if options.what == ["memory"]:
         show_memory()
         return

@@ -1,4 +1,4 @@
-"""Times the original's dub and ours in turn: `python -m tests.bench.original.bench TREE [--python PYTHON]`.
+"""Times the original's dub and ours in turn: `python -m tests.bench original --tree TREE [--python PYTHON]`.
 
 Both dub the same film with the same weights, noise and points, in float32 on the CPU, each in a process of its own that
 stays. The original is no part of this project: TREE is a checkout of it, PYTHON an interpreter that has what it needs
@@ -7,7 +7,6 @@ stays. The original is no part of this project: TREE is a checkout of it, PYTHON
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -150,30 +149,30 @@ def distance(folder: Path) -> float:
     return float((ours - frames)[:whole].abs().max() / frames.abs().max())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tree", type=Path, help="a checkout of the original")
-    parser.add_argument("--python", default=sys.executable, help="an interpreter that the original runs in")
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--size", type=int, default=64, help="pixels of a side of the crops (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of each (default: %(default)s)")
-    parser.add_argument("--folder", type=Path, help="keep inputs, weights, results and logs here")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
-    options = parser.parse_args()
+def run(
+    tree: Path,
+    python: str = sys.executable,
+    pairs: int = 5,
+    size: int = 64,
+    threads: int = 1,
+    folder: Path | None = None,
+    json_file: Path | None = None,
+) -> None:
+    """Prints how long both take, stage by stage, for so many pairs of dubs; `folder` keeps inputs, results and logs."""
     with tempfile.TemporaryDirectory() as name:
-        folder = options.folder or Path(name)
+        folder = folder or Path(name)
         folder.mkdir(exist_ok=True)
-        write_inputs(folder, job(options.size, options.threads))
-        theirs = [options.python, str(HERE / "theirs.py"), str(options.tree), str(folder)]
+        write_inputs(folder, job(size, threads))
+        theirs = [python, str(HERE / "theirs.py"), str(tree), str(folder)]
         with Side("the original", theirs, folder / "theirs.log") as original:
             original.ask("make")
             ours = [sys.executable, "-m", f"{__package__}.ours", str(folder)]
             with Side("ours", ours, folder / "ours.log") as other:
-                rows = [(original.ask("dub"), other.ask("dub")) for _ in range(options.pairs)]
+                rows = [(original.ask("dub"), other.ask("dub")) for _ in range(pairs)]
         apart = distance(folder)
     show(rows, apart)
-    if options.json:
-        options.json.write_text(json.dumps({"pairs": rows, "latents": apart}, indent=1))
+    if json_file:
+        json_file.write_text(json.dumps({"pairs": rows, "latents": apart}, indent=1))
 
 
 def show(rows: list[tuple[dict[str, float], dict[str, float]]], apart: float) -> None:
@@ -191,7 +190,3 @@ def show(rows: list[tuple[dict[str, float], dict[str, float]]], apart: float) ->
         )
     print(f"\nThe latents of the first batch of keyframes and its windows differ by {apart:.1e} of the largest")
     print("(bound: 2e-3).")
-
-
-if __name__ == "__main__":
-    main()

@@ -47,7 +47,7 @@ def cropped(nodes: SimpleNamespace, library: SimpleNamespace, images: Tensor) ->
     frames = [[{"landmarks_xy": np.array(mesh), "score": 0.9}] for mesh in record["landmarks_xy"]]
     frames[1], frames[3] = [], []
     value = {"frames": frames, "image_size": SIZE, "connection_sets": {}}
-    faces, _, _ = nodes.face.TrackFace.execute(images, "face_landmarks", "largest", 0, 0, 0, value).args
+    faces, _, _ = nodes.face.TrackFace.execute(images, "face_landmarks", "largest", 0, 0, 0, face_landmarks=value).args
     boxes = nodes.face.boxes_of(faces.track)
     faces = nodes.sockets.Faces(faces.track, boxes, (384, 384))
     return nodes.face.cut(images, boxes, (384, 384)), faces, nodes.mask.MouthMask.execute(faces, "mouth").args[0]
