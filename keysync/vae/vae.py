@@ -65,11 +65,6 @@ class VAE(nn.Module):
 
     @property
     def batch(self) -> int:
-        """Frames that are best given at once: on a CPU one for each core."""
-        return self._each * cores(self._device)
-
-    @property
-    def _each(self) -> int:
         """Frames per forward pass; one on a CPU, since a single frame makes better use of its caches."""
         return 1 if self._device.type == "cpu" or is_small(self._device) else GPU_BATCH
 
@@ -88,7 +83,7 @@ class VAE(nn.Module):
 
     def peak_bytes(self, size: tuple[int, int]) -> int:
         """The most bytes that encoding or decoding pictures of this size (H, W) takes at once, besides the weights."""
-        dtype, count = next(self.decoder.parameters()).dtype, self.batch
+        dtype, count = next(self.decoder.parameters()).dtype, self.batch * cores(self._device)
         height, width = (side // self.downscale for side in size)
         latents = torch.empty(count, LATENT_CHANNELS, height, width, dtype=dtype, device="meta")
         video = torch.zeros(count, 1, dtype=dtype, device="meta")
@@ -102,7 +97,7 @@ class VAE(nn.Module):
         """The same for the encoder that gives the same latents: of its weights, and of what computes with them."""
         if self.encoder is None:
             return ""
-        return f"{self._device.type} {self._each} {weights_digest(self.encoder)}"
+        return f"{self._device.type} {self.batch} {weights_digest(self.encoder)}"
 
     @torch.no_grad()
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -145,7 +140,7 @@ class VAE(nn.Module):
     def _in_parts(self, call: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
         """What a call gives for frames: for a part of them at a time, and for each where a GPU's memory runs out."""
         try:
-            return torch.cat(at_once([partial(call, part) for part in torch.split(frames, self._each)], self._device))
+            return torch.cat(at_once([partial(call, part) for part in torch.split(frames, self.batch)], self._device))
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
         return torch.cat([call(frame) for frame in torch.split(frames, 1)])

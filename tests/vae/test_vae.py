@@ -214,7 +214,7 @@ def test_frames_that_a_gpu_does_not_hold_together_go_one_by_one(vae: VAE, monkey
     images = pictures()
     latents = vae.encode(images)
     expected = vae.decode(latents)
-    monkeypatch.setattr(VAE, "_each", 4)
+    monkeypatch.setattr(VAE, "batch", 4)
     refused: list[int] = []
     for part in (vae.encoder, vae.decoder):
         assert part is not None
