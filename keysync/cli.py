@@ -1,4 +1,4 @@
-"""The command `keysync`: dub a video, run the demo, download weights, describe a checkpoint, convert a checkpoint.
+"""The command `keysync`: dub a video or many, run the demo, download weights, describe a checkpoint, convert one.
 
 Exit codes: 0 success, 1 an error (printed on one line), 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP; output
 files are always complete. A dub succeeds whether or not its messages can be printed; `inspect`, whose result is
@@ -21,13 +21,14 @@ import json
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .batch import FAILED, Batch, Outcome, as_json, table
 from .cache import Cache
 from .choice import Choice, lines
 from .demo import SPEECH, TALK
@@ -37,7 +38,7 @@ from .face.detectors import DETECTORS
 from .face.masks import MASKS
 from .face.track import FaceChoice
 from .job import FaceSource, check_job, dub_file
-from .media.container import open_input
+from .media.container import MediaFile, open_input
 from .media.writer import check_output
 from .progress import Moment
 from .provenance import ALGORITHMS, Signing
@@ -45,7 +46,7 @@ from .report import DUBBED, PASSED_THROUGH, Report, check_report
 from .signals import Stop, StoppedError, listening, say_stopped
 from .systems.keysync.small import BUILT_IN
 from .systems.keysync.system import KEYSYNC
-from .systems.renderer import Option, System
+from .systems.renderer import Option, Renderer, System
 from .systems.table import AUTOMATIC, SYSTEMS
 from .terminal import PatientStream, ProgressLine, patient_streams
 from .threads import threads
@@ -55,6 +56,7 @@ from .weights.describe import describe
 from .weights.download import fetch, hub_address, models_folder, place
 from .weights.published import SETS, PublishedFile, in_words
 from .who import EVERYONE, SPEAKING, read_choice
+from .work import Work
 
 if TYPE_CHECKING:
     from .speakers import Speaker
@@ -63,7 +65,11 @@ WITHOUT_MODELS = (
     "Without weights a real face is drawn with the mouths of its own clip, and a rendered one by KeySync small; "
     "both are built in."
 )
+RESUMES = "keysync: stopped; no incomplete result is left, and the same command resumes the dub"
 CONTINUES = "keysync: stopped; the same command continues the download"
+
+WORK = "keep unfinished work here instead of beside the output; a run that is killed resumes with it"
+OUTPUT_FOLDER = "results of jobs without an output (default for a folder of jobs: its folder dubbed)"
 
 # The option that fixes an error, by `KeySyncError.about`; those of the systems are added by `remedies`.
 OWN_REMEDIES = {
@@ -93,18 +99,24 @@ def _main(arguments: Sequence[str] | None, output: PatientStream) -> int:
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="keysync: %(message)s")
     try:
         with listening() as options.stop:
-            options.run(options)
+            failed: bool = options.run(options) or False
     except KeySyncError as error:
-        remedy = remedies().get(error.about or "")
-        print(f"keysync: error: {error}{f' ({remedy})' if remedy else ''}", file=sys.stderr)
+        print(f"keysync: error: {in_full(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stopped:
-        say_stopped(*[CONTINUES] if options.run is _download else [])
+        work: Work | None = getattr(options, "work", None)
+        say_stopped(*[CONTINUES] if options.run is _download else [RESUMES] if work and work.path.exists() else [])
         return stopped.code if isinstance(stopped, StoppedError) else 130
     output.flush()
     if output.lost:
         print("keysync: the standard output cannot be written to: what is printed there is lost", file=sys.stderr)
-    return int(output.lost and options.run is _inspect)
+    return int(failed or (output.lost and options.run in (_inspect, _batch)))
+
+
+def in_full(error: KeySyncError) -> str:
+    """An error with the option that fixes it."""
+    remedy = remedies().get(error.about or "")
+    return f"{error}{f' ({remedy})' if remedy else ''}"
 
 
 def remedies() -> dict[str, str]:
@@ -141,25 +153,24 @@ def _parser() -> argparse.ArgumentParser:
         "b.wav@0-4.5,7-9:face=1 with the seconds in which b.wav is heard (default: all); WHO as in --face, but a "
         "number counts the people of the video; the sounds are mixed, and who does not speak stays as in the video",
     )
-    dub.add_argument("--occluder", type=Path, metavar="MASK_VIDEO", help="video, white where the face is hidden")
-    dub.add_argument("--landmarks", type=Path, metavar="JSON", help="68 points per frame, instead of a detector")
-    dub.add_argument(
-        "--detector", choices=sorted(DETECTORS), default="mediapipe", help=f"{_help(DETECTORS)} (default: %(default)s)"
-    )
-    dub.add_argument("--detector-weights", type=Path, metavar="FOLDER", help="weight files of the detector")
-    dub.add_argument(
-        "--face",
-        default="0",
-        metavar="WHO",
-        help="0 for the largest face in each shot (default), 1 for the next; X,Y for the one at these pixels; a "
-        f"picture of the person; {SPEAKING} for the one who speaks in the video; {EVERYONE} for each person while they "
-        "speak",
-    )
-    dub.add_argument(
-        "--same-person", action="store_true", help="with a number or X,Y in --face: follow this person through cuts"
-    )
+    _add_face_options(dub)
     _add_run_options(dub)
     dub.set_defaults(run=_dub)
+
+    batch = commands.add_parser(
+        "batch",
+        help="dub a list of videos",
+        description="Run a list of dubs one after another; a job that fails does not stop the others. JOBS is a CSV "
+        "file with the columns video, audio and output, and any option of a dub by name, such as seed; its paths start "
+        "from its folder. Or it is a folder of videos and sounds with the same names. Options given here apply to all "
+        "jobs. Run again, it leaves out what is done. Exit code: 0 all done, 1 some failed.",
+    )
+    batch.add_argument("jobs", type=Path, metavar="JOBS")
+    batch.add_argument("-o", "--output-folder", type=Path, metavar="FOLDER", help=OUTPUT_FOLDER)
+    batch.add_argument("--json", action="store_true", help="print the table as JSON")
+    _add_face_options(batch)
+    _add_run_options(batch, of_one=False)
+    batch.set_defaults(run=_batch, video=None, audio=None, output=None, report=None)
 
     demo = commands.add_parser("demo", help="dub the built-in video of a rendered person")
     _add_run_options(demo)
@@ -198,10 +209,33 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_run_options(parser: argparse.ArgumentParser) -> None:
+def _add_face_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--occluder", type=Path, metavar="MASK_VIDEO", help="video, white where the face is hidden")
+    parser.add_argument("--landmarks", type=Path, metavar="JSON", help="68 points per frame, instead of a detector")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="OUT", help="dubbed video: .mp4, .mov or .mkv"
+        "--detector", choices=sorted(DETECTORS), default="mediapipe", help=f"{_help(DETECTORS)} (default: %(default)s)"
     )
+    parser.add_argument("--detector-weights", type=Path, metavar="FOLDER", help="weight files of the detector")
+    parser.add_argument(
+        "--face",
+        default="0",
+        metavar="WHO",
+        help="0 for the largest face in each shot (default), 1 for the next; X,Y for the one at these pixels; a "
+        f"picture of the person; {SPEAKING} for the one who speaks in the video; {EVERYONE} for each person while they "
+        "speak",
+    )
+    parser.add_argument(
+        "--same-person", action="store_true", help="with a number or X,Y in --face: follow this person through cuts"
+    )
+
+
+def _add_run_options(parser: argparse.ArgumentParser, *, of_one: bool = True) -> None:
+    """Those of a dub; `of_one`: those too that name what one dub writes."""
+    if of_one:
+        parser.add_argument(
+            "-o", "--output", type=Path, required=True, metavar="OUT", help="dubbed video: .mp4, .mov or .mkv"
+        )
+        parser.add_argument("--report", type=Path, metavar="JSON", help="write what happened to each frame")
     systems = f"default: {KEYSYNC.name} with weights of its own, else {AUTOMATIC.name}, which looks at the face"
     parser.add_argument("--system", choices=list(SYSTEMS), help=systems)
     for option in _system_options().values():
@@ -223,7 +257,11 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lossless", action="store_true", help="write FFV1 in .mkv, which keeps every pixel exactly")
     cache = "keep what is found out about the clip in this folder, for the next dub of the same clip"
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help=cache)
-    parser.add_argument("--report", type=Path, metavar="JSON", help="write what happened to each frame")
+    parser.add_argument("--work-folder", type=Path, metavar="FOLDER", help=WORK)
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", dest="fresh", action="store_false", help="go on with unfinished work (default)")
+    again.add_argument("--fresh", action="store_true", help="ignore unfinished work and start anew")
+    parser.set_defaults(fresh=False)
     parser.add_argument(
         "--no-provenance",
         dest="provenance",
@@ -278,7 +316,62 @@ def _demo(options: argparse.Namespace) -> None:
     _run(options, TALK, SPEECH)
 
 
-def _run(options: argparse.Namespace, video: Path, audio: Path | None, speakers: Sequence[Speaker] = ()) -> None:
+def _batch(options: argparse.Namespace) -> bool:
+    """Runs all jobs and prints what became of them; whether some failed."""
+    dub = argparse.ArgumentParser(add_help=False)
+    dub.add_argument("video", type=Path)
+    dub.add_argument("audio", type=Path)
+    _add_face_options(dub)
+    _add_run_options(dub)
+    batch = Batch.read(options.jobs, options, dub._actions, options.output_folder)
+    loaded = Loaded()
+
+    def run(job: argparse.Namespace) -> None:
+        try:
+            _run(job, job.video, job.audio, loaded=loaded)
+        except KeySyncError as error:
+            raise KeySyncError(in_full(error)) from error
+        except Exception:
+            loaded.forget()  # their state is unknown
+            raise
+        finally:
+            options.work = getattr(job, "work", None)
+
+    say = partial(print, file=sys.stderr if options.json else None, flush=True)
+    outcomes: list[Outcome] = []
+    try:
+        with redirect_stdout(sys.stderr) if options.json else nullcontext():
+            outcomes.extend(batch.run(run, lambda line: say(f"keysync: {line}"), fresh=options.fresh))
+    finally:
+        print(as_json(outcomes) if options.json else table(outcomes), flush=True)
+    return any(outcome.state == FAILED for outcome in outcomes)
+
+
+class Loaded:
+    """The models of the last job, for the next one that uses the same."""
+
+    def __init__(self) -> None:
+        self._key: object = None
+        self._models: Renderer | None = None
+
+    def load(self, system: System, files: dict[str, Path | None], device: torch.device, dtype: Any) -> Renderer:
+        key = system.name, files, device, dtype, [path and MediaFile.of(path).stamp for path in files.values()]
+        if self._models is None or key != self._key:
+            self.forget()  # before others are loaded: there may be no room for both
+            self._models, self._key = system.load(files, device=device, dtype=dtype), key
+        return self._models
+
+    def forget(self) -> None:
+        self._models = None
+
+
+def _run(
+    options: argparse.Namespace,
+    video: Path,
+    audio: Path | None,
+    speakers: Sequence[Speaker] = (),
+    loaded: Loaded | None = None,
+) -> None:
     from .speakers import dub_everyone, dub_speakers
 
     # Everything is checked before anything large is loaded.
@@ -308,8 +401,10 @@ def _run(options: argparse.Namespace, video: Path, audio: Path | None, speakers:
         check_job(video, sound, options.output, settings, occluder=options.occluder, lossless=options.lossless)
     face = FaceSource(choice, options.detector, options.detector_weights, options.landmarks, device=str(device))
     files = {option.name: getattr(options, option.name) for option in system.files}
-    torch.set_num_threads(threads(torch.get_num_threads()))
-    models = system.load(files, device=device, dtype=dtype)
+    options.work = Work.beside(options.output, options.work_folder, fresh=options.fresh)
+    # As many as in the run that is resumed: others may round differently.
+    torch.set_num_threads(options.work.threads() or threads(torch.get_num_threads()))
+    models = (loaded or Loaded()).load(system, files, device, dtype)
     built_in = ", ".join(name for name, origin in models.origins.items() if origin == BUILT_IN)
     if built_in:
         print(
@@ -318,7 +413,8 @@ def _run(options: argparse.Namespace, video: Path, audio: Path | None, speakers:
         )
     job = partial(dub_speakers, video, speakers) if speakers else partial(dub_everyone, video, sounds[0])
     if not speakers and not everyone:
-        job = partial(dub_file, video, sounds[0], cache=Cache(options.cache) if options.cache else None)
+        cache = Cache(options.cache) if options.cache else None
+        job = partial(dub_file, video, sounds[0], cache=cache, work=options.work)
     with closing(Watched(options.stop)) as progress:
         report = job(
             options.output,

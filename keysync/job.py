@@ -43,9 +43,11 @@ from .progress import DRAWING, EVALUATIONS, FOLLOWING, FRAMES, SPEECH, SURVEY, C
 from .provenance import Provenance
 from .report import Report, timed
 from .speech.encoder import ONE_PASS, WINDOW
-from .systems.renderer import Foresighted, FromFiles, Look, Needs, Remarking, Renderer, Surveyor
+from .systems.renderer import Foresighted, FromFiles, Look, Needs, Remarking, Renderer, Resumable, Surveyor
 from .timeline import PAUSE, Timeline, fit, still
+from .weights.published import in_words
 from .who import clues_of
+from .work import Work, job_name
 
 # Sound that begins so many seconds beside the picture of its file is noted: less is not seen, and encoders add as much.
 AUDIBLE_LEAD = 0.08
@@ -87,22 +89,27 @@ def dub_file(
     occluder: str | Path | FrameSource | None = None,
     lossless: bool = False,
     cache: Cache | None = None,
+    work: Work | None = None,
 ) -> Report:
     """Dubs `video` with `audio` into `output`; returns the report. Each input is a file or another source.
 
     Models that need no source make a talking head of the first frame: as long as the speech, at 25 frames per second,
     of the size of their crops. What a `cache` holds of the same video is not found out again.
+    What networks make is kept in `work` until the result is whole: the same job goes on with it.
 
     Raises `KeySyncError` for anything a user can fix; then no file is left under the final name.
     """
     try:
         return _dub_file(
-            video, audio, output, models, settings, face, progress or NoProgress(), occluder, lossless, cache
+            video, audio, output, models, settings, face, progress or NoProgress(), occluder, lossless, cache, work
         )
     except BaseException as error:
         _let_go(error)
         del models  # this frame is in the traceback
         raise
+    finally:
+        if work is not None:
+            work.close()
 
 
 def check_job(
@@ -160,6 +167,7 @@ def _dub_file(
     occluder: str | Path | FrameSource | None,
     lossless: bool,
     cache: Cache | None,
+    work: Work | None,
 ) -> Report:
     began, needs = time.perf_counter(), models.needs
     check_job(video, audio, output, settings, occluder=occluder, lossless=lossless, needs_source=needs.source)
@@ -172,6 +180,7 @@ def _dub_file(
     seconds: dict[str, float] = {}
     if cache is None and isinstance(models, Foresighted) and models.beside:
         models = models.remembering()
+    models = _continuing(models, work, inputs.files, settings, progress)
     pts, track, early = _follow(inputs, models, settings, face, known, course, seconds)
     timeline, form = _result_of(needs, source, pts, heard.seconds, settings.sync_mode)
     report = Report(
@@ -193,13 +202,33 @@ def _dub_file(
     _hear(dub, course, costs)
     files = inputs.files
     del inputs, heard  # of a long film the waveform is large
-    _say_how_long(dub, form, lossless, course, progress)
+    dub.renderer = _continuing(dub.renderer, work, files, settings, progress)
+    _say_how_long(dub, form, lossless, course, progress, work)
     with known.encodings(dub.renderer, dub.crops) as dub.renderer:
         _draw(dub, writer, files, course)
+    if work is not None and (work.is_open or work.problem):
+        report.work = work.to_dict()
+        work.close(finished=True)
     course.end()
     report.run_seconds = time.perf_counter() - began
     report.notes.extend(dub.overflow_notes())
     return report
+
+
+def _continuing(
+    models: Renderer, work: Work | None, files: list[MediaFile], settings: Settings, progress: Progress
+) -> Renderer:
+    """The renderer that goes on with the work of a run before, where there can be any."""
+    if work is None or work.is_open or not isinstance(models, Resumable):
+        return models
+    causes = models.work_causes(settings.sampling_of(models.system))
+    if causes is None:
+        return models
+    inputs = [file.fingerprint() for file in files]
+    work.open(job_name(causes, inputs, settings.seed, settings.mask, settings.sync_mode))
+    if work.found:
+        progress.say(f"resuming: {work.found} results of an earlier run are in {work.path}")
+    return models.continuing(work) if work.is_open else models
 
 
 def _open(
@@ -344,17 +373,34 @@ def _hear(dub: Dub, course: Course, costs: Costs) -> None:
     dub.listen(partial(course.step, SPEECH))
 
 
-def _say_how_long(dub: Dub, form: PictureFormat, lossless: bool, course: Course, progress: Progress) -> None:
-    """Says about how long the rest takes, and how much memory; the report says it too."""
+def _say_how_long(
+    dub: Dub, form: PictureFormat, lossless: bool, course: Course, progress: Progress, work: Work | None
+) -> None:
+    """Says about how long the rest takes, and how much memory and disk; the report says it too."""
     course.begin(DRAWING)
     left, boxes = course.seconds_left, np.flatnonzero(dub.track.found)
     sizes = {dub.crops.size_of(number) for number in boxes.tolist()}
     most = memory(dub.renderer, form, max(sizes, default=(0, 0)), dub.sampling, lossless)
-    dub.report.estimate = {"seconds": None if left is None else round(left, 1), "memory": most}
+    disk = _disk(dub, work)
+    dub.report.estimate = {"seconds": None if left is None else round(left, 1), "memory": most, "disk": disk}
     words = [f"{dub.evaluations} network evaluations to run"]
     words += [] if left is None else [about(left)]
     words += [] if most is None else [f"{in_gigabytes(most)} of memory"]
+    words += [f"up to {in_words(max(disk, 10**6))} of disk for unfinished work"] if disk else []
     progress.say(", ".join(words))
+
+
+def _disk(dub: Dub, work: Work | None) -> int:
+    """Bytes of unfinished work that are kept at most."""
+    renderer = dub.renderer
+    if work is None or not isinstance(renderer, Resumable):
+        return 0
+    if work.is_open:
+        work.expect(sum(renderer.bytes_to_keep(len(clip.network.times)) for clip in dub.clips))
+    if work.problem:
+        dub.report.notes.append(f"{work.problem}: unfinished work is not kept, a run that is killed starts anew")
+        return 0
+    return work.limit
 
 
 def _draw(dub: Dub, writer: VideoWriter, files: list[MediaFile], course: Course) -> None:

@@ -48,10 +48,11 @@ class Report:
     """The JSON report of one dub; `system` is what drew it, with `models`.
 
     `estimate` is what was expected before the first network evaluation: `seconds` for the rest of the job, and bytes of
-    main `memory` at most; None where it is unknown. `provenance` is what the result says of its making, None where it
-    says nothing. `curves` holds what a system aimed at, by name: a value for each output frame, None where nothing was
+    main `memory` and of `disk` for unfinished work at most; None where it is unknown. `work` says whether the dub was
+    resumed, and what was kept meanwhile. `provenance` is what the result says of its making, None where it says
+    nothing. `curves` holds what a system aimed at, by name: a value for each output frame, None where nothing was
     drawn. `speakers` says of several people what each says, who it is and how many frames were dubbed. The JSON has
-    these two only where there are any.
+    `work`, `curves` and `speakers` only where there is something to say.
 
     Stages overlap: `seconds_per_stage` is how long each was busy, `seconds_waited` by the stage that waited how long it
     did so for what, `run_seconds` how long all took.
@@ -80,6 +81,7 @@ class Report:
     estimate: dict[str, float | None] = field(default_factory=dict)
     curves: dict[str, list[float | None]] = field(default_factory=dict)
     speakers: list[dict[str, Any]] = field(default_factory=list)
+    work: dict[str, Any] = field(default_factory=dict)
 
     def add(self, frame: int, source: int, state: str, reason: str) -> None:
         """Records the outcome of the next output frame; consecutive frames with the same outcome form one range."""
@@ -120,7 +122,7 @@ class Report:
         found["run_seconds"] = round(self.run_seconds, 3)
         found["seconds_per_stage"] = _rounded(self.seconds_per_stage)
         found["seconds_waited"] = {stage: _rounded(spent) for stage, spent in self.seconds_waited.items()}
-        for name in ("curves", "speakers"):
+        for name in ("curves", "speakers", "work"):
             if not found[name]:
                 del found[name]
         return found

@@ -27,6 +27,7 @@ from ..keysync.summary import summarize
 from ..keysync.systems.keysync.presets import EXACT, make_sampling
 from ..keysync.systems.renderer import Renderer
 from ..keysync.timeline import SYNC_MODES
+from ..keysync.work import Work
 from .audio import DEFAULT_SYNC_MODE, SYNC_TIP
 from .detector import DETECTOR_TIP, detector_device, detector_weights
 from .host.audio import AudioDict
@@ -35,7 +36,7 @@ from .host.models import core_models, notes_of
 from .host.remedies import remedies
 from .host.search import schema
 from .host.sockets import Faces, FaceTrackSocket, SpeechEncoderSocket
-from .host.temporary import temporary_video
+from .host.temporary import temporary_video, work_folder
 from .host.video import open_occluder, open_sound, open_video
 from .sampling import guidance_inputs, preset_input
 
@@ -148,7 +149,8 @@ def dub(
 ) -> tuple[Input.Video, Report]:
     """The dubbed video, a file in ComfyUI's temporary folder, and the report. The node of every system ends here.
 
-    The file says that its lips are synthetic, unless `settings.provenance` is off.
+    The file says that its lips are synthetic, unless `settings.provenance` is off. A job that was cancelled, or whose
+    ComfyUI was killed, goes on when it is queued again.
 
     Raises `KeySyncError` like `dub_file`.
     """
@@ -163,6 +165,7 @@ def dub(
         progress,
         occluder=open_occluder(occluder),
         cache=Cache(output.parent / "keysync-cache"),
+        work=Work(work_folder()),
     )
     return InputImpl.VideoFromFile(str(output)), report
 

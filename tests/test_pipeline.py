@@ -25,7 +25,7 @@ from keysync.network.stage import ENDS
 from keysync.progress import FOLLOWING, Moment
 from keysync.report import Report
 from keysync.systems.keysync.generate import Sampling
-from keysync.systems.keysync.memo import EnoughError, Memo
+from keysync.systems.keysync.memo import EnoughError, Memo, key_of_inputs
 from keysync.systems.keysync.models import Models
 from keysync.systems.keysync.plan import Plan
 
@@ -261,15 +261,16 @@ def test_an_error_of_following_is_raised_at_the_end() -> None:
 def test_a_memo_knows_inputs_bit_for_bit_and_gives_each_once() -> None:
     memo, given, result = Memo(), torch.arange(6.0).reshape(2, 3), torch.ones(4)
     with memo.learning(lambda: False):
-        key, found = memo.find("a", [given])
+        key = key_of_inputs("a", [given])
+        found = memo.find(key)
         assert found is None
         memo.keep(key, result)
-        assert memo.find("a", [given])[1] is result
-    assert memo.find("b", [given])[1] is None
-    assert memo.find("a", [given.reshape(3, 2)])[1] is None
-    assert memo.find("a", [torch.nextafter(given, given + 1)])[1] is None
-    assert memo.find("a", [given.clone()])[1] is result
-    assert memo.find("a", [given])[1] is None
+        assert memo.find(key_of_inputs("a", [given])) is result
+    assert memo.find(key_of_inputs("b", [given])) is None
+    assert memo.find(key_of_inputs("a", [given.reshape(3, 2)])) is None
+    assert memo.find(key_of_inputs("a", [torch.nextafter(given, given + 1)])) is None
+    assert memo.find(key_of_inputs("a", [given.clone()])) is result
+    assert memo.find(key_of_inputs("a", [given])) is None
 
 
 def test_a_memo_is_full_or_has_enough() -> None:

@@ -39,8 +39,9 @@ log = logging.getLogger(__name__)
 
 # By suffix, what libav calls the format.
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
-# Near what the eye can tell, and finer in the chroma, where smooth skin would show the steps.
-H264 = {"crf": "14", "preset": "veryfast", "x264-params": "chroma-qp-offset=-6"}
+# Near what the eye can tell, and finer in the chroma, where smooth skin would show the steps. x264 gives the same bytes
+# each time only if they do not depend on the CPU: its AVX-512 code for widths such as 360 does not.
+H264 = {"crf": "14", "preset": "veryfast", "x264-params": "chroma-qp-offset=-6:cpu-independent=1"}
 # Bits a pixel that results of people talking have at crf 15, and losslessly; a compressed source with fewer says that
 # its pictures need fewer. Low, so that what fits is not refused.
 H264_BITS, LOSSLESS_BITS = 0.2, 4.0

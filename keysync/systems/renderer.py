@@ -234,6 +234,31 @@ class Encoding(Renderer, Protocol):
         """This renderer, which encodes what it does not find there."""
 
 
+class Results(Protocol):
+    """What networks have made, by the digest of what they were given; used in several threads."""
+
+    def find(self, key: bytes, /) -> Tensor | None:
+        """The result of this key, on the CPU; None where it is not kept."""
+
+    def keep(self, key: bytes, result: Tensor, /) -> None:
+        """Takes the result of this key."""
+
+
+@runtime_checkable
+class Resumable(Renderer, Protocol):
+    """A renderer whose results can be kept, so that a dub that was killed goes on."""
+
+    def work_causes(self, settings: Any, /) -> list[Any] | None:
+        """What its results follow from besides the key: the same for models and settings that give the same numbers;
+        None where that cannot be known."""
+
+    def bytes_to_keep(self, frames: int, /) -> int:
+        """Bytes of the results of a span of so many frames."""
+
+    def continuing(self, work: Results, /) -> Renderer:
+        """This renderer, which computes what it does not find there, and keeps it there."""
+
+
 @runtime_checkable
 class Costed(Protocol):
     """A renderer that says about how long it takes, in seconds on one core of a CPU: progress begins with that."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import comfy.samplers
 import comfy.sd
+import comfyui_version
+from comfy.cli_args import args
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
@@ -86,13 +89,36 @@ def core_models(
         name: patcher.model.file for name, patcher in patchers.items() if patcher.model.file and not patcher.patches
     }
     stages = CoreStage(keyframe_model, show), CoreStage(interpolation_model, show)
-    return Models(*stages, CoreVAE(vae), encoders, origins, files)
+    plain = all(_is_plain(patcher) for patcher in patchers.values())
+    host = _host(keyframe_model, interpolation_model) if plain else None
+    return Models(*stages, CoreVAE(vae), encoders, origins, files, host=host)
 
 
 def notes_of(models: Models) -> list[str]:
     """What a person should know about the nodes that patch the models, a line each; complete after sampling."""
     stages = (models.keyframe, models.interpolation)
     return sorted({note for stage in stages if isinstance(stage, CoreStage) for note in stage.notes})
+
+
+def _is_plain(patcher: ModelPatcher) -> bool:
+    """Whether a MODEL is what its file holds: what other nodes add to one has no name that outlives ComfyUI."""
+    added = [patcher.patches, patcher.object_patches, patcher.model_options]
+    added += [getattr(patcher, name, {}) for name in ("weight_wrapper_patches", "wrappers", "callbacks", "injections")]
+    return not any(map(_holds, added))
+
+
+def _holds(thing: Any) -> bool:
+    """Whether there is anything in nested dictionaries and lists."""
+    if isinstance(thing, dict):
+        return any(map(_holds, thing.values()))
+    return bool(thing) if isinstance(thing, list | tuple) else thing is not None
+
+
+def _host(*patchers: ModelPatcher) -> str:
+    """What computes: the version of ComfyUI, its switches, the devices and the precision."""
+    switches = sorted(name for name, value in vars(args).items() if value is True)
+    kinds = [(str(patcher.load_device), str(patcher.model_dtype())) for patcher in patchers]
+    return f"{comfyui_version.__version__} {switches} {kinds}"
 
 
 def _origin(patcher: ModelPatcher) -> str:

@@ -1,4 +1,4 @@
-"""Files in ComfyUI's temporary folder, which it empties when it starts."""
+"""Files in ComfyUI's temporary folder, which it empties when it starts, and the folder of what outlives that."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ def temporary_video() -> Path:
             "(--temp-directory)"
         ) from error
     return folder / f"keysync-{secrets.token_hex(8)}.mp4"
+
+
+def work_folder() -> Path:
+    """Where dubs keep unfinished work: in ComfyUI's user folder, for the same job after a restart."""
+    return Path(folder_paths.get_user_directory()) / "keysync-work"
 
 
 def is_temporary(path: str | Path) -> bool:

@@ -24,12 +24,17 @@ DEFAULT = ("dub", "training")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "what", nargs="*", metavar="dub|training|faces|pipeline|original|memory|gpu", help="by default dub and training"
+        "what",
+        nargs="*",
+        metavar="dub|training|faces|pipeline|original|memory|night|gpu",
+        help="by default dub and training",
     )
     parser.add_argument("--seconds", type=float, nargs="+", default=[10.0, 120.0], help="lengths of the dubs")
     parser.add_argument(
         "--rate", type=float, default=8.0, help="of pipeline: frames that the network draws in a second"
     )
+    parser.add_argument("--kills", type=int, default=20, help="of night: how often a dub is killed")
+    parser.add_argument("--runs", type=int, default=100, help="of night: dubs in one process")
     parser.add_argument("--media", type=Path, metavar="FOLDER", help="real clips for faces")
     parser.add_argument("--minutes", type=float, default=3.0, help="of gpu: rows that take longer are not run")
     parser.add_argument("--toy", action="store_true", help="gpu with toy models, as it is without CUDA")
@@ -72,8 +77,23 @@ def main() -> None:
             results["training"] = show_training(pool.apply)
     if "pipeline" in options.what:
         results["pipeline"] = show_pipeline(options.rate, max(options.seconds))
+    if "night" in options.what:
+        results["night"] = show_night(options.kills, options.runs)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
+
+
+def show_night(kills: int, runs: int) -> dict[str, Any]:
+    from . import night
+
+    results: dict[str, Any] = {}
+    if kills:
+        results["kills"] = night.kills(kills)
+        print(results["kills"], flush=True)
+    if runs:
+        results["runs"] = night.runs(runs)
+        print(results["runs"], flush=True)
+    return results
 
 
 def show_dubs(apply: Callable[[Measure, tuple[Any, ...]], dict[str, Any]], lengths: list[float]) -> dict[float, Any]:

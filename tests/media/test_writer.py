@@ -19,6 +19,8 @@ from keysync.media.info import Colours, PictureFormat
 from keysync.media.reader import VideoReader
 from keysync.media.writer import VideoWriter, check_output, keeps_fields
 
+from .. import clips
+
 Frame = NDArray[np.uint8]
 VARIABLE = [700, 900, 1000, 1500, 1501, 1800, 2400, 2500, 3100, 3133, 3200, 4000]
 LIKE = PictureFormat(width=64, height=48, time_base=Fraction(1, 1000), rate=Fraction(25))
@@ -370,3 +372,9 @@ def test_real_clips(media: Path, tmp_path: Path) -> None:
             [stamp * other.info.time_base for stamp in other.timestamps().tolist()] for other in (copy, reader)
         )
         assert ours == theirs
+
+
+@pytest.mark.parametrize("size", [(96, 80), (176, 144), (360, 288)])
+def test_the_same_frames_give_the_same_bytes(tmp_path: Path, size: tuple[int, int]) -> None:
+    frames = [clips.picture(n, 0, *size) for n in range(30)]
+    assert len({clips.write_video(tmp_path / "out.mp4", frames).read_bytes() for _ in range(6)}) == 1

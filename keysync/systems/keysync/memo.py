@@ -16,6 +16,15 @@ class EnoughError(Exception):
     """No more is to be computed early."""
 
 
+def key_of_inputs(name: str, inputs: Sequence[Tensor]) -> bytes:
+    """The key of what `name` computes of these inputs, 64 bytes."""
+    digest = blake2b(name.encode())
+    for tensor in inputs:
+        digest.update(repr((tensor.dtype, tensor.shape)).encode())
+        digest.update(tensor.flatten().numpy().tobytes())
+    return digest.digest()
+
+
 class Memo:
     """Results of the networks and of the VAE's encoder. While `learning`, what is computed is kept; afterwards it is
     taken out where the same is to be computed, bit for bit, and nothing is added."""
@@ -34,14 +43,9 @@ class Memo:
         finally:
             self._enough = None
 
-    def find(self, name: str, inputs: Sequence[Tensor]) -> tuple[bytes, Tensor | None]:
-        """The key of what `name` computes of these inputs, and that, where it was computed."""
-        digest = blake2b(name.encode())
-        for tensor in inputs:
-            digest.update(repr((tensor.dtype, tensor.shape)).encode())
-            digest.update(tensor.flatten().numpy().tobytes())
-        key = digest.digest()
-        return key, self._made.get(key) if self._enough is not None else self._made.pop(key, None)
+    def find(self, key: bytes) -> Tensor | None:
+        """The result of this key, where it was computed."""
+        return self._made.get(key) if self._enough is not None else self._made.pop(key, None)
 
     def check(self) -> None:
         """Raises `EnoughError` where nothing is to be begun."""

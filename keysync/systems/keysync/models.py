@@ -10,12 +10,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ...errors import KeySyncError
+from ...media.container import MediaFile
+from ...memory import folder_stamp
 from ...method import LATENT_CHANNELS, PIXELS_PER_LATENT
 from ...network.noise import Noise
 from ...network.peak import is_on_cpu
@@ -26,7 +28,7 @@ from ...speech.features import SpeechFeatures
 from ...vae.vae import VAE, is_small, load_vae
 from ...weights.checkpoint import load_stage
 from ...weights.files import lay_out
-from ..renderer import Clock, Encodings, Needs, OnStep, Rendering
+from ..renderer import Clock, Encodings, Needs, OnStep, Rendering, Results
 from .generate import HostStage, Sampling, windows_at_once
 from .memo import EnoughError, Memo
 from .plan import Plan
@@ -76,7 +78,8 @@ class Models:
     """What a dub runs on; `origins` says for the report where each model came from, `files` names the file or folder of
     those that were loaded from one. `encodings`: what the VAE made of the crops before; `sampling`: that of a dub
     without settings; `beside`: the VAE may work in two threads beside the networks, which a host's may not, nor one in
-    half precision, and which is no gain on a CPU; `memo`: what was computed early."""
+    half precision, and which is no gain on a CPU; `memo`: what was computed early; `work`: what was computed in a run
+    before; `host`: what decides besides files, settings and code what the networks give, None where it has no name."""
 
     keyframe: Stage | HostStage
     interpolation: Stage | HostStage
@@ -89,6 +92,8 @@ class Models:
     beside: bool = False
     card: torch.device | None = None
     memo: Memo | None = None
+    work: Results | None = None
+    host: str | None = ""
 
     def __post_init__(self) -> None:
         first, second = self.keyframe.spec, self.interpolation.spec
@@ -216,6 +221,31 @@ class Models:
         with self.memo.learning(enough), suppress(EnoughError):
             yield
 
+    @property
+    def stores(self) -> list[Results]:
+        """Where results may be found, and are kept."""
+        return [store for store in (self.memo, self.work) if store is not None]
+
+    def work_causes(self, settings: Sampling | None) -> list[Any] | None:
+        """See `Resumable`."""
+        stages = {"keyframe": self.keyframe, "interpolation": self.interpolation}
+        if self.host is None or not stages.keys() <= self.files.keys():
+            return None
+        kinds = {name: _kind(stage, self.card) for name, stage in stages.items()}
+        networks = [[_stamp(self.files[name]), repr(stage.spec), kinds[name]] for name, stage in stages.items()]
+        return [self.system, self.host, networks, self.vae.encoder_digest(), repr(settings or self.sampling)]
+
+    def bytes_to_keep(self, frames: int) -> int:
+        """See `Resumable`: latents of keyframes, of windows, and of the crops."""
+        height, width = self.keyframe.spec.latent_size
+        plan = Plan(frames, self.keyframe.spec.window)
+        made = (len(plan.batches) + len(plan.windows)) * plan.window + frames
+        return made * 4 * LATENT_CHANNELS * height * width
+
+    def continuing(self, work: Results) -> Models:
+        """See `Resumable`."""
+        return replace(self, work=work)
+
     def begin(self, settings: Sampling | None, seed: int, clock: Clock, on_step: OnStep | None) -> Rendering:
         """Starts a run of spans, each an identity of its own; see `Renderer`."""
         run = Run(self, settings or self.sampling, Noise.from_seed(seed), clock, on_step)
@@ -243,6 +273,17 @@ class Models:
                 f"{encoder.channels}: use the {name} that the model was trained with",
                 about=name,
             )
+
+
+def _stamp(file: Path) -> str | list[Any]:
+    """The same for a file or folder that has not changed."""
+    return folder_stamp(file) if file.is_dir() else MediaFile.of(file).fingerprint()
+
+
+def _kind(stage: Stage | HostStage, card: torch.device | None) -> str:
+    """On what a network computes, and in which numbers, as far as it is known."""
+    parameter = next(stage.parameters(), None) if isinstance(stage, Stage) else None
+    return "" if parameter is None else f"{card or parameter.device} {parameter.dtype}"
 
 
 def _work(spec: StageSpec) -> float:

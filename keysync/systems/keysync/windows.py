@@ -24,6 +24,7 @@ from ...network.precision import NotFiniteError, Wider, is_finite
 from ...network.stage import Stage, Windows
 from ..renderer import NO_ACCOUNT, Account, Clock, Later, OnStep, Span
 from .generate import HostStage, Sampling, sample, windows_at_once
+from .memo import key_of_inputs
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -121,18 +122,32 @@ def _encode(run: Run, span: Span, frames: range, crops: list[Tensor]) -> Tensor:
     found = None if kept is None else kept.find(numbers, (LATENT_CHANNELS, *run.models.keyframe.spec.latent_size))
     if found is not None:
         return found
-    pictures, memo = torch.stack(crops), run.models.memo
-    key, early = (b"", None) if memo is None else memo.find("the VAE's encoder", [pictures])
-    if early is not None:
-        return early
+    pictures = torch.stack(crops)
+    key, before = _before(run, "the VAE's encoder", [pictures])
+    if before is not None:
+        return before
     with run.clock("encode"):
         encode = partial(_placed_and_encoded, run, pictures)
         latents, repaired = _computed(run, vae, "the VAE's encoder", frames, encode)
-    if memo is not None:
-        memo.keep(key, latents)
-    if kept is not None and not repaired:  # the report names what was repaired
-        kept.keep(numbers, latents)
+    if not repaired:  # the report names what was repaired
+        _remember(run, key, latents)
+        if kept is not None:
+            kept.keep(numbers, latents)
     return latents
+
+
+def _before(run: Run, name: str, inputs: Sequence[Tensor]) -> tuple[bytes, Tensor | None]:
+    """The key of what `name` computes of these inputs, and that, where it was computed early or in a run before."""
+    stores = run.models.stores
+    if not stores:
+        return b"", None
+    key = key_of_inputs(name, inputs)
+    return key, next((found for store in stores if (found := store.find(key)) is not None), None)
+
+
+def _remember(run: Run, key: bytes, result: Tensor) -> None:
+    for store in run.models.stores:
+        store.keep(key, result)
 
 
 def _placed_and_encoded(run: Run, crops: Tensor) -> Tensor:
@@ -184,17 +199,24 @@ def _sampled(
     run: Run, stage: Stage | HostStage, frames: Sequence[Sequence[int]], windows: Windows, noise: Tensor
 ) -> Tensor:
     """Latents of windows that show these frames each, on the CPU."""
-    run.models.place(stage)
     steps = Steps(run.on_step, len(windows) * run.sampling.network_evaluations(stage.spec))
-    compute = partial(_apart, run, stage, frames, windows, noise, steps)
-    memo, name = run.models.memo, f"the {stage.spec.name} model"
-    if memo is None:
-        return compute()
-    key, found = memo.find(name, (windows.features, windows.reference, windows.known, windows.mask, noise))
+    name = f"the {stage.spec.name} model"
+    inputs = windows.features, windows.reference, windows.known, windows.mask, noise
+    key, found = _before(run, name, inputs)
     if found is None:
-        memo.check()
-        found = compute()
-        memo.keep(key, found)
+        if run.models.memo is not None:
+            run.models.memo.check()
+        run.models.place(stage)
+        mended: list[str] = []
+
+        def repaired(what: str, first: int, last: int) -> None:
+            mended.append(what)
+            run.account.repaired(what, first, last)
+
+        noting = replace(run, account=replace(run.account, repaired=repaired))
+        found = _apart(noting, stage, frames, windows, noise, steps)
+        if not mended:  # the report names what was repaired
+            _remember(run, key, found)
     steps(steps.left)
     return found
 

@@ -6,6 +6,10 @@ import hashlib
 import importlib
 import io
 import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -269,6 +273,73 @@ def test_cancelling_leaves_nothing(
         dub(node, loaded, InputImpl.VideoFromFile(str(clip)), speech, track=track)
     assert len(told) == 4
     assert list(temporary.glob("*.*")) == []  # beside the cache
+
+
+def killed(run: Callable[[], object]) -> bool:
+    """Runs something in a process of its own; whether it was killed."""
+    child = os.fork()
+    if child == 0:
+        code = 99
+        try:
+            run()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_job_whose_comfyui_is_killed_goes_on(
+    node: Any, loaded: dict[str, Any], clip: Path, speech: dict[str, Any], track: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, most = part("nodes.host.models").CoreStage, 1000
+    sample = stage.sample
+    calls: list[int] = []
+
+    def counted(*given: Any) -> Any:
+        if len(calls) == most:
+            os.kill(os.getpid(), signal.SIGKILL)
+        calls.append(1)
+        return sample(*given)
+
+    def run() -> tuple[bytes, dict[str, Any]]:
+        video, report = dub(node, loaded, InputImpl.VideoFromFile(str(clip)), speech, track=track)
+        return Path(video.get_stream_source()).read_bytes(), report
+
+    monkeypatch.setattr(stage, "sample", counted)
+    folder = Path(folder_paths.get_user_directory()) / "keysync-work"
+    shutil.rmtree(folder, ignore_errors=True)  # what cancelled jobs have left
+    plain, report = run()
+    assert report["work"]["run"] == "from the beginning"
+    assert list(folder.iterdir()) == []
+    assert len(calls) == 2
+    for allowed in (0, 0, 1, 0):  # calls of the networks that a run makes before it is killed
+        most = allowed
+        calls.clear()
+        assert killed(run)
+        assert len(list(folder.iterdir())) == 1
+    calls.clear()
+    most = 1000
+    ours, report = run()
+    assert ours == plain
+    assert len(calls) == 1
+    assert report["work"]["run"] == "resumed"
+    assert list(folder.iterdir()) == []
+
+
+def test_a_model_that_other_nodes_have_patched_keeps_nothing(loaded: dict[str, Any], extension: ModuleType) -> None:
+    models = part("nodes.host.models")
+    assert models._is_plain(loaded["keyframe_model"])
+    patches: list[Callable[[Any], object]] = [
+        lambda model: model.set_model_sampler_cfg_function(len),
+        lambda model: model.add_object_patch("model_sampling.x", 1),
+        lambda model: model.patches.update(x=[1]),
+    ]
+    for patch in patches:
+        patched = loaded["keyframe_model"].clone()
+        patch(patched)
+        assert not models._is_plain(patched)
 
 
 def test_occluders_as_mask_and_as_video(
