@@ -97,7 +97,7 @@ def without_times(text: str) -> str:
     """What is printed, whatever the machine's speed and memory."""
     text = re.sub(r"about \d+ (s|min|h)\b", "about TIME", text)
     text = re.sub(r"^  took \d+\.\d s; busy: .*$", "  took TIME", text, flags=re.MULTILINE)
-    return re.sub(r"about \d+\.\d GB of memory$", "about SIZE of memory", text, flags=re.MULTILINE)
+    return re.sub(r"about \d+\.\d GB of memory, up to \d+ MB of disk", "about SIZE of memory, up to SIZE of disk", text)
 
 
 def error_line(text: str) -> str:
@@ -125,7 +125,8 @@ def test_a_dub_with_the_network(
     assert without_times(said.out).splitlines() == [
         f"keysync: {BUILT_IN}: keyframe, interpolation, vae, hubert; trained on rendered faces, real faces need the "
         "published weights",
-        "keysync: 60 network evaluations to run, about TIME, about SIZE of memory",
+        "keysync: 60 network evaluations to run, about TIME, about SIZE of memory, "
+        "up to SIZE of disk for unfinished work",
         f"keysync: {files['output']}: 20 frames dubbed, 0 passed through unchanged",
         "  took TIME",
     ]
@@ -162,7 +163,8 @@ def test_what_was_passed_through_is_said_and_so_are_notes(
     output = tmp_path / "out.mkv"
     assert dub("--lossless", "--sync-mode", "silence", "--mask", "jaw", "--seed", 2**64 - 1, output=output) == 0
     assert without_times(capsys.readouterr().out).splitlines() == [
-        "keysync: 99 network evaluations to run, about TIME, about SIZE of memory",
+        "keysync: 99 network evaluations to run, about TIME, about SIZE of memory, "
+        "up to SIZE of disk for unfinished work",
         f"keysync: {output}: 18 frames dubbed, 2 passed through unchanged",
         "  frames 0-1 unchanged: no face found",
         "  the models were trained with the mask box; this job uses the mask jaw",
@@ -617,7 +619,10 @@ def test_ctrl_c_in_the_network_leaves_the_older_file(files: dict[str, Path], tmp
         assert process.stdout is not None
         assert process.stderr is not None
         said = [process.stdout.readline(), process.stdout.readline()]
-        assert without_times(said[1]) == "keysync: 6000 network evaluations to run, about TIME, about SIZE of memory\n"
+        assert without_times(said[1]) == (
+            "keysync: 6000 network evaluations to run, about TIME, about SIZE of memory, "
+            "up to SIZE of disk for unfinished work\n"
+        )
         while not (state := process.stderr.readline()).startswith("drawing: "):
             assert state
         while not any(path.name.startswith(".keysync-") for path in tmp_path.iterdir()):
