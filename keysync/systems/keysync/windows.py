@@ -182,17 +182,26 @@ def _computed(
         computed = compute()
         if is_finite(computed):
             return computed, False
-    half = model if isinstance(model, Wider) and model.is_half else None
-    if half is not None:
-        with half.in_float32(), suppress(NotFiniteError):
-            computed = compute()
-            if is_finite(computed):
-                run.account.repaired(name, min(frames), max(frames))
-                return computed, True
+    wider = _wider(run, model, name, frames, compute)
+    if wider is not None:
+        return wider, True
+    half = isinstance(model, Wider) and model.is_half
     raise KeySyncError(
         f"{name} gives numbers that are not finite for {run.account.name(min(frames), max(frames))}"
         f"{', in float32 too' if half else ''}: expected a picture; use other weights or a lower guidance"
     )
+
+
+def _wider(run: Run, model: object, name: str, frames: Sequence[int], compute: Callable[[], Tensor]) -> Tensor | None:
+    """What is computed in float32 with a model in half precision, which the account notes; None where that is not
+    finite either, or the model is not in half precision."""
+    if isinstance(model, Wider) and model.is_half:
+        with model.in_float32(), suppress(NotFiniteError):
+            computed = compute()
+            if is_finite(computed):
+                run.account.repaired(name, min(frames), max(frames))
+                return computed
+    return None
 
 
 def _sampled(
@@ -242,8 +251,11 @@ def _apart(
         latents = compute()
         if is_finite(latents):
             return latents.cpu()
+        raise NotFiniteError
     except NotFiniteError:
-        pass
+        wider = _wider(run, stage, name, [frame for window in frames for frame in window], compute)
+        if wider is not None:
+            return wider.cpu()
     except torch.OutOfMemoryError as error:
         if len(windows) == 1:
             raise KeySyncError(
