@@ -143,6 +143,8 @@ def overflowing(models: dict[str, Any]) -> dict[str, Any]:
     block = model.diffusion_model.input_blocks[0][0]
     with torch.inference_mode(False), torch.no_grad():
         block.weight.mul_(3e4)
+    # What the file holds is no longer what computes: nothing that was kept of it may be taken.
+    models["keyframe_model"].model.file = None
     return models
 
 
