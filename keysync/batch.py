@@ -13,7 +13,6 @@ import logging
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -25,12 +24,14 @@ from .media.writer import FORMATS
 from .whole import reason, whole_file
 
 COLUMNS = ("video", "audio", "output")
+# The option that may name a picture.
+FACE = "face"
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 SOUNDS = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac")
 # Options that are no part of a job: they say where and how it runs, not what it makes.
 UNLIKE = {"run", "stop", "work", "jobs", "json", "fresh", "work_folder", "verbose", "output_folder", "load"}
 YES, NO = ("yes", "true", "1"), ("no", "false", "0")
-DONE, SKIPPED, FAILED = "done", "done before", "failed"
+DONE, SKIPPED, FAILED = "done", "already done", "failed"
 
 log = logging.getLogger(__name__)
 
@@ -103,18 +104,24 @@ class Batch:
             yield Outcome(str(job.output), DONE, seconds=time.perf_counter() - began)
 
     def _done(self) -> dict[str, Any]:
-        with suppress(OSError, ValueError):
+        """The key and the stamp of each finished result."""
+        try:
             found = json.loads(self.state.read_bytes())
-            if isinstance(found, dict):
-                return found
-        return {}
+            if not isinstance(found, dict):
+                raise ValueError("not an object")
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            log.warning("%s cannot be read (%s): finished jobs run again", self.state, one_line(error))
+            return {}
+        return found
 
     def _write(self, done: Mapping[str, Any]) -> None:
         try:
             with whole_file(self.state) as temporary:
                 temporary.write_text(json.dumps(done))
         except OSError as error:
-            log.warning("%s cannot be written (%s): a job that is done is run again", self.state, error)
+            log.warning("%s cannot be written (%s): finished jobs will run again", self.state, error)
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -166,7 +173,7 @@ def _rows(path: Path, folder: Path | None) -> Iterator[tuple[str, dict[str, str]
             cells["output"] = str((folder / Path(cells["video"]).name).absolute())
         empty = next((name for name in COLUMNS if not cells[name]), None)
         if empty is not None:
-            raise KeySyncError(f"{where}: the {empty} is empty: name a file")
+            raise KeySyncError(f"{where}: the column {empty} is empty: expected a file")
         yield where, cells
 
 
@@ -177,9 +184,11 @@ def _pairs(path: Path, folder: Path) -> Iterator[dict[str, str]]:
     sounds = {file.stem: file for file in files if file.suffix.lower() in SOUNDS}
     names = sorted(videos.keys() & sounds.keys())
     if not names:
-        raise KeySyncError(f"{path} has no video and sound of one name: expected such as talk.mp4 and talk.wav")
+        raise KeySyncError(
+            f"{path} has no video and audio file with the same name: expected pairs such as talk.mp4 and talk.wav"
+        )
     for name in sorted(videos.keys() ^ sounds.keys()):
-        log.warning("%s has no partner of the same name: it is left out", (videos | sounds)[name])
+        log.warning("%s is skipped: no other file has the same name", (videos | sounds)[name])
     for name in names:
         suffix = videos[name].suffix.lower()
         output = folder / f"{name}{suffix if suffix in FORMATS else '.mp4'}"
@@ -205,7 +214,9 @@ def _job(
             raise KeySyncError(f"{where}: unknown column {column!r}: expected {', '.join(COLUMNS)}, {options}")
         if cell:
             value = _value(f"{where}: {column}", action, cell)
-            setattr(job, action.dest, folder / value if isinstance(value, Path) else value)
+            if isinstance(value, Path) or (action.dest == FACE and (folder / value).is_file()):
+                value = folder / value
+            setattr(job, action.dest, str(value) if action.dest == FACE else value)
     return job
 
 
@@ -242,6 +253,7 @@ def _key(job: argparse.Namespace) -> str | None:
     """The same for the same job with the same files; None where one of them cannot be read."""
     options = {name: value for name, value in sorted(vars(job).items()) if name not in UNLIKE}
     files = [value for name, value in options.items() if isinstance(value, Path) and name not in ("output", "report")]
+    files += [Path(options[FACE])] if Path(options[FACE]).is_file() else []
     try:
         prints = [MediaFile.of(file).fingerprint() for file in files if not file.is_dir()]
     except OSError:

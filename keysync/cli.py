@@ -43,6 +43,7 @@ from .media.writer import check_output
 from .progress import Moment
 from .provenance import ALGORITHMS, Signing
 from .report import DUBBED, PASSED_THROUGH, Report, check_report
+from .resume import Work
 from .signals import Stop, StoppedError, listening, say_stopped
 from .systems.keysync.small import BUILT_IN
 from .systems.keysync.system import KEYSYNC
@@ -56,7 +57,6 @@ from .weights.describe import describe
 from .weights.download import fetch, hub_address, models_folder, place
 from .weights.published import SETS, PublishedFile, in_words
 from .who import EVERYONE, SPEAKING, read_choice
-from .work import Work
 
 if TYPE_CHECKING:
     from .speakers import Speaker
@@ -305,7 +305,9 @@ def _dub(options: argparse.Namespace) -> None:
 
     speakers = [read_speaker(text) for text in options.speaker]
     if (options.audio is None) != bool(speakers):
-        raise KeySyncError("the speech is missing or given twice: name either AUDIO or each --speaker")
+        raise KeySyncError(
+            "the speech is missing or given twice: expected either AUDIO or one --speaker for each person"
+        )
     _run(options, options.video, options.audio, speakers)
 
 
@@ -384,6 +386,10 @@ def _run(
     if options.report:
         check_report(options.report, [path for path in (*inputs, options.landmarks, options.output) if path])
     everyone = options.face == EVERYONE
+    if speakers and options.face != "0":
+        raise KeySyncError("--face has no effect with --speaker: name the face in --speaker, or leave out --face")
+    if (speakers or everyone) and options.cache:
+        raise KeySyncError("a cache has no effect on several speakers: leave out --cache")
     choice = FaceChoice() if everyone or speakers else read_choice(options.face, kept=options.same_person)
     system = _system(options)
     device = _device(options.device)

@@ -68,7 +68,7 @@ def memory(
     """Bytes of main memory that the process holds at most by the end of a dub that is about to draw crops of this size
     (H, W), (0, 0) for none: what it holds already, and what drawing adds by its shapes. None where the system does not
     say."""
-    held = _held()
+    held = held_memory()
     if held is None:
         return None
     now, most = held
@@ -78,7 +78,7 @@ def memory(
     return max(most, now + frames + drawing)
 
 
-def _held() -> tuple[int, int] | None:
+def held_memory() -> tuple[int, int] | None:
     """Bytes of main memory that this process holds now, and those that it held at most."""
     try:
         import resource

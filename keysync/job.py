@@ -42,12 +42,12 @@ from .method import FRAME_BY_FRAME, NETWORK_RATE, SAMPLE_RATE
 from .progress import DRAWING, EVALUATIONS, FOLLOWING, FRAMES, SPEECH, SURVEY, Course, NoProgress, Progress, about
 from .provenance import Provenance
 from .report import Report, timed
+from .resume import Work, job_name
 from .speech.encoder import ONE_PASS, WINDOW
 from .systems.renderer import Foresighted, FromFiles, Look, Needs, Remarking, Renderer, Resumable, Surveyor
 from .timeline import PAUSE, Timeline, fit, still
 from .weights.published import in_words
 from .who import clues_of
-from .work import Work, job_name
 
 # Sound that begins so many seconds beside the picture of its file is noted: less is not seen, and encoders add as much.
 AUDIBLE_LEAD = 0.08

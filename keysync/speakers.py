@@ -1,7 +1,7 @@
 """Several people dubbed in one video, each with their own speech or each in turn.
 
-The faces are followed in one pass. Then the people are dubbed one after the other: the frames go from one dub to the
-next without loss, so that what no one speaks in stays as in the source, bit for bit, until the result is encoded.
+The faces are followed in one pass. Then the people are dubbed one after the other. The frames go from one dub to the
+next without loss: where no one speaks they stay as in the source, bit for bit, until the result is encoded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .dub import Settings, merge
+from .dub import Settings
 from .errors import KeySyncError, concerning
 from .face.face import Detector
 from .face.track import FaceChoice, FaceTrack, Tracker
@@ -32,13 +32,13 @@ from .media.source import Facts, Frame, FrameSource, SoundSource
 from .method import SAMPLE_RATE
 from .progress import FOLLOWING, Moment, NoProgress, Progress
 from .report import DUBBED, PASSED_THROUGH, Report
+from .speech.activity import pauses
 from .systems.renderer import Renderer
 from .timeline import Timeline, fit
 from .who import clues_of, read_choice
 
-# A voice is heard where it is above so many dB under its loud parts and above the floor; shorter pauses (seconds) are
-# part of speech, which begins and ends so much around what is heard.
-BELOW, FLOOR, STEP, PAUSE, AROUND = 35.0, -55.0, 0.02, 0.7, 0.2
+# Shorter pauses (seconds) belong to a voice, which begins and ends so much around what is heard.
+PAUSE, AROUND = 0.5, 0.1
 NO_ONE = "no one speaks"
 SPEAKER = re.compile(r"(?P<sound>.+?)(?:@(?P<parts>[\d.,\s-]+))?:face=(?P<who>.+)", re.DOTALL)
 PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*")
@@ -81,15 +81,11 @@ def _part(text: str, whole: str) -> tuple[float, float]:
 
 def heard_parts(voice: Tensor) -> tuple[tuple[float, float], ...]:
     """Where a voice (n,) at 16 kHz is heard: begin and end of each part in seconds."""
-    step = round(STEP * SAMPLE_RATE)
-    blocks = voice.double().numpy()[: len(voice) // step * step].reshape(-1, step)
-    levels = 10 * np.log10((blocks**2).mean(1) + 1e-12)
-    if not len(levels):
-        return ()
-    active = np.flatnonzero(levels > max(float(np.percentile(levels, 98)) - BELOW, FLOOR))
-    gap = round(PAUSE / STEP)
-    spans = merge((first, first + gap) for first in active.tolist())
-    return tuple((max(0.0, first * STEP - AROUND), (last - gap + 1) * STEP + AROUND) for first, last in spans)
+    seconds = len(voice) / SAMPLE_RATE
+    silent = [(start, stop) for start, stop in pauses(voice) if stop - start >= PAUSE or start == 0 or stop == seconds]
+    edges = [0.0, *(edge for span in silent for edge in span), seconds]
+    heard = zip(edges[::2], edges[1::2], strict=True)
+    return tuple((max(0.0, start - AROUND), stop + AROUND) for start, stop in heard if stop > start)
 
 
 @dataclass(frozen=True, eq=False)

@@ -82,11 +82,13 @@ def _affinity() -> set[int]:
 
 def _busy(stat: Path) -> float:
     """Seconds that the processors of this process were busy for; 0 where the system does not count them there."""
-    if not stat.exists():
+    try:
+        lines = stat.read_text().splitlines()
+    except OSError:  # other systems have no such file, and some hide it
         return 0.0
     mine = {f"cpu{number}" for number in _affinity()}
     ticks = 0
-    for line in stat.read_text().splitlines():
+    for line in lines:
         name, *counts = line.split()
         if name in mine:
             user, nice, system, _, _, interrupts, soft = (int(count) for count in counts[:7])

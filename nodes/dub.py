@@ -23,11 +23,11 @@ from ..keysync.job import FaceSource, dub_file
 from ..keysync.network.schedule import AYS
 from ..keysync.progress import Moment, Progress
 from ..keysync.report import Report
+from ..keysync.resume import Work
 from ..keysync.summary import summarize
 from ..keysync.systems.keysync.presets import EXACT, make_sampling
 from ..keysync.systems.renderer import Renderer
 from ..keysync.timeline import SYNC_MODES
-from ..keysync.work import Work
 from .audio import DEFAULT_SYNC_MODE, SYNC_TIP
 from .detector import DETECTOR_TIP, detector_device, detector_weights
 from .host.audio import AudioDict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from keysync.batch import _key
 from keysync.cli import main
 from keysync.systems.keysync.models import Models
 
@@ -65,13 +67,13 @@ def test_a_job_that_fails_stops_no_other(folder: Path, batch: Callable[..., tupl
     assert not (folder / "two.mp4").exists()
     write_video(folder / "gone.mp4", [picture(n) for n in range(FRAMES)])
     code, rows = batch()
-    assert (code, [row["state"] for row in rows]) == (0, ["done before", "done", "done before"])
+    assert (code, [row["state"] for row in rows]) == (0, ["already done", "done", "already done"])
 
 
 def test_what_has_changed_is_done_again(folder: Path, batch: Callable[..., tuple[int, list[dict[str, str]]]]) -> None:
     write_jobs(folder, "video,audio,output,landmarks", "a.mp4,a.wav,one.mp4,face.json", "b.mp4,b.wav,two.mp4,face.json")
     assert batch()[0] == 0
-    assert [row["state"] for row in batch()[1]] == ["done before"] * 2
+    assert [row["state"] for row in batch()[1]] == ["already done"] * 2
     (folder / "one.mp4").unlink()
     os.utime(folder / "b.wav", (1, 1))
     assert [row["state"] for row in batch()[1]] == ["done"] * 2
@@ -128,7 +130,7 @@ def test_a_defect_in_one_job_stops_no_other(
         (["video,audio,output,sede", "a.mp4,a.wav,o.mp4,1"], "unknown column 'sede'"),
         (["video,audio", "a.mp4,a.wav"], "no column output"),
         (["video,audio,output", "a.mp4,a.wav"], "expected 3 cells"),
-        (["video,audio,output", "a.mp4,,o.mp4"], "the audio is empty"),
+        (["video,audio,output", "a.mp4,,o.mp4"], "the column audio is empty"),
         (["video,audio,output"], "no jobs"),
         (["video,audio,output,seed", "a.mp4,a.wav,o.mp4,x"], "seed is 'x'"),
         (["video,audio,output,mask", "a.mp4,a.wav,o.mp4,x"], "choose one of"),
@@ -153,4 +155,34 @@ def test_the_table_is_for_people_too(folder: Path, capsys: pytest.CaptureFixture
     *_, first, second, sums = capsys.readouterr().out.strip().splitlines()
     assert "one.mp4  done in" in first
     assert "two.mp4  failed: " in second
-    assert sums == "1 done, 0 done before, 1 failed"
+    assert sums == "1 done, 0 already done, 1 failed"
+
+
+def test_a_picture_of_the_person_is_a_file_of_the_list(
+    folder: Path, batch: Callable[..., tuple[int, list[dict[str, str]]]]
+) -> None:
+    """Its path starts from the list's folder, as those of all files do; another picture is another job."""
+    write_jobs(folder, "video,audio,output,face", "a.mp4,a.wav,one.mp4,anna.png")
+    (folder / "anna.png").write_bytes(b"no picture")
+    code, rows = batch()
+    assert code == 1
+    assert f"{folder / 'anna.png'} is not a picture" in rows[0]["error"]
+
+
+def test_a_picture_that_changes_makes_another_job(folder: Path) -> None:
+    face = folder / "anna.png"
+    face.write_bytes(b"one")
+    job = argparse.Namespace(video=folder / "a.mp4", output=folder / "one.mp4", face=str(face))
+    before = _key(job)
+    face.write_bytes(b"another")
+    assert _key(job) not in (None, before)
+
+
+def test_a_damaged_list_of_finished_jobs_is_said(
+    folder: Path, batch: Callable[..., tuple[int, list[dict[str, str]]]], caplog: pytest.LogCaptureFixture
+) -> None:
+    write_jobs(folder, "video,audio,output,landmarks", "a.mp4,a.wav,one.mp4,face.json")
+    batch()
+    (folder / ".jobs.csv.keysync-batch").write_text("[")
+    assert [row["state"] for row in batch()[1]] == ["done"]
+    assert "finished jobs run again" in caplog.text

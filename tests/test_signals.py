@@ -24,10 +24,10 @@ from keysync.cli import RESUMES, main
 from keysync.errors import KeySyncError
 from keysync.media.writer import VideoWriter, check_output
 from keysync.report import Report
+from keysync.resume import Work
 from keysync.signals import ENDING, PATIENCE, STOPPED, Stop, StoppedError, leave_at_once, listening
 from keysync.systems.keysync.models import Models
 from keysync.whole import FORGOTTEN, HOST, SETTLED, sweep, whole_file
-from keysync.work import Work
 
 from .clips import CheapStages, picture, read_frames, write_landmarks, write_speech, write_video
 from .synthetic_face import face_points

@@ -49,9 +49,11 @@ def test_a_speaker_that_cannot_be_read_is_an_error(text: str, message: str) -> N
 
 
 def test_a_voice_is_heard_with_its_short_pauses() -> None:
-    voice = torch.zeros(16_000 * 6)
-    for start, stop in ((1.0, 2.0), (2.5, 3.0), (5.0, 5.5)):
-        voice[round(start * 16_000) : round(stop * 16_000)] = 0.3
+    seconds = torch.arange(16_000 * 6) / 16_000
+    spoken = sum(
+        ((start <= seconds) & (seconds < stop)).float() for start, stop in ((1.0, 2.0), (2.5, 3.0), (5.0, 5.5))
+    )
+    voice = 0.3 * torch.sin(2 * torch.pi * 440 * seconds) * spoken
     assert [tuple(round(at, 1) for at in part) for part in heard_parts(voice)] == [(0.8, 3.2), (4.8, 5.7)]
     assert heard_parts(torch.zeros(16_000)) == ()
 
@@ -106,6 +108,21 @@ def test_speech_is_given_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["dub", str(TWO), "-o", str(tmp_path / "out.mp4")]) == 1
     assert "the speech is missing or given twice" in capsys.readouterr().err
     assert main(["dub", str(TWO), str(SPEECH), "--speaker", f"{SPEECH}:face=0", "-o", str(tmp_path / "out.mp4")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--speaker", f"{SPEECH}:face=0", "--face", "1"], "--face has no effect with --speaker"),
+        (["--speaker", f"{SPEECH}:face=0", "--cache", "kept"], "a cache has no effect on several speakers"),
+        ([str(SPEECH), "--face", "everyone", "--cache", "kept"], "a cache has no effect on several speakers"),
+    ],
+)
+def test_options_without_an_effect_are_refused(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["dub", str(TWO), *options, "-o", str(tmp_path / "out.mp4")]) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_one_person_is_not_two_speakers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

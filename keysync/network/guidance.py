@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from torch import Tensor
 
 from .euler import Denoise
-from .parallel import at_once
+from .parallel import at_once, cores
 
 if TYPE_CHECKING:
     from .stage import Stage, Windows
@@ -112,7 +112,7 @@ def guide(
             denoised: Tensor = stage(x, sigma, full)
             return denoised
         calls = [partial(evaluated[name][0], x, sigma, condition) for name, condition in conditions.items()]
-        made = dict(zip(conditions, at_once(calls, x.device), strict=True))
+        made = dict(zip(conditions, at_once(calls, cores(x.device, partial(stage.peak_bytes, len(x)))), strict=True))
         return rule.combined(made, scales)
 
     return denoise

@@ -214,7 +214,7 @@ class Stage(nn.Module):
         self.audio_projection = nn.Linear(spec.audio_channels, spec.unet.context_dim)
         shape = (LATENT_CHANNELS, *spec.latent_size)
         self.learned_mask = nn.Parameter(torch.zeros(shape)) if spec.row.learned_mask else None
-        self._peaks: dict[tuple[int, torch.dtype], int] = {}
+        self._peaks: dict[torch.dtype, int] = {}
 
     @property
     def device(self) -> torch.device:
@@ -229,11 +229,14 @@ class Stage(nn.Module):
         return in_float32(self)
 
     def peak_bytes(self, windows: int) -> int:
-        """The most bytes that an evaluation for so many windows takes at once, besides the weights."""
+        """The most bytes that an evaluation for so many windows takes at once, besides the weights.
+
+        They grow with the windows: those of one are counted, once.
+        """
         dtype = self.audio_projection.weight.dtype
-        if (windows, dtype) not in self._peaks:
-            self._peaks[windows, dtype] = self._count_peak(windows, dtype)
-        return self._peaks[windows, dtype]
+        if dtype not in self._peaks:
+            self._peaks[dtype] = self._count_peak(1, dtype)
+        return windows * self._peaks[dtype]
 
     def _count_peak(self, windows: int, dtype: torch.dtype) -> int:
         config, frames = self.spec.unet, self.spec.window

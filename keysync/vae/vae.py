@@ -62,6 +62,7 @@ class VAE(nn.Module):
         self.decoder = decoder
         self.downscale = 2 ** (len(widths.channels) - 1)
         self.source = source
+        self._peaks: dict[tuple[tuple[int, int], torch.dtype], int] = {}
 
     @property
     def batch(self) -> int:
@@ -83,15 +84,22 @@ class VAE(nn.Module):
 
     def peak_bytes(self, size: tuple[int, int]) -> int:
         """The most bytes that encoding or decoding pictures of this size (H, W) takes at once, besides the weights."""
-        dtype, count = next(self.decoder.parameters()).dtype, self.batch * cores(self._device)
-        height, width = (side // self.downscale for side in size)
-        latents = torch.empty(count, LATENT_CHANNELS, height, width, dtype=dtype, device="meta")
-        video = torch.zeros(count, 1, dtype=dtype, device="meta")
-        most = peak_bytes(self.decoder, latents, image_only_indicator=video, num_frames=1)
-        if self.encoder is None:
-            return most
-        pictures = torch.empty(count, 3, *size, dtype=dtype, device="meta")
-        return max(most, peak_bytes(self.encoder, pictures))
+        part = self._bytes_of_part(size)
+        return part * cores(self._device, lambda: part)
+
+    def _bytes_of_part(self, size: tuple[int, int]) -> int:
+        """The same of the frames of one forward pass."""
+        dtype, count = next(self.decoder.parameters()).dtype, self.batch
+        if (size, dtype) not in self._peaks:
+            height, width = (side // self.downscale for side in size)
+            latents = torch.empty(count, LATENT_CHANNELS, height, width, dtype=dtype, device="meta")
+            video = torch.zeros(count, 1, dtype=dtype, device="meta")
+            most = peak_bytes(self.decoder, latents, image_only_indicator=video, num_frames=1)
+            if self.encoder is not None:
+                pictures = torch.empty(count, 3, *size, dtype=dtype, device="meta")
+                most = max(most, peak_bytes(self.encoder, pictures))
+            self._peaks[size, dtype] = most
+        return self._peaks[size, dtype]
 
     def encoder_digest(self) -> str:
         """The same for the encoder that gives the same latents: of its weights, and of what computes with them."""
@@ -125,7 +133,7 @@ class VAE(nn.Module):
             raise KeySyncError(
                 f"images of {width}x{height} pixels cannot be encoded: expected sides divisible by {self.downscale}"
             )
-        moments = self._in_parts(partial(self._moments, self.encoder), images)
+        moments = self._in_parts(partial(self._moments, self.encoder), images, (height, width))
         mean, logvar = at_least_float32(moments).to(images.device).chunk(2, dim=1)
         return mean, torch.exp(0.5 * logvar.clamp(-30, 20))
 
@@ -135,12 +143,15 @@ class VAE(nn.Module):
 
         What is not finite is NaN.
         """
-        return self._in_parts(self._decoded, latents)
+        height, width = latents.shape[-2:]
+        return self._in_parts(self._decoded, latents, (self.downscale * height, self.downscale * width))
 
-    def _in_parts(self, call: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
-        """What a call gives for frames: for a part of them at a time, and for each where a GPU's memory runs out."""
+    def _in_parts(self, call: Callable[[Tensor], Tensor], frames: Tensor, size: tuple[int, int]) -> Tensor:
+        """What a call gives for frames that are, or become, pictures of this size: for a part of them at a time, and
+        for each where a GPU's memory runs out."""
+        count = cores(self._device, partial(self._bytes_of_part, size))
         try:
-            return torch.cat(at_once([partial(call, part) for part in torch.split(frames, self.batch)], self._device))
+            return torch.cat(at_once([partial(call, part) for part in torch.split(frames, self.batch)], count))
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
         return torch.cat([call(frame) for frame in torch.split(frames, 1)])

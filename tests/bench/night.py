@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from keysync.cli import main
-from keysync.costs import _held
+from keysync.costs import held_memory
 
 from ..clips import picture, write_landmarks, write_speech, write_video
 from ..synthetic_face import face_points
@@ -75,7 +75,7 @@ def runs(count: int) -> dict[str, Any]:
         for _ in range(count):
             if main([*words, "-o", str(Path(folder, "out.mp4"))]):
                 raise SystemExit("a dub failed")
-            now = _held()
+            now = held_memory()
             assert now is not None
             held.append(now[0])
     # The later half against the settled beginning: single figures swing with what the allocator gives back.

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 
-from keysync.network.parallel import Stop, at_once, cores
+from keysync.network.parallel import SMALL, Stop, at_once, cores
 
 from .. import cores as given
 
@@ -17,9 +17,17 @@ CPU = torch.device("cpu")
 
 def test_results_are_in_the_order_of_the_calls() -> None:
     with given.cores(2):
-        assert cores(CPU) == 2
-        assert at_once([partial(pow, 2, number) for number in range(5)], CPU) == [1, 2, 4, 8, 16]
-        assert at_once([], CPU) == []
+        assert at_once([partial(pow, 2, number) for number in range(5)], 2) == [1, 2, 4, 8, 16]
+        assert at_once([], 2) == []
+
+
+def test_small_calls_take_a_core_each_and_large_ones_all() -> None:
+    with given.cores(2):
+        assert cores(CPU, lambda: SMALL) == 2
+        assert cores(CPU, lambda: SMALL + 1) == 1
+        assert cores(torch.device("meta"), lambda: 1) == 1
+    with given.cores(1):
+        assert cores(CPU, lambda: 1) == 1
 
 
 def test_calls_run_at_once_on_a_core_each_and_the_number_of_threads_is_kept() -> None:
@@ -30,19 +38,17 @@ def test_calls_run_at_once_on_a_core_each_and_the_number_of_threads_is_kept() ->
         return torch.get_num_threads()
 
     with given.cores(2):
-        assert at_once([meet, meet], CPU) == [1, 1]
+        assert at_once([meet, meet], 2) == [1, 1]
         assert torch.get_num_threads() == 2
 
 
-def test_one_core_or_another_device_computes_one_after_the_other() -> None:
+def test_one_at_once_and_a_single_call_are_computed_by_the_caller() -> None:
     def thread() -> int:
         return threading.get_ident()
 
-    with given.cores(1):
-        assert at_once([thread, thread], CPU) == [threading.get_ident()] * 2
     with given.cores(2):
-        assert at_once([thread, thread], torch.device("meta")) == [threading.get_ident()] * 2
-        assert at_once([thread], CPU) == [threading.get_ident()]
+        assert at_once([thread, thread], 1) == [threading.get_ident()] * 2
+        assert at_once([thread], 2) == [threading.get_ident()]
 
 
 def test_torchs_modes_are_those_of_the_caller() -> None:
@@ -50,11 +56,11 @@ def test_torchs_modes_are_those_of_the_caller() -> None:
         return torch.is_grad_enabled(), torch.is_inference_mode_enabled()
 
     with given.cores(2):
-        assert at_once([modes, modes], CPU) == [(True, False)] * 2
+        assert at_once([modes, modes], 2) == [(True, False)] * 2
         with torch.no_grad():
-            assert at_once([modes, modes], CPU) == [(False, False)] * 2
+            assert at_once([modes, modes], 2) == [(False, False)] * 2
         with torch.inference_mode():
-            assert at_once([modes, modes], CPU) == [(False, True)] * 2
+            assert at_once([modes, modes], 2) == [(False, True)] * 2
 
 
 def test_the_first_error_stops_the_others_and_is_raised_when_none_runs() -> None:
@@ -70,6 +76,6 @@ def test_the_first_error_stops_the_others_and_is_raised_when_none_runs() -> None
 
     with given.cores(2):
         with pytest.raises(ValueError, match="broken"):
-            at_once([work, fail], CPU, stop)
+            at_once([work, fail], 2, stop)
         assert ended.is_set()
         assert torch.get_num_threads() == 2

@@ -17,14 +17,12 @@ from torch import Tensor
 from ...errors import KeySyncError
 from ...network.euler import euler
 from ...network.guidance import EVERYWHERE, Interval, guide
-from ...network.parallel import Stop, at_once, cores
+from ...network.parallel import SMALL, Stop, at_once, cores
 from ...network.precision import NotFiniteError, is_finite
 from ...network.schedule import ays_sigmas, fall
 from ...network.stage import ENDS, Stage, StageSpec, Windows
 from ..renderer import OnStep
 
-# Bytes that a call of the network on a CPU works in: more windows are no faster.
-CPU_BYTES = 32 * 2**20
 # How much of a GPU's free memory a call of the network may take.
 FREE_SHARE = 0.7
 
@@ -132,7 +130,13 @@ def _sample(stage: Stage, windows: Windows, noise: Tensor, sampling: Sampling, o
 
     group = sampling.group or windows_a_call(stage, len(windows))
     parts = [slice(start, start + group) for start in range(0, len(windows), group)]
-    return torch.cat(at_once([partial(draw, part) for part in parts], stage.device, stop))
+    count = cores(stage.device, partial(stage.peak_bytes, min(group, len(windows))))
+    return torch.cat(at_once([partial(draw, part) for part in parts], count, stop))
+
+
+def _cores(stage: Stage) -> int:
+    """How many windows are sampled at once on the stage's device, by themselves."""
+    return cores(stage.device, partial(stage.peak_bytes, 1))
 
 
 def windows_a_call(stage: Stage, most: int) -> int:
@@ -144,7 +148,7 @@ def windows_a_call(stage: Stage, most: int) -> int:
         free, _ = torch.cuda.mem_get_info(stage.device)
         fit = int(FREE_SHARE * free) // stage.peak_bytes(1)
     else:
-        fit = min(CPU_BYTES // stage.peak_bytes(1), -(-most // cores(stage.device)))
+        fit = min(SMALL // stage.peak_bytes(1), -(-most // _cores(stage)))
     return max(1, min(fit, most))
 
 
@@ -155,4 +159,5 @@ def windows_at_once(stage: Stage | HostStage, sampling: Sampling) -> int:
     """
     if not isinstance(stage, Stage):
         return sampling.group or 1
-    return (sampling.group or windows_a_call(stage, stage.spec.window - 1)) * cores(stage.device)
+    most = stage.spec.window - 1  # those of a batch of keyframes
+    return min(most, (sampling.group or windows_a_call(stage, most)) * _cores(stage))

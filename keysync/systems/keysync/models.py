@@ -184,7 +184,7 @@ class Models:
         latents = batches * 4 * (LATENT_CHANNELS + 1) * height * width * self.keyframe.spec.window**2
         stage, vae = self.interpolation, self.vae  # the keyframes' network is as large
         each = [
-            windows_at_once(stage, settings or self.sampling) * stage.peak_bytes(1)
+            stage.peak_bytes(windows_at_once(stage, settings or self.sampling))
             if isinstance(stage, Stage) and is_on_cpu(stage)
             else 0,
             vae.peak_bytes(crop) if isinstance(vae, VAE) and is_on_cpu(vae) else 0,

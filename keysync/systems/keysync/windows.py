@@ -248,11 +248,10 @@ def _apart(
     try:
         if len(windows) == 1:
             return _finite(run, stage, name, frames[0], compute).cpu()
-        latents = compute()
-        if is_finite(latents):
-            return latents.cpu()
-        raise NotFiniteError
-    except NotFiniteError:
+        with suppress(NotFiniteError):
+            latents = compute()
+            if is_finite(latents):
+                return latents.cpu()
         wider = _wider(run, stage, name, [frame for window in frames for frame in window], compute)
         if wider is not None:
             return wider.cpu()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from keysync.errors import KeySyncError
+from keysync.network import parallel
 from keysync.network.stage import STAGES, Stage, Windows
 from keysync.systems.keysync import generate
 from keysync.systems.keysync.generate import Sampling, windows_a_call, windows_at_once
@@ -166,12 +167,14 @@ def test_windows_together_are_as_many_as_memory_holds(
     stage = stages["interpolation"]
     with cores(2):
         assert windows_a_call(stage, 13) == 7
-        assert windows_at_once(stage, Sampling()) == 2 * windows_a_call(stage, FRAMES - 1)
-        assert windows_at_once(stage, Sampling(group=3)) == 6
-        monkeypatch.setattr(generate, "CPU_BYTES", 3 * stage.peak_bytes(1))
+        assert windows_at_once(stage, Sampling()) == FRAMES - 1  # those of a batch of keyframes
+        assert windows_at_once(stage, Sampling(group=1)) == 2
+        monkeypatch.setattr(generate, "SMALL", 3 * stage.peak_bytes(1))
         assert windows_a_call(stage, 13) == 3
-        monkeypatch.setattr(generate, "CPU_BYTES", 1)
+        monkeypatch.setattr(generate, "SMALL", 1)
         assert windows_a_call(stage, 13) == 1
+        monkeypatch.setattr(parallel, "SMALL", stage.peak_bytes(1) - 1)
+        assert windows_at_once(stage, Sampling()) == 1  # a large network: one window takes all cores
 
 
 def test_a_stage_of_a_host_samples_by_itself(stages: dict[str, Stage]) -> None:

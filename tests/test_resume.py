@@ -15,9 +15,9 @@ import torch
 
 from keysync.cli import main
 from keysync.report import Report
+from keysync.resume import FORGOTTEN, SUFFIX, Work, sweep_work
 from keysync.systems.keysync.generate import sample
 from keysync.systems.keysync.models import Models
-from keysync.work import FORGOTTEN, SUFFIX, Work, sweep_work
 
 from .clips import picture, write_landmarks, write_speech, write_video
 from .synthetic_face import face_points
