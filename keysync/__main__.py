@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from .allocator import hold_memory
 from .signals import leave_at_once
 from .threads import wait_passively
 
@@ -12,6 +13,7 @@ def run() -> int:
     """Runs one command; returns its exit code."""
     leave_at_once()
     wait_passively()
+    hold_memory()
     from .cli import main
 
     return main()

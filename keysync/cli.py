@@ -10,11 +10,13 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":
+    from .allocator import hold_memory
     from .signals import leave_at_once
     from .threads import wait_passively
 
     leave_at_once()
     wait_passively()
+    hold_memory()
 
 import argparse
 import json

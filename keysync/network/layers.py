@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .cpu import Linear, attend, gated
+
 # CUDA's attention kernels take at most 2**16 - 1 batch rows; ComfyUI splits at half of that too.
 ATTENTION_ROWS = 2**15
 
@@ -86,7 +88,7 @@ class Residual(nn.Module):
         super().__init__()
         conv = TimeConv if over_time else partial(nn.Conv2d, kernel_size=3, padding=1)
         self.in_layers = nn.Sequential(GroupNorm(32, channels), nn.SiLU(), conv(channels, out_channels))
-        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, out_channels))
+        self.emb_layers = nn.Sequential(nn.SiLU(), Linear(embedding, out_channels))
         out = conv(out_channels, out_channels)
         self.out_layers = nn.Sequential(GroupNorm(32, out_channels), nn.SiLU(), nn.Identity(), out)
         same = channels == out_channels
@@ -134,10 +136,10 @@ class Attention(nn.Module):
     def __init__(self, channels: int, context_dim: int, head_dim: int) -> None:
         super().__init__()
         self.head_dim = head_dim
-        self.to_q = nn.Linear(channels, channels, bias=False)
-        self.to_k = nn.Linear(context_dim, channels, bias=False)
-        self.to_v = nn.Linear(context_dim, channels, bias=False)
-        self.to_out = nn.Sequential(nn.Linear(channels, channels))
+        self.to_q = Linear(channels, channels, bias=False)
+        self.to_k = Linear(context_dim, channels, bias=False)
+        self.to_v = Linear(context_dim, channels, bias=False)
+        self.to_out = nn.Sequential(Linear(channels, channels))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         context = x if context is None else context
@@ -146,7 +148,7 @@ class Attention(nn.Module):
             for part in (self.to_q(x), self.to_k(context), self.to_v(context))
         )
         parts = zip(q.split(ATTENTION_ROWS), k.split(ATTENTION_ROWS), v.split(ATTENTION_ROWS), strict=True)
-        attended = torch.cat([F.scaled_dot_product_attention(*part) for part in parts])
+        attended = torch.cat([attend(*part) for part in parts])
         out: Tensor = self.to_out(attended.transpose(1, 2).flatten(2))
         return out
 
@@ -162,12 +164,10 @@ class GEGLU(nn.Module):
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
-        self.proj = nn.Linear(channels, 2 * out_channels)
+        self.proj = Linear(channels, 2 * out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        value, gate = self.proj(x).chunk(2, dim=-1)
-        gated: Tensor = value * F.gelu(gate)
-        return gated
+        return gated(x, self.proj)
 
 
 class FeedForward(nn.Module):
@@ -175,7 +175,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.net = nn.Sequential(GEGLU(channels, 4 * channels), nn.Identity(), nn.Linear(4 * channels, channels))
+        self.net = nn.Sequential(GEGLU(channels, 4 * channels), nn.Identity(), Linear(4 * channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.net(x)
@@ -226,13 +226,11 @@ class VideoTransformer(nn.Module):
         super().__init__()
         widths = channels, context_dim, head_dim
         self.norm = GroupNorm(32, channels, eps=1e-6)
-        self.proj_in = nn.Linear(channels, channels)
+        self.proj_in = Linear(channels, channels)
         self.transformer_blocks = nn.ModuleList(SpatialBlock(*widths) for _ in range(depth))
-        self.proj_out = nn.Linear(channels, channels)
+        self.proj_out = Linear(channels, channels)
         self.time_stack = nn.ModuleList(TemporalBlock(*widths) for _ in range(depth))
-        self.time_pos_embed = nn.Sequential(
-            nn.Linear(channels, 4 * channels), nn.SiLU(), nn.Linear(4 * channels, channels)
-        )
+        self.time_pos_embed = nn.Sequential(Linear(channels, 4 * channels), nn.SiLU(), Linear(4 * channels, channels))
         self.time_mixer = Mixer()
 
     def forward(self, x: Tensor, side: SideInputs) -> Tensor:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .cpu import Linear
 from .layers import GroupNorm, SideInputs, VideoResBlock, VideoTransformer, sinusoids
 
 
@@ -81,11 +82,9 @@ class VideoUNet(nn.Module):
         self.config = config
         self.gradient_checkpointing = False
         width, embedding = config.model_channels, 4 * config.model_channels
-        self.time_embed = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        self.time_embed = nn.Sequential(Linear(width, embedding), nn.SiLU(), Linear(embedding, embedding))
         label = config.vector_dim + config.context_dim
-        self.label_emb = nn.Sequential(
-            nn.Sequential(nn.Linear(label, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
-        )
+        self.label_emb = nn.Sequential(nn.Sequential(Linear(label, embedding), nn.SiLU(), Linear(embedding, embedding)))
         levels = [(width * mult, attends) for mult, attends in zip(config.channel_mult, config.attention, strict=True)]
         self.input_blocks = nn.ModuleList([nn.ModuleList([nn.Conv2d(config.in_channels, width, 3, padding=1)])])
         channels, skips = width, [width]

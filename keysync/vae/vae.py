@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from ..errors import KeySyncError, install_line
 from ..imports import import_alone
 from ..network.layers import at_least_float32
-from ..network.parallel import at_once, cores
+from ..network.parallel import SMALL, at_once, cores
 from ..network.peak import peak_bytes
 from ..network.precision import in_float32, is_half, only_finite
 from ..network.stage import SCALE_FACTOR
 from ..strict_json import quoted
 from ..weights.digest import weights_digest
-from ..weights.files import lay_out, read_tensors, shapes_of
+from ..weights.files import read_tensors, shapes_of
 from ..weights.finite import check_weights
 from ..weights.identify import KINDS, Shapes, identify
 from .names import Widths, part_of, widths_of
@@ -34,7 +34,7 @@ from .names import Widths, part_of, widths_of
 LATENT_CHANNELS = 4
 # Groups of the group norms; they must divide every width.
 NORM_GROUPS = 32
-GPU_BATCH = 4  # frames
+GPU_BATCH, CPU_BATCH = 4, 8  # frames
 # Bytes of a GPU that holds all that a dub needs with the published models in half precision: less than 12 GB, of which
 # the driver takes some.
 SMALL_GPU = 11.5e9
@@ -62,12 +62,14 @@ class VAE(nn.Module):
         self.decoder = decoder
         self.downscale = 2 ** (len(widths.channels) - 1)
         self.source = source
-        self._peaks: dict[tuple[tuple[int, int], torch.dtype], int] = {}
+        self._peaks: dict[tuple[tuple[int, int], int, torch.dtype], int] = {}
 
     @property
     def batch(self) -> int:
-        """Frames per forward pass; one on a CPU, since a single frame makes better use of its caches."""
-        return 1 if self._device.type == "cpu" or is_small(self._device) else GPU_BATCH
+        """How many frames to give at once: those of a forward pass on a GPU, some for each core of a CPU."""
+        if self._device.type == "cpu":
+            return CPU_BATCH
+        return 1 if is_small(self._device) else GPU_BATCH
 
     @property
     def _device(self) -> torch.device:
@@ -87,10 +89,19 @@ class VAE(nn.Module):
         part = self._bytes_of_part(size)
         return part * cores(self._device, lambda: part)
 
+    def _part(self, size: tuple[int, int]) -> int:
+        """Frames of a forward pass: on a CPU as many as its caches hold the pictures of."""
+        if self._device.type != "cpu":
+            return self.batch
+        return max(1, min(self.batch, SMALL // self._bytes_of_frames(size, 1)))
+
     def _bytes_of_part(self, size: tuple[int, int]) -> int:
-        """The same of the frames of one forward pass."""
-        dtype, count = next(self.decoder.parameters()).dtype, self.batch
-        if (size, dtype) not in self._peaks:
+        """The most bytes that one forward pass takes."""
+        return self._bytes_of_frames(size, self._part(size))
+
+    def _bytes_of_frames(self, size: tuple[int, int], count: int) -> int:
+        dtype = next(self.decoder.parameters()).dtype
+        if (size, count, dtype) not in self._peaks:
             height, width = (side // self.downscale for side in size)
             latents = torch.empty(count, LATENT_CHANNELS, height, width, dtype=dtype, device="meta")
             video = torch.zeros(count, 1, dtype=dtype, device="meta")
@@ -98,8 +109,8 @@ class VAE(nn.Module):
             if self.encoder is not None:
                 pictures = torch.empty(count, 3, *size, dtype=dtype, device="meta")
                 most = max(most, peak_bytes(self.encoder, pictures))
-            self._peaks[size, dtype] = most
-        return self._peaks[size, dtype]
+            self._peaks[size, count, dtype] = most
+        return self._peaks[size, count, dtype]
 
     def encoder_digest(self) -> str:
         """The same for the encoder that gives the same latents: of its weights, and of what computes with them."""
@@ -150,8 +161,9 @@ class VAE(nn.Module):
         """What a call gives for frames that are, or become, pictures of this size: for a part of them at a time, and
         for each where a GPU's memory runs out."""
         count = cores(self._device, partial(self._bytes_of_part, size))
+        part = min(self._part(size), -(-len(frames) // count))
         try:
-            return torch.cat(at_once([partial(call, part) for part in torch.split(frames, self.batch)], count))
+            return torch.cat(at_once([partial(call, some) for some in torch.split(frames, part)], count))
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
         return torch.cat([call(frame) for frame in torch.split(frames, 1)])
@@ -190,8 +202,15 @@ def load_vae(
     _for_one_frame(decoder)
     encoder = _encoder(weights) if weights.encoder else None
     vae = VAE(encoder, decoder, weights.widths, str(weights.file)).to(device=device, dtype=dtype).eval()
-    lay_out(vae)
+    _lay_out(vae)
     return vae
+
+
+def _lay_out(vae: VAE) -> None:
+    """Stores the weights of convolutions on a CPU in channels-last order, which saves a fifth of the time."""
+    for parameter in vae.parameters():
+        if parameter.ndim == 4 and parameter.device.type == "cpu":
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 class OneFrame(nn.Module):

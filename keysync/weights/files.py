@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import KeySyncError, one_line
 from ..strict_json import quoted, strict_json
@@ -185,10 +185,3 @@ def _tensors_of(content: Any) -> dict[str, Tensor]:
             content = content[container]
             break
     return {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
-
-
-def lay_out(network: nn.Module) -> None:
-    """Stores convolution weights on the CPU in channels-last order, which saves a fifth to a third of the time."""
-    for parameter in network.parameters():
-        if parameter.ndim == 4 and parameter.device.type == "cpu":
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

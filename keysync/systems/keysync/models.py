@@ -27,7 +27,6 @@ from ...speech.encoders import ENCODERS, load_encoder
 from ...speech.features import SpeechFeatures
 from ...vae.vae import VAE, is_small, load_vae
 from ...weights.checkpoint import load_stage
-from ...weights.files import lay_out
 from ..renderer import Clock, Encodings, Needs, OnStep, Rendering, Results
 from .generate import HostStage, Sampling, windows_at_once
 from .memo import EnoughError, Memo
@@ -327,9 +326,6 @@ def load_models(
     kept = "cpu" if card else device
     first = load_stage(paths["keyframe"], expect="keyframe", device=kept, dtype=dtype)
     second = load_stage(paths["interpolation"], expect="interpolation", device=kept, dtype=dtype)
-    if card is None:
-        for stage in (first, second):
-            lay_out(stage)
     wanted = {first.spec.speech_encoder, second.spec.speech_encoder} & ENCODERS.keys() & paths.keys()
     held = [name for name in paths if name not in ENCODERS or name in wanted]
     return Models(

@@ -117,7 +117,7 @@ def _encoded(run: Run, span: Span) -> Iterator[tuple[Tensor, Tensor]]:
 
 def _encode(run: Run, span: Span, frames: range, crops: list[Tensor]) -> Tensor:
     """Latents (n, 4, h, w) of the crops of these frames of a span, kept ones where there are any."""
-    vae, kept = run.models.vae, run.models.encodings if span.numbers else None
+    kept = run.models.encodings if span.numbers else None
     numbers = span.numbers[frames.start : frames.stop]
     found = None if kept is None else kept.find(numbers, (LATENT_CHANNELS, *run.models.keyframe.spec.latent_size))
     if found is not None:
@@ -127,13 +127,31 @@ def _encode(run: Run, span: Span, frames: range, crops: list[Tensor]) -> Tensor:
     if before is not None:
         return before
     with run.clock("encode"):
-        encode = partial(_placed_and_encoded, run, pictures)
-        latents, repaired = _computed(run, vae, "the VAE's encoder", frames, encode)
+        latents, repaired = _latents(run, frames, pictures)
     if not repaired:  # the report names what was repaired
         _remember(run, key, latents)
         if kept is not None:
             kept.keep(numbers, latents)
     return latents
+
+
+def _latents(run: Run, frames: range, pictures: Tensor) -> tuple[Tensor, bool]:
+    """The latents of all pictures at once, or of each by itself where they are not finite, so that it is known which
+    is to blame; and whether any was computed in float32 where halves overflow."""
+    vae, name = run.models.vae, "the VAE's encoder"
+    if len(frames) > 1:
+        with suppress(NotFiniteError):
+            latents = _placed_and_encoded(run, pictures)
+            if is_finite(latents):
+                return latents, False
+        wider = _wider(run, vae, name, frames, partial(_placed_and_encoded, run, pictures))
+        if wider is not None:
+            return wider, True
+    parts = [
+        _computed(run, vae, name, range(frame, frame + 1), partial(_placed_and_encoded, run, picture[None]))
+        for frame, picture in zip(frames, pictures, strict=True)
+    ]
+    return torch.cat([latents for latents, _ in parts]), any(repaired for _, repaired in parts)
 
 
 def _before(run: Run, name: str, inputs: Sequence[Tensor]) -> tuple[bytes, Tensor | None]:

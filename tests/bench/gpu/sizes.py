@@ -18,7 +18,6 @@ from keysync.network.stage import STAGES, Stage, StageSpec
 from keysync.network.unet import UNetConfig
 from keysync.speech.encoder import SpeechEncoder
 from keysync.speech.encoders import load_encoder
-from keysync.weights.files import lay_out
 
 from .precisions import FP16, PRECISIONS, REFERENCE, Precision, keep_in_eight_bits
 
@@ -96,7 +95,6 @@ def make_stage(spec: StageSpec, precision: Precision, device: str) -> Stage:
     }
     stage.load_state_dict(weights, assign=True)
     stage.eval().requires_grad_(False)
-    lay_out(stage)
     if precision.eight_bits:
         keep_in_eight_bits(stage)
     return stage

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from keysync.allocator import hold_memory
 from keysync.dub import Settings
 from keysync.job import FaceSource, dub_file
 from keysync.speech.encoders import load_encoder
 from keysync.systems.keysync.models import Models
 from keysync.vae.vae import load_vae
 from keysync.weights.checkpoint import load_stage
-from keysync.weights.files import lay_out
 
 
 def load(folder: Path, job: dict[str, Any]) -> Models:
@@ -37,8 +37,6 @@ def load(folder: Path, job: dict[str, Any]) -> Models:
         )
         for name in ("keyframe", "interpolation")
     }
-    for stage in stages.values():
-        lay_out(stage)  # as `load_models` does
     files = {"hubert": folder / "hubert", "wavlm": folder / "WavLM.pt"}
     encoders = {name: load_encoder(name, path) for name, path in files.items()}
     return Models(stages["keyframe"], stages["interpolation"], load_vae(folder / "vae"), encoders)
@@ -81,6 +79,7 @@ class Dub:
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    hold_memory()  # as the command line does
     folder = Path(sys.argv[1])
     dub = Dub(folder)
     torch.set_num_threads(dub.job["threads"])

@@ -1,0 +1,50 @@
+"""The command line's process holds memory for later, where it may."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from keysync import allocator
+
+# Faults of pages while 48 MB in eight tensors are taken and left 20 times, after two times.
+FAULTS = """
+import resource, torch
+from keysync.allocator import hold_memory
+if {held}:
+    assert hold_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def work():
+    return [torch.ones(6 * 2**18) for _ in range(8)]
+work()
+work()
+before = faults()
+for _ in range(20):
+    work()
+print(faults() - before)
+"""
+
+
+def faults(*, held: bool) -> int:
+    code = FAULTS.format(held=held)
+    return int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's parameters")
+def test_released_memory_is_taken_again() -> None:
+    assert faults(held=True) < 48 * 2**20 / 4096 / 4  # a quarter of the pages once, of twenty times that they are used
+
+
+@pytest.mark.parametrize("name", allocator.CHOSEN)
+def test_the_users_choice_stays(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "1")
+    assert not allocator.hold_memory()
+
+
+def test_other_systems_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert not allocator.hold_memory()
