@@ -28,8 +28,11 @@ ONEDNN = _operator()
 
 
 def infers_on_cpu(x: Tensor) -> bool:
-    """Whether what is made of x is computed on a CPU in float32, and needs no gradients."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled()
+    """Whether what is made of x is computed on a CPU in float32, and needs no gradients; torch's compiler chooses
+    itself."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
+    return x.device.type == "cpu" and x.dtype == torch.float32
 
 
 def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
