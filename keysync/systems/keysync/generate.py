@@ -22,6 +22,7 @@ from ...network.precision import NotFiniteError, is_finite
 from ...network.schedule import ays_sigmas, fall
 from ...network.stage import ENDS, Stage, StageSpec, Windows
 from ..renderer import OnStep
+from .compiled import compile_network, compiling
 
 # How much of a GPU's free memory a call of the network may take.
 FREE_SHARE = 0.7
@@ -30,6 +31,7 @@ FREE_SHARE = 0.7
 @dataclass(frozen=True)
 class Sampling:
     """How latents are sampled. `group` windows share one network call; None: as many as the stage is fastest with.
+    `compiled`: the network is compiled first.
 
     A guidance scale that is None is the one that each stage is best sampled with. `levels` are falling noise levels to
     step through, down to 0, instead of the method's schedule of so many `evaluations`; a stage that is distilled to
@@ -42,6 +44,7 @@ class Sampling:
     guidance_interval: Interval = EVERYWHERE
     group: int | None = None
     levels: tuple[float, ...] | None = None
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         _ = self.sigmas  # refuses too few steps here, before any work
@@ -130,8 +133,13 @@ def _sample(stage: Stage, windows: Windows, noise: Tensor, sampling: Sampling, o
 
     group = sampling.group or windows_a_call(stage, len(windows))
     parts = [slice(start, start + group) for start in range(0, len(windows), group)]
+    calls = [partial(draw, part) for part in parts]
+    if sampling.compiled:
+        compile_network(stage)
+        with compiling():
+            return torch.cat([call() for call in calls])
     count = cores(stage.device, partial(stage.peak_bytes, min(group, len(windows))))
-    return torch.cat(at_once([partial(draw, part) for part in parts], count, stop))
+    return torch.cat(at_once(calls, count, stop))
 
 
 def _cores(stage: Stage) -> int:

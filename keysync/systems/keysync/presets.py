@@ -30,6 +30,8 @@ def make_sampling(
     audio_guidance: float | None = None,
     identity_guidance: float | None = None,
     group: int | None = None,
+    *,
+    compiled: bool = False,
 ) -> Sampling:
     """Sampling by a preset; `steps` are a choice of `exact` alone, None its default.
 
@@ -37,14 +39,17 @@ def make_sampling(
     """
     if preset not in PRESETS:
         raise KeySyncError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}", about="preset")
-    if preset == EXACT:
-        return Sampling(steps or Sampling.evaluations, audio_guidance, identity_guidance, group=group)
-    if steps is not None and steps != Sampling.evaluations:
+    if preset != EXACT and steps is not None and steps != Sampling.evaluations:
         raise KeySyncError(
             f"{steps} steps do not go with the preset {preset}, which has a schedule of its own: choose the preset "
             f"{EXACT}, or {Sampling.evaluations} steps",
             about="steps",
         )
     return Sampling(
-        audio_guidance=audio_guidance, identity_guidance=identity_guidance, group=group, levels=LEVELS[preset]
+        evaluations=steps or Sampling.evaluations,
+        audio_guidance=audio_guidance,
+        identity_guidance=identity_guidance,
+        group=group,
+        levels=LEVELS.get(preset),
+        compiled=compiled,
     )

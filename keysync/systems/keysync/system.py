@@ -37,12 +37,21 @@ OPTIONS = (
     Option("--steps", {"type": int, "metavar": "N", "help": "sampling steps of exact, 10 or more (default: 11)"}),
     Option("--audio-guidance", GUIDANCE),
     Option("--identity-guidance", GUIDANCE),
+    Option(
+        "--compile",
+        {
+            "action": "store_true",
+            "help": "compile the networks with torch.compile, which takes minutes: for many or long films on a GPU",
+        },
+    ),
 )
 
 
 def sampling(options: argparse.Namespace) -> Sampling:
     """How the command line asks to sample."""
-    return make_sampling(options.preset, options.steps, options.audio_guidance, options.identity_guidance)
+    return make_sampling(
+        options.preset, options.steps, options.audio_guidance, options.identity_guidance, compiled=options.compile
+    )
 
 
 def load(files: Mapping[str, Path | None], *, device: torch.device, dtype: torch.dtype | None) -> Models:
