@@ -559,7 +559,8 @@ def _collect(
 def _fitted(waveform: Tensor, seconds: float) -> Tensor:
     """The speech of the result: cut, or padded with silence, to the result's length."""
     samples = round(seconds * SAMPLE_RATE)
-    return torch.nn.functional.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
+    missing = samples - len(waveform)
+    return torch.nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform[:samples]  # padding copies
 
 
 def _notes(

@@ -74,7 +74,9 @@ class SpeechEncoder(ABC):
             raise KeySyncError(
                 f"the speech has shape {tuple(waveform.shape)}: expected one channel with at least one sample"
             )
-        return SpeechFeatures(self._encode(F.pad(waveform, (0, -len(waveform) % FRAME)), one_pass), self.name)
+        missing = -len(waveform) % FRAME
+        whole = F.pad(waveform, (0, missing)) if missing else waveform  # padding copies
+        return SpeechFeatures(self._encode(whole, one_pass), self.name)
 
     @abstractmethod
     def _encode(self, waveform: Tensor, one_pass: int) -> Tensor:
