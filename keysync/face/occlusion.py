@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from dataclasses import dataclass
 from hashlib import sha256
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..media.extras import Extras
 from ..media.info import VideoInfo
 from ..media.source import Facts, FrameSource
-from .face import Frame
+from .face import Frame, Points
+from .guided import guided
 from .occlusion_network import network_inputs, occlusion_network
 from .track import FaceTrack
-from .unfolded import COLUMNS, ROWS, Unfolding
+from .unfolded import Similarity, Unfolding
 from .usual import Region, Texture, Usual
 
 # What users write instead of a mask video.
@@ -33,38 +32,61 @@ AUTO = "auto"
 SAMPLED, ROUNDS = 40, 2
 # The chance from which a texel is surely, likely, or possibly covered.
 SURE, LIKELY, POSSIBLE = 0.8, 0.45, 0.2
+# Masks take the edges of the picture within so many mm; below this chance nothing is added.
+EDGE, UNLIKELY = 6.0, 0.1
 # Texels of a thing, and those of them that are sure; how far it moves from frame to frame.
 LEAST, LEAST_SURE, REACH = 24, 8, 4
+# Texels around what covers a face that are no part of its usual look: the edge and the shadow.
+MARGIN = 2
 # The share of frames from which a thing is there nearly always.
 NEARLY_ALL = 0.8
 # Ranges of frames that a note names one by one.
 NAMED = 6
 
 Chances = NDArray[np.float32]
+Things = NDArray[np.int64]
+# The number of a frame, the frame, and the chances of its texels.
+Searched = tuple[int, Frame, Chances]
+
+
+@dataclass(frozen=True)
+class Patch:
+    """The part of a frame's mask in which something is white: its upper left corner, its size, and its bits."""
+
+    corner: tuple[int, int]
+    size: tuple[int, int]
+    bits: bytes
+
+    @classmethod
+    def of(cls, mask: Region, top: int, left: int) -> Patch:
+        """That of a part (h, w) of a frame's mask that begins at this pixel."""
+        return cls((top, left), (mask.shape[0], mask.shape[1]), zlib.compress(np.packbits(mask).tobytes(), 1))
+
+    def draw(self, mask: Region) -> None:
+        """Draws it into the mask (h, w) of a frame."""
+        (top, left), (h, w) = self.corner, self.size
+        bits = np.frombuffer(zlib.decompress(self.bits), np.uint8)
+        mask[top : top + h, left : left + w] = np.unpackbits(bits, count=h * w).reshape(h, w) > 0
 
 
 class FoundOccluder:
     """What covers the mouth as masks (h, w, 3) for each frame of a source: a `FrameSource`, drawn when picked.
 
-    It keeps about two kilobytes for each frame in which something is found, and the 68 points of one shape per shot.
+    It keeps about a kilobyte for each frame in which something is found.
     """
 
     path = None
     extras = Extras()
 
-    def __init__(self, source: FrameSource, pts: NDArray[np.int64], track: FaceTrack) -> None:
-        self._source, self._pts, self._track = source, pts, track
+    def __init__(self, source: FrameSource, pts: NDArray[np.int64], shown: int) -> None:
+        """`shown` of the frames show the face."""
+        self._source, self._pts, self._shown = source, pts, shown
         self.name = f"what covers the face in {source.name}"
-        self._shapes: dict[int, NDArray[np.float64]] = {}
-        self._found: dict[int, bytes] = {}
-        self._last: tuple[int, Unfolding] | None = None
+        self._found: dict[int, Patch] = {}
 
-    def add_shot(self, shot: int, unfolding: Unfolding) -> None:
-        self._shapes[shot], self._last = unfolding.shape, (shot, unfolding)
-
-    def add(self, number: int, chances: Chances) -> None:
-        """Adds a frame with the chance (ROWS, COLUMNS) of each texel, 0 where it is not covered."""
-        self._found[number] = zlib.compress(np.round(chances * 255).astype(np.uint8).tobytes(), 1)
+    def add(self, number: int, patch: Patch) -> None:
+        """Adds what is found in a frame."""
+        self._found[number] = patch
 
     @property
     def info(self) -> VideoInfo:
@@ -76,45 +98,21 @@ class FoundOccluder:
         """The frames in which something covers the mouth."""
         return sorted(self._found)
 
-    def chances(self, number: int) -> Chances:
-        """The chance of each texel of a frame: (ROWS, COLUMNS)."""
-        if number not in self._found:
-            return np.zeros((ROWS, COLUMNS), np.float32)
-        levels = np.frombuffer(zlib.decompress(self._found[number]), np.uint8).reshape(ROWS, COLUMNS)
-        return (levels / 255).astype(np.float32)
-
     def mask(self, number: int) -> Region:
         """Where something covers the mouth in a frame: (h, w)."""
-        size = self._track.size
-        if number not in self._found:
-            return np.zeros(size, np.bool_)
-        values = torch.from_numpy(self.chances(number))
-        folded = self._unfolding(int(self._track.shot[number])).fold(values, self._track.landmarks[number], size)
-        return folded > LIKELY
+        mask = np.zeros((self.info.height, self.info.width), np.bool_)
+        if number in self._found:
+            self._found[number].draw(mask)
+        return mask
 
     def masks(self) -> Iterator[tuple[int, Region]]:
         """Number and mask (h, w) of each frame in which something covers the mouth."""
         for number in self.numbers:
             yield number, self.mask(number)
 
-    def points(self, number: int) -> list[tuple[float, float]]:
-        """A point (x, y) inside each thing that covers the mouth in a frame, in pixels, the largest thing first."""
-        things = _things(self.chances(number))
-        places = self._unfolding(int(self._track.shot[number])).places(self._track.landmarks[number])
-        height, width = self._track.size
-        inside = (places >= 0).all(-1) & (places[..., 0] < width) & (places[..., 1] < height)
-        points = []
-        names, sizes = torch.unique(things[things > 0], return_counts=True)
-        for name in names[sizes.argsort(descending=True)].tolist():
-            depth = _depth((things == name) & torch.from_numpy(inside))
-            if bool(depth.any()):
-                row, column = divmod(int(depth.argmax()), COLUMNS)
-                points.append((float(places[row, column, 0]), float(places[row, column, 1])))
-        return points
-
     def notes(self) -> Iterator[str]:
         """Notes for the report, a line each."""
-        count, shown = len(self._found), int(self._track.found.sum())
+        count, shown = len(self._found), self._shown
         if not count:
             yield f"occluders: nothing covers the mouth in the {shown} frames that show the face"
             return
@@ -147,61 +145,77 @@ class FoundOccluder:
 
     def fingerprint(self) -> str:
         """By what was found in which frame."""
-        return self._digest
+        return sha256(repr(sorted(self._found.items())).encode()).hexdigest()
 
     def recall(self, facts: Facts) -> None:
         """Nothing: its facts are those of its source."""
-
-    @cached_property
-    def _digest(self) -> str:
-        digest = sha256(np.ascontiguousarray(self._track.landmarks).tobytes())
-        for number in self.numbers:
-            digest.update(f"{number} ".encode() + self._found[number])
-        return digest.hexdigest()
-
-    def _unfolding(self, shot: int) -> Unfolding:
-        last = self._last
-        if last is None or last[0] != shot:
-            last = self._last = shot, Unfolding(self._shapes[shot])
-        return last[1]
 
 
 def find_occluder(
     source: FrameSource, pts: NDArray[np.int64], track: FaceTrack, on_frame: Callable[[], None] = lambda: None
 ) -> FoundOccluder:
     """What covers the mouth of the tracked face in each frame; `on_frame` is called for each: it may raise to stop."""
-    found = FoundOccluder(source, pts, track)
+    found = FoundOccluder(source, pts, int(track.found.sum()))
     for shot in np.unique(track.shot[track.found]).tolist():
         numbers = np.flatnonzero(track.found & (track.shot == shot))
         some = numbers[np.linspace(0, len(numbers) - 1, min(len(numbers), SAMPLED)).round().astype(np.int64)]
         unfolding = Unfolding.of(track.landmarks[some])
-        found.add_shot(shot, unfolding)
-
-        def unfolded(chosen: NDArray[np.int64], by: Unfolding = unfolding) -> Iterator[tuple[Texture, Region]]:
-            for number, frame in zip(chosen.tolist(), source.pick(pts, chosen.tolist()), strict=True):
-                yield by.texture(frame, track.landmarks[number])
-
-        usual = usual_look(list(unfolded(some)))
-
-        def chances(chosen: NDArray[np.int64], look: Usual = usual) -> Iterator[tuple[int, Chances]]:
-            for number, (texture, shown) in zip(chosen.tolist(), unfolded(chosen), strict=True):
-                on_frame()
-                yield number, chance(texture, shown, look)
-
-        for number, covered in lasting(chances(numbers)):
-            found.add(number, covered)
+        picked = zip(some.tolist(), source.pick(pts, some.tolist()), strict=True)
+        usual, standing = usual_look([unfolding.texture(frame, track.landmarks[number]) for number, frame in picked])
+        for number, frame, chances in lasting(
+            _searched(source, pts, track, numbers, unfolding, usual, standing, on_frame), unfolding.face
+        ):
+            patch = _patch(frame, chances, unfolding, track.landmarks[number])
+            if patch is not None:
+                found.add(number, patch)
     return found
 
 
-def usual_look(seen: Sequence[tuple[Texture, Region]]) -> Usual:
-    """How unfolded frames usually look, where nothing covers them; each is a texture and which texels it shows."""
+def _searched(
+    source: FrameSource,
+    pts: NDArray[np.int64],
+    track: FaceTrack,
+    numbers: NDArray[np.int64],
+    unfolding: Unfolding,
+    usual: Usual,
+    standing: Region,
+    on_frame: Callable[[], None],
+) -> Iterator[Searched]:
+    """The frames of a shot with the chances of their texels."""
+    for number, frame in zip(numbers.tolist(), source.pick(pts, numbers.tolist()), strict=True):
+        on_frame()
+        texture, shown = unfolding.texture(frame, track.landmarks[number])
+        yield number, frame, chance(texture, shown & ~standing, usual)
+
+
+def _patch(frame: Frame, chances: Chances, unfolding: Unfolding, landmarks: Points) -> Patch | None:
+    """The mask of a frame, with the edges of its picture; None where nothing is left."""
+    folded = unfolding.fold(torch.from_numpy(chances), landmarks, frame.shape[:2])
+    rows, columns = np.flatnonzero(folded.any(1)), np.flatnonzero(folded.any(0))
+    if not len(rows):
+        return None
+    reach = EDGE * Similarity.of(landmarks).scale
+    margin = 2 * int(np.ceil(reach))
+    top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
+    part = slice(top, rows[-1] + 1 + margin), slice(left, columns[-1] + 1 + margin)
+    mask = (guided(folded[part], frame[part], reach) > LIKELY) & (folded[part] > UNLIKELY)
+    return Patch.of(mask, int(top), int(left)) if mask.any() else None
+
+
+def usual_look(seen: Sequence[tuple[Texture, Region]]) -> tuple[Usual, Region]:
+    """How unfolded frames usually look, where nothing covers them; each is a texture and which texels it shows.
+
+    Also where they look covered nearly always: no frame tells what that is, so nothing is found there.
+    """
     textures, shown = np.stack([texture for texture, _ in seen]), np.stack([there for _, there in seen])
     usual = Usual.of(textures, shown)
+    covered = np.zeros(shown.shape, np.bool_)
     for _ in range(ROUNDS):
-        chances = [chance(texture, there, usual) for texture, there in seen]
-        covered = F.max_pool2d(torch.from_numpy(np.stack(chances))[:, None], 5, 1, 2)[:, 0].numpy() > POSSIBLE
+        chances = np.stack([chance(texture, there, usual) for texture, there in seen])
+        covered = np.stack([_grown(one > POSSIBLE, MARGIN) for one in chances])
         usual = Usual.of(textures, shown & ~covered)
-    return usual
+    standing: Region = np.mean(covered, axis=0) > NEARLY_ALL
+    return usual, standing
 
 
 @torch.inference_mode()
@@ -212,27 +226,26 @@ def chance(texture: Texture, shown: Region, usual: Usual) -> Chances:
     return np.where(shown, chances, 0)
 
 
-def lasting(frames: Iterable[tuple[int, Chances]]) -> Iterator[tuple[int, Chances]]:
-    """Number and chances of the frames in which things are found, without all that is there in a single frame only.
+def lasting(frames: Iterable[Searched], face: Region) -> Iterator[Searched]:
+    """The frames in which things are found before the face (ROWS, COLUMNS), with the chances of those things alone.
 
-    Frames are neighbours where their numbers are; a frame without neighbours keeps all.
+    A thing is there in two frames in a row. Frames are neighbours where their numbers are; one without neighbours keeps
+    all of its things.
     """
-    window: list[tuple[int, Chances, Tensor]] = []  # the last frames with the numbers of their things by texel
+    window: list[tuple[Searched, Things]] = []  # the last frames with the numbers of their things by texel
 
-    def judged(at: int) -> Iterator[tuple[int, Chances]]:
-        number, chances, things = window[at]
-        beside = [other for n, _, other in window if abs(n - number) == 1]
-        if beside and bool(things.any()):
-            near = _grown(torch.stack(beside).amax(0).float(), 2 * REACH + 1) > 0
-            kept = torch.unique(things[near])
-            things = torch.where(torch.isin(things, kept[kept > 0]), things, 0)
-        if bool(things.any()):
+    def judged(at: int) -> Iterator[Searched]:
+        (number, frame, chances), things = window[at]
+        beside = [other > 0 for (n, *_), other in window if abs(n - number) == 1]
+        if beside:
+            near = _grown(np.any(beside, axis=0), REACH)
+            things = np.where(np.isin(things, things[near]), things, 0)
+        if things.any():
             # A margin, so that the half-covered edge is where it was found.
-            area = _grown((things > 0).float(), 3).numpy()
-            yield number, np.where(area > 0, chances, 0)
+            yield number, frame, np.where(_grown(things > 0, 1), chances, 0)
 
-    for number, chances in frames:
-        window.append((number, chances, _things(chances)))
+    for searched in frames:
+        window.append((searched, _things(searched[2], face)))
         if len(window) > 1:
             yield from judged(len(window) - 2)
         window = window[-2:]
@@ -240,37 +253,28 @@ def lasting(frames: Iterable[tuple[int, Chances]]) -> Iterator[tuple[int, Chance
         yield from judged(len(window) - 1)
 
 
-def _things(chances: Chances) -> Tensor:
-    """The number of the thing that covers each texel (ROWS, COLUMNS), 0 for none: connected, likely, somewhere sure."""
-    values = torch.from_numpy(chances)
-    sure, likely = values > SURE, values > LIKELY
-    if int(sure.sum()) < LEAST_SURE:
-        return torch.zeros(values.shape, dtype=torch.int64)
-    labels = torch.arange(1, values.numel() + 1, dtype=torch.float32).view(values.shape) * likely
-    while True:
-        spread = _grown(labels, 3) * likely
-        if bool((spread == labels).all()):
-            break
-        labels = spread
-    things = labels.long()
-    size, certain = torch.bincount(things.flatten()), torch.bincount(things[sure], minlength=int(things.max()) + 1)
-    keep = (size >= LEAST) & (certain >= LEAST_SURE)
-    keep[0] = False
-    return torch.where(keep[things], things, 0)
+def _things(chances: Chances, face: Region) -> Things:
+    """The number of the thing that covers each texel (ROWS, COLUMNS), 0 for none.
+
+    A thing is connected, likely, somewhere sure, and at least partly before the face.
+    """
+    from scipy.ndimage import label
+
+    sure = chances > SURE
+    if sure.sum() < LEAST_SURE:
+        return np.zeros(chances.shape, np.int64)
+    things, count = label(chances > LIKELY, np.ones((3, 3)))
+    size, certain = (np.bincount(things[area], minlength=count + 1) for area in ((things > 0) & face, sure))
+    kept = (size >= LEAST) & (certain >= LEAST_SURE)
+    return np.where(kept[things], things, 0).astype(np.int64)
 
 
-def _grown(values: Tensor, side: int) -> Tensor:
-    """The largest value around each texel."""
-    return F.max_pool2d(values[None, None], side, 1, side // 2)[0, 0]
+def _grown(area: Region, reach: int) -> Region:
+    """An area (ROWS, COLUMNS) and all that is so near."""
+    from scipy.ndimage import maximum_filter
 
-
-def _depth(area: Tensor) -> Tensor:
-    """How many texels each texel of an area is away from its border."""
-    depth, left = torch.zeros(area.shape), area.float()
-    while bool(left.any()):
-        depth += left
-        left = 1 - _grown(F.pad(1 - left, (1, 1, 1, 1), value=1.0), 3)[1:-1, 1:-1]
-    return depth
+    grown: Region = maximum_filter(area, 2 * reach + 1)
+    return grown
 
 
 def _ranges(numbers: Sequence[int]) -> list[tuple[int, int]]:

@@ -17,7 +17,7 @@ from .sam2 import Frames, Prompt, track_occluder
 LONGEST = 250
 # The least overlap (intersection over union) of SAM 2's mask with what was found; below, that is another thing.
 SAME = 0.2
-# Points in each thing.
+# Things that are marked.
 MOST_THINGS = 4
 
 
@@ -43,8 +43,8 @@ def follow_found(model: Any, frames: Frames, found: FoundOccluder) -> Iterator[t
     shows most; where SAM 2 follows another thing, the mask is what was found.
     """
     for start, stop in episodes(found.numbers):
-        middle = max(range(start, stop), key=lambda number: float(found.chances(number).sum()))
-        points = found.points(middle)[:MOST_THINGS]
+        middle = max(range(start, stop), key=lambda number: int(found.mask(number).sum()))
+        points = points_in(found.mask(middle))
         prompt = Prompt(middle - start, tuple(points), (1,) * len(points))
         held = {
             start + number: np.packbits(mask.numpy())
@@ -54,6 +54,17 @@ def follow_found(model: Any, frames: Frames, found: FoundOccluder) -> Iterator[t
             own = found.mask(number)
             followed = np.unpackbits(held[number], count=own.size).reshape(own.shape) > 0
             yield number, followed | own if _overlap(followed, own) >= SAME else own
+
+
+def points_in(mask: NDArray[np.bool_]) -> list[tuple[float, float]]:
+    """The innermost pixel (x, y) of each of the `MOST_THINGS` largest things in a mask (h, w), the largest first."""
+    from scipy.ndimage import distance_transform_edt, label
+
+    things, count = label(mask)
+    depth = distance_transform_edt(mask)
+    largest = np.argsort(-np.bincount(things[mask], minlength=count + 1)[1:])[:MOST_THINGS] + 1
+    deepest = [np.unravel_index(np.where(things == name, depth, 0).argmax(), mask.shape) for name in largest]
+    return [(float(column), float(row)) for row, column in deepest]
 
 
 def episodes(numbers: list[int]) -> Iterator[tuple[int, int]]:

@@ -8,11 +8,13 @@ of each frame, so that a texel shows the same place of the skin however the head
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from .face import Frame, Points
@@ -22,6 +24,7 @@ from .pose import PLACES
 LEFT, RIGHT, TOP, BOTTOM = -84.0, 84.0, -20.0, 140.0
 ROWS, COLUMNS = 112, 120
 # Points that the mouth does not move.
+BRIDGE = 27
 STEADY = [number for number in PLACES if number < 48]
 SMOOTHING = 0.02
 # Frame pixels per texel from which a frame is sampled more coarsely.
@@ -83,6 +86,15 @@ class Unfolding:
         """The map of one person's face, by the points (n, 68, 2) of frames that show it."""
         shapes = [Similarity.of(points).to_shape(points.astype(np.float64)) for points in landmarks]
         return cls(np.median(shapes, axis=0))
+
+    @cached_property
+    def face(self) -> NDArray[np.bool_]:
+        """The texels inside the outline of the jaw: (ROWS, COLUMNS)."""
+        outline = (self.shape[[*range(17), BRIDGE]] - np.array([LEFT, TOP])) * np.array([COLUMNS, ROWS])
+        outline /= np.array([RIGHT - LEFT, BOTTOM - TOP])
+        drawn = Image.new("L", (COLUMNS, ROWS))
+        ImageDraw.Draw(drawn).polygon([(x, y) for x, y in outline.tolist()], fill=1)
+        return np.asarray(drawn) > 0
 
     def places(self, landmarks: Points) -> Array:
         """Where each texel is in a frame with these points (68, 2): (ROWS, COLUMNS, 2) in pixels."""

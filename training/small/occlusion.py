@@ -1,6 +1,6 @@
-"""Trains the small network that finds what covers a mouth, on rendered people:
+"""Trains the small network that finds what covers a mouth, on rendered people and on photographs:
 
-    python -m training.small.occlusion OUT.safetensors
+    python -m training.small.occlusion OUT.safetensors --photographs FOLDER
 
 Each person is rendered talking, as is and behind hands, microphones, cups, forks, hair and shapes of any colour. The
 network sees what `keysync.face.occlusion` shows it in a video: the unfolded face, the person's usual look, and how far
@@ -13,7 +13,8 @@ import argparse
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -32,25 +33,31 @@ from keysync.weights.eight_bits import to_eight_bits
 from ..data.disk import written
 from ..synthetic.render.covers import COVERS, SHAPES
 from ..synthetic.render.identity import Identity
-from ..synthetic.render.light import Light
+from ..synthetic.render.light import Light, shown
 from ..synthetic.render.motion import Take
 from ..synthetic.render.mouth import MouthShape
 from ..synthetic.render.occluder import Crossing
 from ..synthetic.render.opencv import cv2
 from ..synthetic.render.portrait import Portrait
 from ..synthetic.render.scene import FIELD, Actor, Scene, Truth, framed
+from ..synthetic.render.surface import linear
+from .likeness import Picture, photographs
 
 FIRST_PERSON = 1 << 29
 SIDE = 224  # of a picture
+HEAD = 140.0  # mm that the points of a face cover
 POSES, COVERED = 10, 2  # of a person, and things before the mouth in each
 CHANCES = {"hand": 0.26, "microphone": 0.14, "cup": 0.12, "fork": 0.13, "strand": 0.12, "slab": 0.1, "limb": 0.13}
 
 
+# The share of poses in which the head is turned, and how far: yaw and pitch, radians.
+TURNED, FURTHEST = 0.4, (0.8, 0.3)
 # Usual looks that each person's frames are compared with, and how often they come from what kind of clip.
-USUALS = 2
+USUALS = 1
 CLIPS = {"free": 0.45, "mixed": 0.3, "still": 0.1, "unknown": 0.15}
 PLANES = 11  # of the inputs, without the places
-BATCH, EPOCHS, RATE = 16, 3, 4e-3
+BATCH, EPOCHS, RATE = 16, 6, 4e-3
+OVERLAP = 0.8  # what an overlap that is missed counts, against the cross entropy
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +72,48 @@ class Looks:
     masks: NDArray[np.bool_]
 
 
+def photographed(folder: Path) -> Iterator[Looks]:
+    """The people of a folder of photographs, named as `likeness` says, each as is and behind rendered things."""
+    for who, pictures in groupby(photographs(folder), key=lambda picture: picture.person):
+        rng = np.random.default_rng((FIRST_PERSON, *who.encode()))
+        yield _looks_of(rng, list(pictures), Identity.sample(rng), Light.sample(rng))
+
+
+def _looks_of(rng: np.random.Generator, pictures: Sequence[Picture], owner: Identity, light: Light) -> Looks:
+    unfolding = Unfolding.of(np.stack([picture.landmarks for picture in pictures]))
+    textures, masks = [], []
+    for number in range(POSES * (1 + COVERED)):
+        picture, hidden = pictures[number % len(pictures)], number >= POSES
+        points, frame = picture.landmarks, picture.frame
+        scale = float(np.ptp(points, axis=0).max()) / HEAD
+        mask = np.zeros(frame.shape[:2], np.bool_)
+        if hidden:
+            pose = number % POSES
+            drawn = linear(frame / 255).astype(np.float32)
+            mouth = points[[62, 66]].mean(0).astype(np.float64)
+            shaded = np.ones(mask.shape, np.float32)
+            mask = thing_at(rng, pose, owner, light).draw(drawn, pose, mouth, scale, light, shaded)
+            frame = (shown(np.clip(drawn, 0, 1))).astype(np.uint8)
+        seen = off(rng, points, scale, 3.0 if hidden else 0.0)
+        textures.append(unfolding.texture(frame, seen)[0])
+        masks.append(unfolding.texture(np.repeat(mask[..., None].astype(np.uint8) * 255, 3, -1), seen)[0][..., 0] > 127)
+    pixels = np.clip(np.round(textures), 0, 255).astype(np.uint8)
+    return Looks(pixels[:POSES], pixels[POSES:], np.stack(masks[POSES:]))
+
+
 def looks_of(person: int) -> Looks:
     """A person in some poses, each as is and behind `COVERED` things."""
     rng = np.random.default_rng((FIRST_PERSON, person))
     portrait, light = Portrait(Identity.sample(rng)), Light.sample(rng)
     lively = Take.sample(rng, 20 * POSES, float(rng.uniform(0.5, 2.0)))
-    take = Take(lively.poses[::20])
+    # Some heads are turned as far as heads are dubbed.
+    turns = rng.uniform(-1, 1, (POSES, 2)) * (FURTHEST * (rng.random((POSES, 1)) < TURNED))
+    take = Take(
+        tuple(
+            replace(pose, yaw=pose.yaw + float(yaw), pitch=pose.pitch + float(pitch))
+            for pose, (yaw, pitch) in zip(lively.poses[::20], turns, strict=True)
+        )
+    )
     size, zoom = (SIDE, SIDE), float(rng.uniform(0.7, 1.5))
     actor = Actor(portrait, framed(size, rng.uniform(0.45, 0.55), rng.uniform(0.36, 0.46), zoom), take)
     mouths = [MouthShape.sample(rng) for _ in range(POSES)]
@@ -81,7 +124,9 @@ def looks_of(person: int) -> Looks:
         return scene.render(pose, (mouths[pose],))
 
     bare = [truth(pose) for pose in range(POSES)]
-    covered = [truth(pose, thing_at(rng, pose, portrait, light)) for _ in range(COVERED) for pose in range(POSES)]
+    covered = [
+        truth(pose, thing_at(rng, pose, portrait.person, light)) for _ in range(COVERED) for pose in range(POSES)
+    ]
     unfolding = Unfolding.of(np.stack([truth.landmarks for truth in bare]))
     scale = zoom * SIDE / FIELD
     textures, masks = [], []
@@ -94,10 +139,10 @@ def looks_of(person: int) -> Looks:
     return Looks(pictures[:POSES], pictures[POSES:], np.stack(masks[POSES:]))
 
 
-def thing_at(rng: np.random.Generator, pose: int, portrait: Portrait, light: Light) -> Crossing:
+def thing_at(rng: np.random.Generator, pose: int, person: Identity, light: Light) -> Crossing:
     """A thing somewhere before the lower face in one pose."""
     make = {**COVERS, **SHAPES}[str(rng.choice(list(CHANCES), p=list(CHANCES.values())))]
-    owner = portrait.person if rng.random() < 0.5 else Identity.sample(rng)
+    owner = person if rng.random() < 0.5 else Identity.sample(rng)
     way = np.full((POSES, 3), np.nan)
     way[pose] = rng.uniform(-60, 60), rng.uniform(-50, 110), rng.normal(0, 0.7)
     return Crossing(make(owner, light, rng), way)
@@ -177,11 +222,13 @@ def loss(logits: Tensor, masks: Tensor) -> Tensor:
     chance = logits.sigmoid()
     both, either = (chance * masks).sum((1, 2)), (chance + masks - chance * masks).sum((1, 2))
     there = masks.sum((1, 2)) > 0
-    return entropy + (0.3 * (1 - (both[there] + 1) / (either[there] + 1)).mean() if bool(there.any()) else 0.0)
+    return entropy + (OVERLAP * (1 - (both[there] + 1) / (either[there] + 1)).mean() if bool(there.any()) else 0.0)
 
 
-def train(people: Sequence[Looks], epochs: int = EPOCHS) -> OcclusionNetwork:
-    """The network trained on these people."""
+def train(
+    people: Sequence[Looks], epochs: int = EPOCHS, rate: float = RATE, start: OcclusionNetwork | None = None
+) -> OcclusionNetwork:
+    """The network trained on these people, from random numbers or from where another stopped."""
     torch.manual_seed(0)
     count = sum(USUALS * (len(one.bare) + len(one.covered)) for one in people)
     planes = torch.empty(count, PLANES, ROWS, COLUMNS, dtype=torch.half)
@@ -191,11 +238,11 @@ def train(people: Sequence[Looks], epochs: int = EPOCHS) -> OcclusionNetwork:
         for inputs, mask in samples(person, looks):
             planes[at], masks[at], at = torch.from_numpy(inputs[:PLANES]), torch.from_numpy(mask), at + 1
             places = torch.from_numpy(inputs[PLANES:])
-    network = OcclusionNetwork()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-3)
+    network = start or OcclusionNetwork()
+    network.train().requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=1e-3)
     steps = epochs * (count // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
     total, step = 0.0, 0
     for _ in range(epochs):
         order = torch.randperm(count)
@@ -224,10 +271,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("output", type=Path, metavar="OUT", help="the weights: .safetensors")
     parser.add_argument("--people", type=int, default=160, metavar="N", help="rendered people (default: %(default)s)")
+    parser.add_argument("--photographs", type=Path, metavar="FOLDER", help="people who join the rendered ones")
     parser.add_argument("--epochs", type=int, default=EPOCHS, metavar="N", help="default: %(default)s")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    network = train([looks_of(person) for person in range(options.people)], options.epochs)
+    people = [looks_of(person) for person in range(options.people)]
+    people += photographed(options.photographs) if options.photographs else []
+    network = train(people, options.epochs)
     save(network, options.output)
     return 0
 
