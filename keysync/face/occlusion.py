@@ -31,7 +31,7 @@ AUTO = "auto"
 # Frames of a shot that its usual look is taken from, and how often it is taken again without what covers it.
 SAMPLED, ROUNDS = 40, 2
 # The chance from which a texel is surely, likely, or possibly covered.
-SURE, LIKELY, POSSIBLE = 0.8, 0.45, 0.2
+SURE, LIKELY, POSSIBLE = 0.8, 0.5, 0.2
 # Masks take the edges of the picture within so many mm; below this chance nothing is added.
 EDGE, UNLIKELY = 6.0, 0.1
 # Texels of a thing, and those of them that are sure; how far it moves from frame to frame.

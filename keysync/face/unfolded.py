@@ -89,8 +89,8 @@ class Unfolding:
 
     @cached_property
     def face(self) -> NDArray[np.bool_]:
-        """The texels inside the outline of the jaw: (ROWS, COLUMNS)."""
-        outline = (self.shape[[*range(17), BRIDGE]] - np.array([LEFT, TOP])) * np.array([COLUMNS, ROWS])
+        """The texels between the jaw, without its ends beside the ears, and the bridge of the nose: (ROWS, COLUMNS)."""
+        outline = (self.shape[[*range(3, 14), BRIDGE]] - np.array([LEFT, TOP])) * np.array([COLUMNS, ROWS])
         outline /= np.array([RIGHT - LEFT, BOTTOM - TOP])
         drawn = Image.new("L", (COLUMNS, ROWS))
         ImageDraw.Draw(drawn).polygon([(x, y) for x, y in outline.tolist()], fill=1)
