@@ -185,7 +185,8 @@ def _searched(
     for number, frame in zip(numbers.tolist(), source.pick(pts, numbers.tolist()), strict=True):
         on_frame()
         texture, shown = unfolding.texture(frame, track.landmarks[number])
-        yield number, frame, chance(texture, shown & ~standing, usual)
+        hidden = standing | unfolding.turned_away(track.landmarks[number])
+        yield number, frame, chance(texture, shown & ~hidden, usual)
 
 
 def _patch(frame: Frame, chances: Chances, unfolding: Unfolding, landmarks: Points) -> Patch | None:

@@ -27,6 +27,8 @@ ROWS, COLUMNS = 112, 120
 BRIDGE = 27
 STEADY = [number for number in PLACES if number < 48]
 SMOOTHING = 0.02
+# The least share of its area at which a texel tells what it shows; nearer to the middle, mm, the mouth changes it too.
+SEEN, BESIDE = 0.6, 25.0
 # Frame pixels per texel from which a frame is sampled more coarsely.
 COARSE = 1.5
 # Steps of the inverse map; the map is close to a similarity.
@@ -99,6 +101,14 @@ class Unfolding:
     def places(self, landmarks: Points) -> Array:
         """Where each texel is in a frame with these points (68, 2): (ROWS, COLUMNS, 2) in pixels."""
         return (self._basis @ landmarks.astype(np.float64)).reshape(ROWS, COLUMNS, 2)
+
+    def turned_away(self, landmarks: Points) -> NDArray[np.bool_]:
+        """The texels beside the mouth of which a turn of the head shows less than `SEEN`: (ROWS, COLUMNS)."""
+        across, down = (np.gradient(self.places(landmarks), axis=axis) for axis in (1, 0))
+        area = across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]
+        texel = (RIGHT - LEFT) / COLUMNS * (BOTTOM - TOP) / ROWS * Similarity.of(landmarks).scale ** 2
+        away: NDArray[np.bool_] = (area < SEEN * texel) & (np.abs(texels()[..., 0]) > BESIDE)
+        return away
 
     def texture(self, frame: Frame, landmarks: Points) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """The unfolded face (ROWS, COLUMNS, 3), 0..255, of a frame (h, w, 3), and which texels the frame shows."""

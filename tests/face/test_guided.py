@@ -22,7 +22,7 @@ def test_the_edge_moves_to_that_of_the_picture(scale: int) -> None:
     inner = slice(side // 4, -side // 4)
     before, after = ((one > 0.5)[:, inner] != (true > 0.5)[:, inner] for one in (shifted, refined))
     assert before.mean() > 0.09
-    assert after.mean() < 0.02
+    assert after.mean() < 0.03
 
 
 def test_without_edges_the_mask_stays() -> None:

@@ -73,6 +73,15 @@ def test_what_the_frame_cuts_off_is_not_shown(truths: list[Truth], unfolding: Un
     assert not shown[:, -1].any()
 
 
+def test_a_turned_head_hides_its_far_cheek(truths: list[Truth], unfolding: Unfolding) -> None:
+    portrait = Portrait(Identity.sample(np.random.default_rng(3)))
+    assert not unfolding.turned_away(truths[0].landmarks)[20:90].any()
+    for yaw, far in ((0.7, slice(80, COLUMNS)), (-0.7, slice(0, 40))):
+        away = unfolding.turned_away(render(portrait, Pose(yaw=yaw), MouthShape(), (256, 256)).landmarks)
+        assert away[30:90, far].mean() > 0.15
+        assert away[30:90, far].sum() > 0.9 * away[30:90].sum()
+
+
 def test_light_is_no_difference(truths: list[Truth], unfolding: Unfolding) -> None:
     truth = truths[0]
     texture, _ = unfolding.texture(truth.picture, truth.landmarks)

@@ -17,7 +17,7 @@ from comfy_api.latest import InputImpl
 from torch import Tensor
 
 NAME = "tiny_for_found.safetensors"
-FRAMES = slice(12, 48)
+FRAMES = slice(52)
 
 pytestmark = pytest.mark.usefixtures("inference")
 
@@ -75,9 +75,8 @@ def test_the_hand_is_found(images: Tensor, found: tuple[Tensor, str]) -> None:
     assert mask.shape == images.shape[:3]
     assert mask.dtype == torch.float32
     assert set(mask.unique().tolist()) == {0.0, 1.0}
-    covered = (mask.sum((1, 2)) > 500).tolist()
-    assert any(covered)
-    assert not all(covered)
+    covered = mask.amax((1, 2)).bool().tolist()
+    assert 20 < sum(covered) < 45
     assert report.startswith(f"occluders: something covers the mouth in {sum(covered)} of {len(images)} frames: ")
 
 
@@ -89,7 +88,7 @@ def test_sam2_follows_what_is_found(images: Tensor, tracked: Any, found: tuple[T
 
 def test_without_a_face_there_is_nothing_to_search(tracked: Any, images: Tensor, error: type[Exception]) -> None:
     nobody = part("nodes.host.sockets").Faces(tracked.track.during(np.zeros(len(images), np.bool_)))
-    with pytest.raises(error, match=r"no face was found in the 36 frames: .*; use another detector"):
+    with pytest.raises(error, match=r"no face was found in the 52 frames: .*; use another detector"):
         part("nodes.occluder").FindOccluder.execute(images, nobody)
     with pytest.raises(error, match="connect the images used in Track Face"):
         part("nodes.occluder").FindOccluder.execute(images[:4], tracked)
