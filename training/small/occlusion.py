@@ -246,8 +246,8 @@ def train(
     total, step = 0.0, 0
     for _ in range(epochs):
         order = torch.randperm(count)
-        for start in range(0, count - BATCH + 1, BATCH):
-            chosen = order[start : start + BATCH]
+        for first in range(0, count - BATCH + 1, BATCH):
+            chosen = order[first : first + BATCH]
             seen, true = planes[chosen].float(), masks[chosen].float()
             if torch.rand(()) < 0.5:
                 seen, true = seen.flip(-1), true.flip(-1)
