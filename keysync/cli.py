@@ -38,6 +38,7 @@ from .dub import Settings
 from .errors import KeySyncError, concerning
 from .face.detectors import DETECTORS
 from .face.masks import MASKS
+from .face.occlusion import AUTO
 from .face.track import FaceChoice
 from .job import FaceSource, check_job, dub_file
 from .media.container import MediaFile, open_input
@@ -212,7 +213,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_face_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--occluder", type=Path, metavar="MASK_VIDEO", help="video, white where the face is hidden")
+    parser.add_argument(
+        "--occluder",
+        type=_occluder,
+        metavar="MASK_VIDEO",
+        help=f"video, white where the face is hidden; {AUTO}: find in the video what covers the mouth",
+    )
     parser.add_argument("--landmarks", type=Path, metavar="JSON", help="68 points per frame, instead of a detector")
     parser.add_argument(
         "--detector", choices=sorted(DETECTORS), default="mediapipe", help=f"{_help(DETECTORS)} (default: %(default)s)"
@@ -290,6 +296,10 @@ def _size(text: str) -> tuple[int, int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 64x64") from None
     return height, width
+
+
+def _occluder(text: str) -> str | Path:
+    return AUTO if text == AUTO else Path(text)
 
 
 def _device(name: str) -> torch.device:
@@ -380,9 +390,10 @@ def _run(
 
     # Everything is checked before anything large is loaded.
     sounds = [audio] if audio else [Path(str(speaker.sound)) for speaker in speakers]
-    inputs = [path for path in (video, *sounds, options.occluder) if path]
+    masks = None if options.occluder == AUTO else options.occluder
+    inputs = [path for path in (video, *sounds, masks) if path]
     for path in inputs:
-        with concerning("occluder") if path is options.occluder else nullcontext(), open_input(path):
+        with concerning("occluder") if path is masks else nullcontext(), open_input(path):
             pass
     check_output(options.output, inputs, lossless=options.lossless)
     if options.report:

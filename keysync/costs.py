@@ -18,6 +18,8 @@ from .systems.renderer import Costed, Renderer, Weighed
 DECODE, DETECT = 0.002, {"mediapipe": 0.011, "face-alignment": 1.5}
 # A frame of a survey besides decoding; a frame of the result, and H.264 for each million of its pixels.
 LOOK, PASTE, WRITE = 0.007, 0.003, 0.018
+# A frame in which occluders are searched, besides decoding.
+OCCLUDER = 0.035
 # A second of speech for an encoder of so many channels, by its kind; narrower ones are faster.
 CHANNELS, HEAR = 768, {"whisper": 0.06, "hubert": 0.2, "wavlm": 0.25}
 # An evaluation by a renderer that does not say.
@@ -46,6 +48,11 @@ class Costs:
         decode = DECODE * pixels
         detect = 0.0 if detector is None else DETECT.get(detector, DETECT["mediapipe"])
         return cls(decode + detect, decode + LOOK, PASTE + WRITE * pixels, 1.0 if device == "cpu" else GPU)
+
+    @property
+    def occluder(self) -> float:
+        """A frame in which occluders are searched."""
+        return self.look - LOOK + OCCLUDER
 
     def hearing(self, renderer: Renderer, seconds: float) -> float:
         """An encoder of a renderer's on average, for so many seconds of speech."""

@@ -27,6 +27,7 @@ from .early import Early
 from .errors import KeySyncError, concerning
 from .face.detectors import make_detector, read_landmarks_file
 from .face.face import Detector, Frame
+from .face.occlusion import AUTO, FoundOccluder, find_occluder
 from .face.track import FaceChoice, FaceTrack, Tracker, no_face
 from .following import Following, Seen
 from .media.audio import AudioReader, Speech, hear, open_sound
@@ -39,7 +40,19 @@ from .media.source import Facts, FramesInMemory, FrameSource, SoundSource
 from .media.writer import VideoWriter, check_output, check_space, h264_pixels, keeps_fields
 from .memory import TRACK, ClipMemory, folder_stamp
 from .method import FRAME_BY_FRAME, NETWORK_RATE, SAMPLE_RATE
-from .progress import DRAWING, EVALUATIONS, FOLLOWING, FRAMES, SPEECH, SURVEY, Course, NoProgress, Progress, about
+from .progress import (
+    DRAWING,
+    EVALUATIONS,
+    FOLLOWING,
+    FRAMES,
+    OCCLUDERS,
+    SPEECH,
+    SURVEY,
+    Course,
+    NoProgress,
+    Progress,
+    about,
+)
 from .provenance import Provenance
 from .report import Report, timed
 from .resume import Work, job_name
@@ -94,7 +107,8 @@ def dub_file(
     """Dubs `video` with `audio` into `output`; returns the report. Each input is a file or another source.
 
     Models that need no source make a talking head of the first frame: as long as the speech, at 25 frames per second,
-    of the size of their crops. What a `cache` holds of the same video is not found out again.
+    of the size of their crops. What a `cache` holds of the same video is not found out again. An `occluder` that is
+    `AUTO` is found in the video.
     What networks make is kept in `work` until the result is whole: the same job goes on with it.
 
     Raises `KeySyncError` for anything a user can fix; then no file is left under the final name.
@@ -128,7 +142,7 @@ def check_job(
     """
     source, speech = open_video(video), open_sound(audio)
     with concerning("occluder"):
-        masks = None if occluder is None else open_video(occluder)
+        masks = _masks(occluder)
     inputs = (source.path, speech.path, masks.path if masks else None)
     check_output(output, [path for path in inputs if path], lossless=lossless)
     if settings.signing is not None:
@@ -147,11 +161,12 @@ def check_job(
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What a job reads. `files` must not change meanwhile."""
+    """What a job reads. `files` must not change meanwhile; `finds`: what covers the mouth is found in the source."""
 
     source: FrameSource
     speech: SoundSource
     masks: FrameSource | None
+    finds: bool
     heard: Speech
     files: list[MediaFile]
 
@@ -180,7 +195,8 @@ def _dub_file(
     seconds: dict[str, float] = {}
     if cache is None and isinstance(models, Foresighted) and models.beside:
         models = models.remembering()
-    models = _continuing(models, work, inputs.files, settings, progress)
+    finds = inputs.finds
+    models = _continuing(models, work, inputs.files, finds, settings, progress)
     pts, track, early = _follow(inputs, models, settings, face, known, course, seconds)
     timeline, form = _result_of(needs, source, pts, heard.seconds, settings.sync_mode)
     report = Report(
@@ -202,7 +218,7 @@ def _dub_file(
     _hear(dub, course, costs)
     files = inputs.files
     del inputs, heard  # of a long film the waveform is large
-    dub.renderer = _continuing(dub.renderer, work, files, settings, progress)
+    dub.renderer = _continuing(dub.renderer, work, files, finds, settings, progress)
     _say_how_long(dub, form, lossless, course, progress, work)
     with known.encodings(dub.renderer, dub.crops) as dub.renderer:
         _draw(dub, writer, files, course)
@@ -216,7 +232,7 @@ def _dub_file(
 
 
 def _continuing(
-    models: Renderer, work: Work | None, files: list[MediaFile], settings: Settings, progress: Progress
+    models: Renderer, work: Work | None, files: list[MediaFile], finds: bool, settings: Settings, progress: Progress
 ) -> Renderer:
     """The renderer that goes on with the work of a run before, where there can be any."""
     if work is None or work.is_open or not isinstance(models, Resumable):
@@ -224,7 +240,7 @@ def _continuing(
     causes = models.work_causes(settings.sampling_of(models.system))
     if causes is None:
         return models
-    inputs = [file.fingerprint() for file in files]
+    inputs = [file.fingerprint() for file in files] + [AUTO] * finds
     work.open(job_name(causes, inputs, settings.seed, settings.mask, settings.sync_mode))
     if work.found:
         progress.say(f"resuming: {work.found} results of an earlier run are in {work.path}")
@@ -244,10 +260,15 @@ def _open(
     source, speech = open_video(video), open_sound(audio)
     if not needs.source:
         source = _first_frame(source)
-    masks = None if occluder is None else open_video(occluder)
+    masks = _masks(occluder)
     paths = [path for path in (source.path, speech.path, masks.path if masks else None) if path]
     files = [MediaFile.of(path) for path in paths]
-    return _Inputs(source, speech, masks, hear(speech), files)
+    return _Inputs(source, speech, masks, occluder == AUTO, hear(speech), files)
+
+
+def _masks(occluder: str | Path | FrameSource | None) -> FrameSource | None:
+    """The masks that are given, opened; None where there are none or they are to be found."""
+    return None if occluder is None or occluder == AUTO else open_video(occluder)
 
 
 def _follow(
@@ -279,7 +300,8 @@ def _follow(
     with Following(follow, partial(course.step, FOLLOWING)) as following:
         if not following.ended():  # else the track was known, or there is an error
             early = _hear_early(inputs, models, settings, seconds)
-            sure = detects and inputs.masks is None and not face.choice.through_cuts  # who it is shows at the end
+            free = inputs.masks is None and not inputs.finds
+            sure = detects and free and not face.choice.through_cuts  # who it is shows at the end
             if sure and isinstance(models, Foresighted) and models.remembers:
                 voice = partial(_fitted, inputs.heard.samples)
                 drawn = Early(source, voice, inputs.heard.seconds, early, models, settings, face.choice)
@@ -323,6 +345,8 @@ def _prepare(
 ) -> Dub:
     """The dub, after a survey of the source where the models make one."""
     source, masks = inputs.source, inputs.masks
+    if inputs.finds and track.found.any():
+        masks = _found(source, pts, track, report, course, costs)
     with concerning("occluder"):
         hidden = Occluder.open(masks, source.info.width, source.info.height, len(pts)) if masks else None
     if isinstance(models, Surveyor):
@@ -335,6 +359,18 @@ def _prepare(
     voice = _fitted(inputs.heard.samples, timeline.seconds)
     on_look = partial(course.step, SURVEY)
     return Dub(source, pts, track, timeline, voice, models, settings, report, hidden, on_look, looked, early)
+
+
+def _found(
+    source: FrameSource, pts: NDArray[np.int64], track: FaceTrack, report: Report, course: Course, costs: Costs
+) -> FoundOccluder:
+    """What covers the mouth in the source; the report says in which frames."""
+    course.expect(OCCLUDERS, int(track.found.sum()), costs.occluder)
+    course.begin(OCCLUDERS)
+    with report.clock("occluders"):
+        found = find_occluder(source, pts, track, partial(course.step, OCCLUDERS))
+    report.notes.extend(found.notes())
+    return found
 
 
 def _writer(inputs: _Inputs, output: Path, form: PictureFormat, dub: Dub, lossless: bool) -> VideoWriter:

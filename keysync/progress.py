@@ -12,9 +12,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 FOLLOWING, SURVEY, SPEECH, DRAWING = "following the face", "looking at the face", "hearing the speech", "drawing"
+OCCLUDERS = "looking for occluders"
 EVALUATIONS, FRAMES = "network evaluations", "frames"
 # The phases of a dub in order, and what is counted in each.
-PHASES = {FOLLOWING: (FOLLOWING,), SURVEY: (SURVEY,), SPEECH: (SPEECH,), DRAWING: (EVALUATIONS, FRAMES)}
+PHASES = {
+    FOLLOWING: (FOLLOWING,),
+    OCCLUDERS: (OCCLUDERS,),
+    SURVEY: (SURVEY,),
+    SPEECH: (SPEECH,),
+    DRAWING: (EVALUATIONS, FRAMES),
+}
 # Seconds after which what was measured counts as much as the table.
 BELIEVED = 0.5
 # A job is not done before it says so.

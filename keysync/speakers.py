@@ -21,6 +21,7 @@ from torch import Tensor
 from .dub import Settings
 from .errors import KeySyncError, concerning
 from .face.face import Detector
+from .face.occlusion import AUTO
 from .face.track import FaceChoice, FaceTrack, Tracker
 from .following import Seen
 from .job import FaceSource, check_job, dub_file, follow_faces
@@ -248,10 +249,12 @@ def _active(part: _Part, timeline: Timeline) -> NDArray[np.bool_]:
     return speaks
 
 
-def _masks(occluder: str | Path | FrameSource | None, timeline: Timeline) -> FrameSource | None:
-    """The occluder for the frames of the result."""
+def _masks(occluder: str | Path | FrameSource | None, timeline: Timeline) -> str | FrameSource | None:
+    """The occluder for the frames of the result, `AUTO` where it is found in them."""
     if occluder is None:
         return None
+    if occluder == AUTO:
+        return AUTO
     with concerning("occluder"):
         source = open_video(occluder)
         return source if len(source.timestamps()) == 1 else Shown(source, timeline)

@@ -20,6 +20,7 @@ from ..keysync.face.detectors import DETECTORS
 from ..keysync.face.masks import MASKS
 from ..keysync.face.track import FaceChoice
 from ..keysync.job import FaceSource, dub_file
+from ..keysync.media.source import FrameSource
 from ..keysync.network.schedule import AYS
 from ..keysync.progress import Moment, Progress
 from ..keysync.report import Report
@@ -80,6 +81,7 @@ class DubVideo(io.ComfyNode):
                 preset_input(),
                 quiet_input(),
                 *face_inputs(),
+                find_input(),
             ],
             outputs=dub_outputs(),
         )
@@ -108,6 +110,7 @@ class DubVideo(io.ComfyNode):
         track: Faces | None = None,
         occluder: Tensor | Input.Video | None = None,
         quiet_mouth: bool = False,
+        find_occluder: bool = False,
     ) -> io.NodeOutput:
         progress = NodeProgress(keyframe_model)
         models = core_models(
@@ -131,7 +134,7 @@ class DubVideo(io.ComfyNode):
             track=None if track is None else track.track,
             device=detector_device(),
         )
-        result, report = dub(video, audio, models, settings, face, progress, occluder)
+        result, report = dub(video, audio, models, settings, face, progress, open_occluder(occluder, find_occluder))
         for note in notes_of(models):
             log.warning(note)
             report.notes.append(note)
@@ -145,7 +148,7 @@ def dub(
     settings: Settings,
     face: FaceSource,
     progress: Progress,
-    occluder: Tensor | Input.Video | None = None,
+    occluder: FrameSource | str | None = None,
 ) -> tuple[Input.Video, Report]:
     """The dubbed video, a file in ComfyUI's temporary folder, and the report. The node of every system ends here.
 
@@ -163,7 +166,7 @@ def dub(
         settings,
         face,
         progress,
-        occluder=open_occluder(occluder),
+        occluder=occluder,
         cache=Cache(output.parent / "keysync-cache"),
         work=Work(work_folder()),
     )
@@ -242,6 +245,18 @@ def quiet_input() -> Any:
         optional=True,  # workflows of older versions lack it
         extra_dict={"advanced": True},  # ComfyUI 0.8 takes no argument of that name
         tooltip="Close the mouth wherever the speech pauses, whatever else sounds there, such as breath or noise.",
+    )
+
+
+def find_input() -> Any:
+    """Whether what covers the mouth is found in the video."""
+    return io.Boolean.Input(
+        "find_occluder",
+        default=False,
+        optional=True,  # workflows of older versions lack it
+        extra_dict={"advanced": True},  # ComfyUI 0.8 takes no argument of that name
+        tooltip="Find what covers the mouth, such as a hand or a microphone, and leave it as it is. The report says in "
+        "which frames something was found. Leave occluder unconnected.",
     )
 
 

@@ -21,12 +21,13 @@ from ..keysync.systems.rewrite.rewriter import Rewriting
 from ..keysync.systems.rewrite.system import REWRITE
 from ..keysync.systems.rewrite.system import load as load_rewriter
 from .detector import detector_device, detector_weights
-from .dub import NodeProgress, detector_inputs, dub, dub_outputs, face_inputs, quiet_input, sync_input
+from .dub import NodeProgress, detector_inputs, dub, dub_outputs, face_inputs, find_input, quiet_input, sync_input
 from .host.audio import AudioDict
 from .host.remedies import remedies
 from .host.search import schema
 from .host.small import load_small
 from .host.sockets import Faces, LipsSocket
+from .host.video import open_occluder
 
 # The library's table, with the built-in model on the core.
 KEYSYNC = replace(LIBRARYS, load=load_small)
@@ -77,6 +78,7 @@ class LipSync(io.ComfyNode):
                     tooltip="A lips curve that rewrite follows instead of the audio, from Lips Curve from Speech, Lips "
                     "Curve from Video or Edit Lips Curve. If connected, auto is rewrite.",
                 ),
+                find_input(),
             ],
             outputs=dub_outputs(),
         )
@@ -97,6 +99,7 @@ class LipSync(io.ComfyNode):
         occluder: Tensor | Input.Video | None = None,
         lips: LipsCurve | None = None,
         quiet_mouth: bool = False,
+        find_occluder: bool = False,
     ) -> io.NodeOutput:
         sampling = {REWRITE.name: Rewriting(strength)}
         renderer = load(system, lips)
@@ -108,7 +111,9 @@ class LipSync(io.ComfyNode):
             device=detector_device(),
         )
         settings = Settings(sync_mode, sampling=sampling, provenance=provenance, quiet_mouth=quiet_mouth)
-        result, report = dub(video, audio, renderer, settings, face, NodeProgress(), occluder)
+        result, report = dub(
+            video, audio, renderer, settings, face, NodeProgress(), open_occluder(occluder, find_occluder)
+        )
         if report.system != REWRITE.name and strength != 1:
             report.notes.append(f"the strength {strength:g} has no effect: {report.system} has no such setting")
         if lips is not None and quiet_mouth:

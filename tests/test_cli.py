@@ -177,6 +177,20 @@ def test_what_was_passed_through_is_said_and_so_are_notes(
 
 
 @pytest.mark.usefixtures("cheap")
+def test_occluders_are_found_where_it_is_asked_for(
+    dub: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert dub("--occluder", "auto") == 0
+    said = capsys.readouterr()
+    assert "\n  occluders: " in said.out
+    assert "looking for occluders: " in said.err
+    assert dub() == 0
+    assert "\n  occluders: " not in capsys.readouterr().out
+    (tmp_path / "auto").write_bytes(b"no video")
+    assert dub("--occluder", tmp_path / "auto") == 1
+    assert "(--occluder)" in capsys.readouterr().err
+
+
 def test_an_older_result_is_replaced(files: dict[str, Path], dub: Callable[..., int]) -> None:
     files["output"].write_text("older")
     assert dub() == 0

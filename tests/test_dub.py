@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -14,9 +15,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from keysync.demo import SPEECH, TALK_OCCLUDED
 from keysync.dub import Dub, Settings, find_clips
 from keysync.errors import KeySyncError
 from keysync.face.crop import crop, crop_boxes
+from keysync.face.occlusion import AUTO, find_occluder
 from keysync.face.track import FaceChoice, FaceTrack
 from keysync.job import FaceSource, dub_file, survey
 from keysync.media.audio import read_speech
@@ -521,6 +524,27 @@ def test_a_mouth_that_is_hidden_whole_is_passed_through_and_said(models: Models,
     source, result = clip.source(), clip.result()
     kept = [np.array_equal(*pair) for pair in zip(source, result, strict=True)]
     assert kept == [False, False, True, True, False, False]
+
+
+@pytest.mark.usefixtures("cheap")
+def test_what_covers_the_mouth_is_found_and_keeps_its_bits(models: Models, tmp_path: Path) -> None:
+    """The example in which a hand passes before the mouth."""
+    output, settings = tmp_path / "out.mkv", Settings(sampling=SAMPLING)
+    report = dub_file(TALK_OCCLUDED, SPEECH, output, models, settings, FaceSource(), occluder=AUTO, lossless=True)
+    (note,) = (note for note in report.notes if note.startswith("occluders: "))
+    assert re.match(r"occluders: something covers the mouth in \d+ of 75 frames: ", note)
+    assert "occluders" in report.seconds_per_stage
+    source = VideoReader(TALK_OCCLUDED)
+    pts, track = survey(source, FaceSource())
+    found = find_occluder(source, pts, track)
+    assert 10 < len(found.numbers) < 70
+    covered = 0
+    for number, (before, after) in enumerate(zip(read_frames(TALK_OCCLUDED), read_frames(output), strict=True)):
+        changed, mask = (before != after).any(-1), found.mask(number)
+        assert changed.any()
+        assert not changed[mask].any()
+        covered += int(mask.sum())
+    assert covered > 10_000
 
 
 @pytest.mark.parametrize(

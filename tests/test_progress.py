@@ -11,6 +11,7 @@ from keysync.progress import (
     EVALUATIONS,
     FOLLOWING,
     FRAMES,
+    OCCLUDERS,
     PHASES,
     SPEECH,
     SURVEY,
@@ -25,7 +26,14 @@ from keysync.timeline import still
 from .clips import Quiet
 
 # What the table says of a unit, and how many there are.
-TABLE = {FOLLOWING: (0.01, 500), SURVEY: (0.01, 500), SPEECH: (2.0, 2), EVALUATIONS: (0.1, 300), FRAMES: (0.02, 500)}
+TABLE = {
+    FOLLOWING: (0.01, 500),
+    OCCLUDERS: (0.03, 500),
+    SURVEY: (0.01, 500),
+    SPEECH: (2.0, 2),
+    EVALUATIONS: (0.1, 300),
+    FRAMES: (0.02, 500),
+}
 
 
 class Job:

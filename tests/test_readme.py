@@ -51,7 +51,19 @@ LEAST = {
 }
 # Options of torchrun, tensorboard, ruff, mypy and the training of lips, and two words that stand for any setting and
 # for the help of all.
-FOREIGN = {"--nproc-per-node", "--people", "--logdir", "--check", "--strict", "--key", "--help"}
+FOREIGN = {
+    *(
+        "--nproc-per-node",
+        "--people",
+        "--frames",
+        "--photographs",
+        "--logdir",
+        "--check",
+        "--strict",
+        "--key",
+        "--help",
+    ),
+}
 # A file or folder of the project in the text of a document.
 NAMED = re.compile(r"`((?:keysync|nodes|training|tests|web|locales|docs|workflows)/[\w./-]+)`")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[\w-]+)?\)")

@@ -25,6 +25,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "KeySyncMouthMask": ("lip mask", "lips mask", "mouth inpaint", "jaw mask", "嘴", *LIP_SYNC),
     "KeySyncSubtractOcclusion": ("occlusion", "hand over mouth", "microphone", "遮挡", *LIP_SYNC),
     "KeySyncTrackOccluder": ("sam2", "segment anything", "occlusion", "hand over mouth", "遮挡", *LIP_SYNC),
+    "KeySyncFindOccluder": ("occlusion", "auto mask", "hand over mouth", "microphone", "遮挡", *LIP_SYNC),
     "KeySyncSampleKeyframes": ("keysync sampler", "lip sync sampler", *LIP_SYNC, *DUBBING),
     "KeySyncInterpolateKeyframes": ("keysync sampler", "lip sync sampler", *LIP_SYNC, *DUBBING),
     "KeySyncGuider": ("lip sync guider", "custom sampler guider", *LIP_SYNC),

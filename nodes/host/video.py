@@ -12,6 +12,8 @@ import torch
 from comfy_api.latest import Input, InputImpl
 from torch import Tensor
 
+from ...keysync.errors import KeySyncError
+from ...keysync.face.occlusion import AUTO
 from ...keysync.media.audio import AudioReader
 from ...keysync.media.container import MediaFile
 from ...keysync.media.reader import VideoReader
@@ -83,10 +85,18 @@ def trim_window(video: Input.Video) -> tuple[float, float]:
     return float(start), float(duration)
 
 
-def open_occluder(occluder: Tensor | Input.Video | None) -> FrameSource | None:
-    """The masks of a MASK (n, h, w) or of a VIDEO, white where something covers the face."""
+def open_occluder(occluder: Tensor | Input.Video | None, find: bool = False) -> FrameSource | str | None:
+    """The masks of a MASK (n, h, w) or of a VIDEO, white where something covers the face; `AUTO` to `find` them.
+
+    Raises `KeySyncError` where they are both given and to be found.
+    """
     if occluder is None:
-        return None
+        return AUTO if find else None
+    if find:
+        raise KeySyncError(
+            "an occluder is connected and is also to be found in the video: turn off find_occluder, or disconnect the "
+            "occluder"
+        )
     name = "the occluder"
     if isinstance(occluder, Tensor):
         return FramesInMemory(name, as_masks(occluder), MASK_RATE, black_or_white)

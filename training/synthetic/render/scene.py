@@ -74,7 +74,7 @@ class Scene:
         rng: np.random.Generator,
         size: tuple[int, int],
         actors: tuple[Actor, ...],
-        crossing: str = "none",
+        crossing: str | Crossing = "none",
         occluded: float = 0.5,
         light: Light | None = None,
     ) -> None:
@@ -87,8 +87,8 @@ class Scene:
         grain = rng.normal(0, rng.uniform(0.8, 2.4), (size[0] + 32, size[1] + 32, 3)).astype(np.float32)
         self._grain = cv2.GaussianBlur(grain, (0, 0), 0.5)
         self._steps = rng.integers(0, 32, (997, 2))
-        self._crossing: Crossing | None = None
-        if crossing in OCCLUDERS and actors:
+        self._crossing = crossing if isinstance(crossing, Crossing) else None
+        if isinstance(crossing, str) and crossing in OCCLUDERS and actors:
             thing = OCCLUDERS[crossing](actors[0].portrait.person, self.light, rng)
             self._crossing = Crossing.sample(thing, rng, len(actors[0].take), occluded)
 

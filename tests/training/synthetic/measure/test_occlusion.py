@@ -1,0 +1,40 @@
+"""The measure of found occluders: its clips, its figures and its table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from training.synthetic.measure.occlusion import FREE, SIZE, Figures, clip, main, table
+from training.synthetic.render.covers import COVERS
+
+
+@pytest.mark.parametrize("kind", ["fork", "light changing"])
+def test_clips_show_what_their_kind_says(kind: str) -> None:
+    truths = clip(0, kind, 12)
+    assert len(truths) == 12
+    assert all(truth.picture.shape == (*SIZE, 3) for truth in truths)
+    assert any(truth.occluder.any() for truth in truths) == (kind in COVERS)
+    bright = [truth.picture.mean() for truth in truths]
+    assert (np.ptp(bright) > 15) == (kind == "light changing")
+
+
+def test_figures_count_what_is_missed_and_what_is_not_there() -> None:
+    true = np.zeros((4, 10, 10), np.bool_)
+    true[:2, :5] = True
+    found = np.zeros_like(true)
+    found[0, :5], found[3, 0, 0] = True, True
+    figures = Figures()
+    figures.add(found, true)
+    assert (figures.covered, figures.missed, figures.free, figures.false) == (2, 1, 2, 1)
+    assert figures.overlaps == [50 / 101]
+    assert figures.row == "0.495 | 0.495 | 50.0% | 50.00% of 2"
+    figures = Figures()
+    figures.add(found[3:], true[3:])
+    assert list(table(iter([("talking", figures)])))[-1] == "| talking | - | - | - | 100.00% of 1 |"
+
+
+def test_the_command_prints_a_row_for_each_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--people", "0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]] == [*COVERS, *FREE]
