@@ -21,7 +21,7 @@ from torch import Tensor
 from .dub import Settings
 from .errors import KeySyncError, concerning
 from .face.face import Detector
-from .face.track import FaceChoice, FaceTrack, Tracker
+from .face.track import Clues, FaceChoice, FaceTrack, Tracker
 from .following import Seen
 from .job import FaceSource, check_job, dub_file, follow_faces
 from .media.audio import hear, open_sound
@@ -46,12 +46,16 @@ PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*")
 
 @dataclass(frozen=True)
 class Speaker:
-    """Who says what: the speech, the person, and the `parts` of the result in seconds; None: wherever it is heard."""
+    """Who says what: the speech, the person, and the `parts` of the result in seconds; None: wherever it is heard.
+
+    `who` names the person in messages. `clues` are those of the choice, where they are known already.
+    """
 
     sound: str | Path | SoundSource
     choice: FaceChoice
     parts: tuple[tuple[float, float], ...] | None = None
     who: str = ""
+    clues: Clues | None = None
 
 
 def read_speaker(text: str) -> Speaker:
@@ -65,8 +69,14 @@ def read_speaker(text: str) -> Speaker:
             f"{text!r} is not a speaker: expected SOUND:face=WHO, such as a.wav:face=1 or a.wav@0-4.5:face=anna.png",
             about="speaker",
         )
-    parts = None if match["parts"] is None else tuple(_part(part, text) for part in match["parts"].split(","))
+    parts = None if match["parts"] is None else read_parts(match["parts"], text)
     return Speaker(Path(match["sound"]), read_choice(match["who"], kept=True), parts, match["who"])
+
+
+def read_parts(text: str, whole: str = "") -> tuple[tuple[float, float], ...]:
+    """The begin and end in seconds of each part that a text such as `0-4.5, 7-9` lists; messages show `whole`, by
+    default the text. Raises `KeySyncError` for another form."""
+    return tuple(_part(part, whole or text) for part in text.split(","))
 
 
 def _part(text: str, whole: str) -> tuple[float, float]:
@@ -122,7 +132,10 @@ def dub_speakers(
     heard = [hear(sound) for sound in sounds]
 
     def finish(tracker: Tracker, pts: NDArray[np.int64], detector: Detector) -> list[FaceTrack]:
-        return [tracker.finish(one.choice, clues_of(one.choice, source, pts, detector, face.sound)) for one in speakers]
+        return [
+            tracker.finish(one.choice, one.clues or clues_of(one.choice, source, pts, detector, face.sound))
+            for one in speakers
+        ]
 
     progress = progress or NoProgress()
     pts, tracks = follow_faces(source, face, finish, _Watch(progress), Seen(Tracker(looks=True)))
