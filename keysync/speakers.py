@@ -23,7 +23,7 @@ from .errors import KeySyncError, concerning
 from .face.face import Detector
 from .face.track import Clues, FaceChoice, FaceTrack, Tracker
 from .following import Seen
-from .job import FaceSource, check_job, dub_file, follow_faces
+from .job import LOSSLESS_NOTE, FaceSource, check_job, dub_file, follow_faces
 from .media.audio import hear, open_sound
 from .media.extras import Extras
 from .media.mix import Gated, Mix, Parts
@@ -288,7 +288,11 @@ def _merged(
         merged.add(frame, source, state, reason)
     merged.sync_mode = settings.sync_mode
     merged.speech = " and ".join(dict.fromkeys(part.speech for part in parts))
-    merged.notes = list(dict.fromkeys(note for report in reports.values() for note in report.notes))
+    # The files in between are lossless: what the last report does not say of that, is not so of the result.
+    absent = {LOSSLESS_NOTE} - set(merged.notes)
+    merged.notes = list(
+        dict.fromkeys(note for report in reports.values() for note in report.notes if note not in absent)
+    )
     merged.network_evaluations = sum(report.network_evaluations for report in reports.values())
     merged.run_seconds = sum(report.run_seconds for report in reports.values())
     merged.curves = {

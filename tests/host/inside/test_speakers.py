@@ -89,6 +89,7 @@ def test_lip_sync_dubs_several_people_as_the_library_does(clip: Path, speech: di
     assert np.array_equal(frames, frames_of(tmp_path / "expected.mp4"))
     assert report["ranges"] == json.loads(json.dumps(expected["ranges"]))
     assert [one["dubbed"] for one in report["speakers"]] == [one["dubbed"] for one in expected["speakers"]]
+    assert not any("lossless" in note for note in report["notes"]), "that is so of the files in between"
     counts = [one["dubbed"] for one in report["speakers"]]
     assert min(counts) > 10
     assert summary.startswith(f"Dubbed face 0 in {counts[0]} and face 1 in {counts[1]} frames, in all ")
