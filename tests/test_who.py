@@ -150,8 +150,9 @@ def test_two_speakers_by_their_pictures_each_with_a_voice(clip: Clip, tmp_path: 
 
 def inner(frames: NDArray[np.bool_], margin: int = 14) -> NDArray[np.bool_]:
     """These frames without those so close to any other."""
-    others = np.flatnonzero(~frames)
-    return frames & (np.abs(np.arange(len(frames))[:, None] - others[None]).min(1) > margin)
+    distance = np.abs(np.arange(len(frames))[:, None] - np.flatnonzero(~frames)).min(1)
+    close: NDArray[np.bool_] = distance <= margin
+    return frames & ~close
 
 
 def long_speech(folder: Path) -> Path:

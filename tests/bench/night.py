@@ -66,7 +66,7 @@ def kills(count: int, minutes: float | None = None, seed: int = 0) -> dict[str, 
             if not output.exists():
                 if spare:
                     raise SystemExit(f"a dub failed with {dub.returncode}")
-                kept += bool(_work(Path(folder)))
+                kept += any(name.endswith("-work") for name in _work(Path(folder)))
                 afresh = False
                 continue
             finished += 1
@@ -185,7 +185,7 @@ def _end(minutes: float | None) -> float:
 
 
 def _work(folder: Path) -> list[str]:
-    """The files of unfinished work there."""
+    """The files that a dub has not put in order there."""
     return [path.name for path in folder.iterdir() if path.name.startswith(".")]
 
 
