@@ -1,8 +1,9 @@
 """Who a face is: a row of numbers, a look, that pictures of one person share and those of two people do not.
 
-The gradients of the aligned face, a histogram of their directions in each of 8 x 8 cells, are averaged with those of its
-mirror image, which light from one side changes less, and go through a linear layer that keeps what differs between people and drops what light, blur, expression and small turns change (linear
-discriminant analysis; `python -m training.small.likeness` fits it). docs/who.md says how well it works.
+The gradients of the aligned face, a histogram of their directions in each of 8 x 8 cells, are averaged with those of
+its mirror image, which light from one side changes less. They go through a linear layer that keeps what differs between
+people and drops what light, blur, expression and small turns change (linear discriminant analysis;
+`python -m training.small.likeness` fits it). docs/who.md says how well it works.
 """
 
 from __future__ import annotations
