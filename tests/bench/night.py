@@ -145,19 +145,22 @@ def servers(count: int, minutes: float | None = None, seed: int = 0) -> dict[str
             print(f"{killed} killed, {kept} of them with work done", flush=True)
         ours, resumed, rest = _run(Server(comfyui, base))
         left = [path.name for path in work.iterdir()]
-    if ours != plain or left:
-        raise SystemExit(f"the result {'is the same' if ours == plain else 'differs'}; left: {left}")
+    differing = [name for name in plain if ours.get(name) != plain[name]]
+    if differing or left:
+        raise SystemExit(
+            f"after {killed} kills, {kept} of them with work done, these differ: {differing}; left: {left}"
+        )
     return {"killed": killed, "with_work": kept, "same": True, "resumed": resumed, "alone_s": alone, "rest_s": rest}
 
 
-def _undisturbed(comfyui: ComfyUI, base: Path, tiny: Path) -> tuple[list[bytes], bool, float]:
+def _undisturbed(comfyui: ComfyUI, base: Path, tiny: Path) -> tuple[dict[str, bytes], bool, float]:
     """What `_run` says of a ComfyUI of its own."""
     base.mkdir()
     furnish(base, tiny)
     return _run(Server(comfyui, base))
 
 
-def _run(server: Server) -> tuple[list[bytes], bool, float]:
+def _run(server: Server) -> tuple[dict[str, bytes], bool, float]:
     """The files that a dub in a ComfyUI saves, whether it is a resumed one, and its seconds from the first progress."""
     try:
         run = server.run(_prompt(server))
@@ -165,7 +168,7 @@ def _run(server: Server) -> tuple[list[bytes], bool, float]:
             raise SystemExit(run.error)
         began = next(message["at"] for message in run.messages if message["type"] == "progress")
         resumed = "resumed" in server.log
-        return [path.read_bytes() for path in server.saved(run)], resumed, run.messages[-1]["at"] - began
+        return {path.name: path.read_bytes() for path in server.saved(run)}, resumed, run.messages[-1]["at"] - began
     finally:
         server.stop()
 
