@@ -64,6 +64,7 @@ from .who import clues_of
 
 # Sound that begins so many seconds beside the picture of its file is noted: less is not seen, and encoders add as much.
 AUDIBLE_LEAD = 0.08
+LOSSLESS_NOTE = "the lossless result is Matroska, which keeps timestamps to the millisecond"
 
 T = TypeVar("T")
 
@@ -624,7 +625,7 @@ def _notes(
     if kept.lost:
         yield f"the result is without {'; '.join(kept.lost)}"
     if lossless and (source.path is None or source.path.suffix.lower() != ".mkv"):
-        yield "the lossless result is Matroska, which keeps timestamps to the millisecond"
+        yield LOSSLESS_NOTE
     if timeline.seconds * SAMPLE_RATE > ONE_PASS:
         yield (
             f"the speech is longer than {ONE_PASS // SAMPLE_RATE} s: its features come from windows of "

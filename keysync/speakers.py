@@ -22,9 +22,9 @@ from .dub import Settings
 from .errors import KeySyncError, concerning
 from .face.face import Detector
 from .face.occlusion import AUTO
-from .face.track import FaceChoice, FaceTrack, Tracker
+from .face.track import Clues, FaceChoice, FaceTrack, Tracker
 from .following import Seen
-from .job import FaceSource, check_job, dub_file, follow_faces
+from .job import LOSSLESS_NOTE, FaceSource, check_job, dub_file, follow_faces
 from .media.audio import hear, open_sound
 from .media.extras import Extras
 from .media.mix import Gated, Mix, Parts
@@ -47,12 +47,16 @@ PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*")
 
 @dataclass(frozen=True)
 class Speaker:
-    """Who says what: the speech, the person, and the `parts` of the result in seconds; None: wherever it is heard."""
+    """Who says what: the speech, the person, and the `parts` of the result in seconds; None: wherever it is heard.
+
+    `who` names the person in messages. `clues` are those of the choice, where they are known already.
+    """
 
     sound: str | Path | SoundSource
     choice: FaceChoice
     parts: tuple[tuple[float, float], ...] | None = None
     who: str = ""
+    clues: Clues | None = None
 
 
 def read_speaker(text: str) -> Speaker:
@@ -66,8 +70,14 @@ def read_speaker(text: str) -> Speaker:
             f"{text!r} is not a speaker: expected SOUND:face=WHO, such as a.wav:face=1 or a.wav@0-4.5:face=anna.png",
             about="speaker",
         )
-    parts = None if match["parts"] is None else tuple(_part(part, text) for part in match["parts"].split(","))
+    parts = None if match["parts"] is None else read_parts(match["parts"], text)
     return Speaker(Path(match["sound"]), read_choice(match["who"], kept=True), parts, match["who"])
+
+
+def read_parts(text: str, whole: str = "") -> tuple[tuple[float, float], ...]:
+    """The begin and end in seconds of each part that a text such as `0-4.5, 7-9` lists; messages show `whole`, by
+    default the text. Raises `KeySyncError` for another form."""
+    return tuple(_part(part, whole or text) for part in text.split(","))
 
 
 def _part(text: str, whole: str) -> tuple[float, float]:
@@ -123,7 +133,10 @@ def dub_speakers(
     heard = [hear(sound) for sound in sounds]
 
     def finish(tracker: Tracker, pts: NDArray[np.int64], detector: Detector) -> list[FaceTrack]:
-        return [tracker.finish(one.choice, clues_of(one.choice, source, pts, detector, face.sound)) for one in speakers]
+        return [
+            tracker.finish(one.choice, one.clues or clues_of(one.choice, source, pts, detector, face.sound))
+            for one in speakers
+        ]
 
     progress = progress or NoProgress()
     pts, tracks = follow_faces(source, face, finish, _Watch(progress), Seen(Tracker(looks=True)))
@@ -278,7 +291,11 @@ def _merged(
         merged.add(frame, source, state, reason)
     merged.sync_mode = settings.sync_mode
     merged.speech = " and ".join(dict.fromkeys(part.speech for part in parts))
-    merged.notes = list(dict.fromkeys(note for report in reports.values() for note in report.notes))
+    # The files in between are lossless: what the last report does not say of that, is not so of the result.
+    absent = {LOSSLESS_NOTE} - set(merged.notes)
+    merged.notes = list(
+        dict.fromkeys(note for report in reports.values() for note in report.notes if note not in absent)
+    )
     merged.network_evaluations = sum(report.network_evaluations for report in reports.values())
     merged.run_seconds = sum(report.run_seconds for report in reports.values())
     merged.curves = {

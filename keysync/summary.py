@@ -50,7 +50,11 @@ def _ordinal(number: int) -> str:
 def _dubbed(report: Report, face: FaceSource) -> str:
     rate = float(Fraction(report.frame_rate))
     frames = f"{report.count(DUBBED)} of {report.frames} frames of {Path(report.video).name}"
-    return f"Dubbed {name_face(face)} in {frames} ({report.seconds:.2f} s at {rate:.5g} fps)."
+    lasting = f"({report.seconds:.2f} s at {rate:.5g} fps)"
+    if report.speakers:
+        each = " and ".join(f"{one['face']} in {one['dubbed']}" for one in report.speakers)
+        return f"Dubbed {each} frames, in all {frames} {lasting}."
+    return f"Dubbed {name_face(face)} in {frames} {lasting}."
 
 
 def _passed(report: Report) -> Iterator[str]:

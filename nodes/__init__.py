@@ -18,6 +18,7 @@ from . import (
     paste,
     rewrite,
     sampling,
+    speakers,
     speech,
     training,
     vae,
@@ -43,6 +44,7 @@ class KeySyncExtension(ComfyExtension):
             mouths,
             paste,
             dub,
+            speakers,
             compare,
             training,
         )

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..keysync.cache import Cache
 from ..keysync.choice import explain
 from ..keysync.dub import Settings
+from ..keysync.errors import KeySyncError
 from ..keysync.face.detectors import DETECTORS
 from ..keysync.face.masks import MASKS
 from ..keysync.face.track import FaceChoice
@@ -25,6 +26,7 @@ from ..keysync.network.schedule import AYS
 from ..keysync.progress import Moment, Progress
 from ..keysync.report import Report
 from ..keysync.resume import Work
+from ..keysync.speakers import dub_speakers
 from ..keysync.summary import summarize
 from ..keysync.systems.keysync.presets import EXACT, make_sampling
 from ..keysync.systems.renderer import Renderer
@@ -36,7 +38,7 @@ from .host.encoder import CoreSpeechEncoder
 from .host.models import core_models, notes_of
 from .host.remedies import remedies
 from .host.search import schema
-from .host.sockets import Faces, FaceTrackSocket, SpeechEncoderSocket
+from .host.sockets import Faces, FaceTrackSocket, Speakers, SpeakersSocket, SpeechEncoderSocket
 from .host.temporary import temporary_video, work_folder
 from .host.video import open_occluder, open_sound, open_video
 from .sampling import guidance_inputs, preset_input
@@ -60,8 +62,8 @@ class DubVideo(io.ComfyNode):
             description="Dubs a video: takes a video and new speech, and returns the video with lips that follow the "
             "speech. Takes any length, size and frame rate; memory use does not grow with the length.",
             inputs=[
-                io.Video.Input("video", tooltip="The video to dub. One face in it is dubbed."),
-                io.Audio.Input("audio", tooltip="The new speech."),
+                io.Video.Input("video", tooltip="The video to dub. One face in it is dubbed, or those of Speakers."),
+                audio_input(),
                 io.Model.Input("keyframe_model", tooltip="The keyframe model, from Load KeySync Model."),
                 io.Model.Input("interpolation_model", tooltip="The interpolation model, from Load KeySync Model."),
                 io.Vae.Input(
@@ -91,7 +93,7 @@ class DubVideo(io.ComfyNode):
     def execute(
         cls,
         video: Input.Video,
-        audio: AudioDict,
+        audio: AudioDict | Speakers,
         keyframe_model: ModelPatcher,
         interpolation_model: ModelPatcher,
         vae: comfy.sd.VAE,
@@ -143,7 +145,7 @@ class DubVideo(io.ComfyNode):
 
 def dub(
     video: Input.Video,
-    audio: AudioDict,
+    audio: AudioDict | Speakers,
     renderer: Renderer,
     settings: Settings,
     face: FaceSource,
@@ -153,11 +155,27 @@ def dub(
     """The dubbed video, a file in ComfyUI's temporary folder, and the report. The node of every system ends here.
 
     The file says that its lips are synthetic, unless `settings.provenance` is off. A job that was cancelled, or whose
-    ComfyUI was killed, goes on when it is queued again.
+    ComfyUI was killed, goes on when it is queued again; one of several speakers starts over.
 
-    Raises `KeySyncError` like `dub_file`.
+    Raises `KeySyncError` like `dub_file` and `dub_speakers`.
     """
     output = temporary_video()
+    if isinstance(audio, Speakers):
+        if face.track is not None:
+            raise KeySyncError("track is of one face and audio of several: disconnect track, or connect one voice")
+        report = dub_speakers(
+            open_video(video),
+            audio.people,
+            output,
+            renderer,
+            settings,
+            face,
+            progress,
+            occluder=occluder,
+        )
+        if face.choice.index:
+            report.notes.append(f"face_index {face.choice.index} has no effect: each Speaker has its own face")
+        return InputImpl.VideoFromFile(str(output)), report
     report = dub_file(
         open_video(video),
         open_sound(audio),
@@ -230,6 +248,13 @@ def _settings_inputs() -> list[Any]:
         *guidance_inputs(),
         *detector_inputs(),
     ]
+
+
+def audio_input() -> Any:
+    """What is said, by one person or by several."""
+    return io.MultiType.Input(
+        "audio", types=[io.Audio, SpeakersSocket], tooltip="The new speech, or Speakers to dub several people."
+    )
 
 
 def sync_input() -> Any:

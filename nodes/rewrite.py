@@ -21,12 +21,22 @@ from ..keysync.systems.rewrite.rewriter import Rewriting
 from ..keysync.systems.rewrite.system import REWRITE
 from ..keysync.systems.rewrite.system import load as load_rewriter
 from .detector import detector_device, detector_weights
-from .dub import NodeProgress, detector_inputs, dub, dub_outputs, face_inputs, find_input, quiet_input, sync_input
+from .dub import (
+    NodeProgress,
+    audio_input,
+    detector_inputs,
+    dub,
+    dub_outputs,
+    face_inputs,
+    find_input,
+    quiet_input,
+    sync_input,
+)
 from .host.audio import AudioDict
 from .host.remedies import remedies
 from .host.search import schema
 from .host.small import load_small
-from .host.sockets import Faces, LipsSocket
+from .host.sockets import Faces, LipsSocket, Speakers
 from .host.video import open_occluder
 
 # The library's table, with the built-in model on the core.
@@ -49,8 +59,8 @@ class LipSync(io.ComfyNode):
             description="Dubs a video with what is built in: takes a video and new speech, and returns the video with "
             "lips that follow the speech. A real face is drawn with the mouths of its own clip. Nothing is downloaded.",
             inputs=[
-                io.Video.Input("video", tooltip="The video to dub. One face in it is dubbed."),
-                io.Audio.Input("audio", tooltip="The new speech."),
+                io.Video.Input("video", tooltip="The video to dub. One face in it is dubbed, or those of Speakers."),
+                audio_input(),
                 io.Combo.Input(
                     "system",
                     options=list(SYSTEMS),
@@ -88,7 +98,7 @@ class LipSync(io.ComfyNode):
     def execute(
         cls,
         video: Input.Video,
-        audio: AudioDict,
+        audio: AudioDict | Speakers,
         system: str,
         strength: float,
         sync_mode: str,
@@ -101,6 +111,10 @@ class LipSync(io.ComfyNode):
         quiet_mouth: bool = False,
         find_occluder: bool = False,
     ) -> io.NodeOutput:
+        if lips is not None and isinstance(audio, Speakers):
+            raise KeySyncError(
+                "a lips curve is of one voice and audio of several: disconnect lips, or connect one voice"
+            )
         sampling = {REWRITE.name: Rewriting(strength)}
         renderer = load(system, lips)
         face = FaceSource(

@@ -1,8 +1,9 @@
 """Who a face is: a row of numbers, a look, that pictures of one person share and those of two people do not.
 
-The gradients of the aligned face, a histogram of their directions in each of 8 x 8 cells, go through a linear layer
-that keeps what differs between people and drops what light, blur, expression and small turns change (linear
-discriminant analysis; `python -m training.small.likeness` fits it). docs/who.md says how well it works.
+The gradients of the aligned face, a histogram of their directions in each of 8 x 8 cells, are averaged with those of
+its mirror image, which light from one side changes less. They go through a linear layer that keeps what differs between
+people and drops what light, blur, expression and small turns change (linear discriminant analysis;
+`python -m training.small.likeness` fits it). docs/who.md says how well it works.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .face import Detector, Frame, Points
 
 WEIGHTS = ASSETS / "likeness.safetensors"
 # Numbers of a look.
-CHANNELS = 48
+CHANNELS = 96
 # The aligned face in distances between the eyes' centres, from the middle between them, and its pixels.
 ACROSS, DOWN, SIDE = (-1.2, 1.2), (-1.05, 1.35), 64
 CELLS, DIRECTIONS = 8, 9
@@ -52,7 +53,7 @@ class LikenessReader:
         self._weight, self._mean = (groups * scale[..., None]).flatten(1), stored["mean"].float()
 
     def look(self, frame: Frame, landmarks: Points) -> Look | None:
-        """The look (48,) of length 1 of a face with these points (68, 2); None for a face that tells nothing."""
+        """The look (CHANNELS,) of length 1 of a face with these points (68, 2); None for a face that tells nothing."""
         if not is_telling(landmarks):
             return None
         aligned = align(frame, landmarks)
@@ -151,7 +152,8 @@ def align(frame: Frame, landmarks: Points) -> Tensor:
 
 
 def gradients(aligned: Tensor) -> Tensor:
-    """Histograms (DIRECTIONS * CELLS * CELLS,), of length 1, of the directions of an aligned face's gradients."""
+    """Histograms of the directions of an aligned face's gradients, of its left half averaged with the right one in the
+    mirror: (DIRECTIONS * CELLS * CELLS / 2,), of length 1."""
     grey = aligned.mean(0).clamp_min(BLACK).log()
     across, down = grey[1:-1, 2:] - grey[1:-1, :-2], grey[2:, 1:-1] - grey[:-2, 1:-1]
     strength = torch.hypot(across, down)
@@ -162,4 +164,7 @@ def gradients(aligned: Tensor) -> Tensor:
     votes += ((lower + 1).remainder(DIRECTIONS) == number) * share
     cells = F.adaptive_avg_pool2d(votes * strength, CELLS)
     power = F.avg_pool2d(cells.square().sum(0)[None], 3, 1, 1, count_include_pad=False)
-    return F.normalize((cells / (power.sqrt() + WEAK)).clamp(max=MOST).flatten(), dim=0)
+    cells = (cells / (power.sqrt() + WEAK)).clamp(max=MOST)
+    # In the mirror, a direction is what is left of half a turn.
+    mirrored = cells[(DIRECTIONS - torch.arange(DIRECTIONS)) % DIRECTIONS].flip(-1)
+    return F.normalize((cells + mirrored)[..., : CELLS // 2].flatten(), dim=0)

@@ -16,6 +16,7 @@ REMEDIES = {
     "vae": "connect Load KeySync VAE",
     **dict.fromkeys(ENCODERS, "connect Load Speech Encoder"),
     "face": "set face_index",
+    "speaker": "set it in Speaker",
     "sam2": "choose another file in model_name",
     "audio_guidance": "set audio_guidance to 0",
     "identity_guidance": "set identity_guidance to 0",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...keysync.errors import KeySyncError
 from ...keysync.face.track import FaceTrack
+from ...keysync.speakers import Speaker
 from ...keysync.speech.features import SpeechFeatures
 from ...keysync.systems.rewrite.steps import ClipMouths
 
@@ -21,6 +22,8 @@ FaceTrackSocket = io.Custom("FACE_TRACK")
 LipsSocket = io.Custom("KEYSYNC_LIPS")  # a `LipsCurve`
 MouthsSocket = io.Custom("KEYSYNC_MOUTHS")
 ClipsSocket = io.Custom("KEYSYNC_CLIPS")
+SpeakerSocket = io.Custom("KEYSYNC_SPEAKER")  # a `Speaker`
+SpeakersSocket = io.Custom("KEYSYNC_SPEAKERS")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +58,13 @@ class Faces:
     def at(self, frames: NDArray[np.int64]) -> Faces:
         """Those of a video that shows these frames of this one."""
         return replace(self, track=self.track.at(frames), boxes=None if self.boxes is None else self.boxes[frames])
+
+
+@dataclass(frozen=True)
+class Speakers:
+    """The people to dub in one video, each with a voice."""
+
+    people: tuple[Speaker, ...]
 
 
 @dataclass(frozen=True, eq=False)

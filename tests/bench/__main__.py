@@ -33,10 +33,13 @@ def main() -> None:
     parser.add_argument(
         "--rate", type=float, default=8.0, help="of pipeline: frames that the network draws in a second"
     )
-    parser.add_argument("--kills", type=int, default=20, help="of night: how often a dub is killed")
-    parser.add_argument("--runs", type=int, default=100, help="of night: dubs in one process")
+    parser.add_argument("--kills", type=int, help="of night: how often a dub is killed (20 where no part is named)")
+    parser.add_argument("--servers", type=int, help="of night: how often a ComfyUI is killed (5)")
+    parser.add_argument("--runs", type=int, help="of night: dubs in one process (100, or those of --minutes)")
     parser.add_argument("--media", type=Path, metavar="FOLDER", help="real clips for faces")
-    parser.add_argument("--minutes", type=float, default=3.0, help="of gpu: rows that take longer are not run")
+    parser.add_argument(
+        "--minutes", type=float, help="of gpu: rows that take longer are not run (3); of night: the end of each part"
+    )
     parser.add_argument("--toy", action="store_true", help="gpu with toy models, as it is without CUDA")
     parser.add_argument("--tree", type=Path, help="of original: a checkout of its code")
     parser.add_argument("--python", default=sys.executable, help="of original: an interpreter that it runs in")
@@ -65,7 +68,7 @@ def main() -> None:
     if options.what == ["gpu"]:
         from .gpu.bench import run  # here: a machine with a GPU may lack what the others need
 
-        run(options.minutes, options.toy, options.json)
+        run(3.0 if options.minutes is None else options.minutes, options.toy, options.json)
         return
     results: dict[str, Any] = {}
     if "faces" in options.what:
@@ -78,21 +81,33 @@ def main() -> None:
     if "pipeline" in options.what:
         results["pipeline"] = show_pipeline(options.rate, max(options.seconds))
     if "night" in options.what:
-        results["night"] = show_night(options.kills, options.runs)
+        results["night"] = show_night(options.kills, options.servers, options.runs, options.minutes)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
 
 
-def show_night(kills: int, runs: int) -> dict[str, Any]:
+def show_night(
+    kills: int | None, servers: int | None, runs: int | None, minutes: float | None
+) -> dict[str, dict[str, Any]]:
+    """The parts that are named; all of them where none is, and for some minutes just dubs in one process."""
     from . import night
 
-    results: dict[str, Any] = {}
+    parts: dict[str, Callable[[], dict[str, Any]]] = {}
+    named = any(part is not None for part in (kills, servers, runs))
+    if not named and minutes is not None:
+        parts["runs"] = lambda: night.runs(None, minutes)
+    elif not named:
+        kills, servers, runs = 20, 5, 100
     if kills:
-        results["kills"] = night.kills(kills)
-        print(results["kills"], flush=True)
+        parts["kills"] = lambda: night.kills(kills, minutes)
+    if servers:
+        parts["servers"] = lambda: night.servers(servers, minutes)
     if runs:
-        results["runs"] = night.runs(runs)
-        print(results["runs"], flush=True)
+        parts["runs"] = lambda: night.runs(runs, minutes)
+    results = {}
+    for name, part in parts.items():
+        results[name] = part()
+        print(name, results[name], flush=True)
     return results
 
 

@@ -54,10 +54,12 @@ class Server:
 
     def __init__(self, comfyui: ComfyUI, base: Path, extension: Path = ROOT) -> None:
         self.comfyui, self.base = comfyui, base
-        (base / "custom_nodes").mkdir()
-        (base / "custom_nodes" / "keysync").symlink_to(extension, target_is_directory=True)
+        ours = base / "custom_nodes" / "keysync"
+        if not ours.exists():  # a server that is started again finds it there
+            ours.parent.mkdir()
+            ours.symlink_to(extension, target_is_directory=True)
         self.port = _free_port()
-        self._client = uuid.uuid4().hex
+        self.client = uuid.uuid4().hex
         self._log = (base / "server.log").open("wb")
         options = ["--cpu", "--listen", "127.0.0.1", "--port", self.port, "--base-directory", base]
         options += ["--disable-auto-launch", "--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
@@ -121,7 +123,7 @@ class Server:
     def queue(self, prompt: dict[str, Any]) -> str:
         """Queues an API-format prompt; returns its id. Any node that ComfyUI finds fault with fails the test."""
         try:
-            answer = self.post("/prompt", {"prompt": prompt, "client_id": self._client})
+            answer = self.post("/prompt", {"prompt": prompt, "client_id": self.client})
         except urllib.error.HTTPError as error:
             raise AssertionError(f"ComfyUI refused the prompt: {error.read().decode()}") from error
         assert answer["node_errors"] == {}, answer["node_errors"]
@@ -129,7 +131,7 @@ class Server:
 
     def run(self, prompt: dict[str, Any], *, interrupt_at: str | None = None) -> Run:
         """Runs a prompt to its end; with `interrupt_at`, interrupts it at the first message of that type."""
-        listener = WebSocket(self.port, f"/ws?clientId={self._client}")
+        listener = WebSocket(self.port, f"/ws?clientId={self.client}")
         try:
             return self._follow(self.queue(prompt), listener, interrupt_at)
         finally:

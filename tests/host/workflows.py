@@ -330,12 +330,13 @@ def two_speakers(graph: Graph) -> None:
     note(
         graph,
         "Two people, a voice each",
-        "Dubs one person after the other. The second *Lip Sync* takes the video of the first, and keeps what that did.",
-        "**face_index:** 0 is the larger face, 1 the other. If they change places in a shot, choose the person with "
-        "*Track Face* at a point, and connect its *track*.",
-        "**Each voice is silent while the other one speaks**: then that mouth is closed. *silence* in **sync_mode** "
-        "keeps the length of the video and adds silence to the voice.",
-        "**Merge Audio** puts both voices into the result. It ends with **audio1**: connect the longer voice there.",
+        "A *Speaker* for each person says whose voice it is. *Speakers* collects them for *Lip Sync*: connect as many "
+        "as there are people. *Dub Video* takes them too.",
+        "**face_index:** 0 is the more prominent person, 1 the other, through all cuts. To be sure of a person, choose "
+        "*picture* in **face** and connect a picture.",
+        "**Who does not speak stays as in the source.** A voice counts wherever it is not silent, or in the "
+        "**seconds** of its *Speaker*. Both may speak at once.",
+        "**sync_mode:** *silence* keeps the length of the video.",
         "The example has one voice, of which each person has a sentence.",
     )
     clip = graph.add("KeySyncLoadExample", (0, 0), example=TWO, seconds=6.0)
@@ -348,35 +349,29 @@ def two_speakers(graph: Graph) -> None:
     x = 2 * COLUMN
     right = graph.add("AudioConcat", (x, 280), audio1=wait["AUDIO"], audio2=spoken["AUDIO"])
     graph.group("Voice of the right person", wait, spoken, right)
-    both = graph.add("AudioMerge", (x, 600), audio1=right["AUDIO"], audio2=left["AUDIO"])
-    graph.group("Both voices", both)
     x = 3 * COLUMN
-    first, second = (
-        graph.add(
-            "KeySyncLipSync",
-            (x, 0),
-            audio=voice["AUDIO"],
-            system=REWRITE.name,
-            sync_mode="silence",
-            face_index=index,
-            title=f"Lip Sync: the {side} person",
-        )
+    people = [
+        graph.add("KeySyncSpeaker", (x, 0), audio=voice["AUDIO"], face_index=index, title=f"Speaker: the {side} person")
         for index, (side, voice) in enumerate((("left", left), ("right", right)))
-    )
-    first.inputs.update(video=clip["video"])
-    second.inputs.update(video=first["video"])
-    graph.group("First one, then the other", first, second)
-    x = 4 * COLUMN
-    parts = graph.add("GetVideoComponents", (x, 0), video=second["video"])
-    made = graph.add("CreateVideo", (x, 0), images=parts["images"], fps=parts["fps"], audio=both["AUDIO"])
-    saved = save_video(graph, (x, 0), made["VIDEO"], "two_speakers")
-    graph.group("Result, with both voices", parts, made, saved)
-    x = 5 * COLUMN
-    told = [
-        graph.add("PreviewAny", (x, 0), source=node["summary"], title=f"What happened: {side}", height=250)
-        for side, node in (("left", first), ("right", second))
     ]
-    graph.group("What happened", *told)
+    x = 4 * COLUMN
+    both = graph.add("KeySyncSpeakers", (x, 0))
+    both.inputs.update({f"speakers.speaker{index}": one["speaker"] for index, one in enumerate(people)})
+    graph.group("Who speaks", *people, both)
+    x = 5 * COLUMN
+    dubbed = graph.add(
+        "KeySyncLipSync",
+        (x, 0),
+        video=clip["video"],
+        audio=both["speakers"],
+        system=REWRITE.name,
+        sync_mode="silence",
+        height=LIP_SYNC_HEIGHT,
+    )
+    saved = save_video(graph, (x, 0), dubbed["video"], "two_speakers")
+    graph.group("Dub", dubbed, saved)
+    told = graph.add("PreviewAny", (6 * COLUMN, 0), source=dubbed["summary"], title="What happened", height=250)
+    graph.group("What happened", told)
 
 
 def long_film(graph: Graph) -> None:

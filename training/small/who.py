@@ -1,9 +1,10 @@
 """Measures who is found, and what several speakers get: python -m training.small.who [--media FOLDER] [--json FILE].
 
 Likeness: a picture of a person against the people of a clip, how often the right one is the most alike. Speaking: the
-sound of a clip against its own mouth and those of others. Scene: two rendered people who cross in front of each other
-and are seen again after a cut are dubbed with a voice each; how well each mouth of the result follows its own voice and
-the other's. FOLDER holds clips of one person each with sound in sync (*.mpg).
+sound of a clip against its own mouth and those of others. Scene: two rendered people, who cross in front of each other
+and are seen again after a cut, take turns and interrupt each other in two new voices; how well each mouth of the result
+follows its own voice and the other's, beside what the two voices have in common by chance. FOLDER holds clips of one
+person each with sound in sync (*.mpg).
 """
 
 from __future__ import annotations
@@ -51,25 +52,33 @@ SIZE = (360, 600)
 # Seeds that training does not use; where the two people are, in the first shot and after the cut.
 PEOPLE = ((1 << 30) + 16, (1 << 30) + 17)
 PLACES = (((0.27, 0.47, 0.9), (0.74, 0.46, 0.75)), ((0.74, 0.48, 0.8), (0.27, 0.46, 0.85)))
-CROSSING = 500.0  # mm that each person of the first shot walks to the other's place
-FIRST, SECOND = 100, 100  # frames of the shots
+CROSSING = 340.0  # mm that each person of the first shot walks: to the place of the other
+FIRST, SECOND = 115, 110  # frames of the shots
 HER, HIS = (
     Voice("en-gb-x-rp", "f3", pitch=55, pitch_range=60, rate=150, loudness=0.8),
     Voice("en-us", "m3", pitch=35, pitch_range=40, rate=140, loudness=0.8),
 )
 OLD = "We walked along the river all afternoon, talking about nothing in particular and watching the boats go by."
-HERS, HIS_OWN = "We open all the windows now, and look around.", "Maybe my father has gone home, but who knows that."
-AFTER, LAST = "No one was there before.", "You told me about it."
+# What each says, and from which second on. Half of the time of each is in turn, half at once. The times were chosen on
+# the voices alone: while either is heard, both have next to nothing in common, so that a mouth that follows one voice
+# follows the other by chance only as far as the table says.
+HERS = ((0.2, "We open all the windows now, and look around."), (4.6, "Why would he go away so early in the morning?"))
+HIS_OWN = ((1.7, "Maybe my father has gone home, but who knows that."), (6.5, "You told me about it."))
 PEOPLE_KNOWN, AMONG = 60, 4
 
 
 def voices() -> tuple[Utterance, Utterance]:
-    """The new speech of the two, as long as the scene: she begins and ends alone, in between both speak at once."""
+    """The new speech of the two, as long as the scene."""
+    return _saying(HERS, HER), _saying(HIS_OWN, HIS)
+
+
+def _saying(sentences: Sequence[tuple[float, str]], voice: Voice) -> Utterance:
+    """Sentences in a voice, each from its second on, as long as the scene."""
     seconds = (FIRST + SECOND) / NETWORK_RATE
-    hers = [silence(0.2), say(HERS, HER), silence(0.2), say(AFTER, HER), silence(seconds)]
-    his = [silence(1.6), say(HIS_OWN, HIS), silence(1.0), say(LAST, HIS), silence(seconds)]
-    first, second = joined(hers).cut(0.0, seconds), joined(his).cut(0.0, seconds)
-    return first, second
+    speech = silence(0.0)
+    for start, text in sentences:
+        speech = joined([speech, silence(start - speech.seconds), say(text, voice)])
+    return joined([speech, silence(seconds)]).cut(0.0, seconds)
 
 
 def scene() -> Iterator[tuple[Frame, tuple[Points, Points]]]:
@@ -127,14 +136,26 @@ def scene_table(folder: Path) -> dict[str, float]:
         touched = np.array([_touched(mask, mouth) for mask, mouth in zip(changed, mouths, strict=True)])
         gaps = np.array([_gap(frame, mouth) for frame, mouth in zip(after, mouths, strict=True)])
         dubbed = np.where(touched, gaps, np.nan)
-        row[f"{name}: own voice"] = agreement(dubbed, said[number], NETWORK_RATE, 0)
-        row[f"{name}: the other's voice"] = agreement(dubbed, said[1 - number], NETWORK_RATE, 0)
+        own, other = said[number], said[1 - number]
+        common = agreement(np.where(np.isfinite(dubbed), own, np.nan), other, NETWORK_RATE, 0)
+        row[f"{name}: own voice"] = agreement(dubbed, own, NETWORK_RATE, 0)
+        row[f"{name}: the other's voice"] = agreement(dubbed, other, NETWORK_RATE, 0)
+        row[f"{name}: its own voice with the other's, in the same frames"] = common
+        row[f"{name}: the other's voice, beyond the own"] = partial(
+            row[f"{name}: the other's voice"], row[f"{name}: own voice"], common
+        )
         heard = heard_parts(hear(folder / f"{name}.flac").samples)
         speaks = np.any([(times >= start) & (times < stop) for start, stop in heard], axis=0)
         visible = np.isfinite(mouths).all((1, 2))
-        row[f"{name}: visible frames dubbed while speaking"] = float(touched[speaks & visible].mean())
+        row[f"{name}: frames dubbed while speaking"] = float(touched[speaks & visible].mean())
         row[f"{name}: frames changed while silent"] = float(touched[~speaks].sum())
     return row
+
+
+def partial(other: float, own: float, common: float) -> float:
+    """The correlation of a mouth with the other voice once its own is taken out, from those of the mouth with the
+    `other` and with its `own` voice, and that of both voices."""
+    return (other - own * common) / float(np.sqrt((1 - own**2) * (1 - common**2)))
 
 
 def _reference(path: Path, seed: int) -> FaceChoice:
@@ -241,7 +262,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     for name, value in figures.items():
-        print(f"{name:60} {value:.3f}")
+        print(f"{name:64} {value:.3f}")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
     return 0
