@@ -20,7 +20,7 @@ from keysync.media.reader import VideoReader
 from keysync.media.writer import VideoWriter
 from keysync.network.stage import ENDS, Windows
 from keysync.progress import Moment
-from keysync.systems.keysync.generate import Sampling
+from keysync.systems.keysync.sampling import Sampling
 from keysync.systems.renderer import OnStep
 
 from .media.test_audio import tones, write_sound

@@ -25,9 +25,9 @@ from keysync.job import FaceSource, dub_file, survey
 from keysync.media.audio import read_speech
 from keysync.media.reader import VideoReader
 from keysync.report import DUBBED, PASSED_THROUGH, Report
-from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
 from keysync.systems.keysync.plan import Plan
+from keysync.systems.keysync.sampling import Sampling
 from keysync.systems.renderer import Look, Renderer
 from keysync.timeline import Timeline, fit
 

@@ -26,8 +26,8 @@ from keysync.media.reader import VideoReader
 from keysync.media.source import FramesInMemory, SoundInMemory
 from keysync.progress import EVALUATIONS, Moment
 from keysync.speech.features import SpeechFeatures
-from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
+from keysync.systems.keysync.sampling import Sampling
 
 from .clips import (
     HEIGHT,

@@ -29,8 +29,8 @@ from keysync.media.reader import VideoReader
 from keysync.media.source import FramesInMemory
 from keysync.memory import ClipMemory
 from keysync.report import Report
-from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models, load_models
+from keysync.systems.keysync.sampling import Sampling
 from keysync.systems.rewrite import rewriter
 from keysync.systems.table import SYSTEMS
 from keysync.vae.vae import VAE

@@ -20,8 +20,8 @@ from keysync.face.face import Face
 from keysync.job import FaceSource, dub_file
 from keysync.media.source import FramesInMemory, as_bytes
 from keysync.network.precision import in_float32, is_finite, is_half
-from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models, load_models
+from keysync.systems.keysync.sampling import Sampling
 
 from .clips import CheapStages, Quiet, picture, read_frames, write_speech, write_video
 from .synthetic_face import face

@@ -24,10 +24,10 @@ from keysync.media.writer import VideoWriter
 from keysync.network.stage import ENDS
 from keysync.progress import FOLLOWING, Moment
 from keysync.report import Report
-from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.memo import EnoughError, Memo, key_of_inputs
 from keysync.systems.keysync.models import Models
 from keysync.systems.keysync.plan import Plan
+from keysync.systems.keysync.sampling import Sampling
 
 from .clips import CheapStages, CheapVAE, Quiet, picture, read_frames, write_speech, write_video
 from .synthetic_face import face_points

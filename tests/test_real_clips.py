@@ -17,8 +17,8 @@ from keysync.job import FaceSource, dub_file
 from keysync.media.audio import read_speech
 from keysync.media.reader import VideoReader
 from keysync.report import DUBBED, PASSED_THROUGH
-from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
+from keysync.systems.keysync.sampling import Sampling
 
 from .clips import CheapStages, CheapVAE, Quiet, read_frames
 

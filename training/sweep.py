@@ -21,9 +21,9 @@ import numpy as np
 
 from keysync.errors import KeySyncError
 from keysync.network.guidance import EVERYWHERE, Interval
-from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
 from keysync.systems.keysync.presets import EXACT, PRESETS, make_sampling
+from keysync.systems.keysync.sampling import Sampling
 from keysync.systems.keysync.system import FILES
 
 from .data.disk import written

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ...keysync.errors import KeySyncError
 from ...keysync.network.stage import StageSpec, Windows
-from ...keysync.systems.keysync.generate import Sampling
 from ...keysync.systems.keysync.models import Models
+from ...keysync.systems.keysync.sampling import Sampling
 from ...keysync.systems.renderer import OnStep
 from .checks import spec_of, want_own_sampling, want_stage
 from .encoder import CoreSpeechEncoder

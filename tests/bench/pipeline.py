@@ -27,8 +27,8 @@ from keysync.media.writer import VideoWriter
 from keysync.method import PIXELS_PER_LATENT
 from keysync.network.stage import ENDS, StageSpec, Windows
 from keysync.report import DUBBED
-from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models, load_models
+from keysync.systems.keysync.sampling import Sampling
 from keysync.systems.renderer import OnStep
 
 from ..portrait import PORTRAIT

@@ -16,7 +16,8 @@ from keysync.network.guidance import guide
 from keysync.network.schedule import ays_sigmas
 from keysync.network.stage import ROWS, SCALE_FACTOR, Condition, Stage, StageSpec, Windows
 from keysync.network.unet import UNetConfig
-from keysync.systems.keysync.generate import Sampling, sample
+from keysync.systems.keysync.generate import sample
+from keysync.systems.keysync.sampling import Sampling
 from keysync.vae.vae import load_vae
 
 from .conftest import Golden, relative_error

@@ -12,7 +12,7 @@ from accelerate.state import AcceleratorState
 from safetensors import safe_open
 
 import training.small
-from keysync.systems.keysync.generate import Sampling
+from keysync.systems.keysync.sampling import Sampling
 from keysync.systems.keysync.small import SMALL
 from keysync.weights.checkpoint import load_stage
 from keysync.weights.describe import describe

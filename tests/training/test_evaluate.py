@@ -13,8 +13,8 @@ import pytest
 import training.evaluate as evaluate_module
 import training.evaluation.scope as scope_module
 from keysync.errors import KeySyncError
-from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
+from keysync.systems.keysync.sampling import Sampling
 from keysync.systems.keysync.small import BUILT_IN
 from keysync.systems.renderer import Needs, Option, System, UnsuitableError
 from keysync.systems.table import SYSTEMS

@@ -11,9 +11,9 @@ import pytest
 
 import training.sweep as sweep_module
 from keysync.errors import KeySyncError
-from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models, load_models
 from keysync.systems.keysync.presets import EXACT, PRESETS
+from keysync.systems.keysync.sampling import Sampling
 from keysync.weights.checkpoint import save_stage
 from training.evaluation.reading import Distance, Quiet, Talk
 from training.sweep import HEADS, _parser, as_json, as_lines, main, schedules_of, sweep, ways_of

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from keysync.network.stage import StageSpec, Windows
-from keysync.systems.keysync.generate import Sampling
+from keysync.systems.keysync.sampling import Sampling
 from keysync.systems.renderer import OnStep
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from keysync.errors import KeySyncError, install_line
-from keysync.systems.keysync.generate import Sampling
+from keysync.systems.keysync.sampling import Sampling
 
 from ..data.dataset import Shards, Windows, collate
 from ..data.disk import written

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from keysync.network.stage import Stage
 from keysync.systems.keysync import generate
-from keysync.systems.keysync.generate import Sampling
+from keysync.systems.keysync.sampling import Sampling
 from keysync.vae.vae import VAE
 
 from ..data.dataset import Batch

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.distributed.fsdp import FSDPModule
 
 from keysync.errors import KeySyncError
-from keysync.systems.keysync.generate import Sampling
+from keysync.systems.keysync.sampling import Sampling
 
 from ..data.dataset import Shards, Windows, collate
 from ..data.index import VALIDATION

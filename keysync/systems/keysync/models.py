@@ -28,9 +28,10 @@ from ...speech.features import SpeechFeatures
 from ...vae.vae import VAE, is_small, load_vae
 from ...weights.checkpoint import load_stage
 from ..renderer import Clock, Encodings, Needs, OnStep, Rendering, Results
-from .generate import HostStage, Sampling, windows_at_once
+from .generate import HostStage, windows_at_once
 from .memo import EnoughError, Memo
 from .plan import Plan
+from .sampling import Sampling
 from .small import BUILT_IN, CROP_SCALE, RESOLUTION, SMALL
 from .windows import Run, render
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...errors import KeySyncError
-from .generate import Sampling
+from .sampling import Sampling
 
 EXACT = "exact"
 # Noise levels of few steps, by name; the method's own schedule has eleven.

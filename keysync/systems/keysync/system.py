@@ -11,8 +11,8 @@ import torch
 
 from ...speech.encoders import ENCODERS
 from ..renderer import Option, System
-from .generate import Sampling
 from .presets import EXACT, PRESETS, make_sampling
+from .sampling import Sampling
 
 if TYPE_CHECKING:
     from .models import Models

@@ -23,9 +23,10 @@ from ...network.noise import Noise, draw
 from ...network.precision import NotFiniteError, Wider, is_finite
 from ...network.stage import Stage, Windows
 from ..renderer import NO_ACCOUNT, Account, Clock, Later, OnStep, Span
-from .generate import HostStage, Sampling, sample, windows_at_once
+from .generate import HostStage, sample, windows_at_once
 from .memo import key_of_inputs
 from .plan import Plan
+from .sampling import Sampling
 
 if TYPE_CHECKING:
     from .models import Models

@@ -11,7 +11,8 @@ import torch
 
 from keysync.errors import KeySyncError
 from keysync.systems.keysync import compiled
-from keysync.systems.keysync.generate import Sampling, sample
+from keysync.systems.keysync.generate import sample
+from keysync.systems.keysync.sampling import Sampling
 
 from ...small_stages import inputs, small_stage
 

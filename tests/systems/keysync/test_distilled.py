@@ -16,9 +16,10 @@ from keysync.cli import main
 from keysync.errors import KeySyncError
 from keysync.network.schedule import AYS
 from keysync.network.stage import STAGES, StageSpec
-from keysync.systems.keysync.generate import Sampling, sample
+from keysync.systems.keysync.generate import sample
 from keysync.systems.keysync.models import Models
 from keysync.systems.keysync.presets import LEVELS, make_sampling
+from keysync.systems.keysync.sampling import Sampling
 from keysync.systems.renderer import Remarking
 from keysync.weights.checkpoint import convert, load_stage, save_stage
 from keysync.weights.describe import describe

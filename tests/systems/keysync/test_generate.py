@@ -13,7 +13,8 @@ from keysync.errors import KeySyncError
 from keysync.network import parallel
 from keysync.network.stage import STAGES, Stage, Windows
 from keysync.systems.keysync import generate
-from keysync.systems.keysync.generate import Sampling, windows_a_call, windows_at_once
+from keysync.systems.keysync.generate import windows_a_call, windows_at_once
+from keysync.systems.keysync.sampling import Sampling
 from keysync.systems.renderer import OnStep
 
 from ...cores import cores

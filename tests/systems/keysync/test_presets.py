@@ -5,8 +5,8 @@ import pytest
 from keysync import KeySyncError
 from keysync.network.schedule import ays_sigmas
 from keysync.network.stage import STAGES
-from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.presets import EXACT, LEVELS, PRESETS, make_sampling
+from keysync.systems.keysync.sampling import Sampling
 
 
 def evaluations(name: str) -> int:

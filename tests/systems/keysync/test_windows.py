@@ -15,9 +15,9 @@ import keysync.systems.keysync.windows
 from keysync.errors import KeySyncError
 from keysync.network.noise import Noise, draw
 from keysync.network.stage import Condition, Stage, Windows
-from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
 from keysync.systems.keysync.plan import Plan
+from keysync.systems.keysync.sampling import Sampling
 from keysync.systems.keysync.windows import ClipSpeech, LatentStream, Run, generate_clip
 from keysync.systems.renderer import Account, Later
 

@@ -19,8 +19,8 @@ from keysync.method import ROWS_PER_SECOND, SAMPLE_RATE
 from keysync.network.stage import StageSpec, Windows
 from keysync.network.unet import UNetConfig
 from keysync.speech.features import SpeechFeatures
-from keysync.systems.keysync.generate import Sampling
 from keysync.systems.keysync.models import Models
+from keysync.systems.keysync.sampling import Sampling
 from keysync.systems.renderer import OnStep
 from training.evaluation.dubbing import track_of
 from training.evaluation.film import Film

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from keysync.systems.keysync import generate
-from keysync.systems.keysync.generate import Sampling
+from keysync.systems.keysync.sampling import Sampling
 from training.data.dataset import Batch
 from training.data.draws import generator
 from training.run.samples import grid, sample
