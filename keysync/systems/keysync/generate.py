@@ -110,3 +110,9 @@ def windows_at_once(stage: Stage | HostStage, sampling: Sampling) -> int:
         return sampling.group or 1
     most = stage.spec.window - 1  # those of a batch of keyframes
     return min(most, (sampling.group or windows_a_call(stage, most)) * _cores(stage))
+
+
+def batches_at_once(stage: Stage | HostStage) -> int:
+    """How many batches of keyframes of a clip `sample` is best given together: one for each core of a CPU that a small
+    network is computed on."""
+    return _cores(stage) if isinstance(stage, Stage) else 1

@@ -1,7 +1,8 @@
 """One clip: consecutive network frames of one face in one shot, from latents to generated pictures.
 
 Keyframes come in batches of fourteen, windows of fourteen frames between them (paper §3.3). A batch with its
-windows spans 13 x 13 frames, and memory holds the latents of that span alone, whatever the length of the clip.
+windows spans 13 x 13 frames. Memory holds the latents of as many spans as keyframes are drawn for at once, whatever
+the length of the clip.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ...network.noise import Noise, draw
 from ...network.precision import NotFiniteError, Wider, is_finite
 from ...network.stage import Stage, Windows
 from ..renderer import NO_ACCOUNT, Account, Clock, Later, OnStep, Span
-from .generate import HostStage, sample, windows_at_once
+from .generate import HostStage, batches_at_once, sample, windows_at_once
 from .memo import key_of_inputs
 from .plan import Plan
 from .sampling import Sampling
@@ -295,22 +296,29 @@ def generate_clip(run: Run, encoded: Iterator[tuple[Tensor, Tensor]], speech: Cl
     plan = Plan(frames=len(speech.keyframe), window=run.models.keyframe.spec.window)
     stream = LatentStream(encoded)
     last: tuple[int, Tensor] | None = None
-    for number, batch in enumerate(plan.batches):
-        frames = [plan.index(frame) for frame in batch]
-        known, mask = stream.take(frames)
-        with run.clock("keyframes"):
-            windows = Windows(speech.keyframe[frames][None], known[:1], known[None], mask[None])
-            noise = draw(run.noise.keyframes, known.shape)[None]
-            latents = _sampled(run, run.models.keyframe, [frames[1:]], windows, noise)[0]
-        fresh = plan.fresh_keyframes(number)
-        made = list(zip(fresh, latents[1 : 1 + len(fresh)], strict=True))
-        ends = made if last is None else [last, *made]
-        pairs = list(pairwise(ends))
-        together = 1 if run.models.card else windows_at_once(run.models.interpolation, run.sampling)
-        for start in range(0, len(pairs), together):
-            yield from _windows(run, plan, stream, speech, pairs[start : start + together])
-        last = ends[-1]
-        stream.forget_before(plan.index(last[0]))
+    batches, at_once = range(len(plan.batches)), batches_at_once(run.models.keyframe)
+    for numbers in (batches[start : start + at_once] for start in range(0, len(batches), at_once)):
+        for number, latents in zip(numbers, _keyframes(run, plan, stream, speech, numbers), strict=True):
+            fresh = plan.fresh_keyframes(number)
+            made = list(zip(fresh, latents[1 : 1 + len(fresh)], strict=True))
+            ends = made if last is None else [last, *made]
+            pairs = list(pairwise(ends))
+            together = 1 if run.models.card else windows_at_once(run.models.interpolation, run.sampling)
+            for start in range(0, len(pairs), together):
+                yield from _windows(run, plan, stream, speech, pairs[start : start + together])
+            last = ends[-1]
+            stream.forget_before(plan.index(last[0]))
+
+
+def _keyframes(run: Run, plan: Plan, stream: LatentStream, speech: ClipSpeech, numbers: Sequence[int]) -> Tensor:
+    """Latents (b, t, 4, h, w) of these batches of keyframes."""
+    frames = [[plan.index(frame) for frame in plan.batches[number]] for number in numbers]
+    known, mask = (torch.stack(part) for part in zip(*(stream.take(batch) for batch in frames), strict=True))
+    with run.clock("keyframes"):
+        rows = torch.stack([speech.keyframe[batch] for batch in frames])
+        noise = torch.stack([draw(run.noise.keyframes, known.shape[1:]) for _ in frames])
+        shown = [batch[1:] for batch in frames]
+        return _sampled(run, run.models.keyframe, shown, Windows(rows, known[:, 0], known, mask), noise)
 
 
 def _windows(
