@@ -2,8 +2,8 @@
 
 By default glibc returns large blocks to the system at once, and asks for them again with the next tensor: the system
 clears every page of it anew, which costs a small network a sixth of its time, and a film's frames up to half of theirs.
-It gives each thread an arena of its own, whose free memory no other thread takes: here all share one. A program that
-hosts the library chooses itself.
+It gives each thread an arena of its own, whose free memory no other thread takes: here there are hardly more than
+processors. A program that hosts the library chooses itself.
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ import platform
 # The user's own choice, which is kept.
 CHOSEN = ("MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD")
 # glibc's parameters by number, and their values: blocks from which memory is asked for one by one (the most that glibc
-# takes), and how much is held for later, in bytes; arenas.
-PARAMETERS = {"M_MMAP_THRESHOLD": (-3, 32 * 2**20), "M_TRIM_THRESHOLD": (-1, 256 * 2**20), "M_ARENA_MAX": (-8, 1)}
+# takes), and how much is held for later, in bytes; arenas: threads that compute at once would wait for a single one.
+PARAMETERS = {
+    "M_MMAP_THRESHOLD": (-3, 32 * 2**20),
+    "M_TRIM_THRESHOLD": (-1, 256 * 2**20),
+    "M_ARENA_MAX": (-8, (os.cpu_count() or 1) + 1),
+}
 
 
 def hold_memory() -> bool:
