@@ -28,9 +28,11 @@ ONEDNN = _operator()
 
 
 def infers_on_cpu(x: Tensor) -> bool:
-    """Whether what is made of x is computed on a CPU in float32, and needs no gradients; torch's compiler chooses
-    itself."""
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+    """Whether what is made of x is computed on a CPU in float32, and needs no gradients.
+
+    torch's compiler chooses itself, and tensors without numbers, which are counted, know no operators of oneDNN.
+    """
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or type(x) is not Tensor:
         return False
     return x.device.type == "cpu" and x.dtype == torch.float32
 

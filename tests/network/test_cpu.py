@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses import FakeTensorMode
 
 from keysync.network import cpu
 from keysync.network.cpu import LARGE, Linear, attend, gated
@@ -74,5 +75,8 @@ def test_gradients_and_other_precisions_are_torchs_own(monkeypatch: pytest.Monke
         assert layer.double()(x.double()).dtype == torch.float64
         assert layer.bfloat16()(x.bfloat16()).dtype == torch.bfloat16
         assert layer.to("meta")(x.to("meta")).device.type == "meta"
+        with FakeTensorMode() as mode:
+            fake = mode.from_tensor(x)
+            assert Linear(64, 512)(fake).shape == (len(x), 512)
         with pytest.raises(AssertionError):
             layer.to_empty(device="cpu").float()(x)

@@ -154,7 +154,8 @@ def test_a_student_that_is_its_unguided_teacher_has_no_loss(name: str, distill_f
     for scales, equal in ((UNGUIDED, True), ({}, False)):
         config = settings(name, distill_from=distill_from, **scales)
         losses = student_of(config)(batch, draw(config, batch))
-        assert (float(losses.total.detach()) == 0) == equal
+        # The teacher needs no gradients and is computed in another way, which rounds otherwise.
+        assert (float(losses.total.detach()) < 1e-9) == equal
     steps = settings(name, distill="steps", levels=FAST, teacher_steps=1, distill_from=distill_from, **UNGUIDED)
     # From one level to the next in one step: nothing to learn, but for what 1 - ratio rounds.
     assert float(student_of(steps)(batch, draw(steps, batch)).total.detach()) < 1e-9
@@ -255,7 +256,7 @@ def test_adapters_are_taught_by_the_stage_without_them() -> None:
     student = Distillation(adapted(stage, config), Teacher(spec, None), config)
     draws = draws_of(batch)
     before = student(batch, draws).total.detach()
-    assert float(before) == float(student_of(settings())(batch, draws).total.detach())
+    torch.testing.assert_close(before, student_of(settings())(batch, draws).total.detach())
     for key, parameter in stage.named_parameters():
         if ".lora_B." in key:
             torch.nn.init.constant_(parameter, 0.1)
