@@ -64,7 +64,9 @@ def far(ours: Tensor, theirs: Tensor) -> float:
 def test_new_adapters_change_nothing_and_are_trained_alone(name: str, tiny_files: dict[str, Path]) -> None:
     config = settings(tiny_files, name)
     stage, again = start(config), start(config)
-    assert torch.equal(output(stage), output(load_stage(tiny_files[name], dtype=torch.float32)))
+    torch.testing.assert_close(
+        output(stage), output(load_stage(tiny_files[name], dtype=torch.float32)), rtol=1e-4, atol=1e-4
+    )
     trained_names = {key for key, parameter in stage.named_parameters() if parameter.requires_grad}
     assert trained_names == {key for key in stage.state_dict() if ".lora_" in key}
     assert all(torch.equal(tensor, again.state_dict()[key]) for key, tensor in stage.state_dict().items())
@@ -182,5 +184,5 @@ def test_without_its_adapters_a_stage_is_as_before(tiny_files: dict[str, Path]) 
     expected = output(load_stage(tiny_files["keyframe"], dtype=torch.float32))
     changed = output(stage)
     with without_adapters(stage):
-        assert torch.equal(output(stage), expected)
+        torch.testing.assert_close(output(stage), expected, rtol=1e-4, atol=1e-4)
     assert torch.equal(output(stage), changed)
