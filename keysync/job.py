@@ -30,16 +30,17 @@ from .face.face import Detector, Frame
 from .face.occlusion import AUTO, FoundOccluder, find_occluder
 from .face.track import FaceChoice, FaceTrack, Tracker, no_face
 from .following import Following, Seen
-from .media.audio import AudioReader, Speech, hear, open_sound
+from .media.audio import Speech, hear, open_sound
 from .media.container import MediaFile, open_input
-from .media.extras import Extras, Kept
-from .media.info import BT2020_PRIMARIES, IN_MEMORY, PictureFormat, VideoInfo
+from .media.extras import Extras
+from .media.info import PictureFormat
 from .media.reader import open_video
 from .media.soundtrack import soundtrack_notes
-from .media.source import Facts, FramesInMemory, FrameSource, SoundSource
-from .media.writer import VideoWriter, check_output, check_space, h264_pixels, keeps_fields
+from .media.source import FramesInMemory, FrameSource, SoundSource
+from .media.writer import VideoWriter, check_output, check_space
 from .memory import TRACK, ClipMemory, folder_stamp
-from .method import FRAME_BY_FRAME, NETWORK_RATE, SAMPLE_RATE
+from .method import NETWORK_RATE, SAMPLE_RATE
+from .notes import job_notes
 from .progress import (
     DRAWING,
     EVALUATIONS,
@@ -56,15 +57,10 @@ from .progress import (
 from .provenance import Provenance
 from .report import Report, timed
 from .resume import Work, job_name
-from .speech.encoder import ONE_PASS, WINDOW
-from .systems.renderer import Foresighted, FromFiles, Look, Needs, Remarking, Renderer, Resumable, Surveyor
-from .timeline import PAUSE, Timeline, fit, still
+from .systems.renderer import Foresighted, FromFiles, Look, Needs, Renderer, Resumable, Surveyor
+from .timeline import Timeline, fit, still
 from .weights.published import in_words
 from .who import clues_of
-
-# Sound that begins so many seconds beside the picture of its file is noted: less is not seen, and encoders add as much.
-AUDIBLE_LEAD = 0.08
-LOSSLESS_NOTE = "the lossless result is Matroska, which keeps timestamps to the millisecond"
 
 T = TypeVar("T")
 
@@ -384,7 +380,7 @@ def _writer(inputs: _Inputs, output: Path, form: PictureFormat, dub: Dub, lossle
     provenance = Provenance.of(drawn.system, drawn.origins, files) if settings.provenance else None
     report.provenance = None if provenance is None else provenance.to_dict()
     report.notes += [
-        *_notes(source, dub.pts, speech, heard.seconds, timeline, lossless, drawn, settings, kept),
+        *job_notes(source, dub.pts, speech, heard.seconds, timeline, lossless, drawn, settings, kept),
         *heard.notes,
         *soundtrack_notes(speech, lossless),
     ]
@@ -598,113 +594,3 @@ def _fitted(waveform: Tensor, seconds: float) -> Tensor:
     samples = round(seconds * SAMPLE_RATE)
     missing = samples - len(waveform)
     return torch.nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform[:samples]  # padding copies
-
-
-def _notes(
-    source: FrameSource,
-    pts: NDArray[np.int64],
-    speech: SoundSource,
-    audio_seconds: float,
-    timeline: Timeline,
-    lossless: bool,
-    renderer: Renderer,
-    settings: Settings,
-    kept: Kept,
-) -> Iterator[str]:
-    """Notes for the user on this job, a line each."""
-    trained = renderer.needs.mask
-    if trained is not None and settings.mask not in (None, trained):
-        yield f"the models were trained with the mask {trained}; this job uses the mask {settings.mask}"
-    if isinstance(renderer, Remarking):
-        yield from renderer.remarks(settings.sampling_of(renderer.system))
-    if renderer.needs.source:
-        yield from _notes_on_time(source, pts, audio_seconds, timeline)
-        yield from _notes_on_damage(source.facts())
-    yield from _notes_on_lead(speech)
-    yield from _notes_on_picture(source.info, lossless)
-    if kept.lost:
-        yield f"the result is without {'; '.join(kept.lost)}"
-    if lossless and (source.path is None or source.path.suffix.lower() != ".mkv"):
-        yield LOSSLESS_NOTE
-    if timeline.seconds * SAMPLE_RATE > ONE_PASS:
-        yield (
-            f"the speech is longer than {ONE_PASS // SAMPLE_RATE} s: its features come from windows of "
-            f"{WINDOW // SAMPLE_RATE} s and differ by some percent from those of one pass"
-        )
-
-
-def _notes_on_time(
-    source: FrameSource, pts: NDArray[np.int64], audio_seconds: float, timeline: Timeline
-) -> Iterator[str]:
-    """Notes on lengths, rate and pauses."""
-    facts, time_base = source.facts(), source.info.time_base
-    video_seconds = float((int(pts[-1] - pts[0]) + facts.last_duration) * time_base)
-    if abs(audio_seconds - video_seconds) > 1 / NETWORK_RATE:
-        lengths = f"the video lasts {video_seconds:.2f} s, the speech {audio_seconds:.2f} s"
-        yield f"{lengths}, the result {timeline.seconds:.2f} s"
-    if facts.promised is not None:
-        yield (
-            f"the video's header gives it {facts.promised:.2f} s but the last picture begins at "
-            f"{float(int(pts[-1] - pts[0]) * time_base):.2f} s: the header is not followed"
-        )
-    if facts.new_clocks:
-        times = "once" if facts.new_clocks == 1 else f"{facts.new_clocks} times"
-        yield f"the video's timestamps begin anew {times}: its pictures go on without a gap"
-    slowest, fastest = FRAME_BY_FRAME
-    rate = float(timeline.moving_rate)
-    if not slowest <= round(rate, 2) <= fastest:
-        yield f"{rate:.3g} frames a second: the network works at 25 and each frame takes the nearest"
-    still_for = np.diff(timeline.times, append=timeline.seconds)
-    pauses = np.flatnonzero(still_for > PAUSE)
-    if len(pauses):
-        longest = pauses[np.argmax(still_for[pauses])]
-        yield (
-            f"the video stands still {len(pauses)} {'time' if len(pauses) == 1 else 'times'} for longer than "
-            f"{PAUSE:.0f} s ({still_for[longest]:.2f} s from {timeline.times[longest]:.2f} s on): the lips do not move "
-            "there"
-        )
-
-
-def _notes_on_lead(speech: SoundSource) -> Iterator[str]:
-    """A note where the speech is a video file whose sound does not begin with its picture."""
-    lead = speech.lead if isinstance(speech, AudioReader) else 0.0
-    if lead >= AUDIBLE_LEAD:
-        yield f"the sound of {speech.name} begins {lead:.2f} s after its first picture: the speech starts with silence"
-    elif lead <= -AUDIBLE_LEAD:
-        yield f"the sound of {speech.name} begins {-lead:.2f} s before its first picture: that part is left out"
-
-
-def _notes_on_damage(facts: Facts) -> Iterator[str]:
-    """Notes on what the decoder had to patch up or leave out."""
-    if facts.damaged:
-        frames = "1 frame" if facts.damaged == 1 else f"{facts.damaged} frames"
-        yield f"the video is damaged: {frames} could be decoded only in part, the first at {facts.first_damage:.2f} s"
-    if facts.undecoded:
-        frames = "1 frame" if facts.undecoded == 1 else f"{facts.undecoded} frames"
-        yield f"the video is damaged: {frames} could not be decoded and are missing"
-
-
-def _notes_on_picture(info: VideoInfo, lossless: bool) -> Iterator[str]:
-    """Notes on what the result's picture lacks of the source's."""
-    kind = ", ".join([info.colours.hdr] * info.hdr + ["BT.2020"] * (info.colours.primaries == BT2020_PRIMARIES))
-    kept = "keeps these colours and lacks data for HDR displays"
-    if info.bits > 8:
-        words = f" ({kind})" if kind else ""
-        yield f"the video has {info.bits} bits a colour{words}: the result has 8{f', {kept}' if info.hdr else ''}"
-    elif info.hdr:
-        yield f"the video is HDR ({kind}): the result {kept}"
-    if info.alpha:
-        yield "the video has an alpha channel: the result has no transparency"
-    if info.captions:
-        yield "the video has closed captions: the result has none"
-    if lossless:
-        if info.lost_field_order:
-            yield "the video is interlaced and turned: the result is progressive"
-        return
-    if info.lost_field_order or (info.field_order and not keeps_fields(info)):
-        why = "turned" if info.lost_field_order else f"{info.height} rows high"
-        yield f"the video is interlaced and {why}: the result is marked as progressive, so deinterlace the video first"
-    if h264_pixels(info) == "yuv444p" and info.full_chroma:
-        yield f"the video has {info.sampling} colour: the result keeps it as 4:4:4, which some players cannot show"
-    elif info.sampling not in ("4:2:0", "grey", IN_MEMORY) and h264_pixels(info) == "yuv420p":
-        yield f"the video has {info.sampling} colour: the result has 4:2:0, a colour for four pixels"

@@ -24,13 +24,14 @@ from .face.face import Detector
 from .face.occlusion import AUTO
 from .face.track import Clues, FaceChoice, FaceTrack, Tracker
 from .following import Seen
-from .job import LOSSLESS_NOTE, FaceSource, check_job, dub_file, follow_faces
+from .job import FaceSource, check_job, dub_file, follow_faces
 from .media.audio import hear, open_sound
 from .media.extras import Extras
 from .media.mix import Gated, Mix, Parts
 from .media.reader import open_video
 from .media.source import Facts, Frame, FrameSource, SoundSource
 from .method import SAMPLE_RATE
+from .notes import LOSSLESS_NOTE
 from .progress import FOLLOWING, Moment, NoProgress, Progress
 from .report import DUBBED, PASSED_THROUGH, Report
 from .speech.activity import pauses

@@ -280,10 +280,5 @@ def _grown(area: Region, reach: int) -> Region:
 
 def _ranges(numbers: Sequence[int]) -> list[tuple[int, int]]:
     """Rising numbers as ranges (first, last)."""
-    spans: list[tuple[int, int]] = []
-    for number in numbers:
-        if spans and number == spans[-1][1] + 1:
-            spans[-1] = spans[-1][0], number
-        else:
-            spans.append((number, number))
-    return spans
+    parts = np.split(np.asarray(numbers), np.flatnonzero(np.diff(numbers) != 1) + 1)
+    return [(int(part[0]), int(part[-1])) for part in parts if len(part)]

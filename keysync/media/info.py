@@ -133,6 +133,10 @@ def _field_order(frame: VideoFrame) -> str:
     return BOTTOM_FIRST if top is None else TOP_FIRST
 
 
+# H.264 codes interlaced pictures in pairs of rows of each field's chroma: the height is a multiple of this.
+INTERLACED_ROWS = {"yuv420p": 4, "yuv444p": 2, "bgr0": 1}
+
+
 @dataclass(frozen=True)
 class PictureFormat:
     """What a video file is written as. Sizes and `pixel_aspect` are those of the displayed picture.
@@ -150,6 +154,16 @@ class PictureFormat:
     colours: Colours = BT709
     full_chroma: bool = False
     field_order: str = ""
+
+    @property
+    def h264_pixels(self) -> str:
+        """The pixel format in H.264: 4:2:0, which every player shows, unless that would lose colour or a row."""
+        return "yuv444p" if self.full_chroma or self.width % 2 or self.height % 2 else "yuv420p"
+
+    def keeps_fields(self, *, lossless: bool = False) -> bool:
+        """Whether a file of this format is marked as interlaced, as its source is."""
+        rows = INTERLACED_ROWS["bgr0" if lossless else self.h264_pixels]
+        return bool(self.field_order) and self.height % rows == 0
 
 
 @dataclass(frozen=True, kw_only=True)

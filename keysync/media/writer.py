@@ -56,8 +56,6 @@ SWS_MATRIX = {1: 1, 2: 5, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 AVERAGED = 0x20 | 0x40000 | 0x4000
 # By field order, what libav's filter and x264 call it, and libav's own number, which the container notes.
 FIELDS = {TOP_FIRST: ("tff", 2), BOTTOM_FIRST: ("bff", 3)}
-# H.264 codes interlaced pictures in pairs of rows of each field's chroma: the height is a multiple of this.
-INTERLACED_ROWS = {"yuv420p": 4, "yuv444p": 2, "bgr0": 1}
 
 
 def check_output(path: str | Path, inputs: Iterable[str | Path] = (), *, lossless: bool = False) -> Path:
@@ -78,17 +76,6 @@ def check_output(path: str | Path, inputs: Iterable[str | Path] = (), *, lossles
         if path.exists() and source.exists() and path.samefile(source):
             raise KeySyncError(f"{path} is also an input: choose another name for the result", about="output")
     return path
-
-
-def h264_pixels(like: PictureFormat) -> str:
-    """The pixel format of an H.264 result: 4:2:0, which every player shows, unless that would lose colour or a row."""
-    return "yuv444p" if like.full_chroma or like.width % 2 or like.height % 2 else "yuv420p"
-
-
-def keeps_fields(like: PictureFormat, *, lossless: bool = False) -> bool:
-    """Whether a result of this format is marked as interlaced, as its source is."""
-    rows = INTERLACED_ROWS["bgr0" if lossless else h264_pixels(like)]
-    return bool(like.field_order) and like.height % rows == 0
 
 
 def check_space(path: Path, like: PictureFormat, seconds: float, source_bytes: float | None, *, lossless: bool) -> None:
@@ -297,7 +284,7 @@ class VideoWriter:
         else:
             colours = like.colours if like.colours.matrix in SWS_MATRIX else replace(like.colours, matrix=BT709.matrix)
             stream = self._container.add_stream("libx264", rate=like.rate, options=H264 | self._x264_fields())
-            stream.pix_fmt = h264_pixels(like)
+            stream.pix_fmt = like.h264_pixels
             if stream.pix_fmt == "yuv444p" and not like.full_chroma:
                 log.info("%dx%d is odd: %s keeps all of its colour (4:4:4)", like.width, like.height, self.path)
         context = stream.codec_context
@@ -312,7 +299,7 @@ class VideoWriter:
     @property
     def _fields(self) -> str:
         """The field order of the result; empty if it is progressive."""
-        return self._like.field_order if keeps_fields(self._like, lossless=self._lossless) else ""
+        return self._like.field_order if self._like.keeps_fields(lossless=self._lossless) else ""
 
     def _x264_fields(self) -> dict[str, str]:
         if not self._fields:

@@ -17,7 +17,7 @@ from keysync.errors import KeySyncError
 from keysync.media.audio import AudioReader, read_speech
 from keysync.media.info import Colours, PictureFormat
 from keysync.media.reader import VideoReader
-from keysync.media.writer import VideoWriter, check_output, keeps_fields
+from keysync.media.writer import VideoWriter, check_output
 
 from .. import clips
 
@@ -97,8 +97,8 @@ def test_the_last_frame_is_shown_until_the_end(suffix: str, lossless: bool, last
 @pytest.mark.parametrize(("height", "kept"), [(48, True), (46, False)])
 def test_fields_need_rows_for_each(height: int, kept: bool, tmp_path: Path) -> None:
     like = replace(LIKE, height=height, field_order="tt")
-    assert keeps_fields(like) is kept
-    assert keeps_fields(like, lossless=True)
+    assert like.keeps_fields() is kept
+    assert like.keeps_fields(lossless=True)
     result = VideoReader(write(tmp_path / "out.mp4", [0, 40, 80], like))
     assert result.info.field_order == ("tt" if kept else "")
 
