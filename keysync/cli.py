@@ -344,8 +344,10 @@ def _batch(options: argparse.Namespace) -> bool:
         try:
             _run(job, job.video, job.audio, loaded=loaded)
         except KeySyncError as error:
+            options.stop.check()
             raise KeySyncError(in_full(error)) from error
         except Exception:
+            options.stop.check()
             loaded.forget()  # their state is unknown
             raise
         finally:

@@ -35,7 +35,7 @@ class Stop:
         self._at = 0.0
 
     def check(self) -> None:
-        """Raises `StoppedError` if a signal has arrived: an exception raised in a callback is only printed."""
+        """Raises `StoppedError` if a signal has arrived: a library that is called may lose or replace the exception."""
         if self._number is not None:
             raise StoppedError(self._number)
 
@@ -49,7 +49,10 @@ class Stop:
 
 @contextmanager
 def listening() -> Iterator[Stop]:
-    """Inside, signals raise `StoppedError`; those that the program was started to ignore (nohup) stay ignored."""
+    """Inside, signals raise `StoppedError`; those that the program was started to ignore (nohup) stay ignored.
+
+    So does an error that a library raises in the place of the signal's.
+    """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():  # only the main thread handles signals
         yield stop
@@ -60,6 +63,9 @@ def listening() -> Iterator[Stop]:
         signal.signal(number, stop.handle)
     try:
         yield stop
+    except Exception:
+        stop.check()
+        raise
     finally:
         for number, handler in heard.items():
             signal.signal(number, handler)

@@ -278,6 +278,23 @@ def test_a_second_signal_does_not_interrupt_the_cleaning_up(monkeypatch: pytest.
         stop.handle(signal.SIGINT, None)
 
 
+def test_an_error_in_the_place_of_a_signal_is_the_signal() -> None:
+    """As safetensors does: what the handler raises while it asks torch for a type becomes an error of its own."""
+
+    def read() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(LIMIT)
+        except StoppedError as error:
+            raise KeySyncError("lips.safetensors is truncated") from error
+
+    with pytest.raises(StoppedError) as caught, listening():
+        read()
+    assert caught.value.code == 143
+    with pytest.raises(KeySyncError, match="truncated"), listening():
+        raise KeySyncError("lips.safetensors is truncated")
+
+
 def test_signals_that_are_ignored_stay_ignored() -> None:
     before = {number: signal.getsignal(number) for number in ENDING}
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
