@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import KeySyncError, install_line
@@ -30,6 +29,7 @@ from ..weights.files import read_tensors, shapes_of
 from ..weights.finite import check_weights
 from ..weights.identify import KINDS, Shapes, identify
 from .names import Widths, part_of, widths_of
+from .one_frame import for_one_frame
 
 LATENT_CHANNELS = 4
 # Groups of the group norms; they must divide every width.
@@ -199,8 +199,10 @@ def load_vae(
     """
     weights = read_vae(path, decoder_from=decoder_from)
     decoder = _filled(weights.decoder_file, "decoder", _network(weights.widths).decoder, weights.decoder)
-    _for_one_frame(decoder)
     encoder = _encoder(weights) if weights.encoder else None
+    for part in (encoder, decoder):
+        if part is not None:
+            for_one_frame(part)
     vae = VAE(encoder, decoder, weights.widths, str(weights.file)).to(device=device, dtype=dtype).eval()
     _lay_out(vae)
     return vae
@@ -211,47 +213,6 @@ def _lay_out(vae: VAE) -> None:
     for parameter in vae.parameters():
         if parameter.ndim == 4 and parameter.device.type == "cpu":
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-
-
-class OneFrame(nn.Module):
-    """A temporal convolution for clips of one frame: padding surrounds the frame, so only the kernel's middle counts.
-
-    It shares the parameters of the convolution that it replaces.
-    """
-
-    def __init__(self, convolution: nn.Conv3d) -> None:
-        super().__init__()
-        self.weight, self.bias = convolution.weight, convolution.bias
-        self.padding = convolution.padding[1:]
-
-    def forward(self, input: Tensor) -> Tensor:
-        if input.shape[2] != 1:
-            raise ValueError(f"the clip has {input.shape[2]} frames: expected 1")
-        middle = self.weight[:, :, self.weight.shape[2] // 2]
-        return F.conv2d(input[:, :, 0], middle, self.bias, padding=self.padding)[:, :, None]
-
-
-class Spatial(nn.Module):
-    """A block of the decoder whose temporal part adds nothing."""
-
-    def __init__(self, block: nn.Module) -> None:
-        super().__init__()
-        self.block = block
-
-    def forward(self, input: Tensor, embedding: Tensor | None = None, image_only_indicator: Any = None) -> Tensor:
-        output: Tensor = self.block(input, embedding)
-        return output
-
-
-def _for_one_frame(decoder: nn.Module) -> None:
-    """Removes from a decoder what changes nothing for clips of one frame, which takes long on a CPU."""
-    for module in list(decoder.modules()):
-        for name, block in list(module.named_children()):
-            over_time = getattr(block, "temporal_res_block", None)
-            if isinstance(block, nn.Conv3d):
-                setattr(module, name, OneFrame(block))
-            elif over_time is not None and not any(part.any() for part in over_time.conv2.parameters()):
-                setattr(module, name, Spatial(block.get_submodule("spatial_res_block")))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import keysync.vae.vae
 from keysync.errors import KeySyncError
+from keysync.vae.one_frame import Block
 from keysync.vae.vae import VAE, load_vae
 
 FILE = "diffusion_pytorch_model.safetensors"
@@ -54,7 +55,7 @@ def error_of(path: Path, decoder_from: Path | None = None) -> str:
 def test_shapes_range_and_type(folder: Path) -> None:
     vae = load_vae(folder)
     with torch.no_grad():
-        vae.decoder.get_parameter("time_conv_out.weight").mul_(100)
+        vae.decoder.get_parameter("time_conv_out.middle.weight").mul_(100)
     latents = vae.encode(pictures())
     assert latents.shape == (5, 4, 8, 6)
     decoded = vae.decode(latents)
@@ -207,7 +208,9 @@ def test_what_is_left_out_for_one_frame_changes_nothing(idle: bool, tmp_path: Pa
         decoded = network.eval().decoder(z, image_only_indicator=torch.zeros(2, 1), num_frames=1)
     expected = ((decoded + 1) / 2).clamp(0, 1).movedim(1, -1)
     torch.testing.assert_close(loaded.decode(z * 0.18215), expected, atol=1e-5, rtol=0)
-    assert any("Spatial" in type(module).__name__ for module in loaded.decoder.modules()) == idle
+    blocks = [module for module in loaded.decoder.modules() if isinstance(module, Block)]
+    assert {len(block) for block in blocks} == {1 if idle else 2}
+    assert len(blocks) == sum(hasattr(module, "temporal_res_block") for module in network.modules())
 
 
 def test_frames_that_a_gpu_does_not_hold_together_go_one_by_one(vae: VAE, monkeypatch: pytest.MonkeyPatch) -> None:
