@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +14,7 @@ from .euler import Denoise
 from .parallel import at_once, cores
 
 if TYPE_CHECKING:
-    from .stage import Stage, Windows
+    from .stage import Condition, Stage, Windows
 
 # Noise levels between which a stage is guided, both inclusive.
 Interval = tuple[float, float]
@@ -85,37 +85,74 @@ TWO_CONDITIONS = Guidance(
 )
 
 
+@dataclass(frozen=True)
+class _Call:
+    """A call of a network for predictions that share it: their names, and the condition of all their windows."""
+
+    network: Stage
+    names: tuple[str, ...]
+    condition: Condition
+
+    def of(self, x: Tensor, sigma: Tensor) -> Callable[[], dict[str, Tensor]]:
+        """Makes the predictions of x (b, t, 4, h, w) by name."""
+
+        def run() -> dict[str, Tensor]:
+            count = len(self.names)
+            made: Tensor = self.network(x.repeat(count, 1, 1, 1, 1), sigma, self.condition)
+            return dict(zip(self.names, made.chunk(count), strict=True))
+
+        return run
+
+
 def guide(
     stage: Stage,
     windows: Windows,
     scales: Mapping[str, float] | None = None,
     interval: Interval = EVERYWHERE,
     weak: Stage | None = None,
+    most: int = 1,
 ) -> Denoise:
     """The guided denoiser of windows, by the stage's rule; `scales` None: the stage's own.
 
     Between the noise levels of `interval` the network is evaluated for each prediction that does not cancel out,
-    outside it once, fully conditioned. `weak` is the network of predictions that are made by a weaker one.
+    outside it once, fully conditioned. `weak` is the network of predictions that are made by a weaker one. Predictions
+    share a call where it has `most` windows at most.
     """
     rule, scales = stage.spec.guidance, stage.spec.scales if scales is None else scales
-    evaluated = {
-        name: (_network(stage, weak, prediction), prediction) for name, prediction in rule.needed(scales).items()
-    }
-    conditions = {
-        name: network.condition(windows, audio=prediction.audio, reference=prediction.reference)
-        for name, (network, prediction) in evaluated.items()
-    }
-    *_, full = conditions.values()
+    alone = [
+        _Call(network, (name,), network.condition(windows, audio=made.audio, reference=made.reference))
+        for name, made in rule.needed(scales).items()
+        for network in [_network(stage, weak, made)]
+    ]
+    full, calls = alone[-1].condition, _joined(alone, most // len(windows))
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         if not _guided(float(sigma), interval):
             denoised: Tensor = stage(x, sigma, full)
             return denoised
-        calls = [partial(evaluated[name][0], x, sigma, condition) for name, condition in conditions.items()]
-        made = dict(zip(conditions, at_once(calls, cores(x.device, partial(stage.peak_bytes, len(x)))), strict=True))
-        return rule.combined(made, scales)
+        count = cores(x.device, partial(stage.peak_bytes, len(x) * max(len(call.names) for call in calls)))
+        made = at_once([call.of(x, sigma) for call in calls], count)
+        return rule.combined({name: prediction for some in made for name, prediction in some.items()}, scales)
 
     return denoise
+
+
+def _joined(calls: Sequence[_Call], most: int) -> list[_Call]:
+    """Calls of the same network, all silent or none, as one for up to `most` predictions: the attention to speech is
+    left out of silent ones."""
+    joined: list[_Call] = []
+    for call in calls:
+        last = joined[-1] if joined else None
+        if (
+            last is None
+            or last.network is not call.network
+            or last.condition.silent != call.condition.silent
+            or len(last.names) >= most
+        ):
+            joined.append(call)
+        else:
+            joined[-1] = _Call(call.network, last.names + call.names, last.condition.and_those(call.condition))
+    return joined
 
 
 def _network(stage: Stage, weak: Stage | None, prediction: Prediction) -> Stage:

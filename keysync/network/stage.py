@@ -203,6 +203,12 @@ class Condition:
     mask: Tensor
     silent: bool = False
 
+    def and_those(self, other: Condition) -> Condition:
+        """That of the windows of both, which are equally silent."""
+        parts = ("tokens", "reference", "known", "mask")
+        joined = {part: torch.cat((getattr(self, part), getattr(other, part))) for part in parts}
+        return Condition(**joined, silent=self.silent)
+
 
 class Stage(nn.Module):
     """One stage of the method; its name says which: keyframe or interpolation."""

@@ -178,6 +178,20 @@ def test_what_cancels_out_is_not_evaluated(
     assert [(bool(condition.tokens.any()), bool(condition.reference.any())) for condition in seen] == needed
 
 
+@pytest.mark.parametrize("name", ["keyframe", "interpolation"])
+def test_silent_predictions_share_a_call_that_has_room(name: str) -> None:
+    stage, given = small_stage(name), inputs(name)
+    count, sigma = len(given.windows), torch.tensor(2.0)
+    with torch.no_grad():
+        expected = guide(stage, given.windows)(given.noise, sigma)
+        for most, shared in ((3 * count, [2 * count, count]), (2 * count - 1, [count] * 3)):
+            denoise = guide(stage, given.windows, most=most)
+            seen = watched(stage)
+            torch.testing.assert_close(denoise(given.noise, sigma), expected, rtol=1e-4, atol=1e-5)
+            assert [len(condition.known) for condition in seen] == shared
+            assert [condition.silent for condition in seen] == [*[True] * (len(shared) - 1), False]
+
+
 def test_a_rule_of_two_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guidance by a weaker copy of the network, both fully conditioned, is a row as well."""
     autoguidance = Guidance(
@@ -195,7 +209,9 @@ def test_a_rule_of_two_networks(monkeypatch: pytest.MonkeyPatch) -> None:
         x, sigma = given.noise, torch.tensor(2.0)
         full, worse = (network(x, sigma, network.condition(given.windows)) for network in (stage, weak))
         assert stage.spec.scales == {"audio_guidance": 5.0}
-        torch.testing.assert_close(guide(stage, given.windows, weak=weak)(x, sigma), worse + 5 * (full - worse))
+        for most in (1, 2 * len(x)):
+            denoise = guide(stage, given.windows, weak=weak, most=most)
+            torch.testing.assert_close(denoise(x, sigma), worse + 5 * (full - worse))
         assert torch.equal(guide(stage, given.windows, {"audio_guidance": 1.0})(x, sigma), full)
         with pytest.raises(ValueError, match="needs a weaker copy of its network"):
             guide(stage, given.windows)

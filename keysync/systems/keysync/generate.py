@@ -69,10 +69,13 @@ def _sample(stage: Stage, windows: Windows, noise: Tensor, sampling: Sampling, o
                 with taking_turns:
                     on_step(len(latents) * evaluations[step])
 
-        denoise = guide(stage, windows[part], scales, sampling.guidance_interval)
+        denoise = guide(stage, windows[part], scales, sampling.guidance_interval, most=most)
         return euler(denoise, noise[part].to(stage.device), sigmas, follow)
 
     group = sampling.group or windows_a_call(stage, len(windows))
+    # A GPU has enough to do with one prediction, a compiled network has one shape, and a chosen group is kept to.
+    alone = stage.device.type != "cpu" or sampling.compiled or sampling.group
+    most = 1 if alone else windows_a_call(stage, stage.spec.window - 1)
     parts = [slice(start, start + group) for start in range(0, len(windows), group)]
     calls = [partial(draw, part) for part in parts]
     if sampling.compiled:
