@@ -434,8 +434,7 @@ def _run(
         )
     job = partial(dub_speakers, video, speakers) if speakers else partial(dub_everyone, video, sounds[0])
     if not speakers and not everyone:
-        cache = Cache(options.cache) if options.cache else None
-        job = partial(dub_file, video, sounds[0], cache=cache, work=options.work)
+        job = partial(dub_file, video, sounds[0], cache=Cache(options.cache) if options.cache else None)
     with closing(Watched(options.stop)) as progress:
         report = job(
             options.output,
@@ -445,6 +444,7 @@ def _run(
             progress,
             occluder=options.occluder,
             lossless=options.lossless,
+            work=options.work,
         )
     if options.report:
         report.write(options.report)

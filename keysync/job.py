@@ -115,12 +115,11 @@ def dub_file(
             video, audio, output, models, settings, face, progress or NoProgress(), occluder, lossless, cache, work
         )
     except BaseException as error:
+        if work is not None:
+            work.close()
         _let_go(error)
         del models  # this frame is in the traceback
         raise
-    finally:
-        if work is not None:
-            work.close()
 
 
 def check_job(
@@ -232,8 +231,10 @@ def _continuing(
     models: Renderer, work: Work | None, files: list[MediaFile], finds: bool, settings: Settings, progress: Progress
 ) -> Renderer:
     """The renderer that goes on with the work of a run before, where there can be any."""
-    if work is None or work.is_open or not isinstance(models, Resumable):
+    if work is None or not isinstance(models, Resumable):
         return models
+    if work.is_open:
+        return models.continuing(work)
     causes = models.work_causes(settings.sampling_of(models.system))
     if causes is None:
         return models

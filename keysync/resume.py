@@ -67,6 +67,8 @@ class Work:
         self.folder, self.fresh = folder, fresh
         self.path = folder / f".{name or 'unnamed'}{SUFFIX}"
         self._named = name is not None
+        self._dubs = 1
+        self._causes: tuple[Any, ...] = ()
         self.problem, self.limit = "", 0
         self.taken = self.found = self.size = 0
         self._file: int | None = None
@@ -85,6 +87,11 @@ class Work:
     def is_open(self) -> bool:
         return self._file is not None
 
+    def share(self, dubs: int, *causes: Any) -> None:
+        """So many dubs, one after the other, keep their results here until the last is finished; the job that they are
+        together also follows from `causes`."""
+        self._dubs, self._causes = dubs, causes
+
     def threads(self) -> int | None:
         """How many threads the unfinished dub computed with: others may round differently. None without one."""
         if self.fresh:
@@ -98,6 +105,8 @@ class Work:
 
     def open(self, job: str) -> None:
         """Opens the file for a job with this name; what another job or version has left is dropped."""
+        if self._causes:
+            job = job_name(job, *self._causes)
         if not self._named:
             sweep_work(self.folder)
             self.path = self.folder / f".{job}{SUFFIX}"
@@ -120,11 +129,12 @@ class Work:
             self._give_up(error)
 
     def expect(self, size: int) -> None:
-        """Bytes of numbers that the job keeps; nothing is kept where the disk has no room for them."""
+        """Bytes of numbers that a dub keeps; nothing is kept where the disk has no room for them."""
         # Twice: what was drawn early by a wrong guess, or by a run that put other windows together, is kept too.
-        self.limit = 2 * round(size * (1 + HEADS)) + MOST_HEAD
+        self.limit += 2 * round(size * (1 + HEADS)) + MOST_HEAD
         if self.is_open and shutil.disk_usage(self.path.parent).free < self.limit - self.size:
             self.problem = f"the disk of {self.path.parent} has less than {self.limit / 1e9:.1f} GB free"
+            self._dubs = 1
             self.close(finished=True)
 
     def find(self, key: bytes) -> Tensor | None:
@@ -171,8 +181,14 @@ class Work:
             self.size += size
 
     def close(self, *, finished: bool = False) -> None:
-        """Closes the file, which stays for the next run unless the dub is `finished` or nothing is in it."""
+        """Closes the file, which stays for the next run unless the dub is `finished` or nothing is in it.
+
+        One that several dubs share stays open until the last of them is finished.
+        """
         if self._file is None:
+            return
+        if finished and self._dubs > 1:
+            self._dubs -= 1
             return
         with suppress(OSError):
             if (finished or not self._places) and sys.platform != "win32":

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from .face.track import Clues, FaceChoice, FaceTrack, Tracker
 from .following import Seen
 from .job import FaceSource, check_job, dub_file, follow_faces
 from .media.audio import hear, open_sound
+from .media.container import MediaFile
 from .media.extras import Extras
 from .media.mix import Gated, Mix, Parts
 from .media.reader import open_video
@@ -34,10 +35,12 @@ from .method import SAMPLE_RATE
 from .notes import LOSSLESS_NOTE
 from .progress import FOLLOWING, Moment, NoProgress, Progress
 from .report import DUBBED, PASSED_THROUGH, Report
+from .resume import Work
 from .speech.activity import pauses
 from .systems.renderer import Renderer
 from .timeline import Timeline, fit
 from .who import clues_of, read_choice
+from .whole import held, hidden_name
 
 # Shorter pauses (seconds) belong to a voice, which begins and ends so much around what is heard.
 PAUSE, AROUND = 0.5, 0.1
@@ -122,10 +125,12 @@ def dub_speakers(
     *,
     occluder: str | Path | FrameSource | None = None,
     lossless: bool = False,
+    work: Work | None = None,
 ) -> Report:
     """Dubs each speaker's face with their own speech; the result has all speeches as one soundtrack.
 
-    `face` says how faces are found; its choice is not used. Raises `KeySyncError` like `dub_file`, and where two
+    `face` says how faces are found; its choice is not used. What networks make is kept in `work`, as by `dub_file`, of
+    all people until the last one is done. Raises `KeySyncError` like `dub_file`, and where two
     speakers are the same person.
     """
     _check(models, face)
@@ -148,7 +153,7 @@ def dub_speakers(
         gated = sound if speaker.parts is None else Gated(sound, speaker.parts)
         parts.append(_Part(gated, track, spans, sound.name, speaker.who or "a face"))
     seconds = max(speech.seconds for speech in heard)
-    return _dub_parts(source, pts, parts, seconds, output, models, settings, progress, occluder, lossless)
+    return _dub_parts(source, pts, parts, seconds, output, models, settings, progress, occluder, lossless, work)
 
 
 def dub_everyone(
@@ -162,10 +167,12 @@ def dub_everyone(
     *,
     occluder: str | Path | FrameSource | None = None,
     lossless: bool = False,
+    work: Work | None = None,
 ) -> Report:
     """Dubs everyone who speaks in the video with one speech, each while they speak in the video's own sound.
 
-    Raises `KeySyncError` like `dub_file`, and where no one speaks.
+    What networks make is kept in `work`, as by `dub_speakers`. Raises `KeySyncError` like `dub_file`, and where no one
+    speaks.
     """
     _check(models, face)
     source, sound = open_video(video), open_sound(audio)
@@ -178,7 +185,7 @@ def dub_everyone(
     pts, tracks = follow_faces(source, face, finish, _Watch(progress), Seen(Tracker(looks=True)))
     parts = [_Part(sound, track, None, sound.name, f"speaker {n}") for n, track in enumerate(tracks, 1)]
     seconds = hear(sound).seconds
-    return _dub_parts(source, pts, parts, seconds, output, models, settings, progress, occluder, lossless)
+    return _dub_parts(source, pts, parts, seconds, output, models, settings, progress, occluder, lossless, work)
 
 
 def _check(models: Renderer, face: FaceSource) -> None:
@@ -213,6 +220,7 @@ def _dub_parts(
     progress: Progress,
     occluder: str | Path | FrameSource | None,
     lossless: bool,
+    work: Work | None,
 ) -> Report:
     """Dubs the parts one after the other; every dub but the last is a lossless file beside the result."""
     timeline = fit(pts, source.facts().last_duration, source.info.time_base, seconds, settings.sync_mode)
@@ -227,11 +235,15 @@ def _dub_parts(
     sounds = list(dict.fromkeys(part.sound for part in parts))
     shown: FrameSource = Shown(source, timeline)
     reports: dict[int, Report] = {}
-    with TemporaryDirectory(prefix=".keysync-", dir=output.parent) as folder:
+    if work is not None:
+        work.share(len(seen), [MediaFile.of(sound.path).fingerprint() for sound in sounds if sound.path])
+    with ExitStack() as between:
+        if work is not None:
+            between.callback(work.close)
         for number in seen:
             last = number == seen[-1]
             voice = Gated(parts[number].sound, None, timeline.seconds)
-            target = output if last else Path(folder) / f"{number}.mkv"
+            target = output if last else output.with_name(hidden_name("mkv"))
             reports[number] = dub_file(
                 shown,
                 Mix(sounds, voice),
@@ -247,8 +259,10 @@ def _dub_parts(
                 _Share(progress, seen.index(number), len(seen)),
                 occluder=masks,
                 lossless=lossless or not last,
+                work=work,
             )
-            shown = Shown(source, timeline, open_video(target)) if not last else shown
+            if not last:
+                shown = Shown(source, timeline, open_video(between.enter_context(held(target))))
     return _merged(reports, parts, active, timeline, settings)
 
 

@@ -20,7 +20,7 @@ if sys.platform != "win32":
 
 # Eight digits say which machine writes: processes of another one may hold locks that this one does not see.
 HOST = sha256(node().encode(errors="replace")).hexdigest()[:8]
-NAME = re.compile(r"\.keysync-(?:(?P<host>[0-9a-f]{8})-)?[0-9a-f]{16}\.part")
+NAME = re.compile(r"\.keysync-(?:(?P<host>[0-9a-f]{8})-)?[0-9a-f]{16}\.(?:part|mkv)")
 # Seconds without a write after which an unlocked file was left by a process that was killed: more than it takes to
 # lock a new file; and where no lock tells, far more than lies between two writes of the slowest job.
 SETTLED = 10
@@ -52,7 +52,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     `OSError` if `path` cannot be written.
     """
     sweep(path.parent)
-    temporary = path.with_name(f".keysync-{HOST}-{secrets.token_hex(8)}.part")
+    temporary = path.with_name(hidden_name())
     # Exclusive: never an existing file, nor one that a link leads to.
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW, 0o666)
     try:
@@ -66,10 +66,27 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def held(path: Path) -> Iterator[Path]:
+    """Locks a whole file of a `hidden_name`, which others may otherwise sweep, and removes it after the block."""
+    descriptor = os.open(path, os.O_RDWR | NO_FOLLOW)
+    try:
+        lock(descriptor)
+        yield path
+    finally:
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
+
+
+def hidden_name(extension: str = "part") -> str:
+    """A new name of a file that goes when what needs it is done: of a video (mkv), or of an unfinished file."""
+    return f".keysync-{HOST}-{secrets.token_hex(8)}.{extension}"
+
+
 def sweep(folder: Path) -> list[Path]:
     """Removes the unfinished files that killed processes left in a folder; returns them.
 
-    A file goes if its name is one that `whole_file` gives, it belongs to this user, no process holds its lock, and it
+    A file goes if its name is a `hidden_name`, it belongs to this user, no process holds its lock, and it
     has not been written for `SETTLED` seconds; for `FORGOTTEN` seconds where another machine wrote it, or where files
     cannot be locked.
     """
@@ -95,7 +112,7 @@ def why_not(path: Path) -> tuple[str, str] | None:
             if not stat.S_ISREG(path.stat().st_mode):
                 return "it is a device or a pipe", "choose another file"
         sweep(path.parent)
-        temporary = path.with_name(f".keysync-{HOST}-{secrets.token_hex(8)}.part")
+        temporary = path.with_name(hidden_name())
         try:
             os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW, 0o666))
         finally:

@@ -155,7 +155,7 @@ def dub(
     """The dubbed video, a file in ComfyUI's temporary folder, and the report. The node of every system ends here.
 
     The file says that its lips are synthetic, unless `settings.provenance` is off. A job that was cancelled, or whose
-    ComfyUI was killed, goes on when it is queued again; one of several speakers starts over.
+    ComfyUI was killed, goes on when it is queued again.
 
     Raises `KeySyncError` like `dub_file` and `dub_speakers`.
     """
@@ -172,6 +172,7 @@ def dub(
             face,
             progress,
             occluder=occluder,
+            work=Work(work_folder()),
         )
         if face.choice.index:
             report.notes.append(f"face_index {face.choice.index} has no effect: each Speaker has its own face")

@@ -14,13 +14,16 @@ import pytest
 import torch
 
 from keysync.cli import main
+from keysync.demo import SPEECH
 from keysync.report import Report
 from keysync.resume import FORGOTTEN, SUFFIX, Work, sweep_work
 from keysync.systems.keysync.generate import sample
 from keysync.systems.keysync.models import Models
+from keysync.whole import SETTLED
 
 from .clips import picture, write_landmarks, write_speech, write_video
 from .synthetic_face import face_points
+from .test_speakers import TWO
 
 FRAMES = 40
 KEY = b"k" * 64
@@ -146,6 +149,53 @@ def test_only_what_is_whole_and_of_the_same_job_is_taken(
     assert main(line(files, plain, *more[:2] if harm == "other seed" else [])) == 0
     assert output.read_bytes() == plain.read_bytes()
     assert again == sampled.count - (0 if more else 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_dub_of_two_speakers_goes_on_with_the_one_it_was_at(sampled: Sampled, tmp_path: Path) -> None:
+    """Also where the first is done: their frames, which are made again, need no network."""
+    people = ["--speaker", f"{SPEECH}@0-1.2:face=0", "--speaker", f"{SPEECH}@2-3:face=1"]
+
+    def words(output: Path) -> list[str]:
+        options = ["--system", "keysync", "--preset", "fast", "-o", output, "--report", output.with_suffix(".json")]
+        return [str(word) for word in ("dub", TWO, *people, *options)]
+
+    plain, output = tmp_path / "plain" / "out.mp4", tmp_path / "out.mp4"
+    plain.parent.mkdir()
+    assert main(words(plain)) == 0
+    all_of_them = sampled.count
+    for sampled.most in (1, all_of_them - 2):  # within the first speaker, and before the end of the second
+        sampled.count = 0
+        assert killed(words(output)) == -signal.SIGKILL
+        assert list(tmp_path.glob(f".*{SUFFIX}"))
+    (between,) = tmp_path.glob(".keysync-*.mkv")
+    past = between.stat().st_mtime - SETTLED - 1
+    os.utime(between, (past, past))
+    sampled.most, sampled.count = 1, 0
+    assert main(words(output)) == 0
+    assert output.read_bytes() == plain.read_bytes()
+    found = report_of(output)["work"]
+    assert found["run"] == "resumed"
+    assert found["results_found"] > all_of_them - 2  # the VAE's encodings too
+    assert 0 < found["bytes"] <= found["bytes_at_most"]
+    assert {path.name for path in tmp_path.iterdir()} == {"plain", "out.mp4", "out.json"}
+
+
+def test_work_of_several_dubs_stays_until_the_last_is_finished(tmp_path: Path) -> None:
+    work = Work(tmp_path, "a")
+    work.share(2, "speech")
+    work.open("job")
+    work.keep(KEY, torch.ones(3))
+    work.close(finished=True)
+    assert work.is_open
+    work.close()
+    again = Work(tmp_path, "a")
+    again.share(1, "speech")
+    again.open("job")
+    assert again.found == 1
+    again.close(finished=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_work_is_bounded_and_given_up_where_there_is_no_room(tmp_path: Path) -> None:
