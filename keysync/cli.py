@@ -259,6 +259,11 @@ def _add_run_options(parser: argparse.ArgumentParser, *, of_one: bool = True) ->
         action="store_true",
         help="close the mouth wherever the speech pauses, whatever else sounds there",
     )
+    parser.add_argument(
+        "--align",
+        action="store_true",
+        help="turn the crops with the head, so that the eyes are level: for tilted heads",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the noise (default: %(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, mps ...")
     parser.add_argument("--dtype", choices=sorted(DTYPES), help="of the networks (default: fp16 on a GPU, else fp32)")
@@ -417,6 +422,7 @@ def _run(
         provenance=options.provenance,
         signing=_signing(options),
         quiet_mouth=options.quiet_mouth,
+        align=options.align,
     )
     for sound in sounds:
         check_job(video, sound, options.output, settings, occluder=options.occluder, lossless=options.lossless)

@@ -68,7 +68,8 @@ class Settings:
     `mask` None: that of the system; `sampling`: the system's own settings, or those of several systems by name, None
     for its defaults; `controls`: curves by name, which give one value for each of n times in seconds; `provenance`:
     whether the result says in its file that its lips are synthetic, `signing` the key that signs it with C2PA;
-    `quiet_mouth`: the mouth is closed wherever the speech pauses, whatever else sounds there.
+    `quiet_mouth`: the mouth is closed wherever the speech pauses, whatever else sounds there; `align`: crops are turned
+    with the head, so that the eyes are level.
     """
 
     sync_mode: str = "cut_off"
@@ -79,6 +80,7 @@ class Settings:
     provenance: bool = True
     signing: Signing | None = None
     quiet_mouth: bool = False
+    align: bool = False
 
     def sampling_of(self, system: str) -> Any:
         """The settings of a system, where `sampling` holds those of several."""
@@ -254,7 +256,7 @@ class Dub:
         if foreign:
             known = ", ".join(needs.controls) or "none"
             raise KeySyncError(f"unknown control {min(foreign)!r}: the system has {known}")
-        self.crops = Crops.of(self.track, needs.crop_size, needs.crop_scale, needs.native)
+        self.crops = Crops.of(self.track, needs.crop_size, needs.crop_scale, needs.native, self.settings.align)
 
     @cached_property
     def _grey(self) -> bool:

@@ -239,7 +239,7 @@ def _continuing(
     if causes is None:
         return models
     inputs = [file.fingerprint() for file in files] + [AUTO] * finds
-    work.open(job_name(causes, inputs, settings.seed, settings.mask, settings.sync_mode))
+    work.open(job_name(causes, inputs, settings.seed, settings.mask, settings.sync_mode, settings.align))
     if work.found:
         progress.say(f"resuming: {work.found} results of an earlier run are in {work.path}")
     return models.continuing(work) if work.is_open else models
@@ -352,7 +352,7 @@ def _prepare(
         course.begin(SURVEY)
 
     def looked(surveyor: Surveyor, looks: Iterator[Look], note: Callable[[str], None], mask: str) -> Renderer:
-        return known.survey(surveyor, looks, note, mask, track, masks)
+        return known.survey(surveyor, looks, note, mask, settings.align, track, masks)
 
     voice = _fitted(inputs.heard.samples, timeline.seconds)
     on_look = partial(course.step, SURVEY)
@@ -381,7 +381,7 @@ def _writer(inputs: _Inputs, output: Path, form: PictureFormat, dub: Dub, lossle
     provenance = Provenance.of(drawn.system, drawn.origins, files) if settings.provenance else None
     report.provenance = None if provenance is None else provenance.to_dict()
     report.notes += [
-        *job_notes(source, dub.pts, speech, heard.seconds, timeline, lossless, drawn, settings, kept),
+        *job_notes(source, dub.pts, speech, heard.seconds, timeline, lossless, drawn, settings, dub.crops, kept),
         *heard.notes,
         *soundtrack_notes(speech, lossless),
     ]

@@ -85,10 +85,12 @@ class ClipMemory:
         looks: Iterator[Look],
         note: Callable[[str], None],
         mask: str,
+        align: bool,
         track: FaceTrack,
         occluder: FrameSource | None,
     ) -> Renderer:
-        """What `renderer.survey` would give; it depends on the source, its track, the occluder and the mask alone."""
+        """What `renderer.survey` would give; it depends on the source, its track, the occluder, the mask and
+        whether crops are turned alone."""
         cache, hidden = self._cache, None if occluder is None else _fingerprint(occluder)
         known = self._fingerprint is not None and (occluder is None or hidden is not None)
         if cache is None or not known or not isinstance(renderer, Remembering):
@@ -101,6 +103,7 @@ class ClipMemory:
             digest_of(_arrays(track)),
             hidden,
             mask,
+            align,
             repr(renderer.needs),
             renderer.system,
         )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dub import Settings
+from .face.crop import Crops
 from .media.audio import AudioReader
 from .media.extras import Kept
 from .media.info import BT2020_PRIMARIES, IN_MEMORY, VideoInfo
@@ -31,12 +32,17 @@ def job_notes(
     lossless: bool,
     renderer: Renderer,
     settings: Settings,
+    crops: Crops,
     kept: Kept,
 ) -> Iterator[str]:
     """Notes for the user on this job, a line each."""
     trained = renderer.needs.mask
     if trained is not None and settings.mask not in (None, trained):
         yield f"the models were trained with the mask {trained}; this job uses the mask {settings.mask}"
+    if settings.align:
+        yield (
+            _note_on_align(crops) if renderer.needs.source else "align has no effect: no crop is cut out of the source"
+        )
     if isinstance(renderer, Remarking):
         yield from renderer.remarks(settings.sampling_of(renderer.system))
     if renderer.needs.source:
@@ -53,6 +59,15 @@ def job_notes(
             f"the speech is longer than {ONE_PASS // SAMPLE_RATE} s: its features come from windows of "
             f"{WINDOW // SAMPLE_RATE} s and differ by some percent from those of one pass"
         )
+
+
+def _note_on_align(crops: Crops) -> str:
+    """A note on how far the crops are turned."""
+    degrees = crops.rolls
+    if not len(degrees):
+        return "align: there is no crop to turn"
+    low, high = round(degrees.min()), round(degrees.max())
+    return f"align: the crops are turned with the head, by {low if low == high else f'{low} to {high}'} degrees"
 
 
 def _notes_on_time(

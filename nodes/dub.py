@@ -84,6 +84,7 @@ class DubVideo(io.ComfyNode):
                 quiet_input(),
                 *face_inputs(),
                 find_input(),
+                align_input(),
             ],
             outputs=dub_outputs(),
         )
@@ -113,6 +114,7 @@ class DubVideo(io.ComfyNode):
         occluder: Tensor | Input.Video | None = None,
         quiet_mouth: bool = False,
         find_occluder: bool = False,
+        align: bool = False,
     ) -> io.NodeOutput:
         progress = NodeProgress(keyframe_model)
         models = core_models(
@@ -128,6 +130,7 @@ class DubVideo(io.ComfyNode):
             sampling,
             provenance=provenance,
             quiet_mouth=quiet_mouth,
+            align=align,
         )
         face = FaceSource(
             FaceChoice(face_index),
@@ -283,6 +286,18 @@ def find_input() -> Any:
         extra_dict={"advanced": True},  # ComfyUI 0.8 takes no argument of that name
         tooltip="Find what covers the mouth, such as a hand or a microphone, and leave it as it is. The report says in "
         "which frames something was found. Leave occluder unconnected.",
+    )
+
+
+def align_input() -> Any:
+    """Whether crops are turned with the head."""
+    return io.Boolean.Input(
+        "align",
+        default=False,
+        optional=True,  # workflows of older versions lack it
+        extra_dict={"advanced": True},  # ComfyUI 0.8 takes no argument of that name
+        tooltip="Turn the crops with the head, so that the eyes are level: for tilted heads. The report says by how "
+        "much.",
     )
 
 

@@ -206,6 +206,13 @@ class CropFace(io.ComfyNode):
                     tooltip="From Load KeySync Model. Sets the size and the scale of the crops. Without one, they are "
                     "as Choose Mouths needs them.",
                 ),
+                io.Boolean.Input(
+                    "align",
+                    default=False,
+                    optional=True,  # workflows of older versions lack it
+                    tooltip="Turn the crops with the head, so that the eyes are level: for tilted heads. Mouth Mask "
+                    "and Paste Face follow.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -220,16 +227,19 @@ class CropFace(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, images: Tensor, track: Faces, model: ModelPatcher | None = None) -> io.NodeOutput:
+    def execute(
+        cls, images: Tensor, track: Faces, model: ModelPatcher | None = None, align: bool = False
+    ) -> io.NodeOutput:
         check_frames(images, track.track)
         if model is None:
             # As large in each shot as the face there, and scaled to the largest: a batch has one size.
-            boxes = filled(Crops.of(track.track, REWRITE.crop_size, REWRITE.crop_scale, native=True).boxes, track.track)
+            crops = Crops.of(track.track, REWRITE.crop_size, REWRITE.crop_scale, native=True, align=align)
+            boxes = filled(crops.boxes, track.track)
             side = min(int(boxes[:, 2].max()), *REWRITE.crop_size)
             size, scaling = (side, side), NATIVE_SCALING
         else:
             spec = spec_of(model)
-            boxes, size, scaling = boxes_of(track.track, spec.crop_scale), spec.image_size, "bilinear"
+            boxes, size, scaling = boxes_of(track.track, spec.crop_scale, align), spec.image_size, "bilinear"
         return io.NodeOutput(cut(images, boxes, size, scaling), replace(track, boxes=boxes, crop_size=size))
 
 
@@ -337,13 +347,14 @@ def follow(images: Tensor, add_frame: AddFrame, choice: FaceChoice, clues: Clues
     return track
 
 
-def boxes_of(track: FaceTrack, scale: float = PUBLISHED_CROP_SCALE) -> NDArray[np.int64]:
-    """One box (x, y, side) a frame, (n, 3): where the face is not seen, that of the nearest frame that shows it."""
-    return filled(Crops.of(track, (1, 1), scale).boxes, track)
+def boxes_of(track: FaceTrack, scale: float = PUBLISHED_CROP_SCALE, align: bool = False) -> NDArray[np.int64]:
+    """One box (x, y, side) a frame (n, 3), or (n, 4) if they are turned with the head: where the face is not seen, that
+    of the nearest frame that shows it."""
+    return filled(Crops.of(track, (1, 1), scale, align=align).boxes, track)
 
 
 def filled(boxes: NDArray[np.int64], track: FaceTrack) -> NDArray[np.int64]:
-    """Boxes (n, 3) of which those of frames without the face are those of the nearest frame that shows it."""
+    """Boxes (n, 3 or 4) of which those of frames without the face are those of the nearest frame that shows it."""
     seen, frames = np.flatnonzero(track.found), np.arange(len(boxes))
     after = np.searchsorted(seen, frames).clip(max=len(seen) - 1)
     before = (after - 1).clip(min=0)

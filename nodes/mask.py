@@ -122,7 +122,7 @@ def fit_occluders(occluders: Tensor, masks: Tensor, faces: Faces | None) -> Tens
 
 
 def cut(occluders: Tensor, boxes: NDArray[np.int64], size: tuple[int, int]) -> Tensor:
-    """Occluders (n or 1, h, w) of whole frames cut at the boxes (n, 3): (n, H, W), 0 or 1."""
+    """Occluders (n or 1, h, w) of whole frames cut at the boxes (n, 3 or 4): (n, H, W), 0 or 1."""
     crops = torch.empty(len(boxes), *size)
     for index in each_frame(len(boxes)):
         occluder = occluders[index % len(occluders), ..., None].cpu()  # h w -> h w 1

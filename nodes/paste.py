@@ -95,7 +95,7 @@ class Pasted(NamedTuple):
 
 
 def check(images: Tensor, crops: Tensor, masks: Tensor, faces: Faces) -> NDArray[np.int64]:
-    """The crops' boxes (n, 3). Raises `KeySyncError` unless each image has one crop, one mask and one box."""
+    """The crops' boxes (n, 3 or 4). Raises `KeySyncError` unless each image has one crop, one mask and one box."""
     if faces.boxes is None:
         raise KeySyncError("the track is from Track Face and has no crops: connect the track of Crop Face")
     check_frames(images, faces.track)

@@ -23,6 +23,7 @@ from ..keysync.systems.rewrite.system import load as load_rewriter
 from .detector import detector_device, detector_weights
 from .dub import (
     NodeProgress,
+    align_input,
     audio_input,
     detector_inputs,
     dub,
@@ -89,6 +90,7 @@ class LipSync(io.ComfyNode):
                     "Curve from Video or Edit Lips Curve. If connected, auto is rewrite.",
                 ),
                 find_input(),
+                align_input(),
             ],
             outputs=dub_outputs(),
         )
@@ -110,6 +112,7 @@ class LipSync(io.ComfyNode):
         lips: LipsCurve | None = None,
         quiet_mouth: bool = False,
         find_occluder: bool = False,
+        align: bool = False,
     ) -> io.NodeOutput:
         if lips is not None and isinstance(audio, Speakers):
             raise KeySyncError(
@@ -124,7 +127,7 @@ class LipSync(io.ComfyNode):
             track=None if track is None else track.track,
             device=detector_device(),
         )
-        settings = Settings(sync_mode, sampling=sampling, provenance=provenance, quiet_mouth=quiet_mouth)
+        settings = Settings(sync_mode, sampling=sampling, provenance=provenance, quiet_mouth=quiet_mouth, align=align)
         result, report = dub(
             video, audio, renderer, settings, face, NodeProgress(), open_occluder(occluder, find_occluder)
         )

@@ -191,6 +191,16 @@ def test_occluders_are_found_where_it_is_asked_for(
     assert "(--occluder)" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("cheap")
+def test_crops_are_turned_where_it_is_asked_for(
+    files: dict[str, Path], dub: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dub("--align") == 0
+    assert "\n  align: the crops are turned with the head, by " in capsys.readouterr().out
+    assert dub() == 0
+    assert "\n  align: " not in capsys.readouterr().out
+
+
 def test_an_older_result_is_replaced(files: dict[str, Path], dub: Callable[..., int]) -> None:
     files["output"].write_text("older")
     assert dub() == 0

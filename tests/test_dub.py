@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 from keysync.demo import SPEECH, TALK_OCCLUDED
 from keysync.dub import Dub, Settings, find_clips
 from keysync.errors import KeySyncError
-from keysync.face.crop import crop, crop_boxes
+from keysync.face.crop import Crops, crop, crop_boxes
+from keysync.face.masks import MASKS
 from keysync.face.occlusion import AUTO, find_occluder
-from keysync.face.track import FaceChoice, FaceTrack
+from keysync.face.paste import Place
+from keysync.face.track import FaceChoice, FaceTrack, from_landmarks
+from keysync.face.turn import rotation
 from keysync.job import FaceSource, dub_file, survey
 from keysync.media.audio import read_speech
 from keysync.media.reader import VideoReader
@@ -483,6 +486,36 @@ def test_the_mouth_is_quiet_in_pauses_only_where_it_is_asked_for(models: Models,
     assert notes == []
     _, second = dubbed(1, False)
     assert not np.array_equal(np.stack(first[40:]), np.stack(second[40:]))
+
+
+# Tilted heads
+
+
+@pytest.mark.usefixtures("cheap")
+def test_crops_are_turned_with_the_head_where_it_is_asked_for(models: Models, tmp_path: Path) -> None:
+    clip = scene(tmp_path, 12)
+    tilt = rotation(30.0)
+    clip.points = [(points - points.mean(0)) @ tilt.T + points.mean(0) for points in map(face_at, range(12))]
+    plain = clip.dub(models, "plain.mkv")
+    upright = clip.result()
+    report = clip.dub(models, "turned.mkv", align=True)
+    assert [note for note in plain.notes if note.startswith("align")] == []
+    assert [note for note in report.notes if note.startswith("align")] == [
+        "align: the crops are turned with the head, by 30 degrees"
+    ]
+    assert report.count(DUBBED) == 12
+    track = from_landmarks(clip.points, (HEIGHT, WIDTH))
+    crops = Crops.of(track, models.needs.crop_size, models.needs.crop_scale, align=True)
+    draw = MASKS[report.mask]
+    for number, (source, result, other) in enumerate(zip(clip.source(), clip.result(), upright, strict=True)):
+        place = Place.of(
+            draw(crops.points(track.landmarks[number], number), crops.size), crops.boxes[number], track.size
+        )
+        inside = np.zeros(source.shape[:2], dtype=bool)
+        inside[place.region] = place.mask.numpy() > 0
+        assert np.array_equal(result[~inside], source[~inside])
+        assert (result != source).any()
+        assert not np.array_equal(result, other)
 
 
 # Occluders

@@ -119,6 +119,9 @@ def test_what_a_track_depends_on_is_followed_anew(
     dub(speech, tmp_path / "out.mkv", cache, settings=Settings("cut_off", mask="mouth"))
     assert counted == ["survey"]
     counted.clear()
+    dub(speech, tmp_path / "out.mkv", cache, settings=Settings("cut_off", align=True))
+    assert counted == ["survey"]
+    counted.clear()
     monkeypatch.setattr("keysync.cache.__version__", "another")
     dub(speech, tmp_path / "out.mkv", cache)
     assert counted == ["follow", "survey"]

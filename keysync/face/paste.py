@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .crop import Box, Picture, region, resize
+from .turn import Turned, sample
 
 FEATHER = 0.04  # of the crop's side
 # Colours follow the frame around the mask up to this much (0..1): a larger difference is content, not a colour shift.
 LARGEST_SHIFT = 0.1
 # A cell of the pyramid is known in full where the ring covers one in so many of its pixels.
 FILLED = 4.0
+ALL = slice(None), slice(None)
 # Red, green and blue in the luma of BT.709.
 LUMA = (0.2126, 0.7152, 0.0722)
 
@@ -39,10 +41,10 @@ class Sides(NamedTuple):
 class Place:
     """Where a crop goes in its frame.
 
-    Of the crop at `side` pixels, the rows and columns `part` go to the rows and columns `region` of the frame; the
-    others are of their size: `mask` (h, w), 0 or 1, says where the crop replaces the frame, `matte` (h, w), 0..1, by
-    how much. `feather` is the width of the matte's soft edge in pixels; `matched` whether the crop has the frame's
-    colours already.
+    Of the crop at `side` pixels, the rows and columns `part` go to the rows and columns `region` of the frame; of a
+    turned one, what lies at `grid` (h, w, 2), -1..1 inside the crop. The others are of the region's size: `mask`
+    (h, w), 0 or 1, says where the crop replaces the frame, `matte` (h, w), 0..1, by how much. `feather` is the width of
+    the matte's soft edge in pixels; `matched` whether the crop has the frame's colours already.
     """
 
     region: tuple[slice, slice]
@@ -50,53 +52,94 @@ class Place:
     matte: Tensor
     feather: float
     side: int
-    part: tuple[slice, slice] = (slice(None), slice(None))
+    part: tuple[slice, slice] = ALL
     matched: bool = False
+    grid: Tensor | None = None
 
     @staticmethod
     def of(mask: Picture, box: Box, frame_size: tuple[int, int], feather: float = FEATHER) -> Place:
-        """The place of a crop cut at `box` (x, y, side) in a frame of `frame_size` (h, w).
+        """The place of a crop cut at `box`, upright or turned, in a frame of `frame_size` (h, w).
 
         mask (H, W), above 0.5 where the crop is generated, at any size; `feather` is a share of the crop's side.
         """
-        side, inside, border = _inside(mask, box, frame_size)
-        width = feather * side
-        return Place(region(box), inside.float(), feathered(inside, width, border), width, side)
+        bare = _Bare.of(mask, box, frame_size)
+        width = feather * bare.side
+        matte = feathered(bare.inside, width, bare.border)
+        return Place(bare.region, bare.inside.float(), matte, width, bare.side, grid=bare.grid)
 
     @staticmethod
     def less(mask: Picture, box: Box, frame_size: tuple[int, int], shown: Tensor, feather: float = FEATHER) -> Place:
         """The place of a crop that shows only by so much as `shown` (H, W), 0..1, says, and has the frame's colours."""
-        side, inside, border = _inside(mask, box, frame_size)
-        share, width = resize(shown[None, None].float(), (side, side))[0, 0], feather * side
+        bare = _Bare.of(mask, box, frame_size)
+        share = _seen(shown[None, None].float(), bare.side, bare.grid)[0, 0]
+        width = feather * bare.side
         # Beyond this reach nothing changes the matte where the crop shows.
         reach = math.ceil(width) + 1
-        rows, columns = (_around(share > 0, axis, reach) for axis in (1, 0))
+        part = rows, columns = _around(share > 0, 1, reach), _around(share > 0, 0, reach)
+        h, w = share.shape
         ends = Sides(
-            top=border.top or rows.start > 0,
-            bottom=border.bottom or rows.stop < side,
-            left=border.left or columns.start > 0,
-            right=border.right or columns.stop < side,
+            top=bare.border.top or rows.start > 0,
+            bottom=bare.border.bottom or rows.stop < h,
+            left=bare.border.left or columns.start > 0,
+            right=bare.border.right or columns.stop < w,
         )
-        x, y, _ = (int(value) for value in box)
-        near = inside[rows, columns]
+        top, left = (side.start for side in bare.region)
+        near = bare.inside[part]
         return Place(
-            (slice(y + rows.start, y + rows.stop), slice(x + columns.start, x + columns.stop)),
+            (slice(top + rows.start, top + rows.stop), slice(left + columns.start, left + columns.stop)),
             near.float(),
-            feathered(near, width, ends) * share[rows, columns],
+            feathered(near, width, ends) * share[part],
             width,
-            side,
-            (rows, columns),
+            bare.side,
+            part if bare.grid is None else ALL,
             matched=True,
+            grid=None if bare.grid is None else bare.grid[part],
         )
 
+    def see(self, planes: Tensor, scaling: str) -> Tensor:
+        """Planes (1, c, H, W) of the crop as they lie in the region: (1, c, h, w)."""
+        rows, columns = self.part
+        return _seen(planes, self.side, self.grid, scaling)[..., rows, columns]
 
-def _inside(mask: Picture, box: Box, frame_size: tuple[int, int]) -> tuple[int, Tensor, Sides]:
-    """The side of a box, whether each of its pixels is inside the mask, and which of its sides are the frame's."""
-    x, y, side = (int(value) for value in box)
-    h, w = frame_size
-    planes = torch.as_tensor(mask)[None, None].float().cpu()  # h w -> 1 1 h w
-    inside = F.interpolate(planes, (side, side), mode="nearest")[0, 0] > 0.5
-    return side, inside, Sides(top=y == 0, bottom=y + side == h, left=x == 0, right=x + side == w)
+    @property
+    def beyond(self) -> NDArray[np.bool_]:
+        """(h, w): the pixels of the region that the crop does not reach."""
+        if self.grid is None:
+            return np.zeros(self.mask.shape, dtype=np.bool_)
+        outside: NDArray[np.bool_] = (self.grid.abs() > 1).any(-1).numpy()
+        return outside
+
+
+@dataclass(frozen=True, eq=False)
+class _Bare:
+    """A place without its matte: whether each pixel of the region is `inside` the mask, and which of the region's sides
+    are the frame's."""
+
+    region: tuple[slice, slice]
+    side: int
+    inside: Tensor
+    border: Sides
+    grid: Tensor | None = None
+
+    @classmethod
+    def of(cls, mask: Picture, box: Box, frame_size: tuple[int, int]) -> _Bare:
+        h, w = frame_size
+        side, turned = int(box[2]), Turned.of(box)
+        planes = torch.as_tensor(mask)[None, None].float().cpu()  # h w -> 1 1 h w
+        rows, columns = where = turned.region(frame_size) if turned else region(box)
+        grid = turned.places(where) if turned else None
+        if grid is None:
+            inside = F.interpolate(planes, (side, side), mode="nearest")[0, 0] > 0.5
+        else:
+            inside = (sample(planes, grid, "nearest")[0, 0] > 0.5) & (grid.abs() <= 1).all(-1)
+        border = Sides(rows.start == 0, rows.stop == h, columns.start == 0, columns.stop == w)
+        return cls(where, side, inside, border, grid)
+
+
+def _seen(planes: Tensor, side: int, grid: Tensor | None, scaling: str = "bilinear") -> Tensor:
+    """Planes (1, c, H, W) of a crop at `side` pixels, or as they lie at a grid."""
+    scaled = resize(planes, (side, side), scaling)
+    return scaled if grid is None else sample(scaled, grid, scaling)
 
 
 def _around(shown: Tensor, axis: int, reach: int) -> slice:
@@ -157,9 +200,10 @@ def _paste(frame: NDArray[Any], generated: Picture, place: Place, scaling: str) 
     levels = 255.0 if frame.dtype == np.uint8 else 1.0
     source = pixels.astype(np.float32) / levels
     planes = torch.as_tensor(generated).detach().cpu().float().permute(2, 0, 1)[None]  # h w c -> 1 c h w
-    new = resize(planes, (place.side, place.side), scaling)[0].permute(1, 2, 0).numpy()[place.part]
+    new = place.see(planes, scaling)[0].permute(1, 2, 0).numpy()
     if not place.matched:
-        new = np.clip(new + _colour_shift(source, new, place.mask.numpy() > 0.5, place.feather), 0, 1)
+        shift = _colour_shift(source, new, place.mask.numpy() > 0.5, place.feather, place.beyond)
+        new = np.clip(new + shift, 0, 1)
     blended = (source + alpha * (new - source)) * levels
     if frame.dtype == np.uint8:
         blended = np.round(blended)
@@ -168,9 +212,14 @@ def _paste(frame: NDArray[Any], generated: Picture, place: Place, scaling: str) 
 
 
 def _colour_shift(
-    source: NDArray[np.float32], new: NDArray[np.float32], inside: NDArray[np.bool_], width: float
+    source: NDArray[np.float32],
+    new: NDArray[np.float32],
+    inside: NDArray[np.bool_],
+    width: float,
+    beyond: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
     """What to add to the new picture (h, w, 3) so that its low frequencies agree with the source's around the mask.
+    There is no new picture `beyond` (h, w).
 
     In the ring around the mask the network only redraws its input, so a difference there is the model's own. Inside, it
     goes on smoothly from one side of the ring to the other, as a membrane does: each level of a pyramid fills the next
@@ -179,7 +228,7 @@ def _colour_shift(
     from scipy.ndimage import maximum_filter
 
     reach = max(2, round(width))
-    ring = maximum_filter(inside, size=2 * reach + 1) & ~inside
+    ring = maximum_filter(inside, size=2 * reach + 1) & ~inside & ~beyond
     if not ring.any():
         return np.zeros(3, dtype=np.float32)
     known = torch.from_numpy(np.dstack([np.where(ring[..., None], source - new, 0), ring]).astype(np.float32))

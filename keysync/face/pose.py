@@ -1,4 +1,4 @@
-"""How far a head is turned to its side, by its 68 points: the affine view of a mean face that fits them best."""
+"""How far a head is turned to its side and tilted, by its 68 points."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ PLACES: dict[int, tuple[float, float, float]] = {
     48: (-27, 41, -8),
     54: (27, 41, -8),
 }
+RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)  # the person's own
 _SHAPE = np.array(list(PLACES.values()), dtype=np.float64)
 _SOLVE = np.linalg.pinv(_SHAPE - _SHAPE.mean(0))
 
@@ -31,7 +32,7 @@ _SOLVE = np.linalg.pinv(_SHAPE - _SHAPE.mean(0))
 def yaws(points: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Degrees, 0..180, by which heads (..., 68, 2) are turned to either side; NaN for points of NaN.
 
-    Roll and pitch do not matter.
+    By the affine view of the mean face that fits the points best; roll and pitch do not matter.
     """
     seen = np.asarray(points, dtype=np.float64)[..., list(PLACES), :]
     axes = _SOLVE @ (seen - seen.mean(-2, keepdims=True))  # ... 3 2: where the head's axes point to in the picture
@@ -40,3 +41,11 @@ def yaws(points: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     across, _, out = np.moveaxis((axes * right[..., None, :]).sum(-1), -1, 0)
     turned: NDArray[np.float64] = np.degrees(np.arctan2(np.abs(out), across))
     return turned
+
+
+def rolls(points: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Degrees, -180..180, by which heads (..., 68, 2) are tilted clockwise, as the eyes say; NaN for points of NaN."""
+    seen = np.asarray(points, dtype=np.float64)
+    eyes = seen[..., LEFT_EYE, :].mean(-2) - seen[..., RIGHT_EYE, :].mean(-2)
+    tilted: NDArray[np.float64] = np.degrees(np.arctan2(eyes[..., 1], eyes[..., 0]))
+    return tilted

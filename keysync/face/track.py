@@ -21,7 +21,7 @@ from .association import Person
 from .face import POINTS, Box, Detector, Face, Frame, Points
 from .likeness import Look, likeness, likeness_reader
 from .people import SAME, join, look_of, people_of
-from .pose import yaws
+from .pose import rolls, yaws
 from .shots import ShotCounter
 from .speaking import Row, turns
 
@@ -33,7 +33,6 @@ JITTER = 0.01
 # the points of a profile are off by a twentieth of the face and more (docs/face-finder.md). Degrees: tilted, sideways.
 FURTHEST_ROLL, FURTHEST_YAW = 50.0, 65.0
 TURNED = f"tilted by more than {FURTHEST_ROLL:.0f} or turned sideways by more than {FURTHEST_YAW:.0f} degrees"
-RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)  # the person's own
 # Looks are read in every so many frames of a shot, and in all where faces are within so many of their sizes.
 LOOK_EVERY, MEETING = 5, 1.0
 # The least likeness of a person to a picture; of strangers, one in five is as alike (docs/who.md).
@@ -420,9 +419,8 @@ def _smooth(track: FaceTrack) -> FaceTrack:
 
 def _upright(track: FaceTrack) -> FaceTrack:
     """The track without the frames in which the head is turned too far."""
-    eyes = track.landmarks[:, LEFT_EYE].mean(1) - track.landmarks[:, RIGHT_EYE].mean(1)
-    roll = np.degrees(np.abs(np.arctan2(eyes[:, 1], eyes[:, 0])))
-    turned = track.found & ((roll > FURTHEST_ROLL) | (yaws(track.landmarks) > FURTHEST_YAW))
+    tilted = np.abs(rolls(track.landmarks)) > FURTHEST_ROLL
+    turned = track.found & (tilted | (yaws(track.landmarks) > FURTHEST_YAW))
     return replace(
         track,
         landmarks=np.where(turned[:, None, None], np.nan, track.landmarks).astype(np.float32),

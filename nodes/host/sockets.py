@@ -49,7 +49,8 @@ class Speech:
 
 @dataclass(frozen=True, eq=False)
 class Faces:
-    """A face track in source pixels; after Crop Face also one box (x, y, side) a frame (n, 3) and the crops' (H, W)."""
+    """A face track in source pixels; after Crop Face also one box a frame, upright (n, 3) or turned (n, 4),
+    and the crops' (H, W)."""
 
     track: FaceTrack
     boxes: NDArray[np.int64] | None = None

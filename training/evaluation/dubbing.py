@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from keysync.dub import DEFAULT_MASK, Settings
 from keysync.face.crop import Crops
 from keysync.face.masks import MASKS
+from keysync.face.paste import Place
 from keysync.face.track import FaceTrack, from_landmarks
 from keysync.job import FaceSource, dub_file
 from keysync.media.info import PictureFormat
@@ -25,7 +25,7 @@ from keysync.media.reader import VideoReader
 from keysync.media.writer import VideoWriter
 from keysync.method import NETWORK_RATE
 from keysync.systems.keysync.models import Models
-from keysync.systems.renderer import Renderer
+from keysync.systems.renderer import Needs, Renderer
 
 from ..data.preparation.encode import write_sound
 from ..synthetic.voice.microphone import Microphone
@@ -60,13 +60,14 @@ class Studio:
         subtracted: bool = False,
         quiet_mouth: bool = False,
         noisy: bool = False,
+        align: bool = False,
     ) -> NDArray[np.uint8]:
         """The frames (n, h, w, 3) of the result.
 
         Only KeySync has `audio_guidance`, and keyframes: not `interpolated`, each frame shows the nearest one.
         `subtracted`: the mask of the occluder is given. `noisy`: the speech is heard in noise.
         """
-        settings = Settings(mask=mask, quiet_mouth=quiet_mouth)
+        settings = Settings(mask=mask, quiet_mouth=quiet_mouth, align=align)
         if isinstance(models, Models):
             settings = replace(settings, sampling=replace(models.sampling, audio_guidance=audio_guidance))
             if not interpolated:
@@ -102,18 +103,20 @@ def track_of(pictures: Pictures) -> FaceTrack:
     return from_landmarks(list(pictures.landmarks), (h, w))
 
 
-def changeable(pictures: Pictures, models: Renderer, mask: str | None = None) -> NDArray[np.bool_]:
+def changeable(pictures: Pictures, models: Renderer, mask: str | None = None, align: bool = False) -> NDArray[np.bool_]:
     """(n, h, w): the pixels of a film that a dub may change, which are those inside the mask."""
-    track, needs = track_of(pictures), models.needs
-    crops, draw = (
-        Crops.of(track, needs.crop_size, needs.crop_scale, needs.native),
-        MASKS[mask or needs.mask or DEFAULT_MASK],
-    )
-    inside = np.zeros(pictures.frames.shape[:3], dtype=np.bool_)
+    return masks_of(track_of(pictures), models.needs, mask, align)
+
+
+def masks_of(track: FaceTrack, needs: Needs, mask: str | None = None, align: bool = False) -> NDArray[np.bool_]:
+    """The masks (n, h, w) of a dub in its frames; each shows the face."""
+    crops = Crops.of(track, needs.crop_size, needs.crop_scale, needs.native, align)
+    draw = MASKS[mask or needs.mask or DEFAULT_MASK]
+    inside = np.zeros((len(track.found), *track.size), dtype=np.bool_)
     for number, box in enumerate(crops.boxes):
-        x, y, side = box.tolist()
         drawn = draw(crops.points(track.landmarks[number], number), crops.size_of(number))
-        inside[number, y : y + side, x : x + side] = F.interpolate(drawn[None, None], (side, side))[0, 0].numpy() > 0.5
+        place = Place.of(drawn, box, track.size)
+        inside[number][place.region] = place.mask.numpy() > 0.5
     return inside
 
 

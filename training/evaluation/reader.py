@@ -62,8 +62,8 @@ class Reader:
             truth=truth(film.real_landmarks).opening,
             real=self._opening(film.real.frames, film.real),
             loud=loudness(film.said.waveform, film.times),
-            texture=_texture(made, film.source),
-            real_texture=_texture(film.real.frames, film.real),
+            texture=texture(made, film.source),
+            real_texture=texture(film.real.frames, film.real),
             colour=colour,
             shape=shape,
             outside=self._outside(film, made),
@@ -117,7 +117,7 @@ class Reader:
         return int(difference[~changeable(film.source, self.models_of(film))].max(initial=0))
 
 
-def _texture(frames: Frames, pictures: Pictures) -> Curve:
+def texture(frames: Frames, pictures: Pictures) -> Curve:
     """The part of each frame below the nose (n, h, w, 3), aligned by eyes and nose."""
     cut = patches(torch.from_numpy(frames), torch.from_numpy(pictures.landmarks).double())
     return cut.permute(0, 2, 3, 1).numpy()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .camera import Pose
+from .camera import PIVOT, Pose
 
 Array = NDArray[np.float64]
 
@@ -59,6 +59,16 @@ class Take:
     def away(self) -> Take:
         """The same motion with the back to the camera."""
         return Take(tuple(replace(pose, away=True) for pose in self.poses))
+
+    def tilted(self, roll: float) -> Take:
+        """The same motion with the head tilted further, in radians clockwise; its middle stays where it is."""
+        dx, dy = (PIVOT[0] + PIVOT[1] * np.sin(roll), PIVOT[1] * (np.cos(roll) - 1)) if roll else (0.0, 0.0)
+        return Take(
+            tuple(
+                replace(pose, roll=pose.roll + roll, shift=(pose.shift[0] - dx, pose.shift[1] + dy))
+                for pose in self.poses
+            )
+        )
 
     def __len__(self) -> int:
         return len(self.poses)

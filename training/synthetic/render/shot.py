@@ -42,7 +42,8 @@ class Shot:
     """A shot of `frames` frames, `side` pixels wide and high; `seeds` determine everything but the mouth.
 
     `stranger` 1, 2, ...: other people in the same place and light with the same motion. `occluder` is a key of
-    `OCCLUDERS` or "none"; it crosses the mouth throughout.
+    `OCCLUDERS` or "none"; it crosses the mouth throughout. `roll` (radians, clockwise) tilts the head further, in its
+    place.
     """
 
     seeds: tuple[int, ...]
@@ -50,6 +51,7 @@ class Shot:
     side: int
     occluder: str = "none"
     stranger: int = 0
+    roll: float = 0.0
 
     def draw(self, mouths: Sequence[MouthShape], frames: Iterable[int] | None = None) -> Pictures:
         """Renders all frames, or those with the given numbers, each with its mouth."""
@@ -80,7 +82,7 @@ class Shot:
         rng = np.random.default_rng((*self.seeds, self.stranger))
         person = Identity.sample(rng)
         rng = np.random.default_rng(self.seeds)
-        take = Take.sample(rng, self.frames)
+        take = Take.sample(rng, self.frames).tilted(self.roll)
         size = self.side, self.side
         camera = framed(size, rng.uniform(0.46, 0.54), rng.uniform(0.43, 0.48), rng.uniform(0.93, 1.08))
         actor = Actor(Portrait(person), camera, take)
