@@ -353,6 +353,20 @@ def test_crops_are_the_commands(
         assert torch.equal(crop, library.crop.crop(frame, box, (128, 192)))
 
 
+def test_crops_are_turned_with_the_head_where_it_is_asked_for(
+    node: ModuleType, library: SimpleNamespace, images: Tensor, recorded: dict[str, Any], model: SimpleNamespace
+) -> None:
+    faces = follow(node, images, recorded)[0]
+    crops, cropped = node.CropFace.execute(images, faces, model, align=True).args
+    np.testing.assert_array_equal(cropped.boxes, library.crop.crop_boxes(faces.track, 0, FRAMES, 1.4, align=True))
+    assert cropped.boxes.shape == (FRAMES, 4)
+    for frame, box, crop in zip(portrait_frames(FRAMES), cropped.boxes, crops, strict=True):
+        assert torch.equal(crop, library.crop.crop(frame, box, (128, 192)))
+    native, placed = node.CropFace.execute(images, faces, align=True).args
+    assert placed.boxes.shape == (FRAMES, 4)
+    assert native.shape[1:3] == placed.crop_size
+
+
 def test_a_frame_without_the_face_is_cropped_where_the_nearest_shows_it(
     node: ModuleType, library: SimpleNamespace, images: Tensor, recorded: dict[str, Any]
 ) -> None:

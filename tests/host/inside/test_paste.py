@@ -86,6 +86,22 @@ def test_frames_are_pasted_as_the_command_pastes_them(
     assert not torch.equal(pasted[0], images[0])
 
 
+def test_turned_crops_are_pasted_where_they_were_cut(
+    node: ModuleType, nodes: SimpleNamespace, images: Tensor, cropped: tuple[Tensor, Any, Tensor]
+) -> None:
+    track = cropped[1].track
+    boxes = nodes.face.boxes_of(track, align=True)
+    boxes[:, 3] = 2500  # hundredths of a degree
+    faces = nodes.sockets.Faces(track, boxes, (384, 384))
+    crops = nodes.face.cut(images, boxes, (384, 384))
+    drawn = nodes.mask.MouthMask.execute(faces, "mouth").args[0]
+    pasted, masks, mattes, _ = node.PasteFace.execute(images, crops, faces, drawn, 0.04).args
+    assert torch.equal(pasted[masks == 0], images[masks == 0])
+    assert (mattes[masks == 0] == 0).all()
+    assert (pasted - images).abs().mean() < 2e-3
+    assert 0 < (pasted != images).any(-1)[0].sum() <= (masks[0] > 0).sum()
+
+
 def test_the_matte_says_how_much_of_a_pixel_is_generated(
     node: ModuleType, images: Tensor, cropped: tuple[Tensor, Any, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
