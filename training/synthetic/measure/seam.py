@@ -30,10 +30,17 @@ def steepness(frame: NDArray[Any], mask: NDArray[np.bool_], reach: float = REACH
     return float(np.abs((y * down + x * across) / size)[np.abs(depth) <= reach].mean())
 
 
-def seam(sources: NDArray[Any], results: NDArray[Any], masks: NDArray[np.bool_], reach: float = REACH) -> float:
+def seam(
+    sources: NDArray[Any],
+    results: NDArray[Any],
+    masks: NDArray[np.bool_],
+    reach: float = REACH,
+    grain: float = GRAIN,
+) -> float:
     """How much steeper results (n, h, w, 3) are at the borders of masks (n, h, w) than their sources: 1 is unseen."""
     steep = [
-        [steepness(frame, mask, reach) for frame in pair] for *pair, mask in zip(sources, results, masks, strict=True)
+        [steepness(frame, mask, reach, grain) for frame in pair]
+        for *pair, mask in zip(sources, results, masks, strict=True)
     ]
     of_source, of_result = np.array(steep).sum(0).tolist()
     return float(of_result / max(of_source, 1e-9))

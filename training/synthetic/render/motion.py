@@ -62,7 +62,7 @@ class Take:
 
     def tilted(self, roll: float) -> Take:
         """The same motion with the head tilted further, in radians clockwise; its middle stays where it is."""
-        dx, dy = (PIVOT[0] + PIVOT[1] * np.sin(roll), PIVOT[1] * (np.cos(roll) - 1)) if roll else (0.0, 0.0)
+        dx, dy = float(PIVOT[1] * np.sin(roll)), float(PIVOT[1] * (np.cos(roll) - 1))
         return Take(
             tuple(
                 replace(pose, roll=pose.roll + roll, shift=(pose.shift[0] - dx, pose.shift[1] + dy))

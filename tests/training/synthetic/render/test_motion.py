@@ -40,3 +40,14 @@ def test_away_is_the_same_motion_from_behind() -> None:
 
     assert all(pose.away for pose in turned)
     np.testing.assert_allclose(turned.poses[0].head[:, 0], -first.poses[0].head[:, 0], atol=1e-12)
+
+
+def test_a_tilted_head_rolls_further_about_its_middle() -> None:
+    plain, tilted = take(6, 3), take(6, 3).tilted(0.5)
+
+    middle = np.zeros(3)
+    for one, two in zip(plain, tilted, strict=True):
+        assert two.roll == one.roll + 0.5
+        assert (two.yaw, two.pitch, two.blink) == (one.yaw, one.pitch, one.blink)
+        assert np.abs(two.place_head(middle) - one.place_head(middle))[:2].max() < 8
+    assert take(6, 3).tilted(0.0) == plain
