@@ -76,7 +76,7 @@ def test_pixels_lie_where_the_points_do(roll: float, native: bool) -> None:
 
 
 @pytest.mark.parametrize("roll", ROLLS)
-def test_places_are_the_way_back(roll: float) -> None:
+def test_places_are_the_way_back(roll: int) -> None:
     box = Turned(60, 40, 100, roll * 100)
     rows, columns = region = box.region(SIZE)
     y, x = np.mgrid[rows, columns] + 0.5
@@ -156,7 +156,7 @@ def test_frames_smaller_than_the_face_are_cut_too(size: tuple[int, int]) -> None
 def test_the_roll_is_smoothed_as_boxes_are() -> None:
     def turns(degrees: Sequence[float]) -> list[float]:
         track = from_landmarks([tilted(one) for one in degrees], SIZE)
-        return Crops.of(track, (64, 64), 2.0, align=True).rolls.tolist()
+        return [float(roll) for roll in Crops.of(track, (64, 64), 2.0, align=True).rolls]
 
     jitter = turns([10 + 0.5 * (-1) ** frame for frame in range(40)])
     assert np.ptp(jitter[10:]) < 0.3
