@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..method import PUBLISHED_CROP_SCALE
 from .pose import rolls
-from .turn import HUNDREDTHS, REACH, Turned, extent, rotation
+from .turn import HUNDREDTHS, REACH, Turned, rotation
 
 if TYPE_CHECKING:
     from .face import Points
@@ -43,7 +43,7 @@ def crop_boxes(
 
     At rest a box is `scale` times as wide as that of the points. Each lies inside the frame and holds all of the
     frame's 68 points that a square inside the frame can. With `align` boxes are turned (m, 4), so that the eyes are
-    level; each holds all points of a face that is smaller than the frame, and lies inside where it can.
+    level; each holds all points of a face that is smaller than the frame, and its corners may lie outside.
     """
     points: NDArray[np.floating[Any]] = track.landmarks[start:stop]
     turns = _smooth_rolls(rolls(points)) if align else np.zeros(len(points))
@@ -170,9 +170,9 @@ def _turned_box(
     """The turned box for a smoothed centre and side; `low` and `high` of the points are along the square's axes."""
     axes, bounds = rotation(degrees), np.array(size[::-1])
     side = max(1, min(max(round(state[2]), int(np.ceil((high - low).max())) + 2), *size))
-    # First inside the frame, as far as it fits, then all of the face: beyond the frame its edge goes on.
-    reach = extent(side, degrees) / 2
-    centre = np.clip(state[:2], np.minimum(reach, bounds - reach), np.maximum(reach, bounds - reach))
+    # First where an upright one would be, then all of the face; the face's place in the crop matters more than corners
+    # beyond the frame, where its edge goes on.
+    centre = np.clip(state[:2], side / 2, bounds - side / 2)
     level = centre @ axes
     # A pixel less: corners are rounded.
     within = np.minimum(np.maximum(level, high - side / 2 + 1), low + side / 2 - 1)
