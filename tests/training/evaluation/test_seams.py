@@ -7,6 +7,8 @@ import pytest
 
 import training.evaluation.seams as seams
 from keysync.face.track import FaceTrack
+from keysync.systems.renderer import Needs
+from training.evaluation.dubbing import masks_of
 
 FRAMES = 2
 
@@ -15,9 +17,9 @@ FRAMES = 2
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seams, "SIDE", 192)
 
-    def dubbed(frames: seams.Frames, track: FaceTrack) -> tuple[seams.Frames, seams.Needs]:
+    def dubbed(frames: seams.Frames, track: FaceTrack) -> tuple[seams.Frames, Needs]:
         """A hard edge."""
-        inside = seams.masks_of(track, seams.PUBLISHED, "box")[..., None]
+        inside = masks_of(track, seams.PUBLISHED, "box")[..., None]
         return np.where(inside, np.clip(frames.astype(int) + 30, 0, 255), frames).astype(np.uint8), seams.PUBLISHED
 
     monkeypatch.setattr(seams, "dubbed", dubbed)
