@@ -246,11 +246,11 @@ def speaking_table(folder: Path) -> dict[str, float]:
     }
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.small.who", description="Measures who is found.")
     parser.add_argument("--media", type=Path, metavar="FOLDER", help="clips of one person each with sound (*.mpg)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     try:
         figures: dict[str, Any] = {}
         with TemporaryDirectory() as folder:
