@@ -1,4 +1,4 @@
-"""Prints what is measured on rendered people, table by table: python -m training.small.tables [NAME ...] [--media FOLDER].
+"""Prints what is measured on rendered people, table by table: python -m training.small.tables [NAME ...].
 
 Who is found and what several speakers get, what the face finder sees, what covers a mouth, tilted heads, and the seam.
 Each table is a command of its own too, which has options for its size.
