@@ -15,9 +15,10 @@ from .dub import Settings
 from .errors import KeySyncError
 from .face.face import Frame
 from .face.track import FaceTrack, from_landmarks
-from .job import FaceSource, dub_file
+from .job import FaceSource, check_job, dub_file
 from .media.reader import open_video
 from .media.source import FramesInMemory, FrameSource, SoundSource, as_bytes
+from .media.writer import check_output
 from .method import NETWORK_RATE
 from .progress import Progress
 from .report import Report
@@ -55,6 +56,12 @@ def animate_file(
         face = replace(face, landmarks=None, track=whole_picture(models.needs.crop_size))
     settings = replace(settings, controls=emotion.controls)
     return dub_file(shown, audio, output, models, settings, face, progress, lossless=lossless, work=work)
+
+
+def check_animation(picture: Path, audio: Path, output: Path, settings: Settings, *, lossless: bool = False) -> None:
+    """Raises `KeySyncError` where the picture or the sound cannot be opened, or the result cannot be written."""
+    check_output(output, [picture, audio], lossless=lossless)
+    check_job(open_picture(picture), audio, output, settings, lossless=lossless, needs_source=False)
 
 
 def open_picture(path: str | Path) -> FrameSource:

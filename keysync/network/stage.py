@@ -101,8 +101,8 @@ class StageSpec:
     `speech_encoder` names the encoder of its features, or several, joined by "+", whose channels stand side by side.
     The guidance scales are those that it is best sampled with; 5 and 2 as published (paper §4.1), and 2 for
     autoguidance. A distilled network has learned its guidance (`guidance_baked`): it is evaluated once a step, at
-    scales of 1. `levels` are the noise levels that it has learned to step through, down to 0; None for any. A `weak` network
-    is of no use but to guide a better one.
+    scales of 1. `levels` are the noise levels that it has learned to step through, down to 0; None for any. A `weak`
+    network is of no use but to guide a better one.
     """
 
     name: str

@@ -52,7 +52,7 @@ class Attention(nn.Module):
         self.relative_attention_bias = nn.Embedding(config.buckets, config.heads)
 
     def forward(self, x: Tensor, biases: Tensor) -> Tensor:
-        """x (tokens, width); biases (heads, 2 tokens - 1) by distance, that from the last query to the first key first."""
+        """x (tokens, width); biases (heads, 2 tokens - 1) by distance, of last query to first key first."""
         q, k, v = (
             layer(x).unflatten(1, (self.heads, -1)).transpose(0, 1)  # s (heads d) -> heads s d
             for layer in (self.q_proj, self.k_proj, self.v_proj)

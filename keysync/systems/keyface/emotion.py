@@ -57,7 +57,7 @@ KEY = re.compile(r"(?:(\d{1,6}(?:\.\d{1,9})?)\s*:)?\s*([a-z]+)")
 
 @dataclass(frozen=True, eq=False)
 class Emotion:
-    """A curve: `values` (n, 2), valence and arousal, at the rising `seconds` (n,); where these are None, states that are
+    """A curve: `values` (n, 2), valence and arousal, at rising `seconds` (n,); where these are None, states that are
     spread evenly over however many frames there are.
 
     Raises `KeySyncError` for values outside -1..1 and for seconds that do not rise.
@@ -119,7 +119,11 @@ class Emotion:
                 about="emotion_curve",
             ) from error
         table = np.array(keys, dtype=np.float64).reshape(-1, 3)
-        return cls(table[:, 1:], table[:, 0])
+        try:
+            return cls(table[:, 1:], table[:, 0])
+        except KeySyncError as error:
+            error.about = "emotion_curve"
+            raise
 
     def accentuated(self) -> Emotion:
         """Every value `ACCENT` times as strong, -1 to 1 at most."""

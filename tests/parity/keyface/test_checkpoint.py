@@ -50,7 +50,9 @@ def test_as_published_and_converted(keyface: Golden, stages: dict[str, Stage], t
         assert all(torch.equal(again.state_dict()[key], tensor) for key, tensor in state.items())
         assert published_names(again).keys() <= source.keys()
         assert describe(target).kind == ours
-    assert load_vae(keyface.path("keyframe_checkpoint.safetensors")).encoder is None
+    whole = keyface.path("keyframe_checkpoint.safetensors")
+    if any(name.startswith("first_stage_model.") for name in read_tensors(whole)[0]):
+        assert load_vae(whole).encoder is None
 
 
 def test_the_bad_network_is_known_by_its_role(keyface: Golden, stages: dict[str, Stage], tmp_path: Path) -> None:
