@@ -372,7 +372,8 @@ class Stage(nn.Module):
         if controls is None:
             return None
         each = self.spec.unet.vector_dim // controls.shape[-1]
-        return sinusoids(controls.to(like).flatten(), each).unflatten(0, controls.shape).flatten(2)
+        embedded: Tensor = sinusoids(controls.to(like).flatten(), each).unflatten(0, controls.shape).flatten(2)
+        return embedded
 
     def _check(self, windows: Windows) -> None:
         features, known = windows.features, windows.known

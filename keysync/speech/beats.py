@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -146,7 +147,7 @@ def _config(path: Path, shapes: Shapes) -> BeatsConfig:
     )
 
 
-def _stated(path: Path) -> Mapping[str, object]:
+def _stated(path: Path) -> dict[str, Any]:
     """The settings in Microsoft's file that no shape tells; none in a safetensors file, which is taken as published."""
     if path.suffix.lower() == SAFETENSORS:
         return {}

@@ -23,7 +23,8 @@ def fbank(waveform: Tensor) -> Tensor:
     before = F.pad(frames[:, None], (1, 0), mode="replicate")[:, 0, :-1]
     frames = (frames - EMPHASIS * before) * _window().to(frames.device)
     energy = torch.fft.rfft(frames, POINTS).abs().square()[:, : POINTS // 2]  # the last bin is not used
-    return (energy @ _filters().to(frames.device)).clamp_min(LEAST).log()
+    rows: Tensor = (energy @ _filters().to(frames.device)).clamp_min(LEAST).log()
+    return rows
 
 
 @lru_cache(maxsize=1)

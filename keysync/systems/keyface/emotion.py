@@ -113,7 +113,7 @@ class Emotion:
             keys = [[float(row[name]) for name in ("seconds", *CONTROLS)] for row in rows]
         except OSError as error:
             raise KeySyncError(f"{path} cannot be read: {error.strerror}", about="emotion_curve") from error
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, csv.Error) as error:
             raise KeySyncError(
                 f"{path} is not an emotion curve: expected CSV or JSON with numbers named seconds, valence and arousal",
                 about="emotion_curve",

@@ -79,11 +79,11 @@ def render(run: Run, between: Stage | Guided, span: Span) -> Iterator[Tensor]:
     """Draws a span, whose first crop is the identity; see `generate`."""
     crop, _ = next(span.crops)
     identity = encode(run, span, range(1), [crop])[0]
-    heard = (hear(span.speech, stage.spec) for stage in (run.models.keyframe, between))
+    keyframe, interpolation = (hear(span.speech, spec) for spec in (run.models.keyframe.spec, between.spec))
     for name in CONTROLS:
         span.account.curve(name, 0, span.controls[name].tolist())
     emotion = torch.stack([span.controls[name] for name in CONTROLS], dim=-1)
-    return generate(run, between, Head(identity, *heard, emotion))
+    return generate(run, between, Head(identity, keyframe, interpolation, emotion))
 
 
 def generate(run: Run, between: Stage | Guided, head: Head) -> Iterator[Tensor]:

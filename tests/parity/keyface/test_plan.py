@@ -74,4 +74,5 @@ def is_right(case: dict[str, Any]) -> bool:
     """Whether the reference followed the right plan there, and did not accentuate twice."""
     if case["status"] != "ran" or case["accentuate"]:
         return False
-    return [list(batch) for batch in Plan(case["n_audio"]).batches] == case["slots"]
+    slots: list[list[int]] = case["slots"]
+    return [list(batch) for batch in Plan(case["n_audio"]).batches] == slots
