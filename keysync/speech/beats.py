@@ -28,7 +28,7 @@ MEAN, SPREAD = 15.41663, 2 * 6.55582
 # Samples of a block of tokens, and those that its last row sees beyond.
 BLOCK, BEYOND = 16 * HOP, SPECTRUM - HOP
 MOST_WIDTH, MOST_LAYERS = 8192, 128
-# What the settings in Microsoft's file must say, and what is taken from them; all the rest is told by the shapes.
+# What the settings in Microsoft's file must say, and what is taken from them; the shapes say all the rest.
 SETTINGS: Table = {
     "max_distance": whole(2, 65536),
     "deep_norm": FLAG,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..keysync.system import FILES as KEYSYNC_FILES
-from ..keysync.system import OPTIONS as KEYSYNC_OPTIONS
+from ...speech.encoders import ENCODERS
+from .. import stage_options
 from ..renderer import Option, System
 from .sampling import KeyFaceSampling
 
@@ -19,16 +19,15 @@ if TYPE_CHECKING:
 
 # The encoders that the published stages hear.
 HEARD = ("wavlm", "wav2vec2", "beats")
-SHARED_FILES = ("keyframe_model", "interpolation_model", "vae", *HEARD)
-SHARED_OPTIONS = ("steps", "audio_guidance", "identity_guidance")
 FILES = (
-    *(option for option in KEYSYNC_FILES if option.name in SHARED_FILES),
+    *stage_options.FILES,
+    *(Option.file(f"--{name}", ENCODERS[name].files) for name in HEARD),
     Option.file(
         "--weak-model", "keyface: the weaker copy that guides the interpolation (interpolation_bad.pt)", "FILE"
     ),
 )
 OPTIONS = (
-    *(option for option in KEYSYNC_OPTIONS if option.name in SHARED_OPTIONS),
+    *stage_options.SAMPLING,
     Option(
         "--autoguidance",
         {"type": float, "metavar": "X", "help": "keyface: how strongly the weaker copy guides (default: the model's)"},
