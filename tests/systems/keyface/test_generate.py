@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from keysync.network.guidance import guide
 from keysync.network.noise import Noise
 from keysync.network.stage import ALL_STAGES, StageSpec, Windows
 from keysync.systems.keyface.generate import Guided, Head, generate, hear
@@ -88,7 +89,7 @@ def test_features_stand_side_by_side_as_long_as_the_shortest() -> None:
     assert heard[0, 0].tolist() == [2, 2, 2, 1, 1, 1, 1]
 
 
-def test_the_weaker_copy_guides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_weaker_copy_guides() -> None:
     """At a scale of 1 it has no part; both work in float32 where halves overflow."""
     stage, weak = tiny_stage("keyface_interpolation"), tiny_stage("keyface_interpolation", seed=1)
     weak.audio_projection = stage.audio_projection
@@ -98,9 +99,9 @@ def test_the_weaker_copy_guides(monkeypatch: pytest.MonkeyPatch) -> None:
     windows = Windows.unmasked(features, ends)
     levels = (700.0, 3.0)
 
-    def sampled(scale: float, guide: Any) -> Tensor:
+    def sampled(scale: float, other: Any) -> Tensor:
         with torch.no_grad():
-            result: Tensor = Guided(stage, guide).sample(
+            result: Tensor = Guided(stage, other).sample(
                 windows, noise, KeyFaceSampling(levels=levels, autoguidance=scale), None
             )
         return result
@@ -114,3 +115,14 @@ def test_the_weaker_copy_guides(monkeypatch: pytest.MonkeyPatch) -> None:
     with guided.in_float32():
         assert [stage.is_half, weak.is_half] == [False, False]
     assert [stage.is_half, weak.is_half] == [True, True]
+
+
+def test_predictions_that_share_a_call_keep_their_emotion() -> None:
+    stage = tiny_stage("keyface_keyframe")
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(1, 14, 2, stage.spec.audio_channels, generator=generator)
+    noise = torch.randn(1, 14, 4, *LATENT, generator=generator)
+    windows = Windows.unmasked(features, torch.randn(1, 4, *LATENT), torch.rand(1, 14, 2, generator=generator))
+    with torch.no_grad():
+        alone, together = (guide(stage, windows, most=most)(noise, torch.tensor(2.0)) for most in (1, 3))
+    torch.testing.assert_close(together, alone)
