@@ -125,4 +125,4 @@ def test_predictions_that_share_a_call_keep_their_emotion() -> None:
     windows = Windows.unmasked(features, torch.randn(1, 4, *LATENT), torch.rand(1, 14, 2, generator=generator))
     with torch.no_grad():
         alone, together = (guide(stage, windows, most=most)(noise, torch.tensor(2.0)) for most in (1, 3))
-    torch.testing.assert_close(together, alone)
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
