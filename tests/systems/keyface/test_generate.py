@@ -108,7 +108,7 @@ def test_the_weaker_copy_guides() -> None:
 
     assert torch.equal(sampled(1, weak), sampled(1, stage))
     assert not torch.equal(sampled(2, weak), sampled(1, weak))
-    torch.testing.assert_close(sampled(2, stage), sampled(1, stage))
+    torch.testing.assert_close(sampled(2, stage), sampled(1, stage), rtol=1e-3, atol=1e-3)
     stage.half(), weak.half()
     guided = Guided(stage, weak)
     assert guided.is_half
