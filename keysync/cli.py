@@ -1,4 +1,5 @@
-"""The command `keysync`: dub a video or many, run the demo, download weights, describe a checkpoint, convert one.
+"""The command `keysync`: dub a video or many, make a picture talk, run the demo, download weights, describe a
+checkpoint, convert one.
 
 Exit codes: 0 success, 1 an error (printed on one line), 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP; output
 files are always complete. A dub succeeds whether or not its messages can be printed; `inspect`, whose result is
@@ -22,7 +23,7 @@ import argparse
 import json
 import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext, redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -48,10 +49,11 @@ from .provenance import ALGORITHMS, Signing
 from .report import DUBBED, PASSED_THROUGH, Report, check_report
 from .resume import Work
 from .signals import Stop, StoppedError, listening, say_stopped
+from .systems.keyface.emotion import EMOTIONS, Emotion
 from .systems.keysync.small import BUILT_IN
 from .systems.keysync.system import KEYSYNC
 from .systems.renderer import Option, Renderer, System
-from .systems.table import AUTOMATIC, SYSTEMS
+from .systems.table import AUTOMATIC, HEADS, SYSTEMS
 from .terminal import PatientStream, ProgressLine, patient_streams
 from .threads import threads
 from .timeline import SYNC_MODES
@@ -85,6 +87,8 @@ OWN_REMEDIES = {
     "report": "--report",
     "output": "--output",
     "occluder": "--occluder",
+    "emotion": "--emotion",
+    "emotion_curve": "--emotion-curve",
     "c2pa": "--c2pa",
     "to": "--to",
     "yes": "--yes",
@@ -124,13 +128,15 @@ def in_full(error: KeySyncError) -> str:
 
 def remedies() -> dict[str, str]:
     """The option that fixes an error, by `KeySyncError.about`: a system's option `--vae` is the remedy for "vae"."""
-    return {name.removesuffix("_model"): option.flag for name, option in _system_options().items()} | OWN_REMEDIES
+    options = _system_options((*SYSTEMS.values(), *HEADS.values()))
+    return {name.removesuffix("_model"): option.flag for name, option in options.items()} | OWN_REMEDIES
 
 
-def _system_options() -> dict[str, Option]:
-    """The options of all systems by name. Raises `ValueError` where two systems define one differently."""
+def _system_options(systems: Iterable[System] | None = None) -> dict[str, Option]:
+    """The options of systems by name, by default of those that dub. Raises `ValueError` where two define one
+    differently."""
     options: dict[str, Option] = {}
-    for system in SYSTEMS.values():
+    for system in SYSTEMS.values() if systems is None else systems:
         for option in (*system.files, *system.options):
             if options.setdefault(option.name, option) != option:
                 raise ValueError(f"{system.name} defines {option.flag} unlike a system above it: share one option")
@@ -175,6 +181,19 @@ def _parser() -> argparse.ArgumentParser:
     _add_run_options(batch, of_one=False)
     batch.set_defaults(run=_batch, video=None, audio=None, output=None, report=None)
 
+    animate = commands.add_parser(
+        "animate",
+        help="make a picture talk",
+        description="Make the head in a picture say a sound: speech, laughs, sighs. The face is found and cut out with "
+        "head and shoulders; the result has the size that the models work at, and 25 frames a second.",
+    )
+    animate.add_argument(
+        "picture", type=Path, metavar="PICTURE", help="a picture of any size, or a video's first frame"
+    )
+    animate.add_argument("audio", type=Path, metavar="AUDIO", help="the sound: an audio file, or a video with sound")
+    _add_animate_options(animate)
+    animate.set_defaults(run=_animate)
+
     demo = commands.add_parser("demo", help="dub the built-in video of a rendered person")
     _add_run_options(demo)
     demo.set_defaults(run=_demo)
@@ -207,6 +226,9 @@ def _parser() -> argparse.ArgumentParser:
     change.add_argument("--latent-size", type=_size, metavar="HxW", help="height x width (64x64 if published)")
     change.add_argument("--audio-guidance", type=float, metavar="X", help="default guidance (5 if published)")
     change.add_argument("--identity-guidance", type=float, metavar="X", help="default guidance (2 if published)")
+    change.add_argument(
+        "--weak", action="store_true", help="this is the weaker copy that guides a KeyFace interpolation model"
+    )
     change.add_argument("--dtype", choices=sorted(DTYPES), help="precision of the stored weights")
     change.set_defaults(run=_convert)
     return parser
@@ -219,11 +241,7 @@ def _add_face_options(parser: argparse.ArgumentParser) -> None:
         metavar="MASK_VIDEO",
         help=f"video, white where the face is hidden; {AUTO}: find in the video what covers the mouth",
     )
-    parser.add_argument("--landmarks", type=Path, metavar="JSON", help="68 points per frame, instead of a detector")
-    parser.add_argument(
-        "--detector", choices=sorted(DETECTORS), default="mediapipe", help=f"{_help(DETECTORS)} (default: %(default)s)"
-    )
-    parser.add_argument("--detector-weights", type=Path, metavar="FOLDER", help="weight files of the detector")
+    _add_finding_options(parser)
     parser.add_argument(
         "--face",
         default="0",
@@ -237,13 +255,18 @@ def _add_face_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_finding_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--landmarks", type=Path, metavar="JSON", help="68 points per frame, instead of a detector")
+    parser.add_argument(
+        "--detector", choices=sorted(DETECTORS), default="mediapipe", help=f"{_help(DETECTORS)} (default: %(default)s)"
+    )
+    parser.add_argument("--detector-weights", type=Path, metavar="FOLDER", help="weight files of the detector")
+
+
 def _add_run_options(parser: argparse.ArgumentParser, *, of_one: bool = True) -> None:
     """Those of a dub; `of_one`: those too that name what one dub writes."""
     if of_one:
-        parser.add_argument(
-            "-o", "--output", type=Path, required=True, metavar="OUT", help="dubbed video: .mp4, .mov or .mkv"
-        )
-        parser.add_argument("--report", type=Path, metavar="JSON", help="write what happened to each frame")
+        _add_output_options(parser)
     systems = f"default: {KEYSYNC.name} with weights of its own, else {AUTOMATIC.name}, which looks at the face"
     parser.add_argument("--system", choices=list(SYSTEMS), help=systems)
     for option in _system_options().values():
@@ -264,12 +287,57 @@ def _add_run_options(parser: argparse.ArgumentParser, *, of_one: bool = True) ->
         action="store_true",
         help="turn the crops with the head, so that the eyes are level: for tilted heads",
     )
+    cache = "keep what is found out about the clip in this folder, for the next dub of the same clip"
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help=cache)
+    _add_work_options(parser)
+
+
+def _add_animate_options(parser: argparse.ArgumentParser) -> None:
+    """Those of a talking head."""
+    _add_output_options(parser)
+    feeling = parser.add_mutually_exclusive_group()
+    feeling.add_argument(
+        "--emotion",
+        default="neutral",
+        metavar="STATES",
+        help="a state such as happy, states in a row (sad,happy), or states at seconds (0:neutral,2.5:happy); "
+        f"the states: {', '.join(EMOTIONS)} (default: %(default)s)",
+    )
+    feeling.add_argument(
+        "--emotion-curve",
+        type=Path,
+        metavar="FILE",
+        help="CSV or JSON with seconds, valence and arousal, both from -1 to 1",
+    )
+    parser.add_argument("--accentuate", action="store_true", help="make the emotion one and a half times as strong")
+    parser.add_argument(
+        "--as-original",
+        action="store_true",
+        help="squash the whole picture instead of finding the face, as KeyFace does",
+    )
+    _add_finding_options(parser)
+    parser.add_argument(
+        "--face",
+        default="0",
+        metavar="WHO",
+        help="0 for the largest face (default), 1 for the next; X,Y for the one there",
+    )
+    for option in _system_options(HEADS.values()).values():
+        option.add(parser)
+    _add_work_options(parser)
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="video: .mp4, .mov or .mkv")
+    parser.add_argument("--report", type=Path, metavar="JSON", help="write what happened to each frame")
+
+
+def _add_work_options(parser: argparse.ArgumentParser) -> None:
+    """How a job works, and what its result says of it."""
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the noise (default: %(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, mps ...")
     parser.add_argument("--dtype", choices=sorted(DTYPES), help="of the networks (default: fp16 on a GPU, else fp32)")
     parser.add_argument("--lossless", action="store_true", help="write FFV1 in .mkv, which keeps every pixel exactly")
-    cache = "keep what is found out about the clip in this folder, for the next dub of the same clip"
-    parser.add_argument("--cache", type=Path, metavar="FOLDER", help=cache)
     parser.add_argument("--work-folder", type=Path, metavar="FOLDER", help=WORK)
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", dest="fresh", action="store_false", help="go on with unfinished work (default)")
@@ -279,7 +347,7 @@ def _add_run_options(parser: argparse.ArgumentParser, *, of_one: bool = True) ->
         "--no-provenance",
         dest="provenance",
         action="store_false",
-        help="do not say in the result's metadata that its lips are synthetic",
+        help="do not say in the result's metadata that it is synthetic",
     )
     parser.add_argument(
         "--c2pa", nargs=2, metavar=("CHAIN", "KEY"), help="sign the result: PEM files of certificates and private key"
@@ -326,6 +394,51 @@ def _dub(options: argparse.Namespace) -> None:
             "the speech is missing or given twice: expected either AUDIO or one --speaker for each person"
         )
     _run(options, options.video, options.audio, speakers)
+
+
+def _animate(options: argparse.Namespace) -> None:
+    from .animate import animate_file, check_animation  # here: a dub does not need it
+
+    (system,) = HEADS.values()
+    emotion = Emotion.read(options.emotion_curve) if options.emotion_curve else Emotion.of(options.emotion)
+    inputs = [options.picture, options.audio]
+    settings = Settings(
+        seed=options.seed,
+        sampling=system.settings(options),
+        provenance=options.provenance,
+        signing=_signing(options),
+    )
+    check_animation(options.picture, options.audio, options.output, settings, lossless=options.lossless)
+    if options.report:
+        check_report(options.report, [path for path in (*inputs, options.landmarks, options.output) if path])
+    device = _device(options.device)
+    dtype = DTYPES[options.dtype] if options.dtype else None
+    face = FaceSource(
+        read_choice(options.face), options.detector, options.detector_weights, options.landmarks, device=str(device)
+    )
+    options.work = Work.beside(options.output, options.work_folder, fresh=options.fresh)
+    torch.set_num_threads(options.work.threads() or threads(torch.get_num_threads()))
+    files = {option.name: getattr(options, option.name) for option in system.files}
+    models = system.load(files, device=device, dtype=dtype)
+    with closing(Watched(options.stop)) as progress:
+        report = animate_file(
+            options.picture,
+            options.audio,
+            options.output,
+            models,
+            emotion.accentuated() if options.accentuate else emotion,
+            settings,
+            face,
+            progress,
+            as_original=options.as_original,
+            lossless=options.lossless,
+            work=options.work,
+        )
+    if options.report:
+        report.write(options.report)
+    print(f"keysync: {options.output}: {report.frames} frames drawn")
+    for line in (*report.notes, report.pace()):
+        print(f"  {line}")
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -553,6 +666,7 @@ def _convert(options: argparse.Namespace) -> None:
         latent_size=options.latent_size,
         audio_guidance=options.audio_guidance,
         identity_guidance=options.identity_guidance,
+        weak=options.weak,
         dtype=dtype,
     )
     print(f"keysync: wrote {options.target}")

@@ -378,7 +378,8 @@ def _writer(inputs: _Inputs, output: Path, form: PictureFormat, dub: Dub, lossle
     extras = source.extras if drawn.needs.source else Extras()
     kept = extras.fit(output, timeline.seconds, timeline.same_times)
     files = drawn.files if isinstance(drawn, FromFiles) else {}
-    provenance = Provenance.of(drawn.system, drawn.origins, files) if settings.provenance else None
+    synthetic = "lips" if drawn.needs.source else "picture"
+    provenance = Provenance.of(drawn.system, drawn.origins, files, synthetic) if settings.provenance else None
     report.provenance = None if provenance is None else provenance.to_dict()
     report.notes += [
         *job_notes(source, dub.pts, speech, heard.seconds, timeline, lossless, drawn, settings, dub.crops, kept),

@@ -1,4 +1,4 @@
-"""How a result says that its lips are synthetic: metadata that machines read, and a signed manifest (C2PA).
+"""How a result says what of it is synthetic: metadata that machines read, and a signed manifest (C2PA).
 
 The metadata are one line of JSON in the container's comment, which survives copies into other containers, and in mp4
 and mov an XMP packet with IPTC's digital source type.
@@ -28,6 +28,11 @@ SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrain
 COMMENTS = ("comment", "description", "synopsis")
 # Bytes of a file that is read for its digest alone, and the digits of it that are given.
 MOST_READ, DIGITS = 64 * 2**20, 16
+# What of a result is synthetic, and how a manifest describes it.
+SYNTHETIC = {
+    "lips": "The lips were generated from other speech.",
+    "picture": "The video was generated from one picture and a sound.",
+}
 # Matroska takes tags of any name.
 MATROSKA_TAG = "DIGITAL_SOURCE_TYPE"
 # The box of ISO media files that holds XMP (XMP specification, part 3).
@@ -45,7 +50,8 @@ def is_mark(tag: str) -> bool:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a result says of its making: `system` drew the lips with `models`, by their part in it.
+    """What a result says of its making: `system` drew what is `synthetic` (a key of `SYNTHETIC`) with `models`, by
+    their part in it.
 
     `sha256`: the first 16 hexadecimal digits of the SHA-256 of the models' files, by part, where they are known.
     """
@@ -53,9 +59,12 @@ class Provenance:
     system: str
     models: Mapping[str, str] = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)
+    synthetic: str = "lips"
 
     @staticmethod
-    def of(system: str, origins: Mapping[str, str], files: Mapping[str, Path] | None = None) -> Provenance:
+    def of(
+        system: str, origins: Mapping[str, str], files: Mapping[str, Path] | None = None, synthetic: str = "lips"
+    ) -> Provenance:
         """`origins` of models are files, of which only the names are given, or words such as "built in".
 
         `files` are those that hold the models. A file is read for its digest once in a process, and only if it has at
@@ -66,13 +75,14 @@ class Provenance:
             system,
             {part: Path(origin).name for part, origin in origins.items()},
             {part: digest for part, digest in digests.items() if digest is not None},
+            synthetic,
         )
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "tool": "KeySync",
             "version": __version__,
-            "synthetic": "lips",
+            "synthetic": self.synthetic,
             "digitalSourceType": SOURCE_TYPE,
             "system": self.system,
             "models": dict(self.models),
@@ -105,7 +115,7 @@ class Provenance:
             "action": "c2pa.created",
             "digitalSourceType": SOURCE_TYPE,
             "softwareAgent": agent,
-            "description": "The lips were generated from other speech.",
+            "description": SYNTHETIC[self.synthetic],
         }
         return {
             "title": title,

@@ -41,7 +41,8 @@ class Inputs:
 
     @property
     def parts(self) -> tuple[Tensor, ...]:
-        return *vars(self.windows).values(), self.noise
+        held = (part for part in vars(self.windows).values() if part is not None)
+        return *held, self.noise
 
     def window(self, number: int) -> Inputs:
         kept = slice(number, number + 1)

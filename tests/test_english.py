@@ -33,7 +33,7 @@ BANNED = re.compile(
 )
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
 # The command line itself, and the options of the systems.
-MAY_NAME_OPTIONS = ("keysync/cli.py", "system.py")
+MAY_NAME_OPTIONS = ("keysync/cli.py", "system.py", "stage_options.py")
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:

@@ -123,7 +123,7 @@ def run(command: str, words: Sequence[str]) -> int:
 
 def test_the_documents_show_every_command() -> None:
     assert {words.split()[0] for command, words in COMMANDS if command == "keysync"} == {
-        *("demo", "dub", "batch", "download", "inspect", "convert")
+        *("animate", "demo", "dub", "batch", "download", "inspect", "convert")
     }
     assert {command for command, _ in COMMANDS} >= LEAST.keys() - {
         "python -m training.evaluate",
@@ -156,7 +156,7 @@ def test_every_option_is_one_of_ours(parsers: list[argparse.ArgumentParser]) -> 
     known = {f"--{setting.name.replace('_', '-')}" for setting in fields(TrainConfig)} | FOREIGN
     for parser in parsers:
         known |= set(options_of(parser))
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ALL)) <= known
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", ALL)) <= known
 
 
 def options_of(parser: argparse.ArgumentParser) -> Iterator[str]:

@@ -28,7 +28,7 @@ def write_tiny_models(folder: Path, seed: int = 0) -> dict[str, Path]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         paths = {name: _write_stage(folder / f"{name}.safetensors", name) for name in ("keyframe", "interpolation")}
-        paths["vae"] = _write_vae(folder / "vae")
+        paths["vae"] = write_vae(folder / "vae")
         paths["hubert"] = write_encoder(folder / "hubert", "hubert")
         paths["wavlm"] = write_encoder(folder / "wavlm", "wavlm")
     return paths
@@ -46,19 +46,20 @@ def _write_stage(path: Path, name: str) -> Path:
     )
     encoder = "hubert" if name == "keyframe" else "wavlm"
     stage = Stage(StageSpec(name, unet, AUDIO_CHANNELS, LATENT_SIZE, 14, encoder))
-    _randomise(stage)
+    randomise(stage)
     save_stage(stage, path, dtype=torch.float16, extra_metadata={"keysync.untrained": "true"})
     return path
 
 
-def _randomise(module: nn.Module) -> None:
+def randomise(module: nn.Module) -> None:
     """Weights that keep the scale of what flows through, in every layer: nothing starts at zero, nothing is trained."""
     for parameter in module.parameters():
         if parameter.ndim > 1:
             nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
 
 
-def _write_vae(folder: Path) -> Path:
+def write_vae(folder: Path) -> Path:
+    """Writes a Stable Video Diffusion VAE, as diffusers keeps it."""
     from diffusers import AutoencoderKLTemporalDecoder
 
     vae = AutoencoderKLTemporalDecoder(
@@ -70,10 +71,10 @@ def _write_vae(folder: Path) -> Path:
 
 
 def write_encoder(folder: Path, name: str, channels: int = AUDIO_CHANNELS) -> Path:
-    """Writes the speech encoder "hubert" or "wavlm" of this width into `folder`, in transformers' layout."""
+    """Writes the encoder "hubert", "wavlm" or "wav2vec2" of this width into `folder`, in transformers' layout."""
     import transformers
 
-    kind = {"hubert": "Hubert", "wavlm": "WavLM"}[name]
+    kind = {"hubert": "Hubert", "wavlm": "WavLM", "wav2vec2": "Wav2Vec2"}[name]
     config = getattr(transformers, f"{kind}Config")(
         hidden_size=channels,
         num_hidden_layers=2,
@@ -82,7 +83,9 @@ def write_encoder(folder: Path, name: str, channels: int = AUDIO_CHANNELS) -> Pa
         conv_dim=(16,) * 7,
     )
     config.save_pretrained(folder)
-    save_model(getattr(transformers, f"{kind}Model")(config), str(folder / "model.safetensors"))
+    # A wav2vec 2.0 is known by the prefix that it has beside its head.
+    head = "ForCTC" if name == "wav2vec2" else "Model"
+    save_model(getattr(transformers, f"{kind}{head}")(config), str(folder / "model.safetensors"))
     return folder
 
 

@@ -85,6 +85,23 @@ TWO_CONDITIONS = Guidance(
 )
 
 
+def _combine_networks(weak: Tensor, good: Tensor, autoguidance: float) -> Tensor:
+    return weak + autoguidance * (good - weak)
+
+
+def _network_stand_ins(autoguidance: float) -> dict[str, str]:
+    return {"weak": "good"} if autoguidance == 1 else {}
+
+
+# Away from what a weaker copy of the network predicts, both fully conditioned (Karras et al., 2024).
+AUTOGUIDANCE = Guidance(
+    predictions={"weak": Prediction(weak=True), "good": Prediction()},
+    scales=("autoguidance",),
+    combine=_combine_networks,
+    stand_ins=_network_stand_ins,
+)
+
+
 @dataclass(frozen=True)
 class _Call:
     """A call of a network for predictions that share it: their names, and the condition of all their windows."""

@@ -22,7 +22,7 @@ class UNetConfig:
     """Widths and depths; the defaults are the published ones.
 
     `attention`: which levels have transformers; `vector_dim`: the numbers of a frame that are added to the time
-    embedding before its audio token, 0 in KeySync.
+    embedding before its audio token: 0 in KeySync, an embedded emotion in KeyFace.
     """
 
     in_channels: int
@@ -39,6 +39,8 @@ class UNetConfig:
 
 KEYFRAME = UNetConfig(in_channels=8)
 INTERPOLATION = UNetConfig(in_channels=9)
+# KeyFace's keyframes also follow a valence and an arousal, of 256 numbers each; its interpolation is as KeySync's.
+KEYFACE_KEYFRAME = UNetConfig(in_channels=8, vector_dim=512)
 
 
 class Downsample(nn.Module):

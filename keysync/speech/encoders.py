@@ -10,15 +10,19 @@ from torch import Tensor
 
 from ..errors import KeySyncError
 from ..method import SAMPLE_RATE
+from .beats import Beats
 from .encoder import SpeechEncoder
 from .features import FRAME
 from .hubert import Hubert
+from .wav2vec2 import Wav2Vec2
 from .wavlm import WavLM
 from .whisper import Whisper
 
 logger = logging.getLogger(__name__)
 
-ENCODERS: dict[str, type[SpeechEncoder]] = {encoder.name: encoder for encoder in (Hubert, WavLM, Whisper)}
+ENCODERS: dict[str, type[SpeechEncoder]] = {
+    encoder.name: encoder for encoder in (Hubert, WavLM, Whisper, Wav2Vec2, Beats)
+}
 
 
 def load_encoder(

@@ -1,8 +1,9 @@
-"""The systems by name: the command line reads this table."""
+"""The systems by name: the command line reads these tables."""
 
 from __future__ import annotations
 
 from .automatic import automatic
+from .keyface.system import KEYFACE
 from .keysync.system import KEYSYNC
 from .renderer import System
 from .rewrite.system import REWRITE
@@ -10,3 +11,5 @@ from .rewrite.system import REWRITE
 AUTOMATIC = automatic(REWRITE, KEYSYNC)
 
 SYSTEMS: dict[str, System] = {system.name: system for system in (AUTOMATIC, REWRITE, KEYSYNC)}
+# Those that make a talking head of one picture.
+HEADS: dict[str, System] = {system.name: system for system in (KEYFACE,)}

@@ -5,7 +5,7 @@ A file contains the U-Net, the audio projection, the learned mask (interpolation
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from ..errors import KeySyncError
-from ..network.stage import Stage, StageSpec
+from ..network.stage import ALL_STAGES, STAGES, Stage, StageSpec
 from .files import read_tensors, shapes_of, write_tensors
 from .finite import check_weights
-from .identify import DECODER
+from .identify import DECODER, KINDS, identify
 from .stage_format import check, metadata_of, needed_shapes, on_meta, published_names, spec_of, with_embedded
 
+# The `about` of errors about the file of a weaker copy.
+WEAK = "weak"
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -41,23 +43,29 @@ def open_stage(
     path: str | Path,
     *,
     expect: str | None = None,
+    among: Collection[str] = STAGES,
     head_dim: int | None = None,
     latent_size: tuple[int, int] | None = None,
 ) -> StageFile:
     """Opens and checks a stage file; all loaders start here.
 
-    `expect` ("keyframe" or "interpolation") makes the other stage an error; `head_dim` and `latent_size` (height,
-    width) override the file's metadata.
+    `expect` (a key of `ALL_STAGES`) makes other stages an error, None those that are not `among` these; `head_dim` and
+    `latent_size` (height, width) override the file's metadata.
     Raises `KeySyncError` like `read_tensors`, and for another kind of file, missing or misshapen tensors, and weights
     that are not finite floating-point numbers.
     """
     tensors, metadata = read_tensors(path)
     metadata = with_embedded(path, tensors, metadata)
-    shapes = shapes_of(tensors)
-    spec = spec_of(path, shapes, metadata, expect=expect, head_dim=head_dim, latent_size=latent_size)
-    check(path, spec, shapes)
-    opened = StageFile(Path(path), spec, tensors, metadata)
-    own = opened.own()
+    spec = spec_of(
+        path, shapes_of(tensors), metadata, expect=expect, among=among, head_dim=head_dim, latent_size=latent_size
+    )
+    return _checked(StageFile(Path(path), spec, tensors, metadata))
+
+
+def _checked(opened: StageFile) -> StageFile:
+    """The file, if it holds all that its stage needs. Raises `KeySyncError` otherwise."""
+    path, own = opened.path, opened.own()
+    check(path, opened.spec, shapes_of(opened.tensors))
     for name, tensor in own.items():
         if not tensor.is_floating_point():
             raise KeySyncError(
@@ -80,7 +88,42 @@ def load_stage(
 
     The other arguments and the errors are those of `open_stage`.
     """
-    opened = open_stage(path, expect=expect, head_dim=head_dim, latent_size=latent_size)
+    return _loaded(open_stage(path, expect=expect, head_dim=head_dim, latent_size=latent_size), device, dtype)
+
+
+def load_weak(path: str | Path, stage: Stage, *, dtype: torch.dtype | None = None) -> Stage:
+    """The weaker copy of a stage that guides it, on its device; it hears through the stage's own audio projection.
+
+    A file says nothing of its role, unless it was converted: any stage of the same sizes will do. What else it holds
+    than the network and the learned mask is not used. Raises `KeySyncError` like `open_stage`, and for other sizes.
+    """
+    tensors, metadata = read_tensors(path)
+    metadata = with_embedded(path, tensors, metadata)
+    spec, projection = stage.spec, stage.spec.row.keys["audio_projection."]
+    kind, sign = identify(shapes_of(tensors))
+    if kind != spec.name and any(name.startswith("conditioner.") for name in tensors):
+        raise KeySyncError(f"{path} is {KINDS[kind]} ({sign}): expected {KINDS[spec.name]}", about=WEAK)
+    heard = {f"{projection}{name}": tensor for name, tensor in stage.audio_projection.state_dict().items()}
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("conditioner.")} | heard
+    found = spec_of(
+        path,
+        shapes_of(tensors),
+        metadata,
+        expect=spec.name,
+        head_dim=spec.unet.head_dim,
+        latent_size=spec.latent_size,
+    )
+    if (found.unet, found.window) != (spec.unet, spec.window):
+        raise KeySyncError(
+            f"{path} has other sizes than the {spec.name} model that it guides: use the file that belongs to it",
+            about=WEAK,
+        )
+    weak = _loaded(_checked(StageFile(Path(path), found, tensors, metadata)), stage.device, dtype)
+    weak.audio_projection = stage.audio_projection
+    return weak
+
+
+def _loaded(opened: StageFile, device: str | torch.device, dtype: torch.dtype | None) -> Stage:
     stage = on_meta(opened.spec)
     # Copied: a memory-mapped tensor would change with its file.
     weights = {
@@ -109,19 +152,22 @@ def convert(
     latent_size: tuple[int, int] | None = None,
     audio_guidance: float | None = None,
     identity_guidance: float | None = None,
+    weak: bool = False,
     dtype: torch.dtype | None = None,
 ) -> None:
     """Converts a checkpoint of any format to safetensors with metadata; keeps the VAE decoder if there is one.
 
-    Arguments that are None keep the source's values, or the published ones.
+    Arguments that are None keep the source's values, or the published ones. `weak`: the stage is one that guides a
+    better one, which no shape tells; it cannot take that one's place then.
 
     Raises `KeySyncError` like `open_stage`, and if the target cannot be written.
     """
     if Path(source).resolve() == Path(target).resolve():
         raise KeySyncError(f"{target} is both source and target: choose another target")
-    opened = open_stage(source, head_dim=head_dim, latent_size=latent_size)
+    opened = open_stage(source, among=ALL_STAGES, head_dim=head_dim, latent_size=latent_size)
     spec = replace(
         opened.spec,
+        weak=weak or opened.spec.weak,
         audio_guidance=opened.spec.audio_guidance if audio_guidance is None else audio_guidance,
         identity_guidance=opened.spec.identity_guidance if identity_guidance is None else identity_guidance,
     )

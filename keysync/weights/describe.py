@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import KeySyncError
-from ..network.stage import STAGES, StageSpec
+from ..network.stage import ALL_STAGES, StageSpec
 from .files import read_tensors, shapes_of
 from .finite import check_weights
 from .identify import DECODER, KINDS, identify
@@ -60,7 +60,7 @@ class Description:
 
 
 def describe(path: str | Path) -> Description:
-    """Describes a weight file: a KeySync stage, another model that KeySync uses, or an unknown file.
+    """Describes a weight file: a stage of KeySync or KeyFace, another model that KeySync uses, or an unknown file.
 
     Raises `KeySyncError` only if the file cannot be read; `Description.problem` is why a stage cannot be loaded.
     """
@@ -70,10 +70,10 @@ def describe(path: str | Path) -> Description:
     stage: dict[str, Any] = {}
     foreign: list[str] = []
     problem = None
-    if kind in STAGES:
+    if kind in ALL_STAGES:
         try:
             metadata = with_embedded(path, tensors, metadata)
-            spec = spec_of(path, shapes, metadata)
+            spec = spec_of(path, shapes, metadata, among=ALL_STAGES)
             needed = needed_shapes(spec)
             stage, foreign = _sizes(spec), unexpected(needed, shapes)
             check(path, spec, shapes)
@@ -103,10 +103,10 @@ def _sizes(spec: StageSpec) -> dict[str, Any]:
         "image_size": spec.image_size,
         "window": spec.window,
         "speech_encoder": spec.speech_encoder,
-        "mask": spec.mask,
+        **({"mask": spec.mask} if spec.row.masked else {}),
         "crop_scale": spec.crop_scale,
-        "audio_guidance": spec.audio_guidance,
-        "identity_guidance": spec.identity_guidance,
+        **spec.scales,
+        **({"weak": True} if spec.weak else {}),
         **({"guidance_baked": True} if spec.guidance_baked else {}),
         **({"levels": spec.levels} if spec.levels else {}),
         "audio_channels": spec.audio_channels,

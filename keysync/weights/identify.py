@@ -19,12 +19,14 @@ EARS = "ears."
 KINDS = {
     "keyframe": "a KeySync keyframe stage",
     "interpolation": "a KeySync interpolation stage",
-    "keyface_keyframe": "a KeyFace keyframe stage, which KeySync cannot run yet",
-    "keyface_interpolation": "a KeyFace interpolation stage, which KeySync cannot run yet",
+    "keyface_keyframe": "a KeyFace keyframe stage",
+    "keyface_interpolation": "a KeyFace interpolation stage",
     "svd": "a plain Stable Video Diffusion model",
     "vae": "a VAE",
     "hubert": "a HuBERT speech encoder",
     "wavlm": "a WavLM speech encoder",
+    "wav2vec2": "a wav2vec 2.0 speech encoder",
+    "beats": "a BEATs sound encoder",
     "whisper": "a Whisper speech encoder",
     "unknown": "an unknown kind of file",
 }
@@ -129,6 +131,17 @@ def _ears(shapes: Shapes) -> str | None:
     return "KeySync small's ears, for the built-in Whisper" if has_ears(shapes) else None
 
 
+def _wav2vec2(shapes: Shapes) -> str | None:
+    """Without its prefix it is not told from a HuBERT."""
+    known = _has(shapes, "wav2vec2.feature_extractor.conv_layers.0.")
+    return "transformers layout" if known and not _has(shapes, "adapter.") else None
+
+
+def _beats(shapes: Shapes) -> str | None:
+    known = "patch_embedding.weight" in shapes and _has(shapes, "grep_linear")
+    return "Microsoft's layout" if known else None
+
+
 def _hubert(shapes: Shapes) -> str | None:
     if not _has(shapes, "feature_extractor.conv_layers.0.") or any(name.startswith("wav2vec2.") for name in shapes):
         return None
@@ -163,5 +176,7 @@ SIGNATURES = (
     Signature("wavlm", _wavlm),
     Signature("hubert", _hubert),
     Signature("hubert", _ears),
+    Signature("wav2vec2", _wav2vec2),
+    Signature("beats", _beats),
     Signature("whisper", _whisper),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import KeySyncError
 from ..network.schedule import fall
-from ..network.stage import MOST_GUIDANCE, ROWS, STAGES, Stage, StageSpec
+from ..network.stage import ALL_STAGES, MOST_GUIDANCE, STAGES, Stage, StageSpec
 from ..network.unet import UNetConfig
 from ..strict_json import MOST_CHARACTERS, quoted, strict_json
 from .identify import KINDS, LEARNED_MASK, UNET, Shapes, identify, width
@@ -33,6 +33,8 @@ EMBEDDED = "keysync.metadata"
 SAVED_BY_COMFYUI = (EMBEDDED, "edm_vpred.")
 
 FORMAT_VERSION = 1
+# The systems as people write them.
+TITLES = {"keysync": "KeySync", "keyface": "KeyFace"}
 MOST_CROP_SCALE = 9
 IMPLEMENTATION = "https://github.com/keysync-comfyui/keysync"
 # Groups of the group norms; they must divide every width.
@@ -43,8 +45,8 @@ MOST_LEVELS, MOST_BLOCKS, MOST_DEPTH, MOST_WIDTH = 8, 16, 16, 16384
 MOST_LATENT, MOST_WINDOW = 512, 1024
 # Tensors of a transformer block in space and time: it has 40, of which most must be in the file.
 BLOCK_TENSORS = 20
-# Names in metadata: of a speech encoder, of a mask.
-NAME = re.compile(r"[\w.-]{1,64}")
+# Names in metadata: of speech encoders, of a mask.
+NAME = re.compile(r"[\w.+-]{1,64}")
 # Noise levels in metadata, as `str` writes numbers.
 MOST_STEPS = 1000
 LEVEL = r"\d{1,9}(\.\d{1,20})?(e-\d{1,2})?"
@@ -80,23 +82,27 @@ def spec_of(
     metadata: Mapping[str, str],
     *,
     expect: str | None = None,
+    among: Collection[str] = STAGES,
     head_dim: int | None = None,
     latent_size: tuple[int, int] | None = None,
 ) -> StageSpec:
     """The spec of the stage in a file, from its shapes and metadata; whether all tensors are there is up to `check`.
 
-    `expect` is the required stage; `head_dim` and `latent_size` (height, width) override the metadata. Raises
-    `KeySyncError` naming `path` for another kind of file and for invalid metadata.
+    `expect` is the required stage, None for one `among` these; `head_dim` and `latent_size` (height, width) override
+    the metadata. Raises `KeySyncError` naming `path` for another kind of file and for invalid metadata.
     """
     kind, sign = identify(shapes)
-    if kind not in STAGES or expect not in (None, kind):
+    if kind not in ((expect,) if expect else among):
         expected = KINDS[expect] if expect else "a KeySync keyframe or interpolation stage"
-        raise KeySyncError(f"{path} is {KINDS[kind]} ({sign}): expected {expected}", about=expect)
+        about = expect and expect.rpartition("_")[2]  # the file's place in its system
+        raise KeySyncError(f"{path} is {KINDS[kind]} ({sign}): expected {expected}", about=about)
     if _number(path, metadata, "format", FORMAT_VERSION) > FORMAT_VERSION:
         raise KeySyncError(f"{path} has a newer format than this version of KeySync supports: update KeySync")
-    published = STAGES[kind]
+    published = ALL_STAGES[kind]
     unet = _unet_config(path, shapes, published.unet)
-    audio = f"{ROWS[kind].keys['audio_projection.']}weight"
+    if published.row.controls:
+        unet = replace(unet, vector_dim=_vector_dim(shapes, unet, len(published.row.controls)))
+    audio = f"{published.row.keys['audio_projection.']}weight"
     return replace(
         published,
         unet=replace(unet, head_dim=head_dim or _number(path, metadata, "head_dim", published.unet.head_dim)),
@@ -110,6 +116,8 @@ def spec_of(
         identity_guidance=_decimal(path, metadata, "identity_guidance", published.identity_guidance, MOST_GUIDANCE),
         guidance_baked=_flag(path, metadata, "guidance_baked"),
         levels=_levels(path, metadata),
+        autoguidance=_decimal(path, metadata, "autoguidance", published.autoguidance, MOST_GUIDANCE),
+        weak=_flag(path, metadata, "weak"),
     )
 
 
@@ -122,9 +130,14 @@ def check(path: str | Path, spec: StageSpec, shapes: Shapes) -> None:
 def metadata_of(spec: StageSpec) -> dict[str, str]:
     """Everything that cannot be derived from shapes, and the fields required by ModelSpec 1.0.1."""
     height, width = spec.image_size
-    distilled = {
+    system, _, stage = spec.name.rpartition("_")
+    system = system or "keysync"
+    some = {
+        **({"keysync.mask": spec.mask} if spec.row.masked else {}),
+        **{f"keysync.{name}": str(scale) for name, scale in spec.scales.items()},
         **({"keysync.guidance_baked": "true"} if spec.guidance_baked else {}),
         **({"keysync.levels": ",".join(map(str, spec.levels))} if spec.levels else {}),
+        **({"keysync.weak": "true"} if spec.weak else {}),
     }
     return {
         "keysync.format": str(FORMAT_VERSION),
@@ -133,15 +146,12 @@ def metadata_of(spec: StageSpec) -> dict[str, str]:
         "keysync.latent_size": _hxw(spec.latent_size),
         "keysync.window": str(spec.window),
         "keysync.speech_encoder": spec.speech_encoder,
-        "keysync.mask": spec.mask,
         "keysync.crop_scale": str(spec.crop_scale),
-        "keysync.audio_guidance": str(spec.audio_guidance),
-        "keysync.identity_guidance": str(spec.identity_guidance),
-        **distilled,
+        **some,
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": f"keysync-{spec.name}",
+        "modelspec.architecture": f"{system}-{stage}",
         "modelspec.implementation": IMPLEMENTATION,
-        "modelspec.title": f"KeySync {spec.name} stage",
+        "modelspec.title": f"{TITLES[system]} {stage} stage",
         "modelspec.resolution": f"{width}x{height}",
     }
 
@@ -205,6 +215,12 @@ def _unet_config(path: str | Path, shapes: Shapes, published: UNetConfig) -> UNe
         context_dim=_width(path, width(shapes, 1, published.context_dim, *keys)),
         transformer_depth=depth,
     )
+
+
+def _vector_dim(shapes: Shapes, unet: UNetConfig, controls: int) -> int:
+    """The numbers of a frame beside its audio token: as many for each control."""
+    beside = width(shapes, 1, unet.context_dim, f"{UNET}label_emb.0.0.weight") - unet.context_dim
+    return max(0, min(beside, MOST_WIDTH)) // (2 * controls) * (2 * controls)
 
 
 def _check_size(

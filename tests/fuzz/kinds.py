@@ -23,12 +23,14 @@ from keysync.media.reader import VideoReader
 from keysync.network.stage import Stage, StageSpec
 from keysync.network.unet import UNetConfig
 from keysync.speech.encoders import load_encoder
+from keysync.systems.keyface.emotion import Emotion
 from keysync.vae.vae import load_vae
 from keysync.weights.checkpoint import load_stage, save_stage
 from keysync.weights.describe import describe
 from keysync.weights.files import read_tensors
 
 from ..synthetic_face import face_points
+from ..tiny_keyface import write_beats
 from ..tiny_sam2 import write_tiny_sam2
 from . import mutations, tells
 from .mutations import damaged_archive, damaged_bytes, damaged_json, damaged_lines, damaged_safetensors, damaged_text
@@ -71,6 +73,16 @@ def _stage(path: Path) -> Path:
 def _pickled(path: Path, content: Any, *, old: bool = False) -> Path:
     torch.save(content, path, _use_new_zipfile_serialization=not old)
     return path
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def _beats(folder: Path) -> Path:
+    cfg = {"max_distance": 800, "deep_norm": True, "activation_fn": "gelu", "gru_rel_pos": True}
+    return _pickled(folder / "beats.pt", {"cfg": cfg, "model": _tensors(write_beats(folder / "b.safetensors"))})
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
@@ -359,6 +371,24 @@ KINDS: dict[str, Kind] = {
         untold=tells.archive,
     ),
     "wavlm, Microsoft's pickle": Kind(_microsoft, damaged_archive, _read_microsoft, untold=tells.archive),
+    "BEATs, Microsoft's pickle": Kind(
+        _beats,
+        damaged_archive,
+        lambda folder: load_encoder("beats", folder / "beats.pt").model.state_dict(),
+        untold=tells.archive,
+    ),
+    "emotion, CSV": Kind(
+        lambda folder: _written(folder / "curve.csv", "seconds,valence,arousal\n0,0,0.5\n1.5,-1,0.25\n2,1,0\n"),
+        damaged_text,
+        lambda folder: Emotion.read(folder / "curve.csv"),
+    ),
+    "emotion, JSON": Kind(
+        lambda folder: _written(
+            folder / "curve.json", json.dumps([{"seconds": n, "valence": 0.5, "arousal": -0.5} for n in range(3)])
+        ),
+        damaged_json,
+        lambda folder: Emotion.read(folder / "curve.json"),
+    ),
     "SAM 2, safetensors": Kind(
         lambda folder: write_tiny_sam2(folder / "sam2.safetensors"),
         damaged_safetensors,

@@ -26,6 +26,7 @@ class Golden:
     """One set of golden vectors."""
 
     folder: Path
+    variable: str = "KEYSYNC_GOLDEN"
 
     def path(self, file: str) -> Path:
         """A file of the set, by its name with extension."""
@@ -43,7 +44,7 @@ class Golden:
 
     def lacks(self, what: str) -> str:
         """The reason to skip what this set does not hold."""
-        return f"the golden set {self.folder} does not hold {what}: name one that does in KEYSYNC_GOLDEN"
+        return f"the golden set {self.folder} does not hold {what}: name one that does in {self.variable}"
 
     def head_dim(self, stage: str) -> int:
         """Channels of one attention head of a stage's checkpoint: the one width that no shape tells."""

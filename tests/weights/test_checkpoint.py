@@ -418,7 +418,7 @@ def test_plain_svd(weights: dict[str, Tensor], tmp_path: Path) -> None:
             ("feature_extractor.conv_layers.0.0.weight", "encoder.layers.0.self_attn.grep_linear.bias"),
             "a WavLM speech encoder (Microsoft's layout)",
         ),
-        (("wav2vec2.feature_extractor.conv_layers.0.conv.weight",), "an unknown kind of file"),
+        (("wav2vec2.feature_extractor.conv_layers.0.conv.weight",), "a wav2vec 2.0 speech encoder"),
         (("b.weight", "a.weight"), "an unknown kind of file (first tensor a.weight)"),
     ],
 )

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from keysync.errors import KeySyncError
-from keysync.network.stage import ROWS
+from keysync.network.stage import KEYSYNC
 from keysync.speech.hubert import Hubert
 from keysync.systems.keysync.small import SMALL
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 RECIPE = Path(__file__).with_name("recipe.toml")
 ENCODER = Hubert.name  # the kind of encoder that the recipe trains
 WEIGHTS = "model.safetensors"  # of an encoder, in its folder
-STAGES = tuple(ROWS)
+STAGES = KEYSYNC
 
 Tables = Mapping[str, Mapping[str, Any]]
 

@@ -23,7 +23,7 @@ from keysync.demo import TALK
 from keysync.errors import KeySyncError, install_line
 from keysync.media.reader import VideoReader
 from keysync.method import NETWORK_RATE
-from keysync.network.stage import ROWS
+from keysync.network.stage import KEYSYNC
 
 from ..data.disk import written
 from ..run.run import Run
@@ -35,7 +35,7 @@ Curve = dict[str, NDArray[np.float64]]
 PANELS = {
     "vae": (("opening", "psnr", "mouth_psnr"), "VAE: mouth opening after encode and decode, PSNR in dB"),
     "encoder": (("open",), "speech encoder: mouth opening heard"),
-    **{name: (("loss",), f"{name} stage: loss over the mask") for name in ROWS},
+    **{name: (("loss",), f"{name} stage: loss over the mask") for name in KEYSYNC},
 }
 
 
@@ -49,7 +49,7 @@ def curves(folder: Path) -> dict[str, Curve]:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         found[name] = {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
-    for name in ROWS:
+    for name in KEYSYNC:
         run = Run(folder / name)
         if not run.steps():
             raise KeySyncError(f"{run.folder} has no run: run python -m training.small -o {folder} --only {name}")

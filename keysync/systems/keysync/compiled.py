@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from ...errors import KeySyncError, one_line
-from ...network.stage import Stage
+
+if TYPE_CHECKING:
+    from ...network.stage import Stage
 
 # What compiles: of torch's back ends the one that generates code, which needs a C++ compiler, and Triton on a GPU.
 BACKEND = "inductor"

@@ -16,7 +16,7 @@ from ...network.euler import euler
 from ...network.guidance import guide
 from ...network.parallel import SMALL, Stop, at_once, cores
 from ...network.precision import NotFiniteError, is_finite
-from ...network.stage import ENDS, Stage, StageSpec, Windows
+from ...network.stage import Stage, StageSpec, Windows
 from ..renderer import OnStep
 from .compiled import compile_network, compiling
 from .sampling import Sampling
@@ -38,23 +38,31 @@ class HostStage(Protocol):
 def sample(
     stage: Stage | HostStage, windows: Windows, noise: Tensor, sampling: Sampling, on_step: OnStep | None = None
 ) -> Tensor:
-    """Latents (b, t, 4, h, w) of b windows, from noise of that shape; windows between keyframes begin and end with
-    them.
+    """Latents (b, t, 4, h, w) of b windows, from noise of that shape; those of a stage that keeps its ends begin and
+    end with the keyframes.
 
     `on_step(n)` follows each step, in which the network was evaluated n times for a window. Raises `NotFiniteError`
     where a step gives an infinity or NaN.
     """
     sampled = (
-        _sample(stage, windows, noise, sampling, on_step)
+        sample_here(stage, windows, noise, sampling, on_step)
         if isinstance(stage, Stage)
         else (stage.sample(windows, noise, sampling, on_step))
     )
-    if stage.spec.reference == ENDS:
+    if stage.spec.row.keeps_ends:
         sampled[:, [0, -1]] = windows.reference.to(sampled)
     return sampled
 
 
-def _sample(stage: Stage, windows: Windows, noise: Tensor, sampling: Sampling, on_step: OnStep | None) -> Tensor:
+def sample_here(
+    stage: Stage,
+    windows: Windows,
+    noise: Tensor,
+    sampling: Sampling,
+    on_step: OnStep | None,
+    weak: Stage | None = None,
+) -> Tensor:
+    """What the network itself gives, see `sample`; `weak` is the weaker copy that guides it, where its rule has one."""
     sigmas, scales = sampling.sigmas_of(stage.spec), sampling.scales(stage.spec)
     evaluations = [sampling.evaluations_at(sigma, stage.spec) for sigma in sigmas[:-1].tolist()]
     stop, taking_turns = Stop(), Lock()
@@ -69,7 +77,7 @@ def _sample(stage: Stage, windows: Windows, noise: Tensor, sampling: Sampling, o
                 with taking_turns:
                     on_step(len(latents) * evaluations[step])
 
-        denoise = guide(stage, windows[part], scales, sampling.guidance_interval, most=most)
+        denoise = guide(stage, windows[part], scales, sampling.guidance_interval, weak, most)
         return euler(denoise, noise[part].to(stage.device), sigmas, follow)
 
     group = sampling.group or windows_a_call(stage, len(windows))

@@ -117,7 +117,7 @@ class Models:
                 about="vae",
             )
         for spec in (first, second):
-            self._check_encoder(spec)
+            self._check_encoders(spec)
         # No shape tells which VAE a stage was trained with; models of other crops were trained with another.
         if self.origins.get("vae") == BUILT_IN and (first.image_size, first.crop_scale) != SMALL_CROPS:
             raise KeySyncError(
@@ -136,7 +136,7 @@ class Models:
     def needs(self) -> Needs:
         """What a dub gives these models; see `Renderer`."""
         specs = self.keyframe.spec, self.interpolation.spec
-        encoders = tuple(dict.fromkeys(spec.speech_encoder for spec in specs))
+        encoders = tuple(dict.fromkeys(name for spec in specs for name in spec.speech_encoders))
         return Needs(specs[0].image_size, specs[0].crop_scale, specs[0].mask, encoders)
 
     def place(self, stage: Stage | HostStage) -> None:
@@ -232,7 +232,7 @@ class Models:
         if self.host is None or not stages.keys() <= self.files.keys():
             return None
         kinds = {name: _kind(stage, self.card) for name, stage in stages.items()}
-        networks = [[_stamp(self.files[name]), repr(stage.spec), kinds[name]] for name, stage in stages.items()]
+        networks = [[stamp(self.files[name]), repr(stage.spec), kinds[name]] for name, stage in stages.items()]
         return [self.system, self.host, networks, self.vae.encoder_digest(), repr(settings or self.sampling)]
 
     def bytes_to_keep(self, frames: int) -> int:
@@ -254,28 +254,30 @@ class Models:
             run = replace(run, encoding=torch.cuda.Stream(device), decoding=torch.cuda.Stream(device))
         return partial(render, run)
 
-    def _check_encoder(self, spec: StageSpec) -> None:
-        name = spec.speech_encoder
-        encoder = self.encoders.get(name)
-        if name not in ENCODERS:
+    def _check_encoders(self, spec: StageSpec) -> None:
+        for name in spec.speech_encoders:
+            if name not in ENCODERS:
+                raise KeySyncError(
+                    f"the {spec.name} model needs the {name} speech encoder but this version of KeySync supports "
+                    f"{', '.join(ENCODERS)}: update KeySync"
+                )
+            if name not in self.encoders:
+                raise KeySyncError(
+                    f"the {spec.name} model needs the {name} speech encoder, which is missing: load {name}", about=name
+                )
+        channels = [self.encoders[name].channels for name in spec.speech_encoders]
+        if sum(channels) != spec.audio_channels:
+            built_in = {name for name in spec.speech_encoders if self.origins.get(name) == BUILT_IN}
+            given = " and ".join(f"the built-in {name}" if name in built_in else name for name in spec.speech_encoders)
+            provided = f"{given} provide{'s' if len(channels) == 1 else ''} {' and '.join(map(str, channels))}"
             raise KeySyncError(
-                f"the {spec.name} model needs the {name} speech encoder but this version of KeySync supports "
-                f"{', '.join(ENCODERS)}: update KeySync"
-            )
-        if encoder is None:
-            raise KeySyncError(
-                f"the {spec.name} model needs the {name} speech encoder, which is missing: load {name}", about=name
-            )
-        if encoder.channels != spec.audio_channels:
-            given = f"the built-in {name}" if self.origins.get(name) == BUILT_IN else name
-            raise KeySyncError(
-                f"the {spec.name} model expects {spec.audio_channels} speech channels but {given} provides "
-                f"{encoder.channels}: use the {name} that the model was trained with",
-                about=name,
+                f"the {spec.name} model expects {spec.audio_channels} speech channels but {provided}: use the "
+                f"{' and '.join(spec.speech_encoders)} that the model was trained with",
+                about=spec.speech_encoders[0],
             )
 
 
-def _stamp(file: Path) -> str | list[Any]:
+def stamp(file: Path) -> str | list[Any]:
     """The same for a file or folder that has not changed."""
     return folder_stamp(file) if file.is_dir() else MediaFile.of(file).fingerprint()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ...speech.encoders import ENCODERS
+from .. import stage_options
 from ..renderer import Option, System
 from .presets import EXACT, PRESETS, make_sampling
 from .sampling import Sampling
@@ -19,12 +20,9 @@ if TYPE_CHECKING:
 
 
 FILES = (
-    Option.file("--keyframe-model", "keyframe checkpoint (.safetensors, .pt)", "FILE"),
-    Option.file("--interpolation-model", "interpolation checkpoint (.safetensors, .pt)", "FILE"),
-    Option.file("--vae", "Stable Video Diffusion VAE: folder or file"),
+    *stage_options.FILES,
     *(Option.file(f"--{name}", encoder.files) for name, encoder in ENCODERS.items()),
 )
-GUIDANCE = {"type": float, "metavar": "X", "help": "default: that of the models"}
 OPTIONS = (
     Option(
         "--preset",
@@ -34,9 +32,7 @@ OPTIONS = (
             "help": f"{'; '.join(f'{name}: {what}' for name, what in PRESETS.items())} (default: %(default)s)",
         },
     ),
-    Option("--steps", {"type": int, "metavar": "N", "help": "sampling steps of exact, 10 or more (default: 11)"}),
-    Option("--audio-guidance", GUIDANCE),
-    Option("--identity-guidance", GUIDANCE),
+    *stage_options.SAMPLING,
     Option(
         "--compile",
         {

@@ -112,12 +112,12 @@ def _encoded(run: Run, span: Span) -> Iterator[tuple[Tensor, Tensor]]:
     first = 0
     while some := list(islice(span.crops, vae.batch)):
         masks = [to_latent(mask, latent_size)[None] for _, mask in some]
-        latents = _encode(run, span, range(first, first + len(some)), [crop for crop, _ in some])
+        latents = encode(run, span, range(first, first + len(some)), [crop for crop, _ in some])
         first += len(some)
         yield from zip(latents, masks, strict=True)
 
 
-def _encode(run: Run, span: Span, frames: range, crops: list[Tensor]) -> Tensor:
+def encode(run: Run, span: Span, frames: range, crops: list[Tensor]) -> Tensor:
     """Latents (n, 4, h, w) of the crops of these frames of a span, kept ones where there are any."""
     kept = run.models.encodings if span.numbers else None
     numbers = span.numbers[frames.start : frames.stop]
@@ -178,7 +178,7 @@ def _placed_and_encoded(run: Run, crops: Tensor) -> Tensor:
         return run.models.vae.encode(placed).cpu()
 
 
-def _decoded(run: Run, first: int, latents: Tensor) -> Tensor:
+def decoded(run: Run, first: int, latents: Tensor) -> Tensor:
     """The pictures of frames of a span from `first` on."""
     vae = run.models.vae
     with run.clock("decode"), torch.cuda.stream(run.decoding):
@@ -224,13 +224,14 @@ def _wider(run: Run, model: object, name: str, frames: Sequence[int], compute: C
     return None
 
 
-def _sampled(
+def sampled(
     run: Run, stage: Stage | HostStage, frames: Sequence[Sequence[int]], windows: Windows, noise: Tensor
 ) -> Tensor:
     """Latents of windows that show these frames each, on the CPU."""
     steps = Steps(run.on_step, len(windows) * run.sampling.network_evaluations(stage.spec))
     name = f"the {stage.spec.name} model"
-    inputs = windows.features, windows.reference, windows.known, windows.mask, noise
+    inputs = [windows.features, windows.reference, windows.known, windows.mask, noise]
+    inputs += [] if windows.controls is None else [windows.controls]
     key, found = _before(run, name, inputs)
     if found is None:
         if run.models.memo is not None:
@@ -318,7 +319,7 @@ def _keyframes(run: Run, plan: Plan, stream: LatentStream, speech: ClipSpeech, n
         rows = torch.stack([speech.keyframe[batch] for batch in frames])
         noise = torch.stack([draw(run.noise.keyframes, known.shape[1:]) for _ in frames])
         shown = [batch[1:] for batch in frames]
-        return _sampled(run, run.models.keyframe, shown, Windows(rows, known[:, 0], known, mask), noise)
+        return sampled(run, run.models.keyframe, shown, Windows(rows, known[:, 0], known, mask), noise)
 
 
 def _windows(
@@ -339,7 +340,7 @@ def _windows(
             mask,
         )
         noise = torch.stack([draw(run.noise.windows, known.shape[1:]) for _ in pairs])
-        latents = _sampled(run, run.models.interpolation, frames, windows, noise)
+        latents = sampled(run, run.models.interpolation, frames, windows, noise)
     for ((first, _), (last, _)), window in zip(pairs, latents, strict=True):
         begin = 0 if first == 0 else 1
         end = min(last, plan.frames - 1) - first + 1
@@ -350,10 +351,10 @@ def _windows(
 def _pictures(run: Run, first: int, latents: Tensor) -> Iterator[Tensor | Later]:
     """The frames of a window from `first` on: decoded here, or later, as many at once as the VAE decodes."""
     if not run.models.beside:
-        yield from _decoded(run, first, latents)
+        yield from decoded(run, first, latents)
         return
     for start, part in enumerate(torch.split(latents, run.models.vae.batch)):
-        some = cache(partial(_decoded, run, first + start * run.models.vae.batch, part))
+        some = cache(partial(decoded, run, first + start * run.models.vae.batch, part))
         for number in range(len(part)):
             yield Later(partial(_one_of, some, number), part[number].nbytes)
 

@@ -129,9 +129,9 @@ def test_a_stage_in_the_other_s_place(tiny_files: dict[str, Path]) -> None:
             "2 times the face, in windows of 14",
         ),
         (
-            {"speech_encoder": "beats"},
-            "the keyframe model needs the beats speech encoder but this version of KeySync supports hubert, wavlm, "
-            "whisper: update KeySync",
+            {"speech_encoder": "ears"},
+            "the keyframe model needs the ears speech encoder but this version of KeySync supports hubert, wavlm, "
+            "whisper, wav2vec2, beats: update KeySync",
         ),
         (
             {"audio_channels": 768},

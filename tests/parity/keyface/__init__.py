@@ -1,0 +1,1 @@
+"""KeyFace against golden vectors of its reference implementation."""
