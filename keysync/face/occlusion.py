@@ -1,9 +1,9 @@
 """Finds what covers a mouth, such as a hand or a microphone, in the video itself: nothing is marked by hand.
 
 Each frame's lower face is unfolded (`unfolded`) and compared with how the same shot usually shows it (`usual`); a small
-network decides which of the differences are a thing before the face (`occlusion_network`), and where it is surely there
-the thing's own colours tell its edges (`palette`). What is sure spreads to what is likely, and only what is there in two
-frames in a row counts. docs/occluders.md says how well it works.
+network decides which of the differences are a thing before the face (`occlusion_network`). Where it is surely there,
+its own colours tell its edges (`palette`). What is sure spreads to what is likely, and only what is there in two frames
+in a row counts. docs/occluders.md says how well it works.
 """
 
 from __future__ import annotations

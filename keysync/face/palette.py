@@ -1,7 +1,7 @@
 """The colours of what covers a face: they tell its own texels, such as a fork's, from those of the face between them.
 
-By Bayes' rule the odds that a texel is covered are multiplied by how much likelier its colour is in the thing than on the
-person's usual face there. A hand of the same skin keeps the odds that it had.
+By Bayes' rule the odds that a texel is covered are multiplied by how much likelier its colour is in the thing than on
+the person's usual face there. A hand of the same skin keeps the odds that it had.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ ROWS, COLUMNS = 112, 120
 BRIDGE = 27
 STEADY = [number for number in PLACES if number < 48]
 SMOOTHING = 0.02
-# The least share of its width, or of its area, at which a texel tells what it shows; nearer to the middle, mm, the mouth
-# changes the area too.
+# The least share of its width, or of its area, at which a texel tells what it shows; nearer to the middle, mm, the
+# mouth changes the area too.
 SEEN, BESIDE = 0.6, 25.0
 # Frame pixels per texel from which a frame is sampled more coarsely.
 COARSE = 1.5
