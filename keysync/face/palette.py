@@ -1,7 +1,7 @@
 """The colours of what covers a face: they tell its own texels, such as a fork's, from those of the face between them.
 
 By Bayes' rule the odds that a texel is covered are multiplied by how much likelier its colour is in the thing than on
-the person's usual face there. A hand of the same skin keeps the odds that it had.
+the person's usual face there.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ CERTAIN, FEWEST = 0.9, 60
 OFF, LEAST_SPREAD = 1, 10.0
 # The most that colours say, as a logarithm of odds; any colour may be on a face or a thing.
 MOST, ANY = 4.0, 1 / 256**3
-# What belongs to a thing that is surely there: that a texel beside it does, too, is likelier than elsewhere.
-NEAR = 1.0
+# Where the colours of a thing hardly differ from the face's, as those of a hand, its extent is found too small. Below so
+# much that they say of its sure texels, all odds are raised, the faster the less they say.
+ENOUGH, FASTER, RAISED = 3.3, 3.0, 3.0
 # Chances are kept from 0 and 1.
 LEAST = 1e-3
 
@@ -57,16 +58,17 @@ class Palette:
         frames = np.flatnonzero(used.any((1, 2)))
         return cls(np.concatenate([relit(seen[n][0], usual, seen[n][1])[0][used[n]] for n in frames]))
 
-    def judged(self, chances: Chances, texture: Texture, shown: Region, usual: Usual) -> Chances:
-        """The chances (ROWS, COLUMNS) of a frame with something surely before the face, by its colours too."""
+    def judged(self, chances: Chances, sure: Region, texture: Texture, shown: Region, usual: Usual) -> Chances:
+        """The chances (ROWS, COLUMNS) of a frame by its colours too; in some `sure` texels something is before the face."""
         even, told = relit(texture, usual, shown)
         if not told:
             return chances
         thing = self._density[_bins(even)] + ANY
         weight = np.log(thing / (_usual_density(even, usual) + ANY)).clip(-MOST, MOST)
-        weight = np.where(usual.known & shown, weight + NEAR, 0)
-        sure = chances.clip(LEAST, 1 - LEAST)
-        odds = sure / (1 - sure) * np.exp(weight)
+        raised = np.clip(FASTER * (ENOUGH - weight[sure].mean()), 0, RAISED)
+        weight = np.where(usual.known & shown, weight + raised, 0)
+        before = chances.clip(LEAST, 1 - LEAST)
+        odds = before / (1 - before) * np.exp(weight)
         judged: Chances = np.where(shown, odds / (1 + odds), 0).astype(np.float32)
         return judged
 
