@@ -22,8 +22,8 @@ CERTAIN, FEWEST = 0.9, 60
 OFF, LEAST_SPREAD = 1, 10.0
 # The most that colours say, as a logarithm of odds; any colour may be on a face or a thing.
 MOST, ANY = 4.0, 1 / 256**3
-# Where the colours of a thing hardly differ from the face's, as those of a hand, its extent is found too small. Below so
-# much that they say of its sure texels, all odds are raised, the faster the less they say.
+# Where the colours of a thing hardly differ from the face's, as those of a hand, its extent is found too small. Where
+# they say less than so much of its sure texels, all odds are raised, by more the less they say.
 ENOUGH, FASTER, RAISED = 3.3, 3.0, 3.0
 # Chances are kept from 0 and 1.
 LEAST = 1e-3
@@ -55,11 +55,11 @@ class Palette:
         used = inside if inside.sum() >= FEWEST else certain
         if used.sum() < FEWEST:
             return None
-        frames = np.flatnonzero(used.any((1, 2)))
+        frames = np.flatnonzero(used.any((1, 2))).tolist()
         return cls(np.concatenate([relit(seen[n][0], usual, seen[n][1])[0][used[n]] for n in frames]))
 
     def judged(self, chances: Chances, sure: Region, texture: Texture, shown: Region, usual: Usual) -> Chances:
-        """The chances (ROWS, COLUMNS) of a frame by its colours too; in some `sure` texels something is before the face."""
+        """The chances (ROWS, COLUMNS) of a frame by its colours too; `sure` ones show a thing."""
         even, told = relit(texture, usual, shown)
         if not told:
             return chances

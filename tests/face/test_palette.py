@@ -20,7 +20,7 @@ Texture = NDArray[np.float32]
 def face(colour: tuple[int, int, int], seed: int) -> Texture:
     """Skin with a bar of a colour."""
     rng = np.random.default_rng(seed)
-    texture = np.where(BAR[..., None], np.float32(colour), np.float32(SKIN))
+    texture = np.where(BAR[..., None], np.asarray(colour, np.float32), np.asarray(SKIN, np.float32))
     return texture + rng.normal(0, 2, texture.shape).astype(np.float32)
 
 
@@ -39,8 +39,8 @@ def judged(colour: tuple[int, int, int], usual: Usual, chances: Texture) -> Text
 def test_what_has_the_colours_of_a_thing_belongs_to_it(usual: Usual) -> None:
     """Where the network finds too little and too much."""
     chances = np.full((ROWS, COLUMNS), 0.02, np.float32)
-    chances[20:60, 48:58] = 0.8
-    chances[60:90, 48:58] = 0.2
+    chances[20:60, 49:58] = 0.8
+    chances[60:90, 49:58] = 0.2
     found = judged(METAL, usual, chances)
     assert found.dtype == np.float32
     assert (found[20:90, 50:58] > 0.5).all()
