@@ -220,7 +220,7 @@ class Look:
         sure = chances > SURE
         if self.palette is None or sure.sum() < LEAST_SURE:
             return chances
-        judged = self.palette.judged(chances, sure, texture, shown, self.usual)
+        judged = self.palette.judged(chances, texture, shown, self.usual)
         return np.where(sure, judged, np.minimum(judged, np.float32(SURE)))
 
 

@@ -22,9 +22,8 @@ CERTAIN, FEWEST = 0.9, 60
 OFF, LEAST_SPREAD = 1, 10.0
 # The most that colours say, as a logarithm of odds; any colour may be on a face or a thing.
 MOST, ANY = 4.0, 1 / 256**3
-# Where the colours of a thing hardly differ from the face's, as those of a hand, its extent is found too small. Where
-# they say less than so much of its sure texels, all odds are raised, by more the less they say.
-ENOUGH, FASTER, RAISED = 3.3, 3.0, 3.0
+# What is found of a thing is too small rather than too large: the odds of all texels are raised.
+RAISED = 1.0
 # Chances are kept from 0 and 1.
 LEAST = 1e-3
 
@@ -58,15 +57,14 @@ class Palette:
         frames = np.flatnonzero(used.any((1, 2))).tolist()
         return cls(np.concatenate([relit(seen[n][0], usual, seen[n][1])[0][used[n]] for n in frames]))
 
-    def judged(self, chances: Chances, sure: Region, texture: Texture, shown: Region, usual: Usual) -> Chances:
-        """The chances (ROWS, COLUMNS) of a frame by its colours too; `sure` ones show a thing."""
+    def judged(self, chances: Chances, texture: Texture, shown: Region, usual: Usual) -> Chances:
+        """The chances (ROWS, COLUMNS) of a frame with something surely before the face, by its colours too."""
         even, told = relit(texture, usual, shown)
         if not told:
             return chances
         thing = self._density[_bins(even)] + ANY
         weight = np.log(thing / (_usual_density(even, usual) + ANY)).clip(-MOST, MOST)
-        raised = np.clip(FASTER * (ENOUGH - weight[sure].mean()), 0, RAISED)
-        weight = np.where(usual.known & shown, weight + raised, 0)
+        weight = np.where(usual.known & shown, weight + RAISED, 0)
         before = chances.clip(LEAST, 1 - LEAST)
         odds = before / (1 - before) * np.exp(weight)
         judged: Chances = np.where(shown, odds / (1 + odds), 0).astype(np.float32)
