@@ -52,7 +52,9 @@ def test_what_has_the_colours_of_a_thing_belongs_to_it(usual: Usual) -> None:
 def test_a_thing_of_the_colour_of_the_skin_grows_to_what_is_nearly_likely(usual: Usual) -> None:
     chances = np.where(BAR, np.float32(0.8), np.float32(0.02))
     chances[60:90, 50:62] = 0.4
-    assert np.array_equal(judged(SKIN, usual, chances) > 0.5, BAR)
+    found = judged(SKIN, usual, chances) > 0.5
+    assert found[BAR].mean() > 0.95
+    assert not found[~BAR].any()
 
 
 def test_too_little_has_no_colours(usual: Usual) -> None:
