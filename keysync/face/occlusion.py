@@ -1,8 +1,9 @@
 """Finds what covers a mouth, such as a hand or a microphone, in the video itself: nothing is marked by hand.
 
 Each frame's lower face is unfolded (`unfolded`) and compared with how the same shot usually shows it (`usual`); a small
-network decides which of the differences are a thing before the face (`occlusion_network`). What it is sure of spreads
-to what it finds likely, and only what is there in two frames in a row counts. docs/occluders.md says how well it works.
+network decides which of the differences are a thing before the face (`occlusion_network`). Where it is surely there,
+its own colours tell its edges (`palette`). What is sure spreads to what is likely, and only what is there in two frames
+in a row counts. docs/occluders.md says how well it works.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..media.source import Facts, FrameSource
 from .face import Frame, Points
 from .guided import guided
 from .occlusion_network import network_inputs, occlusion_network
+from .palette import Palette
 from .track import FaceTrack
 from .unfolded import Similarity, Unfolding
 from .usual import Region, Texture, Usual
@@ -161,9 +163,9 @@ def find_occluder(
         some = numbers[np.linspace(0, len(numbers) - 1, min(len(numbers), SAMPLED)).round().astype(np.int64)]
         unfolding = Unfolding.of(track.landmarks[some])
         picked = zip(some.tolist(), source.pick(pts, some.tolist()), strict=True)
-        usual, standing = usual_look([unfolding.texture(frame, track.landmarks[number]) for number, frame in picked])
+        look = usual_look([unfolding.texture(frame, track.landmarks[number]) for number, frame in picked])
         for number, frame, chances in lasting(
-            _searched(source, pts, track, numbers, unfolding, usual, standing, on_frame), unfolding.face
+            _searched(source, pts, track, numbers, unfolding, look, on_frame), unfolding.face
         ):
             patch = _patch(frame, chances, unfolding, track.landmarks[number])
             if patch is not None:
@@ -177,16 +179,15 @@ def _searched(
     track: FaceTrack,
     numbers: NDArray[np.int64],
     unfolding: Unfolding,
-    usual: Usual,
-    standing: Region,
+    look: Look,
     on_frame: Callable[[], None],
 ) -> Iterator[Searched]:
     """The frames of a shot with the chances of their texels."""
     for number, frame in zip(numbers.tolist(), source.pick(pts, numbers.tolist()), strict=True):
         on_frame()
         texture, shown = unfolding.texture(frame, track.landmarks[number])
-        hidden = standing | unfolding.turned_away(track.landmarks[number])
-        yield number, frame, chance(texture, shown & ~hidden, usual)
+        visible = shown & ~(look.standing | unfolding.turned_away(track.landmarks[number]))
+        yield number, frame, look.judged(chance(texture, visible, look.usual), texture, visible)
 
 
 def _patch(frame: Frame, chances: Chances, unfolding: Unfolding, landmarks: Points) -> Patch | None:
@@ -203,20 +204,36 @@ def _patch(frame: Frame, chances: Chances, unfolding: Unfolding, landmarks: Poin
     return Patch.of(mask, int(top), int(left)) if mask.any() else None
 
 
-def usual_look(seen: Sequence[tuple[Texture, Region]]) -> tuple[Usual, Region]:
-    """How unfolded frames usually look, where nothing covers them; each is a texture and which texels it shows.
+@dataclass(frozen=True, eq=False)
+class Look:
+    """How a shot looks: the usual face, where it looks covered nearly always, and the colours of what covers it.
 
-    Also where they look covered nearly always: no frame tells what that is, so nothing is found there.
+    No frame tells what is there nearly always, so nothing is found there.
     """
+
+    usual: Usual
+    standing: Region
+    palette: Palette | None
+
+    def judged(self, chances: Chances, texture: Texture, shown: Region) -> Chances:
+        """The chances of a frame, by the colours of what covers the shot; only the network's own make a thing sure."""
+        sure = chances > SURE
+        if self.palette is None or sure.sum() < LEAST_SURE:
+            return chances
+        judged = self.palette.judged(chances, texture, shown, self.usual)
+        return np.where(sure, judged, np.minimum(judged, np.float32(SURE)))
+
+
+def usual_look(seen: Sequence[tuple[Texture, Region]]) -> Look:
+    """How unfolded frames usually look, where nothing covers them; each is a texture and which texels it shows."""
     textures, shown = np.stack([texture for texture, _ in seen]), np.stack([there for _, there in seen])
     usual = Usual.of(textures, shown)
-    covered = np.zeros(shown.shape, np.bool_)
+    chances, covered = np.zeros(shown.shape, np.float32), np.zeros(shown.shape, np.bool_)
     for _ in range(ROUNDS):
         chances = np.stack([chance(texture, there, usual) for texture, there in seen])
         covered = np.stack([_grown(one > POSSIBLE, MARGIN) for one in chances])
         usual = Usual.of(textures, shown & ~covered)
-    standing: Region = np.mean(covered, axis=0) > NEARLY_ALL
-    return usual, standing
+    return Look(usual, np.mean(covered, axis=0) > NEARLY_ALL, Palette.of(seen, chances, usual))
 
 
 @torch.inference_mode()

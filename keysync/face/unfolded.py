@@ -27,7 +27,8 @@ ROWS, COLUMNS = 112, 120
 BRIDGE = 27
 STEADY = [number for number in PLACES if number < 48]
 SMOOTHING = 0.02
-# The least share of its area at which a texel tells what it shows; nearer to the middle, mm, the mouth changes it too.
+# The least share of its width, or of its area, at which a texel tells what it shows; nearer to the middle, mm, the
+# mouth changes the area too.
 SEEN, BESIDE = 0.6, 25.0
 # Frame pixels per texel from which a frame is sampled more coarsely.
 COARSE = 1.5
@@ -103,11 +104,16 @@ class Unfolding:
         return (self._basis @ landmarks.astype(np.float64)).reshape(ROWS, COLUMNS, 2)
 
     def turned_away(self, landmarks: Points) -> NDArray[np.bool_]:
-        """The texels beside the mouth of which a turn of the head shows less than `SEEN`: (ROWS, COLUMNS)."""
-        across, down = (np.gradient(self.places(landmarks), axis=axis) for axis in (1, 0))
+        """The texels of which a turn of the head shows less than `SEEN`: (ROWS, COLUMNS).
+
+        Near the middle only their width counts.
+        """
+        similarity, places = Similarity.of(landmarks), self.places(landmarks)
+        across, down = (similarity.back(np.gradient(places, axis=axis)) for axis in (1, 0))
         area = across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]
-        texel = (RIGHT - LEFT) / COLUMNS * (BOTTOM - TOP) / ROWS * Similarity.of(landmarks).scale ** 2
-        away: NDArray[np.bool_] = (area < SEEN * texel) & (np.abs(texels()[..., 0]) > BESIDE)
+        wide, high = (RIGHT - LEFT) / COLUMNS, (BOTTOM - TOP) / ROWS
+        small = (area < SEEN * wide * high) & (np.abs(texels()[..., 0]) > BESIDE)
+        away: NDArray[np.bool_] = small | (across[..., 0] < SEEN * wide)
         return away
 
     def texture(self, frame: Frame, landmarks: Points) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

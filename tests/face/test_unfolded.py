@@ -76,10 +76,14 @@ def test_what_the_frame_cuts_off_is_not_shown(truths: list[Truth], unfolding: Un
 def test_a_turned_head_hides_its_far_cheek(truths: list[Truth], unfolding: Unfolding) -> None:
     portrait = Portrait(Identity.sample(np.random.default_rng(3)))
     assert not unfolding.turned_away(truths[0].landmarks)[20:90].any()
-    for yaw, far in ((0.7, slice(80, COLUMNS)), (-0.7, slice(0, 40))):
+    for yaw, far, middle in ((0.7, slice(60, COLUMNS), slice(66, 78)), (-0.7, slice(0, 60), slice(42, 54))):
         away = unfolding.turned_away(render(portrait, Pose(yaw=yaw), MouthShape(), (256, 256)).landmarks)
         assert away[30:90, far].mean() > 0.15
         assert away[30:90, far].sum() > 0.9 * away[30:90].sum()
+        assert away[:60, middle].any()
+    # A mouth that opens or rounds turns nothing away.
+    for mouth in (MouthShape(open=0.9), MouthShape(round=0.9)):
+        assert not unfolding.turned_away(render(portrait, Pose(), mouth, (256, 256)).landmarks)[20:90, 30:90].any()
 
 
 def test_light_is_no_difference(truths: list[Truth], unfolding: Unfolding) -> None:

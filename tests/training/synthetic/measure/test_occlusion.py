@@ -38,3 +38,6 @@ def test_the_command_prints_a_row_for_each_kind(capsys: pytest.CaptureFixture[st
     assert main(["--people", "0"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]] == [*COVERS, *FREE]
+    assert main(["--people", "0", "--kinds", "turning", "fork"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]] == ["turning", "fork"]
