@@ -14,7 +14,7 @@ demo: $(VENV)/.demo
 	$(BIN)/keysync demo --system rewrite -o out/demo-rewrite.mp4 --report out/demo-rewrite.json
 
 test: $(VENV)/.all comfy-cli
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.run
 
 check: $(VENV)/.all
 	$(BIN)/ruff check .
