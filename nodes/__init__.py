@@ -5,11 +5,14 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import (
+    animate,
     audio,
     compare,
     dub,
+    emotion,
     example,
     face,
+    keyface,
     lips,
     mask,
     model,
@@ -45,6 +48,9 @@ class KeySyncExtension(ComfyExtension):
             paste,
             dub,
             speakers,
+            keyface,
+            emotion,
+            animate,
             compare,
             training,
         )
