@@ -28,19 +28,22 @@ from ..keysync.systems.keyface.sampling import KeyFaceSampling
 from .detector import DETECTOR_TIP, detector_device, detector_weights
 from .dub import NodeProgress
 from .host.audio import AudioDict
+from .host.checks import spec_of
 from .host.encoder import CoreSpeechEncoder
 from .host.frames import alive
 from .host.keyface import core_keyface
 from .host.models import notes_of
 from .host.remedies import remedies
 from .host.search import schema
-from .host.sockets import EmotionSocket, SpeechEncoderSocket
+from .host.sockets import EmotionSocket, SoundSocket, SpeechEncoderSocket
+from .host.sound import Sound, encoders_of
 from .host.temporary import temporary_video, work_folder
 from .host.video import open_sound
 from .sampling import guidance_inputs
 
 log = logging.getLogger(__name__)
 
+HEARING: list[Any] = [SpeechEncoderSocket, SoundSocket]
 OWN_REMEDIES = {
     "stages": "choose both in Load KeyFace Model",
     "weak": "choose it as weak_name in Load KeyFace Model",
@@ -73,21 +76,24 @@ class AnimatePortrait(io.ComfyNode):
                     tooltip="The VAE that the models were trained with: Stable Video Diffusion's, from Load "
                     "KeySync VAE or Load VAE.",
                 ),
-                SpeechEncoderSocket.Input(
+                io.MultiType.Input(
                     "keyframe_encoder",
-                    tooltip="The speech encoder that the keyframe model was trained with: WavLM for the published "
-                    "model.",
+                    types=HEARING,
+                    tooltip="The speech encoder that the keyframe model was trained with, WavLM for the published "
+                    "model; or the sound from Encode Sound.",
                 ),
-                SpeechEncoderSocket.Input(
+                io.MultiType.Input(
                     "interpolation_encoder",
-                    tooltip="The speech encoder that the interpolation model was trained with: wav2vec 2.0 for the "
-                    "published model.",
+                    types=HEARING,
+                    tooltip="The speech encoder that the interpolation model was trained with, wav2vec 2.0 for the "
+                    "published model; or the sound from Encode Sound.",
                 ),
                 *_settings_inputs(),
                 SpeechEncoderSocket.Input(
                     "sound_encoder",
                     optional=True,
-                    tooltip="What both models hear besides speech: BEATs for the published models.",
+                    tooltip="What both models hear besides speech: BEATs for the published models. Not needed with "
+                    "Encode Sound.",
                 ),
                 io.Model.Input(
                     "weak_model",
@@ -114,8 +120,8 @@ class AnimatePortrait(io.ComfyNode):
         keyframe_model: ModelPatcher,
         interpolation_model: ModelPatcher,
         vae: comfy.sd.VAE,
-        keyframe_encoder: CoreSpeechEncoder,
-        interpolation_encoder: CoreSpeechEncoder,
+        keyframe_encoder: CoreSpeechEncoder | Sound,
+        interpolation_encoder: CoreSpeechEncoder | Sound,
         seed: int,
         steps: int,
         audio_guidance: float,
@@ -129,7 +135,11 @@ class AnimatePortrait(io.ComfyNode):
         emotion: Emotion | None = None,
     ) -> io.NodeOutput:
         progress = NodeProgress(keyframe_model)
-        encoders = [each for each in (keyframe_encoder, interpolation_encoder, sound_encoder) if each is not None]
+        encoders = [
+            *([] if sound_encoder is None else [sound_encoder]),
+            *encoders_of(keyframe_encoder, spec_of(keyframe_model), "keyframe_encoder"),
+            *encoders_of(interpolation_encoder, spec_of(interpolation_model), "interpolation_encoder"),
+        ]
         models = core_keyface(keyframe_model, interpolation_model, weak_model, vae, encoders, progress.preview)
         # 0 selects the model's default, which is None here.
         sampling = KeyFaceSampling(

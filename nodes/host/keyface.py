@@ -14,6 +14,7 @@ from ...keysync.weights.checkpoint import WEAK
 from .checks import spec_of, want_own_sampling, want_stage
 from .encoder import CoreSpeechEncoder
 from .models import CoreStage, known_of
+from .sound import GivenSound
 from .vae import CoreVAE
 
 
@@ -22,7 +23,7 @@ def core_keyface(
     interpolation_model: ModelPatcher,
     weak_model: ModelPatcher | None,
     vae: comfy.sd.VAE,
-    encoders: Iterable[CoreSpeechEncoder],
+    encoders: Iterable[CoreSpeechEncoder | GivenSound],
     show: Callable[[Tensor], None],
 ) -> KeyFaceModels:
     """What a portrait is animated with. Raises `KeySyncError` where two of them do not fit each other."""

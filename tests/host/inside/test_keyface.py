@@ -223,6 +223,23 @@ def test_the_same_frames_as_the_command_line(
     assert np.abs(images.mul(255).round().numpy() - theirs.astype(int)).max() <= LEVEL
 
 
+def test_a_sound_that_was_encoded_before(
+    image: Tensor, speech: dict[str, Any], models: dict[str, Any], error: type[Exception]
+) -> None:
+    encode = part("nodes.sound").EncodeSound.execute
+    names = ("keyframe_encoder", "interpolation_encoder")
+    sounds = {name: encode(models[name], models["sound_encoder"], speech).args[0] for name in names}
+    given = models | sounds | {"sound_encoder": None}
+    assert torch.equal(animate(image, speech, given)[0], animate(image, speech, models)[0])
+    with pytest.raises(error, match=r"interpolation_encoder is a sound encoded with wavlm\+beats but the model was"):
+        animate(image, speech, given, interpolation_encoder=sounds["keyframe_encoder"])
+    shorter = speech | {"waveform": speech["waveform"][..., :-1600]}
+    with pytest.raises(error, match=r"encoded 0\.60 s of sound but audio lasts 0\.5\d s: connect the same audio"):
+        animate(image, shorter, given)
+    with pytest.raises(error, match="speech_encoder and sound_encoder are both beats"):
+        encode(models["sound_encoder"], models["sound_encoder"], speech)
+
+
 def test_progress_and_nothing_left_behind(
     image: Tensor, speech: dict[str, Any], models: dict[str, Any], temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
