@@ -5,11 +5,14 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import (
+    animate,
     audio,
     compare,
     dub,
+    emotion,
     example,
     face,
+    keyface,
     lips,
     mask,
     model,
@@ -18,6 +21,7 @@ from . import (
     paste,
     rewrite,
     sampling,
+    sound,
     speakers,
     speech,
     training,
@@ -45,6 +49,10 @@ class KeySyncExtension(ComfyExtension):
             paste,
             dub,
             speakers,
+            keyface,
+            sound,
+            emotion,
+            animate,
             compare,
             training,
         )

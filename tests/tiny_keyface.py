@@ -5,6 +5,7 @@ Only sizes differ from the published files: 64 x 64 pixels, narrow networks.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,7 @@ def write_beats(path: Path) -> Path:
     randomise(network)
     save_file(network.state_dict(), path)
     return path
+
+
+if __name__ == "__main__":
+    write_tiny_keyface(Path(sys.argv[1]))

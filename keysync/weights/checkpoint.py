@@ -92,7 +92,14 @@ def load_stage(
 
 
 def load_weak(path: str | Path, stage: Stage, *, dtype: torch.dtype | None = None) -> Stage:
-    """The weaker copy of a stage that guides it, on its device; it hears through the stage's own audio projection.
+    """The weaker copy of a stage that guides it, on its device; see `open_weak`, also for the errors."""
+    weak = _loaded(open_weak(path, stage), stage.device, dtype)
+    weak.audio_projection = stage.audio_projection
+    return weak
+
+
+def open_weak(path: str | Path, stage: Stage) -> StageFile:
+    """Opens and checks the weaker copy of a stage, which hears through the stage's own audio projection.
 
     A file says nothing of its role, unless it was converted: any stage of the same sizes will do. What else it holds
     than the network and the learned mask is not used. Raises `KeySyncError` like `open_stage`, and for other sizes.
@@ -118,9 +125,7 @@ def load_weak(path: str | Path, stage: Stage, *, dtype: torch.dtype | None = Non
             f"{path} has other sizes than the {spec.name} model that it guides: use the file that belongs to it",
             about=WEAK,
         )
-    weak = _loaded(_checked(StageFile(Path(path), found, tensors, metadata)), stage.device, dtype)
-    weak.audio_projection = stage.audio_projection
-    return weak
+    return _checked(StageFile(Path(path), found, tensors, metadata))
 
 
 def _loaded(opened: StageFile, device: str | torch.device, dtype: torch.dtype | None) -> Stage:

@@ -62,6 +62,16 @@ def published_names(stage: Stage) -> dict[str, str]:
     return names
 
 
+def system_of(name: str) -> str:
+    """The system of a stage, a key of `TITLES`, by the stage's name."""
+    return name.rpartition("_")[0] or "keysync"
+
+
+def in_words(name: str) -> str:
+    """What people call a stage of this name, such as KeyFace keyframe."""
+    return f"{TITLES[system_of(name)]} {name.rpartition('_')[2]}"
+
+
 def on_meta(spec: StageSpec) -> Stage:
     """A stage on the meta device: names and shapes without weights."""
     with torch.device("meta"):
@@ -130,8 +140,7 @@ def check(path: str | Path, spec: StageSpec, shapes: Shapes) -> None:
 def metadata_of(spec: StageSpec) -> dict[str, str]:
     """Everything that cannot be derived from shapes, and the fields required by ModelSpec 1.0.1."""
     height, width = spec.image_size
-    system, _, stage = spec.name.rpartition("_")
-    system = system or "keysync"
+    stage = spec.name.rpartition("_")[2]
     some = {
         **({"keysync.mask": spec.mask} if spec.row.masked else {}),
         **{f"keysync.{name}": str(scale) for name, scale in spec.scales.items()},
@@ -149,9 +158,9 @@ def metadata_of(spec: StageSpec) -> dict[str, str]:
         "keysync.crop_scale": str(spec.crop_scale),
         **some,
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": f"{system}-{stage}",
+        "modelspec.architecture": f"{system_of(spec.name)}-{stage}",
         "modelspec.implementation": IMPLEMENTATION,
-        "modelspec.title": f"{TITLES[system]} {stage} stage",
+        "modelspec.title": f"{in_words(spec.name)} stage",
         "modelspec.resolution": f"{width}x{height}",
     }
 

@@ -12,7 +12,8 @@ from torch.nn.functional import max_pool2d, pad
 from ...keysync.errors import KeySyncError
 from ...keysync.method import LATENT_CHANNELS
 from ...keysync.network.precision import is_finite
-from ...keysync.network.stage import STAGES, StageSpec
+from ...keysync.network.stage import StageSpec
+from ...keysync.weights.stage_format import TITLES, in_words, system_of
 from .frames import as_masks
 from .network import KeySyncModel, KeySyncSampling
 from .sockets import Speech
@@ -47,11 +48,15 @@ def want_own_sampling(patcher: ModelPatcher) -> None:
 
 
 def want_stage(spec: StageSpec, name: str) -> None:
-    if spec.reference != STAGES[name].reference:
-        raise KeySyncError(
-            f"this is the {spec.name} model but the {name} model is needed: "
-            f"choose the {name} checkpoint in Load KeySync Model"
-        )
+    """Raises `KeySyncError` for another stage than that of this name."""
+    if spec.name == name:
+        return
+    came, wanted = (text.rpartition("_")[2] for text in (spec.name, name))
+    same = system_of(spec.name) == system_of(name)
+    raise KeySyncError(
+        f"this is the {came if same else in_words(spec.name)} model but the {wanted if same else in_words(name)} model "
+        f"is needed: choose the {wanted} checkpoint in Load {TITLES[system_of(name)]} Model"
+    )
 
 
 def want_speech(spec: StageSpec, speech: Speech) -> None:

@@ -9,7 +9,7 @@ import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -27,6 +27,7 @@ from ...keysync.network.guidance import Prediction
 from ...keysync.network.precision import NotFiniteError, is_finite
 from ...keysync.network.stage import Windows
 from ...keysync.systems.keysync.plan import Plan
+from ...keysync.weights.stage_format import in_words
 from .checks import (
     noise_masks,
     spec_of,
@@ -42,6 +43,7 @@ from .network import KeySyncModel
 from .patches import Guidance, StepCaches, compares_conditions, unused, usable, without_context_windows
 from .precision import in_float32, is_half, on_cpu, pinned_attention
 from .sockets import Speech
+from .weak import WeakNetwork
 
 log = logging.getLogger(__name__)
 
@@ -55,16 +57,21 @@ class WindowGuider(comfy.samplers.CFGGuider):
     """Samples windows that do not see each other: all go through the sampler together, to the network in groups."""
 
     def __init__(
-        self, patcher: comfy.model_patcher.ModelPatcher, audio_guidance: float = 0.0, identity_guidance: float = 0.0
+        self,
+        patcher: comfy.model_patcher.ModelPatcher,
+        *,
+        weak: comfy.model_patcher.ModelPatcher | None = None,
+        **chosen: float,
     ) -> None:
-        """A guidance scale of 0 is the one that the model is best sampled with."""
-        want_number("audio_guidance", audio_guidance)
-        want_number("identity_guidance", identity_guidance)
+        """`chosen` are guidance scales by name; 0 is the one that the model is best sampled with. `weak` is the weaker
+        copy that guides the model, where its rule has one."""
+        for name, scale in chosen.items():
+            want_number(name, scale)
         self.spec = spec_of(patcher)
         want_own_sampling(patcher)
-        super().__init__(patcher)
-        chosen = {"audio_guidance": audio_guidance, "identity_guidance": identity_guidance}
-        self.scales = self.spec.scales_with({name: chosen[name] or None for name in self.spec.scales})
+        self._weak = None if weak is None else WeakNetwork(weak)
+        super().__init__(patcher if self._weak is None else self._weak.beside(patcher))
+        self.scales = self.spec.scales_with({name: chosen.get(name) or None for name in self.spec.scales})
         # The core's name for the scale that CFG Override changes.
         self._cfg_scale = self.spec.guidance.scales[0]
         self.cfg = self.scales[self._cfg_scale]
@@ -125,6 +132,12 @@ class WindowGuider(comfy.samplers.CFGGuider):
         finally:
             self.windows = None
 
+    def inner_sample(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The core's, which has loaded the model and the weaker copy; the arguments differ between versions."""
+        with nullcontext() if self._weak is None else self._weak.running():
+            sampled: Tensor = super().inner_sample(*args, **kwargs)
+        return sampled
+
     def predict_noise(
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
     ) -> Tensor:
@@ -148,9 +161,12 @@ class WindowGuider(comfy.samplers.CFGGuider):
             own = self._caches.options(options, start, self.inner_model)
             shown, sigma = x[part].flatten(0, 1), timestep[part].flatten()
             conds = self._conditions(windows[part], x.device, needed, start)
+            strong = {name: cond for name, cond in conds.items() if not needed[name].weak}
             with self.inner_model.evaluated(self._together(x.device, options)):
-                predicted = comfy.samplers.calc_cond_batch(self.inner_model, [*conds.values()], shown, sigma, own)
-            made = dict(zip(conds, predicted, strict=True))
+                predicted = comfy.samplers.calc_cond_batch(self.inner_model, [*strong.values()], shown, sigma, own)
+            made = dict(zip(strong, predicted, strict=True))
+            if self._weak is not None:
+                made |= {name: self._weak(conds[name], shown, sigma) for name in conds if name not in strong}
             guided = self.spec.guidance.combined(made, scales)
             if self._guidance:
                 scale = next((scale for scale in scales.values() if scale != 1), 1.0)
@@ -169,6 +185,11 @@ class WindowGuider(comfy.samplers.CFGGuider):
         needed = self.spec.guidance.needed(scales)
         if options.get("disable_cfg1_optimization") and len(needed) == 1:
             needed = dict(islice(self.spec.guidance.predictions.items(), 1)) | needed
+        if self._weak is None and any(prediction.weak for prediction in needed.values()):
+            raise KeySyncError(
+                f"the guidance of the {in_words(self.spec.name)} model needs a weaker copy of its network: choose one "
+                "in Load KeyFace Model"
+            )
         *others, full = needed
         return {name: needed[name] for name in (full, *others)}
 
@@ -182,10 +203,9 @@ class WindowGuider(comfy.samplers.CFGGuider):
         """What the core evaluates the network with for each prediction; `start` is the number of the first window."""
         conds = {}
         for name, prediction in needed.items():
-            condition = self.inner_model.conditioner.condition(
-                windows, audio=prediction.audio, reference=prediction.reference
-            )
-            model_conds = self.inner_model.extra_conds(keysync_condition=condition, device=device)
+            network = self._weak.model if self._weak is not None and prediction.weak else self.inner_model
+            condition = network.conditioner.condition(windows, audio=prediction.audio, reference=prediction.reference)
+            model_conds = network.extra_conds(keysync_condition=condition, device=device)
             # Of one name from step to step: caches know conditions by it.
             conds[name] = [{"model_conds": model_conds, "uuid": self._uuids[start, name]}]
         return conds
@@ -234,7 +254,7 @@ class ClipGuider(WindowGuider):
 
         Raises `KeySyncError` for what does not fit the model.
         """
-        super().__init__(patcher, audio_guidance, identity_guidance)
+        super().__init__(patcher, audio_guidance=audio_guidance, identity_guidance=identity_guidance)
         want_stage(self.spec, "keyframe" if keyframes is None else "interpolation")
         want_speech(self.spec, speech)
         for name, latents in (("identity", identity), ("keyframes", keyframes)):

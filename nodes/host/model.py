@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import comfy.model_management
@@ -15,7 +16,7 @@ from torch import Tensor
 from ...keysync.errors import KeySyncError, one_line
 from ...keysync.network.stage import STAGES
 from ...keysync.systems.keysync.small import BUILT_IN as SMALL_BUILT_IN
-from ...keysync.weights.checkpoint import open_stage
+from ...keysync.weights.checkpoint import StageFile, open_stage, open_weak
 from ...keysync.weights.files import PICKLES, SAFETENSORS
 from ...keysync.weights.identify import UNET
 from .files import built_in
@@ -43,8 +44,12 @@ folder_paths.folder_names_and_paths["keysync"][1].update((SAFETENSORS, *PICKLES)
 
 def model_files() -> list[str]:
     """Names of the files that may be KeySync checkpoints, the built-in ones first; each name once."""
-    found = (name for folder in FOLDERS for name in folder_paths.get_filename_list(folder))
-    return list(dict.fromkeys((*BUILT_IN, *found)))
+    return list(dict.fromkeys((*BUILT_IN, *own_files())))
+
+
+def own_files() -> list[str]:
+    """Names of the files that may be checkpoints in ComfyUI's folders, each once."""
+    return list(dict.fromkeys(name for folder in FOLDERS for name in folder_paths.get_filename_list(folder)))
 
 
 def model_path(name: str) -> Path:
@@ -59,12 +64,26 @@ def model_path(name: str) -> Path:
     raise KeySyncError(f"{name} is in none of {places}: put it there or choose another file")
 
 
-def load_model(path: Path, dtype: torch.dtype | None = None) -> comfy.model_patcher.ModelPatcher:
+def load_model(
+    path: Path, dtype: torch.dtype | None = None, *, expect: str | None = None
+) -> comfy.model_patcher.ModelPatcher:
     """The stage of a checkpoint; `dtype` is that of the U-Net's weights, by default as the core chooses.
 
-    Raises `KeySyncError` where `open_stage` does.
+    `expect` and the errors are those of `open_stage`.
     """
-    opened = open_stage(path)
+    return _model(open_stage(path, expect=expect), dtype)
+
+
+def load_weak_model(
+    path: Path, guided: comfy.model_patcher.ModelPatcher, dtype: torch.dtype | None = None
+) -> comfy.model_patcher.ModelPatcher:
+    """The weaker copy of the network of a MODEL, which guides it; see `open_weak`, also for the errors."""
+    opened = open_weak(path, guided.model.conditioner)
+    return _model(replace(opened, spec=replace(opened.spec, weak=True)), dtype)
+
+
+def _model(opened: StageFile, dtype: torch.dtype | None) -> comfy.model_patcher.ModelPatcher:
+    path = opened.path
     unet = {name.removeprefix(UNET): tensor for name, tensor in opened.own().items() if name.startswith(UNET)}
     config = KeySyncConfig(opened.spec.unet)
     _choose_dtypes(config, unet, dtype)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import comfy.samplers
@@ -28,8 +28,10 @@ from .vae import CoreVAE
 class CoreStage:
     """A MODEL as the library's dub asks for it: windows are sampled by the core, in groups that fit memory."""
 
-    def __init__(self, patcher: ModelPatcher, show: Callable[[Tensor], None]) -> None:
+    def __init__(self, patcher: ModelPatcher, show: Callable[[Tensor], None], weak: ModelPatcher | None = None) -> None:
+        """`weak` is the weaker copy that guides the model, where its rule has one."""
         self._patcher = patcher
+        self._weak = weak
         self._show = show
         self._sampler = comfy.samplers.sampler_object("euler")
         # What a person should know about the nodes that patch the MODEL, a line each.
@@ -43,13 +45,15 @@ class CoreStage:
     def is_half(self) -> bool:
         return is_half(self._patcher.model)
 
-    def in_float32(self) -> AbstractContextManager[None]:
-        """Inside, the network computes in float32."""
-        return in_float32(self._patcher.model)
+    @contextmanager
+    def in_float32(self) -> Iterator[None]:
+        """Inside, the network computes in float32, and so does the weaker copy."""
+        with in_float32(self._patcher.model), nullcontext() if self._weak is None else in_float32(self._weak.model):
+            yield
 
     def sample(self, windows: Windows, noise: Tensor, sampling: Sampling, on_step: OnStep | None) -> Tensor:
         """Latents (b, t, 4, h, w) of b windows, as `keysync.systems.keysync.generate.sample` gives them."""
-        guider = WindowGuider(self._patcher, **sampling.scales(self.spec))
+        guider = WindowGuider(self._patcher, weak=self._weak, **sampling.scales(self.spec))
 
         def follow(group: int, denoised: Tensor) -> None:
             self._show(denoised)
@@ -82,16 +86,21 @@ def core_models(
         want_own_sampling(patcher)
         want_encoder(spec, encoder)
         encoders[encoder.name] = encoder
-    patchers = {"keyframe": keyframe_model, "interpolation": interpolation_model}
-    origins = {name: _origin(patcher) for name, patcher in patchers.items()}
-    # What is patched is no longer what the file holds.
-    files = {
-        name: patcher.model.file for name, patcher in patchers.items() if patcher.model.file and not patcher.patches
-    }
     stages = CoreStage(keyframe_model, show), CoreStage(interpolation_model, show)
-    plain = all(_is_plain(patcher) for patcher in patchers.values())
-    host = _host(keyframe_model, interpolation_model) if plain else None
-    return Models(*stages, CoreVAE(vae), encoders, origins, files, host=host)
+    known = known_of({"keyframe": keyframe_model, "interpolation": interpolation_model})
+    return Models(*stages, CoreVAE(vae), encoders, **known)
+
+
+def known_of(patchers: Mapping[str, ModelPatcher]) -> dict[str, Any]:
+    """What is known of these MODELs: the fields origins, files and host of `Models`."""
+    return {
+        "origins": {name: _origin(patcher) for name, patcher in patchers.items()},
+        # What is patched is no longer what the file holds.
+        "files": {
+            name: patcher.model.file for name, patcher in patchers.items() if patcher.model.file and not patcher.patches
+        },
+        "host": _host(*patchers.values()) if all(map(_is_plain, patchers.values())) else None,
+    }
 
 
 def notes_of(models: Models) -> list[str]:

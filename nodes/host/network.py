@@ -25,7 +25,7 @@ from ...keysync.network.stage import Condition, Stage, StageSpec
 from ...keysync.network.unet import UNetConfig
 from ...keysync.systems.keysync.models import SMALL_CROPS
 from ...keysync.systems.keysync.small import LATENT_RGB, LATENT_RGB_BIAS
-from ...keysync.weights.stage_format import EMBEDDED, embed, on_meta, published_names
+from ...keysync.weights.stage_format import EMBEDDED, embed, in_words, on_meta, published_names
 
 
 class KeySyncSampling(comfy.model_sampling.ModelSamplingContinuousEDM, comfy.model_sampling.V_PREDICTION):
@@ -89,17 +89,19 @@ class KeySyncModel(comfy.model_base.SVD_img2vid):
         """What the network is given beside the noisy latents, on `device`, for the windows of `keysync_condition`."""
         condition: Condition | None = kwargs.get("keysync_condition")
         if condition is None:
+            nodes = "Sample Keyframes, Interpolate Keyframes, or SamplerCustomAdvanced with KeySync Guider"
             raise KeySyncError(
-                f"the KeySync {self.spec.name} model is connected to a sampler without speech: "
-                "use Sample Keyframes, Interpolate Keyframes, or SamplerCustomAdvanced with KeySync Guider"
+                f"the {in_words(self.spec.name)} model is connected to a sampler without speech: "
+                f"use {nodes if self.spec.row.masked else 'Animate Portrait'}"
             )
         tokens, reference = (part.to(kwargs["device"]) for part in (condition.tokens, condition.reference))
         frames = tokens.shape[1]
+        labels = tokens if condition.vector is None else torch.cat((condition.vector.to(tokens), tokens), dim=-1)
         return {
             "c_concat": comfy.conds.CONDRegular(reference.flatten(0, 1)),
             # Every frame attends to all tokens of its window and has its own added to the time embedding.
             "c_crossattn": comfy.conds.CONDRegular(tokens.repeat_interleave(frames, dim=0)),
-            "y": comfy.conds.CONDRegular(tokens.flatten(0, 1)),
+            "y": comfy.conds.CONDRegular(labels.flatten(0, 1)),
             "num_video_frames": comfy.conds.CONDConstant(frames),
         }
 
@@ -152,7 +154,7 @@ def _unet_arguments(unet: UNetConfig) -> dict[str, Any]:
         "transformer_depth_middle": unet.transformer_depth,
         "num_head_channels": unet.head_dim,
         "context_dim": unet.context_dim,
-        "adm_in_channels": unet.context_dim,
+        "adm_in_channels": unet.vector_dim + unet.context_dim,
         "num_classes": "sequential",
         "use_spatial_transformer": True,
         "use_linear_in_transformer": True,

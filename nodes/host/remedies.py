@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from ...keysync.errors import KeySyncError
@@ -29,11 +29,12 @@ REMEDIES = {
 
 
 @contextmanager
-def remedies() -> Iterator[None]:
-    """Adds the remedy to a `KeySyncError` of the library that is raised inside."""
+def remedies(own: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Adds the remedy to a `KeySyncError` of the library that is raised inside; a node's `own` take precedence."""
+    known = {**REMEDIES, **(own or {})}
     try:
         yield
     except KeySyncError as error:
-        if error.about not in REMEDIES:
+        if error.about not in known:
             raise
-        raise KeySyncError(f"{error} ({REMEDIES[error.about]})") from error
+        raise KeySyncError(f"{error} ({known[error.about]})") from error

@@ -44,6 +44,10 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "KeySyncSpeakers": ("several speakers", "multiple speakers", "dialogue", "two people", "多人", *LIP_SYNC, *DUBBING),
     "KeySyncPrepareClips": ("training data", "dataset", "train lip sync", "finetune", "训练", "数据集", *LIP_SYNC),
     "KeySyncTrainLoRA": ("train lora", "training", "finetune", "fine-tune", "speaker lora", "训练", *LIP_SYNC),
+    "KeySyncLoadKeyFaceModel": ("keyface", "talking portrait model", "keyface checkpoint", *LIP_SYNC),
+    "KeySyncEncodeSound": ("beats", "wav2vec", "audio features", "sound features", *LIP_SYNC),
+    "KeySyncEmotionCurve": ("emotion", "valence", "arousal", "feeling", "情绪", "表情", *LIP_SYNC),
+    "KeySyncAnimatePortrait": ("keyface", "talking portrait", "animate photo", "肖像", *LIP_SYNC, *DUBBING, "数字人"),
     "KeySyncDubVideo": (*LIP_SYNC, *DUBBING, "dubbed video", "revoice", "video to video lip sync", "数字人"),
 }
 

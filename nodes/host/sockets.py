@@ -23,6 +23,8 @@ LipsSocket = io.Custom("KEYSYNC_LIPS")  # a `LipsCurve`
 MouthsSocket = io.Custom("KEYSYNC_MOUTHS")
 ClipsSocket = io.Custom("KEYSYNC_CLIPS")
 SpeakerSocket = io.Custom("KEYSYNC_SPEAKER")  # a `Speaker`
+SoundSocket = io.Custom("KEYSYNC_SOUND")  # a `sound.Sound`
+EmotionSocket = io.Custom("KEYSYNC_EMOTION")  # an `Emotion`
 SpeakersSocket = io.Custom("KEYSYNC_SPEAKERS")
 
 

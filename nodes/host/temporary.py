@@ -10,7 +10,7 @@ import folder_paths
 from ...keysync.errors import KeySyncError
 
 
-def temporary_video() -> Path:
+def temporary_video(suffix: str = ".mp4") -> Path:
     """A new name for a video there. Raises `KeySyncError` where the folder cannot be made."""
     folder = Path(folder_paths.get_temp_directory())
     try:
@@ -20,7 +20,7 @@ def temporary_video() -> Path:
             f"ComfyUI's temporary folder {folder} cannot be made ({error.strerror}): start ComfyUI with another one "
             "(--temp-directory)"
         ) from error
-    return folder / f"keysync-{secrets.token_hex(8)}.mp4"
+    return folder / f"keysync-{secrets.token_hex(8)}{suffix}"
 
 
 def work_folder() -> Path:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ...keysync.speech.lips_plot import BACKGROUND, COLOURS, LINES, TEXT
+from ...keysync.plot import BACKGROUND, COLOURS, LINES, TEXT
 
 WIDTH, HEIGHT = 960, 400
 # Pixels: left of the plot, above, below and right of it; a line of text.

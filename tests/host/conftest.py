@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
+from ..tiny_keyface import write_tiny_keyface
 from ..tiny_models import write_tiny_models
 from ..tiny_sam2 import write_tiny_sam2
 from ..training.small_chain import make_stages
@@ -139,6 +141,12 @@ def furnish(base: Path, tiny_folder: Path) -> None:
     _copy(tiny_folder / "vae", base / "models" / "vae" / "tiny")
     for name in ("hubert", "wavlm"):
         _copy(tiny_folder / name, base / "models" / "audio_encoders" / name)
+    with tempfile.TemporaryDirectory() as made:
+        keyface = write_tiny_keyface(Path(made))
+        for name, tiny in (("keyframe", "keyframe"), ("interpolation", "interpolation"), ("weak", "interpolation_bad")):
+            _copy(keyface[name], base / "models" / "keysync" / f"keyface_{tiny}.safetensors")
+        for name in ("wav2vec2", "beats"):
+            _copy(keyface[name], base / "models" / "audio_encoders" / keyface[name].name)
     for folder in ("input", "models/upscale_models", "models/sam2"):
         (base / folder).mkdir(parents=True)
     write_tiny_sam2(base / "models" / "sam2" / "tiny_sam2.safetensors")

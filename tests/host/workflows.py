@@ -1,6 +1,6 @@
 """The example workflows, each written once; `make_workflows.py` makes ComfyUI's files of them.
 
-All but the app begin with an example that comes with KeySync, and need no file in ComfyUI's input folder. All but two
+All but the app begin with an example that comes with KeySync, and need no file in ComfyUI's input folder. All but four
 need no download either.
 """
 
@@ -25,8 +25,15 @@ SAM2 = Model(
     "https://huggingface.co/facebook/sam2.1-hiera-large/resolve/main/model.safetensors",
     "sam2",
 )
+# KeyFace's files, and the encoders that only it hears; no direct link to them is known to work.
+KEYFACE = ("keyframe.pt", "interpolation.pt", "interpolation_bad.pt")
+WAV2VEC2, BEATS = "wav2vec2-base-960h", "BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt"
+UNLINKED = (*KEYFACE, WAV2VEC2, BEATS)
 # The files of random weights that stand for what is downloaded in tests.
 TINY = {
+    **{name: f"keyface_{name.removesuffix('.pt')}.safetensors" for name in KEYFACE},
+    WAV2VEC2: "wav2vec2",
+    BEATS: "beats.safetensors",
     KEYFRAMES.name: "keyframe.safetensors",
     INTERPOLATION.name: "interpolation.safetensors",
     VAE.name: "tiny",
@@ -39,6 +46,7 @@ COLUMN = 380  # pixels from one column of nodes to the next
 CLIP_ROW, PART_ROW = 920, 780  # pixels from one clip to the next, and from one part of a film
 # Nodes with room for a preview below their widgets.
 DUB_HEIGHT, LIP_SYNC_HEIGHT, SAMPLE_HEIGHT, VIDEO_HEIGHT, COMPARISON_HEIGHT = 640, 340, 440, 400, 330
+CURVE_HEIGHT = 420
 BELOW_LATENTS = 320  # pixels
 PERSON, HAND, TWO = EXAMPLES
 # The in point and the duration of each part of a film in seconds; 0 is up to the end.
@@ -571,6 +579,110 @@ def train_a_lora(graph: Graph) -> None:
 
 
 @dataclass(frozen=True)
+class Portrait:
+    """The nodes that load what KeyFace alone needs."""
+
+    models: Node
+    wav2vec2: Node
+    beats: Node
+
+
+def load_keyface(graph: Graph, at: tuple[int, int]) -> Portrait:
+    """The loaders of KeyFace's models and of the encoders that only it hears."""
+    keyframe, interpolation, weak = KEYFACE
+    models = graph.add(
+        "KeySyncLoadKeyFaceModel", at, keyframe_name=keyframe, interpolation_name=interpolation, weak_name=weak
+    )
+    wav2vec2 = graph.add("KeySyncLoadSpeechEncoder", at, encoder_name=WAV2VEC2, title="wav2vec 2.0, for interpolation")
+    beats = graph.add("KeySyncLoadSpeechEncoder", at, encoder_name=BEATS, title="BEATs, for both")
+    return Portrait(models, wav2vec2, beats)
+
+
+def animate(graph: Graph, portrait: Portrait, vae: Node, wavlm: Node, x: int) -> tuple[Node, Node]:
+    """Two columns: a picture, a sound and an emotion, and the portrait as a video; returns its frames and the video."""
+    clip = load_clip(graph, x=x)
+    parts = graph.add("GetVideoComponents", (x, 0), video=clip["video"])
+    graph.group("Picture and sound", clip, parts)
+    curve = graph.add(
+        "KeySyncEmotionCurve", (x, 0), emotion="0:neutral,1.5:happy", audio=clip["audio"], height=CURVE_HEIGHT
+    )
+    graph.group("Emotion", curve)
+    x += COLUMN
+    talking = graph.add(
+        "KeySyncAnimatePortrait",
+        (x, 0),
+        height=DUB_HEIGHT,
+        image=parts["images"],
+        audio=clip["audio"],
+        keyframe_model=portrait.models["keyframe_model"],
+        interpolation_model=portrait.models["interpolation_model"],
+        weak_model=portrait.models["weak_model"],
+        vae=vae["VAE"],
+        keyframe_encoder=wavlm[0],
+        interpolation_encoder=portrait.wav2vec2[0],
+        sound_encoder=portrait.beats[0],
+        emotion=curve["emotion"],
+    )
+    video = graph.add("CreateVideo", (x, 0), images=talking["images"], fps=talking["fps"], audio=talking["audio"])
+    graph.group("Animate", talking, video)
+    return talking, video
+
+
+def animate_portrait(graph: Graph) -> None:
+    portrait_note(
+        graph, "Make a portrait talk", "Makes a portrait talk, with an emotion, from one picture and a sound."
+    )
+    portrait = load_keyface(graph, (0, 0))
+    wavlm = graph.add(
+        "KeySyncLoadSpeechEncoder", (0, 0), (WAVLM,), encoder_name=WAVLM.name, title="WavLM, for keyframes"
+    )
+    vae = graph.add("KeySyncLoadVAE", (0, 0), (VAE,), vae_name=VAE.name)
+    graph.group("Models", *vars(portrait).values(), wavlm, vae)
+    talking, video = animate(graph, portrait, vae, wavlm, COLUMN)
+    x = 3 * COLUMN
+    saved = save_video(graph, (x, 0), video["VIDEO"], "portrait")
+    report = graph.add("PreviewAny", (x, 0), source=talking["report"], title="Report", height=280)
+    graph.group("Result", saved, report)
+
+
+def animate_and_dub(graph: Graph) -> None:
+    portrait_note(
+        graph,
+        "Make a portrait talk, then dub it",
+        "Makes a portrait talk, then draws its mouth again with KeySync, whose lips follow the speech more closely. To "
+        "say something else, connect other speech to *Dub Video*: the portrait is not animated again.",
+    )
+    models = load_published(graph)
+    portrait = load_keyface(graph, (COLUMN, 0))
+    graph.group("KeyFace", *vars(portrait).values())
+    talking, video = animate(graph, portrait, models.vae, models.interpolation_encoder, 2 * COLUMN)
+    dubbed = dub_video(graph, models, (4 * COLUMN, 0), video=video["VIDEO"], audio=talking["audio"])
+    graph.group("Dub", dubbed)
+    show(graph, (5 * COLUMN, 0), video["VIDEO"], dubbed, "portrait_dubbed")
+
+
+def portrait_note(graph: Graph, title: str, does: str) -> None:
+    """The note of a workflow that animates a portrait: files to get, one's own picture and sound, what to change."""
+    rows = [
+        f"- KeyFace, from https://huggingface.co/toninio19/keyface: `{'`, `'.join(KEYFACE)}`, in `models/keysync`",
+        f"- wav2vec 2.0, from https://huggingface.co/facebook/wav2vec2-base-960h: `config.json` and "
+        f"`model.safetensors`, in the folder `models/audio_encoders/{WAV2VEC2}`",
+        f"- BEATs, from https://github.com/microsoft/unilm/tree/master/beats: `{BEATS}`, in `models/audio_encoders`",
+    ]
+    parts = (
+        does,
+        "**First,** get these files by hand; the others have a download button:\n\n" + "\n".join(rows),
+        "**Your own files:** put *Load Image* in the place of *Get Video Components*, and *Load Audio* in that of "
+        "*Load Example*; or *Load Video* and *Load Audio*, to animate the first frame of a video.",
+        "**emotion** in *Emotion Curve*: a state such as happy, or states at seconds; **curve** takes a table of your "
+        "own.",
+        "How good a result of the published weights looks is unmeasured.",
+        "Animate only people who agreed to it.",
+    )
+    graph.note((0, 0), "\n\n".join(parts), title)
+
+
+@dataclass(frozen=True)
 class Prepared:
     """What the split graphs share: the models, the clip, the face in it and the speech over it."""
 
@@ -733,11 +845,15 @@ WORKFLOWS: dict[str, Callable[[Graph], None]] = {
             long_film,
             lip_sync_app,
             train_a_lora,
+            animate_portrait,
+            animate_and_dub,
         )
     },
 }
 # Those that ask for files of the user's.
 APPS = {"lip_sync_app"}
+# Those that look for a face in what an untrained model has drawn.
+FACELESS = {"animate_and_dub"}
 # The nodes of newer ComfyUIs in workflows that a ComfyUI without them cannot run.
 NEWER = {"list_of_clips": {"CreateList"}, "long_film": {"Video Slice"}}
 

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from keysync.plot import ABOVE, BELOW, COLOURS, LEFT, SOUND
 from keysync.speech.lips_curve import LIPS, LipsCurve
-from keysync.speech.lips_plot import ABOVE, BELOW, COLOURS, LEFT, SOUND, draw_curve
+from keysync.speech.lips_plot import draw_curve
 
 SIZE = (240, 640)
 

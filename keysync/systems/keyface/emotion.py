@@ -109,15 +109,23 @@ class Emotion:
         try:
             with path.open("rb") as file:
                 text = file.read(MOST_CHARACTERS + 1).decode("utf-8-sig")
-            rows = strict_json(text) if path.suffix.lower() == ".json" else _table(text)
-            keys = [[float(row[name]) for name in ("seconds", *CONTROLS)] for row in rows]
         except OSError as error:
             raise KeySyncError(f"{path} cannot be read: {error.strerror}", about="emotion_curve") from error
+        except ValueError as error:
+            raise _no_curve(str(path)) from error
+        return cls.parse(text, str(path), is_json=path.suffix.lower() == ".json")
+
+    @classmethod
+    def parse(cls, text: str, name: str, *, is_json: bool) -> Emotion:
+        """The curve in the text of such a file, which messages call by `name`.
+
+        Raises `KeySyncError` for text in another form, or without a curve.
+        """
+        try:
+            rows = strict_json(text) if is_json else _table(text)
+            keys = [[float(row[column]) for column in ("seconds", *CONTROLS)] for row in rows]
         except (ValueError, TypeError, KeyError, OverflowError, csv.Error) as error:
-            raise KeySyncError(
-                f"{path} is not an emotion curve: expected CSV or JSON with numbers named seconds, valence and arousal",
-                about="emotion_curve",
-            ) from error
+            raise _no_curve(name) from error
         table = np.array(keys, dtype=np.float64).reshape(-1, 3)
         try:
             return cls(table[:, 1:], table[:, 0])
@@ -159,6 +167,13 @@ def spread(states: Values, frames: int) -> Values:
     stretches = [np.linspace(one, other, length) for one, other in pairwise(states)]
     curve = np.concatenate(stretches)[:frames]
     return np.concatenate((curve, np.repeat(curve[-1:], frames - len(curve), axis=0)))
+
+
+def _no_curve(name: str) -> KeySyncError:
+    return KeySyncError(
+        f"{name} is not an emotion curve: expected CSV or JSON with numbers named seconds, valence and arousal",
+        about="emotion_curve",
+    )
 
 
 def _table(text: str) -> Sequence[Mapping[str, str]]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...network.noise import draw
 from ...network.stage import Stage, StageSpec, Windows
-from ..keysync.generate import batches_at_once, sample_here, windows_at_once
+from ..keysync.generate import HostStage, batches_at_once, sample_here, windows_at_once
 from ..keysync.plan import Plan
 from ..keysync.sampling import Sampling
 from ..keysync.windows import Run, decoded, encode, sampled
@@ -75,7 +75,7 @@ class Head:
     emotion: Tensor
 
 
-def render(run: Run, between: Stage | Guided, span: Span) -> Iterator[Tensor]:
+def render(run: Run, between: Stage | HostStage, span: Span) -> Iterator[Tensor]:
     """Draws a span, whose first crop is the identity; see `generate`."""
     crop, _ = next(span.crops)
     identity = encode(run, span, range(1), [crop])[0]
@@ -86,7 +86,7 @@ def render(run: Run, between: Stage | Guided, span: Span) -> Iterator[Tensor]:
     return generate(run, between, Head(identity, keyframe, interpolation, emotion))
 
 
-def generate(run: Run, between: Stage | Guided, head: Head) -> Iterator[Tensor]:
+def generate(run: Run, between: Stage | HostStage, head: Head) -> Iterator[Tensor]:
     """Yields every frame in order: (8h, 8w, 3) float32 in 0..1, on the CPU; `between` draws the windows.
 
     Memory holds a batch of keyframes and some windows, whatever the length.
@@ -123,7 +123,7 @@ def _keyframes(run: Run, plan: Plan, numbers: range, head: Head) -> Tensor:
 
 
 def _windows(
-    run: Run, plan: Plan, between: Stage | Guided, pairs: list[tuple[Keyframe, Keyframe]], head: Head
+    run: Run, plan: Plan, between: Stage | HostStage, pairs: list[tuple[Keyframe, Keyframe]], head: Head
 ) -> Iterator[Tensor]:
     """The pictures (n, 8h, 8w, 3) of the frames of each window that are shown."""
     together = windows_at_once(between.stage if isinstance(between, Guided) else between, run.sampling)

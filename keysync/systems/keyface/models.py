@@ -16,6 +16,7 @@ from ...network.stage import Stage
 from ...speech.encoders import ENCODERS, load_encoder
 from ...vae.vae import load_vae
 from ...weights.checkpoint import WEAK, load_stage, load_weak
+from ..keysync.generate import HostStage
 from ..keysync.models import Models, stamp
 from ..keysync.sampling import Sampling
 from ..keysync.windows import Run
@@ -36,11 +37,13 @@ MISSING = {
 class KeyFaceModels(Models):
     """What a talking head is drawn with; without the `weak` copy the interpolation is not guided.
 
+    A host's interpolation has its weak copy itself; that one is given here too.
+
     Raises `KeySyncError` where the models do not fit together.
     """
 
     sampling: Sampling = field(default_factory=KeyFaceSampling)
-    weak: Stage | None = None
+    weak: Stage | HostStage | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,11 +65,10 @@ class KeyFaceModels(Models):
         return replace(super().needs, mask=None, controls=CONTROLS, source=False)
 
     @property
-    def between(self) -> Stage | Guided:
+    def between(self) -> Stage | HostStage:
         """What draws the frames between keyframes."""
-        stage = self.interpolation
-        assert isinstance(stage, Stage)
-        return stage if self.weak is None else Guided(stage, self.weak)
+        stage, weak = self.interpolation, self.weak
+        return Guided(stage, weak) if isinstance(stage, Stage) and isinstance(weak, Stage) else stage
 
     def settled(self, settings: Sampling | None) -> Sampling:
         """The settings with an autoguidance of 1 where no weaker copy guides. Raises `KeySyncError` for another one."""

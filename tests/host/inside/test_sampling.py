@@ -139,7 +139,7 @@ def test_both_samplers_give_the_golden_numbers(stage: str, extension: ModuleType
     loader, guiders = part("nodes.host.model"), part("nodes.host.guider")
     with pytest.MonkeyPatch.context() as patch:
         open_stage = loader.open_stage
-        patch.setattr(loader, "open_stage", lambda path: open_stage(path, head_dim=head_dim))
+        patch.setattr(loader, "open_stage", lambda path, **how: open_stage(path, head_dim=head_dim, **how))
         model = loader.load_model(file)
     if stage == "keyframe":
         known, mask, features = golden["gt_list"], golden["masks_list"], golden["audio_list"]

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from . import io as io
+from . import ui as ui
 
 @dataclass
 class _VideoComponents:

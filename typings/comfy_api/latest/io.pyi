@@ -124,7 +124,7 @@ class Schema:
 
 class NodeOutput:
     args: tuple[Any, ...]
-    def __init__(self, *args: Any) -> None: ...
+    def __init__(self, *args: Any, ui: Any = None) -> None: ...
 
 class ComfyNode(ABC):
     @classmethod
