@@ -20,7 +20,7 @@ from .find_comfyui import ComfyUI
 
 INSIDE = Path(__file__).parent / "inside"
 FILES = sorted(path.stem for path in INSIDE.glob("test_*.py"))
-TIME_LIMIT = 1800  # seconds
+TIME_LIMIT = 3600  # seconds
 PATIENT = "--continue-on-collection-errors"  # a file that cannot be imported does not keep the others from running
 # What inner tests import and ComfyUI does not install: where it is missing, it is lent by the Python that runs this.
 LENT = (
