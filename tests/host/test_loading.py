@@ -12,7 +12,7 @@ import pytest
 
 from .find_comfyui import ROOT, ComfyUI
 
-LIMIT = 0.1  # seconds beyond the core's own imports
+LIMIT = 0.5  # seconds beyond the core's own imports: an import of something large, on a slow machine too
 
 
 def load(comfyui: ComfyUI, bytecode: Path | None = None) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def test_loading_opens_no_connection_and_starts_no_process(comfyui: ComfyUI) -> 
     assert load(comfyui)["events"] == []
 
 
-def test_loading_takes_less_than_a_tenth_of_a_second_beyond_the_core(comfyui: ComfyUI, tmp_path: Path) -> None:
+def test_loading_takes_less_than_half_a_second_beyond_the_core(comfyui: ComfyUI, tmp_path: Path) -> None:
     answers: list[dict[str, Any]] = []
     load(comfyui, tmp_path)  # compiles: that happens once after an installation
     while len(answers) < 3 and not any(answer["seconds"] < LIMIT for answer in answers):
