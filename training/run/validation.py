@@ -58,7 +58,9 @@ class Validation:
             losses = [float(module(batch, draw(self.config, batch)).total) for batch in self.batches]
             shown = self.batches[:SAMPLED]
             truth = torch.cat([batch.latents for batch in shown])
-            made = torch.cat([module.with_stage(sample, batch, self.config.seed, Sampling()) for batch in shown])
+            # A call for each prediction: processes that share sharded weights must all make the same calls.
+            sampling = Sampling(group=1)
+            made = torch.cat([module.with_stage(sample, batch, self.config.seed, sampling) for batch in shown])
         finally:
             # Without a backward pass the outermost weights stay gathered and hide later changes of their shards.
             if isinstance(module, FSDPModule):

@@ -90,7 +90,7 @@ def sample_here(
         compile_network(stage)
         with compiling():
             return torch.cat([call() for call in calls])
-    count = cores(stage.device, partial(stage.peak_bytes, min(group, len(windows))))
+    count = cores(stage.device, partial(stage.peak_bytes, group)) if len(parts) > 1 else 1
     return torch.cat(at_once(calls, count, stop))
 
 
