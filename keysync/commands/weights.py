@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from ..errors import KeySyncError
-from ..systems.table import SYSTEMS
+from ..systems.table import HEADS, SYSTEMS
 from ..weights.checkpoint import DTYPES
 from ..weights.checkpoint import convert as convert_checkpoint
 from ..weights.describe import describe
@@ -20,7 +20,8 @@ from .options import system_options
 
 def download(options: argparse.Namespace) -> None:
     """Downloads published weights by their licences. Raises `KeySyncError` without consent."""
-    files, folder = SETS[options.files], options.to or models_folder()
+    chosen, folder = SETS[options.files], options.to or models_folder()
+    files = chosen.files
     for file in files:
         print(_described(file, folder))
     total = in_words(sum(file.size for file in files))
@@ -28,9 +29,13 @@ def download(options: argparse.Namespace) -> None:
         _ask(f"Download {total} from {hub_address()}, by the licences above?")
     for file in files:
         print(f"keysync: {fetch(file, folder)}", flush=True)
-    flags = {name.removesuffix("_model"): option.flag for name, option in system_options(SYSTEMS.values()).items()}
+    known = system_options((*SYSTEMS.values(), *HEADS.values()))
+    flags = {name.removesuffix("_model"): option.flag for name, option in known.items()}
     words = [word for file in files for word in (flags[file.input], str(place(file, folder)))]
-    print(f"keysync: to use them: keysync dub VIDEO AUDIO -o OUT {shlex.join(words)}")
+    for name, todo in chosen.by_hand.items():
+        print(f"keysync: {todo}")
+        words += [flags[name], name.upper()]
+    print(f"keysync: to use them: keysync {chosen.use} {shlex.join(words)}")
 
 
 def inspect(options: argparse.Namespace) -> None:
