@@ -25,7 +25,7 @@ def draw_curves(
     edges: tuple[float, float],
     size: tuple[int, int],
     sound: NDArray[np.float32] | None = None,
-    rate: int = 1,
+    rate: float = 1,
 ) -> NDArray[np.uint8]:
     """A picture (h, w, 3) of `size` (h, w): curves (n,) by name over seconds, `fps` values a second, in front of the
     waveform of `sound` (n,). `edges` are the values at the upper and the lower edge."""

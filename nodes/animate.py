@@ -21,9 +21,11 @@ from ..keysync.job import FaceSource
 from ..keysync.media.reader import open_video
 from ..keysync.media.source import FramesInMemory
 from ..keysync.method import NETWORK_RATE
-from ..keysync.network.schedule import AYS
+from ..keysync.progress import Progress
+from ..keysync.report import Report
 from ..keysync.resume import Work
 from ..keysync.systems.keyface.emotion import Emotion
+from ..keysync.systems.keyface.models import KeyFaceModels
 from ..keysync.systems.keyface.sampling import KeyFaceSampling
 from .detector import DETECTOR_TIP, detector_device, detector_weights
 from .dub import NodeProgress
@@ -39,7 +41,7 @@ from .host.sockets import EmotionSocket, SoundSocket, SpeechEncoderSocket
 from .host.sound import Sound, encoders_of
 from .host.temporary import temporary_video, work_folder
 from .host.video import open_sound
-from .sampling import guidance_inputs
+from .sampling_inputs import guidance_inputs, scale_input, seed_input, steps_input
 
 log = logging.getLogger(__name__)
 
@@ -149,29 +151,49 @@ class AnimatePortrait(io.ComfyNode):
             group=models.keyframe.spec.window - 1,  # the guider splits them to fit
             autoguidance=autoguidance or None,
         )
+        settings = Settings(seed=seed, sampling=sampling)
         face = FaceSource(FaceChoice(face_index), detector, detector_weights(), device=detector_device())
-        output = temporary_video(".mkv")
-        try:
-            report = animate_file(
-                open_portrait(image),
-                open_sound(audio),
-                output,
-                models,
-                emotion or Emotion.of("neutral"),
-                Settings(seed=seed, sampling=sampling),
-                face,
-                progress,
-                as_original=whole_picture,
-                lossless=True,
-                work=Work(work_folder()),
-            )
-            images = read_frames(output, report.frames, models.needs.crop_size)
-        finally:
-            output.unlink(missing_ok=True)
+        feeling = emotion or Emotion.of("neutral")
+        images, report = animate(image, audio, models, feeling, settings, face, progress, whole_picture)
         for note in notes_of(models):
             log.warning(note)
             report.notes.append(note)
         return io.NodeOutput(images, audio, float(NETWORK_RATE), report.to_json())
+
+
+def animate(
+    image: Tensor,
+    audio: AudioDict,
+    models: KeyFaceModels,
+    emotion: Emotion,
+    settings: Settings,
+    face: FaceSource,
+    progress: Progress,
+    whole_picture: bool,
+) -> tuple[Tensor, Report]:
+    """The frames (n, h, w, 3) of a talking head, and the report; a job that was cancelled goes on when it is queued
+    again.
+
+    Raises `KeySyncError` like `animate_file`.
+    """
+    output = temporary_video(".mkv")
+    try:
+        report = animate_file(
+            open_portrait(image),
+            open_sound(audio),
+            output,
+            models,
+            emotion,
+            settings,
+            face,
+            progress,
+            as_original=whole_picture,
+            lossless=True,
+            work=Work(work_folder()),
+        )
+        return read_frames(output, report.frames, models.needs.crop_size), report
+    finally:
+        output.unlink(missing_ok=True)
 
 
 def open_portrait(images: Tensor) -> FramesInMemory:
@@ -200,30 +222,13 @@ def read_frames(path: Path, count: int, size: tuple[int, int]) -> Tensor:
 def _settings_inputs() -> list[Any]:
     """What a person chooses; the defaults are the method's."""
     return [
-        io.Int.Input(
-            "seed",
-            default=0,
-            min=0,
-            max=0xFFFFFFFFFFFFFFFF,
-            control_after_generate=True,
-            tooltip="Seed of the noise. The same seed gives the same result as on the command line.",
-        ),
-        io.Int.Input(
-            "steps",
-            default=len(AYS),
-            min=len(AYS) - 1,
-            max=1000,
-            tooltip="Sampling steps. 11 is the method's schedule; 10 is slightly faster; more steps interpolate it.",
-        ),
+        seed_input(),
+        steps_input(),
         *guidance_inputs(),
-        io.Float.Input(
+        scale_input(
             "autoguidance",
-            default=0.0,
-            min=0.0,
-            max=20.0,
-            step=0.1,
-            tooltip="How strongly the weaker copy guides the frames between keyframes. 0 uses the model's default (2 "
-            "for the published model), or 1 without weak_model.",
+            "How strongly the weaker copy guides the frames between keyframes. 0 uses the model's default (2 for the "
+            "published model), or 1 without weak_model.",
         ),
         io.Combo.Input("detector", options=list(DETECTORS), default="mediapipe", tooltip=DETECTOR_TIP),
         io.Int.Input(

@@ -22,7 +22,6 @@ from ..keysync.face.masks import MASKS
 from ..keysync.face.track import FaceChoice
 from ..keysync.job import FaceSource, dub_file
 from ..keysync.media.source import FrameSource
-from ..keysync.network.schedule import AYS
 from ..keysync.progress import Moment, Progress
 from ..keysync.report import Report
 from ..keysync.resume import Work
@@ -41,7 +40,7 @@ from .host.search import schema
 from .host.sockets import Faces, FaceTrackSocket, Speakers, SpeakersSocket, SpeechEncoderSocket
 from .host.temporary import temporary_video, work_folder
 from .host.video import open_occluder, open_sound, open_video
-from .sampling import guidance_inputs, preset_input
+from .sampling_inputs import guidance_inputs, preset_input, seed_input, steps_input
 
 log = logging.getLogger(__name__)
 
@@ -234,21 +233,8 @@ def _settings_inputs() -> list[Any]:
                 MASKS,
             ),
         ),
-        io.Int.Input(
-            "seed",
-            default=0,
-            min=0,
-            max=0xFFFFFFFFFFFFFFFF,
-            control_after_generate=True,
-            tooltip="Seed of the noise. The same seed gives the same result as on the command line.",
-        ),
-        io.Int.Input(
-            "steps",
-            default=len(AYS),
-            min=len(AYS) - 1,
-            max=1000,
-            tooltip="Sampling steps. 11 is the method's schedule; 10 is slightly faster; more steps interpolate it.",
-        ),
+        seed_input(),
+        steps_input(),
         *guidance_inputs(),
         *detector_inputs(),
     ]

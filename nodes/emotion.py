@@ -8,14 +8,13 @@ from comfy_api.latest import io, ui
 
 from ..keysync.method import NETWORK_RATE
 from ..keysync.systems.keyface.emotion import EMOTIONS, Emotion
-from ..keysync.systems.keyface.emotion_plot import draw_emotion
+from ..keysync.systems.keyface.emotion_plot import SIZE, draw_emotion
 from .host.audio import AudioDict, channels_of
 from .host.search import schema
 from .host.sockets import EmotionSocket
 
 # What the picture shows of a curve without its sound: this, or up to a second after its last key.
 SECONDS = 4.0
-SIZE = 320, 960
 
 
 class EmotionCurve(io.ComfyNode):

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..keysync.errors import KeySyncError
 from .host.model import load_model, load_weak_model, model_path, own_files
 from .host.search import schema
-from .model import WEIGHT_DTYPES
+from .model import WEIGHT_DTYPES, weight_dtype_input
 
 NONE = "none"
 FOLDERS_TIP = "a file in models/keysync, models/diffusion_models or models/checkpoints"
@@ -44,13 +44,7 @@ class LoadKeyFaceModel(io.ComfyNode):
                     tooltip="The weaker copy of the interpolation model that guides it (interpolation_bad.pt). The "
                     "file itself does not say that it is the weaker one. none: the interpolation is not guided.",
                 ),
-                io.Combo.Input(
-                    "weight_dtype",
-                    options=list(WEIGHT_DTYPES),
-                    default="default",
-                    tooltip="Precision of the weights in memory. default lets ComfyUI choose; fp8 takes half the "
-                    "memory of fp16 and changes the picture slightly.",
-                ),
+                weight_dtype_input(),
             ],
             outputs=[
                 io.Model.Output(display_name="keyframe_model", tooltip="For Animate Portrait."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from comfy_api.latest import io
 
@@ -32,13 +34,7 @@ class LoadKeySyncModel(io.ComfyNode):
                     tooltip="A KeySync checkpoint: the built-in keysync-small, or a file in models/keysync, "
                     "models/diffusion_models or models/checkpoints.",
                 ),
-                io.Combo.Input(
-                    "weight_dtype",
-                    options=list(WEIGHT_DTYPES),
-                    default="default",
-                    tooltip="Precision of the weights in memory. default lets ComfyUI choose; fp8 takes half the "
-                    "memory of fp16 and changes the picture slightly.",
-                ),
+                weight_dtype_input(),
             ],
             outputs=[io.Model.Output(tooltip="The model, for the nodes that sample and for Dub Video.")],
         )
@@ -51,6 +47,17 @@ class LoadKeySyncModel(io.ComfyNode):
     @classmethod
     def execute(cls, model_name: str, weight_dtype: str) -> io.NodeOutput:
         return io.NodeOutput(load_model(model_path(model_name), WEIGHT_DTYPES[weight_dtype]))
+
+
+def weight_dtype_input() -> Any:
+    """What the weights are held in."""
+    return io.Combo.Input(
+        "weight_dtype",
+        options=list(WEIGHT_DTYPES),
+        default="default",
+        tooltip="Precision of the weights in memory. default lets ComfyUI choose; fp8 takes half the memory of fp16 "
+        "and changes the picture slightly.",
+    )
 
 
 NODES: list[type[io.ComfyNode]] = [LoadKeySyncModel]

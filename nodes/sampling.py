@@ -15,13 +15,13 @@ from torch import Tensor
 
 from ..keysync.errors import KeySyncError
 from ..keysync.network.noise import Noise, draw
-from ..keysync.network.schedule import AYS
 from ..keysync.network.stage import ENDS
-from ..keysync.systems.keysync.presets import EXACT, PRESETS, make_sampling
+from ..keysync.systems.keysync.presets import EXACT, make_sampling
 from .host.checks import spec_of
 from .host.guider import ClipGuider
 from .host.search import schema
 from .host.sockets import Speech, SpeechSocket
+from .sampling_inputs import guidance_inputs, preset_input, seed_input, steps_input
 
 LatentDict = dict[str, Any]
 
@@ -164,13 +164,9 @@ class KeySyncSigmas(io.ComfyNode):
             category="KeySync",
             description="The noise levels of both stages: the full Align Your Steps table, or a preset's fewer ones.",
             inputs=[
-                io.Int.Input(
-                    "steps",
-                    default=len(AYS),
-                    min=len(AYS) - 1,
-                    max=1000,
-                    tooltip="11 is the method's schedule; 10 matches the core's AlignYourStepsScheduler; more steps "
-                    "interpolate it.",
+                steps_input(
+                    "11 is the method's schedule; 10 matches the core's AlignYourStepsScheduler; more steps "
+                    "interpolate it."
                 ),
                 preset_input(),
             ],
@@ -234,54 +230,8 @@ def _clip_inputs() -> list[Any]:
             tooltip="The face crops from VAE Encode, one latent per frame, with the mouth mask from Set Latent Noise "
             "Mask.",
         ),
-        io.Int.Input(
-            "seed",
-            default=0,
-            min=0,
-            max=0xFFFFFFFFFFFFFFFF,
-            control_after_generate=True,
-            tooltip="Seed of the noise. The same seed in both stages gives the same result as on the command line.",
-        ),
+        seed_input("Seed of the noise. The same seed in both stages gives the same result as on the command line."),
         *guidance_inputs(),
-    ]
-
-
-def preset_input() -> Any:
-    """How many evaluations to spare; optional, since older workflows lack it."""
-    return io.Combo.Input(
-        "preset",
-        options=list(PRESETS),
-        default=EXACT,
-        optional=True,
-        tooltip="\n".join(
-            (
-                "How often the networks are evaluated. Measured on KeySync small; other models may lose more.",
-                *(f"{name}: {what}" for name, what in PRESETS.items()),
-            )
-        ),
-    )
-
-
-def guidance_inputs() -> list[Any]:
-    """The two guidance scales, for every node that samples."""
-    return [
-        io.Float.Input(
-            "audio_guidance",
-            default=0.0,
-            min=0.0,
-            max=20.0,
-            step=0.1,
-            tooltip="How closely the lips follow the speech. 0 uses the model's default (5 for the published models).",
-        ),
-        io.Float.Input(
-            "identity_guidance",
-            default=0.0,
-            min=0.0,
-            max=20.0,
-            step=0.1,
-            tooltip="How closely the face follows the reference. 0 uses the model's default (2 for the published "
-            "models).",
-        ),
     ]
 
 

@@ -14,6 +14,7 @@ from keysync.cli import main
 from keysync.errors import KeySyncError
 from keysync.face.crop import crop_boxes
 from keysync.media.reader import VideoReader
+from keysync.plot import ABOVE, BELOW, COLOURS, SOUND
 
 from .clips import read_frames, write_speech
 from .portrait import PORTRAIT
@@ -50,6 +51,23 @@ def test_a_portrait_talks(files: dict[str, Path], speech: Path, tmp_path: Path) 
     assert told["provenance"]["synthetic"] == "picture"
     assert told["network_evaluations"] == 10 * (3 + 2 * 2)
     assert told["estimate"]["memory"]
+    with Image.open(tmp_path / "out.emotion.png") as plot:
+        colours = np.array(plot)
+    assert colours.shape == (320, 960, 3)
+    for colour in (SOUND, *COLOURS[:2]):
+        assert (colours[ABOVE:-BELOW] == colour).all(-1).sum() > 200
+
+
+def test_the_plot_beside_the_report_replaces_no_input(
+    files: dict[str, Path], speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "face.emotion.png"
+    with Image.open(PORTRAIT) as portrait:
+        portrait.save(picture)
+    before = picture.read_bytes()
+    assert main(words(files, picture, speech, tmp_path / "out.mp4", "--report", tmp_path / "face.json")) == 1
+    assert "face.emotion.png: it is another file of this job; choose another file (--report)" in capsys.readouterr().err
+    assert picture.read_bytes() == before
 
 
 def test_without_the_weaker_copy_it_is_said(

@@ -118,7 +118,7 @@ def test_a_defect_in_one_job_stops_no_other(
         if len(calls) == 1:
             raise RuntimeError("a defect")
 
-    monkeypatch.setattr("keysync.cli.check_job", check)
+    monkeypatch.setattr("keysync.commands.dub.check_job", check)
     write_jobs(folder, "video,audio,output,landmarks", "a.mp4,a.wav,one.mp4,face.json", "b.mp4,b.wav,two.mp4,face.json")
     code, rows = batch()
     assert (code, [(row["state"], row["error"]) for row in rows]) == (1, [("failed", "a defect"), ("done", "")])

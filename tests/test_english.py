@@ -33,7 +33,14 @@ BANNED = re.compile(
 )
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
 # The command line itself, and the options of the systems.
-MAY_NAME_OPTIONS = ("keysync/cli.py", "system.py", "stage_options.py")
+MAY_NAME_OPTIONS = (
+    "keysync/cli.py",
+    "commands/options.py",
+    "commands/dub.py",
+    "commands/running.py",
+    "system.py",
+    "stage_options.py",
+)
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:

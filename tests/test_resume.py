@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,16 @@ from keysync.cli import main
 from keysync.demo import SPEECH
 from keysync.report import Report
 from keysync.resume import FORGOTTEN, SUFFIX, Work, sweep_work
+from keysync.systems.keyface.models import load_keyface
 from keysync.systems.keysync.generate import sample
 from keysync.systems.keysync.models import Models
 from keysync.whole import SETTLED
 
 from .clips import picture, write_landmarks, write_speech, write_video
+from .portrait import PORTRAIT
 from .synthetic_face import face_points
 from .test_speakers import TWO
+from .tiny_keyface import write_tiny_keyface
 
 FRAMES = 40
 KEY = b"k" * 64
@@ -84,6 +87,21 @@ def sampled(models: Models, monkeypatch: pytest.MonkeyPatch) -> Sampled:
     return counter
 
 
+@pytest.fixture
+def heads(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command that animates a portrait with tiny models, which are loaded once; windows are drawn one by one."""
+    folder = tmp_path_factory.mktemp("heads")
+    files = write_tiny_keyface(folder)
+    models = load_keyface(**files)
+    monkeypatch.setattr("keysync.systems.keyface.models.load_keyface", lambda *_, **__: models)
+    monkeypatch.setattr("keysync.systems.keyface.generate.windows_at_once", lambda *_: 1)
+    given = [
+        *("--keyframe-model", files["keyframe"], "--interpolation-model", files["interpolation"]),
+        *("--emotion", "sad,happy", "--steps", 10),
+    ]
+    return [*map(str, ["animate", PORTRAIT, write_speech(folder / "speech.wav", FRAMES / 25), *given])]
+
+
 def killed(words: Sequence[str]) -> int:
     """Runs a command in a process of its own; how it ended."""
     child = os.fork()
@@ -105,16 +123,32 @@ def killed(words: Sequence[str]) -> int:
 def test_a_dub_that_is_killed_again_and_again_ends_as_one_that_is_not(
     files: dict[str, Path], sampled: Sampled, tmp_path: Path
 ) -> None:
+    kill_until_done(lambda output: line(files, output), sampled, tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_an_animation_that_is_killed_again_and_again_ends_as_one_that_is_not(
+    heads: list[str], sampled: Sampled, tmp_path: Path
+) -> None:
+    """Also where two windows share a frame, which is the mean of what both draw of it."""
+    kill_until_done(
+        lambda output: [*heads, "-o", str(output), "--report", str(output.with_suffix(".json"))], sampled, tmp_path
+    )
+
+
+def kill_until_done(words: Callable[[Path], list[str]], sampled: Sampled, tmp_path: Path) -> None:
+    """Runs a command for an output, killed after each thing that a network makes; its result is the undisturbed one."""
     plain, output = tmp_path / "plain" / "out.mp4", tmp_path / "out.mp4"
     plain.parent.mkdir()
-    assert main(line(files, plain)) == 0
+    assert main(words(plain)) == 0
     all_of_them = sampled.count
     assert all_of_them >= 4
     assert report_of(plain)["work"]["run"] == "from the beginning"
     sampled.most = 1  # each run comes one further
     for turn in range(all_of_them):
         sampled.count = 0
-        assert killed(line(files, output)) == -signal.SIGKILL or turn == all_of_them - 1
+        assert killed(words(output)) == -signal.SIGKILL or turn == all_of_them - 1
         assert output.exists() == (turn == all_of_them - 1)
     assert output.read_bytes() == plain.read_bytes()
     found = report_of(output)["work"]

@@ -6,11 +6,12 @@ files are all made from `PUBLISHED`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 HUB = "https://huggingface.co"
-AUTHORS = "the KeySync authors"
+AUTHORS, KEYFACE_AUTHORS = "the KeySync authors", "the KeyFace authors"
 DERIVED = "not stated; derived from Stable Video Diffusion, whose licence covers derivatives"
 
 
@@ -45,6 +46,31 @@ class PublishedFile:
         return f"{HUB}/{self.repository}"
 
 
+VAE = PublishedFile(
+    input="vae",
+    what="VAE, in half precision",
+    name="svd_vae.safetensors",
+    directory="vae",
+    repository="stabilityai/stable-video-diffusion-img2vid",
+    path="vae/diffusion_pytorch_model.fp16.safetensors",
+    owner="Stability AI",
+    licence="Stability AI's (stable-video-diffusion-community)",
+    size=195_531_910,
+    sha256="af602cd0eb4ad6086ec94fbf1438dfb1be5ec9ac03fd0215640854e90d6463a3",
+)
+# The main branches of HuBERT and WavLM hold pickles only. The hub's own bot offers the same tensors as safetensors.
+WAVLM = PublishedFile(
+    input="wavlm",
+    what="speech for interpolation",
+    name="wavlm-base-plus.safetensors",
+    directory="audio_encoders",
+    repository="microsoft/wavlm-base-plus",
+    path="model.safetensors",
+    owner="Microsoft",
+    licence="see its model card",
+    size=378_000_000,
+    revision="refs/pr/1",
+)
 PUBLISHED = (
     PublishedFile(
         input="keyframe",
@@ -68,19 +94,7 @@ PUBLISHED = (
         licence=DERIVED,
         size=6_400_000_000,
     ),
-    PublishedFile(
-        input="vae",
-        what="VAE, in half precision",
-        name="svd_vae.safetensors",
-        directory="vae",
-        repository="stabilityai/stable-video-diffusion-img2vid",
-        path="vae/diffusion_pytorch_model.fp16.safetensors",
-        owner="Stability AI",
-        licence="Stability AI's (stable-video-diffusion-community)",
-        size=195_531_910,
-        sha256="af602cd0eb4ad6086ec94fbf1438dfb1be5ec9ac03fd0215640854e90d6463a3",
-    ),
-    # The main branches of these two hold pickles only. The hub's own bot offers the same tensors as safetensors.
+    VAE,
     PublishedFile(
         input="hubert",
         what="speech for keyframes",
@@ -93,21 +107,67 @@ PUBLISHED = (
         size=378_000_000,
         revision="refs/pr/2",
     ),
+    WAVLM,
+)
+
+
+def _keyface(input: str, what: str, path: str) -> PublishedFile:
+    """A network of KeyFace: all have the layout and the size of KeySync's."""
+    return PublishedFile(
+        input=input,
+        what=what,
+        name=path,
+        directory="keysync",
+        repository="toninio19/keyface",
+        path=path,
+        owner=KEYFACE_AUTHORS,
+        licence=DERIVED,
+        size=6_400_000_000,
+    )
+
+
+KEYFACE = (
+    _keyface("keyframe", "keyframes", "keyframe.pt"),
+    _keyface("interpolation", "interpolation", "interpolation.pt"),
+    _keyface("weak", "the weaker copy that guides interpolation", "interpolation_bad.pt"),
+    VAE,
+    replace(WAVLM, what="speech for keyframes"),
     PublishedFile(
-        input="wavlm",
+        input="wav2vec2",
         what="speech for interpolation",
-        name="wavlm-base-plus.safetensors",
+        name="wav2vec2-base-960h.safetensors",
         directory="audio_encoders",
-        repository="microsoft/wavlm-base-plus",
+        repository="facebook/wav2vec2-base-960h",
         path="model.safetensors",
-        owner="Microsoft",
-        licence="see its model card",
+        owner="Meta AI",
+        licence="Apache-2.0",
         size=378_000_000,
-        revision="refs/pr/1",
     ),
 )
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """Files that are downloaded together: `use` is the command that takes them, `by_hand` what the hub lacks: the
+    input, and what to do, in words."""
+
+    files: tuple[PublishedFile, ...]
+    use: str
+    by_hand: Mapping[str, str] = field(default_factory=dict)
+
+
 # What the command downloads, by name.
-SETS = {"published": PUBLISHED}
+SETS = {
+    "published": PublishedSet(PUBLISHED, "dub VIDEO AUDIO -o OUT"),
+    "keyface": PublishedSet(
+        KEYFACE,
+        "animate PICTURE AUDIO -o OUT",
+        {
+            "beats": "Microsoft publishes BEATs elsewhere: get BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt from "
+            "https://github.com/microsoft/unilm/tree/master/beats (licence: MIT)"
+        },
+    ),
+}
 
 
 def in_words(size: int) -> str:

@@ -34,6 +34,7 @@ def main() -> None:
         "--rate", type=float, default=8.0, help="of pipeline: frames that the network draws in a second"
     )
     parser.add_argument("--kills", type=int, help="of night: how often a dub is killed (20 where no part is named)")
+    parser.add_argument("--animations", type=int, help="of night: how often an animation is killed (20)")
     parser.add_argument("--servers", type=int, help="of night: how often a ComfyUI is killed (5)")
     parser.add_argument("--runs", type=int, help="of night: dubs in one process (100, or those of --minutes)")
     parser.add_argument("--media", type=Path, metavar="FOLDER", help="real clips for faces")
@@ -81,25 +82,28 @@ def main() -> None:
     if "pipeline" in options.what:
         results["pipeline"] = show_pipeline(options.rate, max(options.seconds))
     if "night" in options.what:
-        results["night"] = show_night(options.kills, options.servers, options.runs, options.minutes)
+        parts = options.kills, options.animations, options.servers, options.runs
+        results["night"] = show_night(*parts, options.minutes)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
 
 
 def show_night(
-    kills: int | None, servers: int | None, runs: int | None, minutes: float | None
+    kills: int | None, animations: int | None, servers: int | None, runs: int | None, minutes: float | None
 ) -> dict[str, dict[str, Any]]:
     """The parts that are named; all of them where none is, and for some minutes just dubs in one process."""
     from . import night
 
     parts: dict[str, Callable[[], dict[str, Any]]] = {}
-    named = any(part is not None for part in (kills, servers, runs))
+    named = any(part is not None for part in (kills, animations, servers, runs))
     if not named and minutes is not None:
         parts["runs"] = lambda: night.runs(None, minutes)
     elif not named:
-        kills, servers, runs = 20, 5, 100
+        kills, animations, servers, runs = 20, 20, 5, 100
     if kills:
         parts["kills"] = lambda: night.kills(kills, minutes)
+    if animations:
+        parts["animations"] = lambda: night.animations(animations, minutes)
     if servers:
         parts["servers"] = lambda: night.servers(servers, minutes)
     if runs:

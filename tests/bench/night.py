@@ -1,4 +1,5 @@
-"""A long night: dubs that are killed at random moments and go on, ComfyUIs that are, and many dubs in one process.
+"""A long night: dubs and animations that are killed at random moments and go on, ComfyUIs that are, and many dubs in
+one process.
 
 Each part runs by itself, at the smallest size, and ends after some minutes where they are given. It fails where a
 result differs from that of an undisturbed dub, where unfinished work is left, or where memory grows by 2 % or more.
@@ -11,6 +12,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,7 +27,9 @@ from ..host.find_comfyui import find_comfyuis
 from ..host.server import Server
 from ..host.test_server import dub as dub_prompt
 from ..host.websocket import WebSocket
+from ..portrait import PORTRAIT
 from ..synthetic_face import face_points
+from ..tiny_keyface import write_tiny_keyface
 from ..tiny_models import write_tiny_models
 
 # Frames of the clip that is killed, and of the one that is dubbed again and again.
@@ -33,7 +37,10 @@ LONG, SHORT = 100, 20
 # Runs before memory is measured first: what is loaded and cached is there then.
 SETTLED = 10
 MOST_GROWTH = 0.02
-# What a ComfyUI dubs: seconds of speech, and so many steps that there is a middle in which to kill it.
+# Files of KeyFace whose options end in -model.
+KEYFACE_STAGES = ("keyframe", "interpolation", "weak")
+# What a ComfyUI dubs, and what a portrait says: seconds of speech, and so many steps that there is a middle in which to
+# kill it.
 SPEECH_SECONDS, STEPS = 4.0, 20
 
 
@@ -42,9 +49,19 @@ def kills(count: int, minutes: float | None = None, seed: int = 0) -> dict[str, 
 
     Each moment is drawn from all of an undisturbed run.
     """
+    return _kills(lambda folder: _clip(folder, LONG), count, minutes, seed)
+
+
+def animations(count: int, minutes: float | None = None, seed: int = 0) -> dict[str, Any]:
+    """The same for a portrait that KeyFace animates, with tiny models."""
+    return _kills(_portrait, count, minutes, seed)
+
+
+def _kills(clip: Callable[[Path], list[str]], count: int, minutes: float | None, seed: int) -> dict[str, Any]:
+    """Kills the command of a clip in a folder, see `kills`."""
     chance, until = random.Random(seed), _end(minutes)
     with TemporaryDirectory() as folder:
-        words = _clip(Path(folder), LONG)
+        words = clip(Path(folder))
         plain, output = Path(folder, "plain.mp4"), Path(folder, "out.mp4")
         began = time.perf_counter()
         subprocess.run([*_command(words, plain)], check=True, capture_output=True)
@@ -65,7 +82,7 @@ def kills(count: int, minutes: float | None = None, seed: int = 0) -> dict[str, 
             took += spent
             if not output.exists():
                 if spare:
-                    raise SystemExit(f"a dub failed with {dub.returncode}")
+                    raise SystemExit(f"a run failed with {dub.returncode}")
                 kept += any(name.endswith("-work") for name in _work(Path(folder)))
                 afresh = False
                 continue
@@ -191,6 +208,14 @@ def _clip(folder: Path, frames: int) -> list[str]:
     audio = write_speech(folder / "speech.wav", frames / 25)
     landmarks = write_landmarks(folder / "face.json", [face_points((46, 36), 30)] * frames)
     words = ["dub", video, audio, "--landmarks", landmarks, "--system", "keysync", "--preset", "fast"]
+    return [str(word) for word in words]
+
+
+def _portrait(folder: Path) -> list[str]:
+    audio = write_speech(folder / "speech.wav", SPEECH_SECONDS)
+    words: list[object] = ["animate", PORTRAIT, audio, "--emotion", "sad,happy", "--steps", STEPS]
+    for name, path in write_tiny_keyface(folder).items():
+        words += [f"--{name}-model" if name in KEYFACE_STAGES else f"--{name}", path]
     return [str(word) for word in words]
 
 

@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,12 +23,12 @@ import pytest
 
 from keysync.cli import main
 from keysync.weights import download
-from keysync.weights.published import HUB, PUBLISHED, SETS, PublishedFile, in_words
+from keysync.weights.published import HUB, KEYFACE, PUBLISHED, SETS, PublishedFile, in_words
 
 from ..conftest import ROOT
 from ..hub import Hub, running
 
-CONTENT = {file.name: file.name.encode() * 20_000 for file in PUBLISHED}
+CONTENT = {file.name: file.name.encode() * 20_000 for file in (*PUBLISHED, *KEYFACE)}
 
 
 def address(file: PublishedFile) -> str:
@@ -38,13 +38,17 @@ def address(file: PublishedFile) -> str:
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, PublishedFile]:
     """The published files with small contents, whose SHA-256 is known where that of the published one is."""
-    small = []
-    for file in PUBLISHED:
-        content = CONTENT[file.name]
-        known = hashlib.sha256(content).hexdigest() if file.sha256 else None
-        small.append(replace(file, size=len(content), sha256=known))
-    monkeypatch.setitem(SETS, "published", tuple(small))
-    return {file.name: file for file in small}
+    files: dict[str, PublishedFile] = {}
+    for name, chosen in SETS.items():
+        small = tuple(shrunk(file) for file in chosen.files)
+        monkeypatch.setitem(SETS, name, replace(chosen, files=small))
+        files |= {file.name: file for file in small}
+    return files
+
+
+def shrunk(file: PublishedFile) -> PublishedFile:
+    content = CONTENT[file.name]
+    return replace(file, size=len(content), sha256=hashlib.sha256(content).hexdigest() if file.sha256 else None)
 
 
 @pytest.fixture
@@ -60,11 +64,11 @@ def hub(files: dict[str, PublishedFile], monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 @pytest.fixture
-def fetch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[], tuple[int, str, str]]:
+def fetch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Runs the command into the folder `models`; returns its exit code, its output and its errors without the bars."""
 
-    def run() -> tuple[int, str, str]:
-        code = main(["download", "published", "--to", str(tmp_path / "models"), "--yes"])
+    def run(name: str = "published") -> tuple[int, str, str]:
+        code = main(["download", name, "--to", str(tmp_path / "models"), "--yes"])
         said = capsys.readouterr()
         return code, said.out, said.err.replace("\r", "\n")
 
@@ -76,11 +80,11 @@ def held(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def whole() -> dict[str, bytes]:
-    return {f"{file.directory}/{file.name}": CONTENT[file.name] for file in PUBLISHED}
+def whole(files: Iterable[PublishedFile] = PUBLISHED) -> dict[str, bytes]:
+    return {f"{file.directory}/{file.name}": CONTENT[file.name] for file in files}
 
 
-Fetch = Callable[[], tuple[int, str, str]]
+Fetch = Callable[..., tuple[int, str, str]]
 
 
 def test_all_files_land_where_comfyui_and_the_command_line_find_them(hub: Hub, fetch: Fetch, tmp_path: Path) -> None:
@@ -96,6 +100,30 @@ def test_all_files_land_where_comfyui_and_the_command_line_find_them(hub: Hub, f
     assert f"--keyframe-model {tmp_path}/models/keysync/keyframe_dub.pt --interpolation-model " in line
     assert f"--vae {tmp_path}/models/vae/svd_vae.safetensors --hubert " in line
     assert " --wavlm " in line
+
+
+def test_the_files_of_keyface_land_where_its_command_and_its_nodes_find_them(
+    hub: Hub, fetch: Fetch, tmp_path: Path
+) -> None:
+    code, out, _ = fetch("keyface")
+    assert code == 0
+    assert held(tmp_path / "models") == whole(KEYFACE)
+    assert out.count("downloaded, SHA-256 as published") == 6
+    *_, by_hand, line = out.splitlines()
+    assert "get BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt from https://github.com/microsoft/" in by_hand
+    command, given = line.split(" -o OUT ")
+    assert command == "keysync: to use them: keysync animate PICTURE AUDIO"
+    flags, places = given.split()[::2], given.split()[1::2]
+    assert flags == [
+        *("--keyframe-model", "--interpolation-model", "--weak-model", "--vae", "--wavlm", "--wav2vec2", "--beats")
+    ]
+    assert [Path(place).name for place in places] == [*(file.name for file in KEYFACE), "BEATS"]
+
+
+def test_what_both_systems_use_is_downloaded_once(hub: Hub, fetch: Fetch) -> None:
+    fetch()
+    code, out, _ = fetch("keyface")
+    assert (code, out.count("already there"), out.count("downloaded,")) == (0, 2, 4)
 
 
 def test_what_is_there_is_not_downloaded_again(hub: Hub, fetch: Fetch, tmp_path: Path) -> None:
@@ -177,9 +205,8 @@ def test_without_a_checksum_none_is_claimed(
     code, out, _ = fetch()
     assert code == 0
     assert out.count("downloaded, SHA-256 as published") == 1  # the VAE's is in the table
-    for name, content in CONTENT.items():
-        if files[name].sha256 is None:
-            assert f"{name}: downloaded, SHA-256 {hashlib.sha256(content).hexdigest()}, not compared" in out
+    for name in (file.name for file in PUBLISHED if file.sha256 is None):
+        assert f"{name}: downloaded, SHA-256 {hashlib.sha256(CONTENT[name]).hexdigest()}, not compared" in out
     assert fetch()[1].count("already there, size as published") == 4
 
 
@@ -330,8 +357,11 @@ def test_ctrl_c_keeps_the_part_and_says_so(files: dict[str, PublishedFile], tmp_
 
 def test_the_table_names_files_that_comfyui_downloads_with_one_click() -> None:
     assert [file.input for file in PUBLISHED] == ["keyframe", "interpolation", "vae", "hubert", "wavlm"]
-    for file in PUBLISHED:
+    for file in (*PUBLISHED, *KEYFACE):
         assert file.url.startswith(f"{HUB}/")
         assert file.name.endswith((".safetensors", ".sft", ".ckpt", ".pth", ".pt"))
         assert file.sha256 is None or download.SHA256.fullmatch(file.sha256)
     assert len({(file.directory, file.name) for file in PUBLISHED}) == len(PUBLISHED)
+    # A file of one name is the same for both.
+    files = {file.name: (file.url, file.directory) for file in PUBLISHED}
+    assert all(files.get(file.name, (file.url, file.directory)) == (file.url, file.directory) for file in KEYFACE)

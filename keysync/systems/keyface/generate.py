@@ -7,7 +7,6 @@ a frame that two windows share is the mean of both pictures.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,42 +15,15 @@ from torch import Tensor
 
 from ...network.noise import draw
 from ...network.stage import Stage, StageSpec, Windows
-from ..keysync.generate import HostStage, batches_at_once, sample_here, windows_at_once
+from ..keysync.generate import HostStage, batches_at_once, windows_at_once
 from ..keysync.plan import Plan
-from ..keysync.sampling import Sampling
 from ..keysync.windows import Run, decoded, encode, sampled
-from ..renderer import OnStep, Span
+from ..renderer import Span
 from .emotion import CONTROLS
+from .guided import Guided
 
 # A keyframe: its place in the plan and its latent (4, h, w).
 Keyframe = tuple[int, Tensor]
-
-
-@dataclass(frozen=True, eq=False)
-class Guided:
-    """A stage and the weaker copy of its network that guides it; they are sampled as one (`HostStage`)."""
-
-    stage: Stage
-    weak: Stage
-
-    @property
-    def spec(self) -> StageSpec:
-        return self.stage.spec
-
-    @property
-    def is_half(self) -> bool:
-        return self.stage.is_half
-
-    @contextmanager
-    def in_float32(self) -> Iterator[None]:
-        """Inside both work in float32, and afterwards as before."""
-        with ExitStack() as both:
-            for stage in (self.stage, self.weak):
-                both.enter_context(stage.in_float32())
-            yield
-
-    def sample(self, windows: Windows, noise: Tensor, sampling: Sampling, on_step: OnStep | None) -> Tensor:
-        return sample_here(self.stage, windows, noise, sampling, on_step, self.weak)
 
 
 def hear(speech: Mapping[str, Tensor], spec: StageSpec) -> Tensor:

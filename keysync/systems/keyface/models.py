@@ -22,7 +22,8 @@ from ..keysync.sampling import Sampling
 from ..keysync.windows import Run
 from ..renderer import Clock, Needs, OnStep, Rendering
 from .emotion import CONTROLS
-from .generate import Guided, render
+from .generate import render
+from .guided import Guided
 from .sampling import KeyFaceSampling
 
 # What is missing, in words, by the name of the file.

@@ -145,7 +145,7 @@ def close(ours: Tensor, theirs: Tensor) -> bool:
 
 def test_the_core_gives_the_numbers_of_the_library(in_folder: None, files: dict[str, Path]) -> None:
     """Of whole samplings: emotion in the keyframes, the weaker copy beside the interpolation and without it."""
-    hosts, keyface = part("nodes.host.models"), part("keysync.systems.keyface.generate")
+    hosts, keyface = part("nodes.host.models"), part("keysync.systems.keyface.guided")
     checkpoint = part("keysync.weights.checkpoint")
     keyframe, interpolation, weak = load()
     stages = {

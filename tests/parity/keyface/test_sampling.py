@@ -19,7 +19,8 @@ from keysync.network.schedule import ays_sigmas
 from keysync.network.stage import ALL_STAGES, ROWS, SCALE_FACTOR, Condition, Stage, StageSpec, Windows
 from keysync.network.unet import UNetConfig
 from keysync.systems.keyface.emotion import Emotion
-from keysync.systems.keyface.generate import Guided, Head, generate
+from keysync.systems.keyface.generate import Head, generate
+from keysync.systems.keyface.guided import Guided
 from keysync.systems.keyface.sampling import KeyFaceSampling
 from keysync.systems.keysync.generate import sample
 from keysync.systems.keysync.windows import Run

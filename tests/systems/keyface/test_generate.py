@@ -13,7 +13,8 @@ from torch import Tensor
 from keysync.network.guidance import guide
 from keysync.network.noise import Noise
 from keysync.network.stage import ALL_STAGES, StageSpec, Windows
-from keysync.systems.keyface.generate import Guided, Head, generate, hear
+from keysync.systems.keyface.generate import Head, generate, hear
+from keysync.systems.keyface.guided import Guided
 from keysync.systems.keyface.sampling import KeyFaceSampling
 from keysync.systems.keysync.plan import Plan
 from keysync.systems.keysync.sampling import Sampling

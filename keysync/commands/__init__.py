@@ -1,0 +1,1 @@
+"""What the command line's commands do, and the options that several of them share."""
