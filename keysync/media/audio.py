@@ -24,7 +24,7 @@ from .channels import Block, Levels, Voice, known_places
 from .container import MediaFile, check_input, describe_streams, libav_errors, open_input, video_tracks
 from .mix import Mix
 from .reader import first_picture
-from .resample import resample
+from .resample import Resampler
 from .source import SoundSource, check_rate, check_samples
 from .tags import is_tag, without_inner_tags
 
@@ -224,12 +224,16 @@ def hear(speech: str | Path | SoundSource) -> Speech:
     if isinstance(sound, Mix) and sound.voice is not None:
         sound = sound.voice
     voice = _voice(sound)
-    mono = np.concatenate([voice(block) for block in sound.blocks()])
+    resampler, samples, loudest, count = Resampler(sound.rate, SAMPLE_RATE), bytearray(), 0.0, 0
+    for block in sound.blocks():
+        mono = voice(block)
+        loudest, count = max(loudest, float(np.abs(mono).max(initial=0))), count + len(mono)
+        samples += resampler.add(torch.from_numpy(mono)[None]).numpy().tobytes()
+    samples += resampler.finish().numpy().tobytes()
     notes = [*sound.notes, *([voice.note] if voice.note else [])]
-    if np.abs(mono).max() < SILENCE:
+    if loudest < SILENCE:
         notes.append(f"{sound.name} is silent: the lips have no speech to follow")
-    seconds = len(mono) / sound.rate
-    return Speech(resample(torch.from_numpy(mono)[None], sound.rate, SAMPLE_RATE)[0], seconds, tuple(notes))
+    return Speech(torch.frombuffer(samples, dtype=torch.float32), count / sound.rate, tuple(notes))
 
 
 def read_speech(speech: str | Path | SoundSource) -> tuple[Tensor, float]:

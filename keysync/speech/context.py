@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 # Frames before and after a frame that are seen.
 CONTEXT = 8
-# Channels of the built-in Whisper's rows, and of each after the projection.
+# Channels of the built-in Whisper's rows, and of the projected ones.
 CHANNELS, PROJECTED = 384, 64
 
 
@@ -28,8 +28,17 @@ class ContextNetwork(nn.Module):
         self.out = nn.Linear(hidden, outputs, bias=False)
 
     def forward(self, rows: Tensor) -> Tensor:
+        return self.read(self.projected(rows))
+
+    def projected(self, rows: Tensor) -> Tensor:
+        """What the network sees of rows (..., CHANNELS): (..., PROJECTED)."""
+        seen: Tensor = self.project(rows - self.mean)
+        return seen
+
+    def read(self, projected: Tensor) -> Tensor:
+        """Pairs of projected rows (b, f, 2, PROJECTED) to numbers (b, f, outputs)."""
         # b f 2 c -> b (2 c) f
-        heard = self.project(rows - self.mean).flatten(2).transpose(1, 2)
+        heard = projected.flatten(2).transpose(1, 2)
         heard = F.pad(heard, (CONTEXT, CONTEXT), mode="replicate")
         far = CONTEXT - self.linear.kernel_size[0] // 2
         linear = self.linear(heard[..., far : heard.shape[-1] - far]).transpose(1, 2)

@@ -18,6 +18,7 @@ from ..weights.finite import check_weights
 from ..weights.identify import EARS
 from .context import ContextNetwork
 from .encoder import SpeechEncoder
+from .projected import Projected
 from .whisper import WEIGHTS, Whisper
 
 # Channels of the HuBERT's rows, of the hidden layer, and frames before and after each that the linear layer sees.
@@ -60,8 +61,8 @@ class Ears(SpeechEncoder):
         return CHANNELS
 
     def _encode(self, waveform: Tensor, one_pass: int) -> Tensor:
-        frames = self._whisper.encode(waveform).frames
         place = self._network.mean
-        heard: Tensor = self._network(frames[None].to(place.device, place.dtype))[0]
+        frames = Projected(self._whisper, lambda rows: self._network.projected(rows.to(place))).encode(waveform).frames
+        heard: Tensor = self._network.read(frames[None])[0]
         rows: Tensor = heard.unflatten(1, (2, CHANNELS)).flatten(0, 1)
         return rows.float().cpu()

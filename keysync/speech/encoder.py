@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -91,16 +91,12 @@ class SpeechEncoder(ABC):
         length = len(waveform)
         if length <= max(one_pass, WINDOW):
             return self._run(prepare(waveform))
-        kept = WINDOW - 2 * CONTEXT
         logger.info("%s: %.0f s of speech in windows of %d s", self.name, length / SAMPLE_RATE, WINDOW // SAMPLE_RATE)
         joined = torch.empty(0)
         filled = 0
-        for start in range(0, length, kept):
-            stop = min(start + kept, length)
-            begin = min(max(start - CONTEXT, 0), length - WINDOW)
-            rows = self._run(prepare(waveform[begin : begin + WINDOW]))
-            rows = rows[(start - begin) // ROW : (stop - begin) // ROW]
-            if not start:
+        for heard, kept in windows(length):
+            rows = self._run(prepare(waveform[heard]))[kept]
+            if not filled:
                 joined = rows.new_empty(length // ROW, rows.shape[1])  # not a list: joining it would take twice as much
             joined[filled : filled + len(rows)] = rows
             filled += len(rows)
@@ -110,3 +106,12 @@ class SpeechEncoder(ABC):
         waveform = waveform.to(self.model.device, self.model.dtype)
         rows: Tensor = self.model(waveform[None]).last_hidden_state[0]
         return rows.float().cpu()
+
+
+def windows(length: int) -> Iterator[tuple[slice, slice]]:
+    """The samples of each window of speech of so many samples, and which of the window's rows are kept."""
+    step = WINDOW - 2 * CONTEXT if length > WINDOW else WINDOW
+    for start in range(0, max(length, 1), step):
+        stop = min(start + step, length)
+        begin = max(min(start - CONTEXT, length - WINDOW), 0)
+        yield slice(begin, begin + WINDOW), slice((start - begin) // ROW, (stop - begin) // ROW)

@@ -54,8 +54,18 @@ class LipsReader:
             )
         if not len(rows):
             return torch.zeros(0, len(LIPS))
+        return self.read_projected(self.project(rows))
+
+    @torch.no_grad()
+    def project(self, rows: Tensor) -> Tensor:
+        """What is read of rows (..., channels): a sixth as many channels, on the CPU."""
         weight = self._network.mean
-        curve: Tensor = self._network(rows[None].to(weight.device, weight.dtype))[0].cpu()
+        return self._network.projected(rows.to(weight.device, weight.dtype)).cpu()
+
+    @torch.no_grad()
+    def read_projected(self, rows: Tensor) -> Tensor:
+        """The lips curve (frames, 5), see `read`, of pairs of projected rows."""
+        curve: Tensor = self._network.read(rows[None].to(self._network.mean))[0].cpu()
         curve[:, POSITIVE] = curve[:, POSITIVE].clamp_min(0)
         return curve
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from keysync.errors import KeySyncError
 from keysync.media import resample as module
-from keysync.media.resample import resample
+from keysync.media.resample import Resampler, resample
 
 RATES = [8000, 11025, 12345, 22050, 24000, 32000, 44100, 48000, 96000]
 
@@ -46,6 +46,20 @@ def test_blocks_join_without_a_seam(rate: int, monkeypatch: pytest.MonkeyPatch) 
     whole = resample(given, rate, 16000)
     monkeypatch.setattr(module, "BLOCK", 97)
     assert torch.equal(resample(given, rate, 16000), whole)
+
+
+@pytest.mark.parametrize("rate", [11025, 16000, 44100, 48000])
+def test_a_waveform_may_arrive_in_blocks(rate: int) -> None:
+    given = noise(5000)
+    resampler = Resampler(rate, 16000)
+    made = [resampler.add(block) for block in given.split([0, 1, 3, 996, 2500, 1500], 1)]
+    assert torch.equal(torch.cat([*made, resampler.finish()], 1), resample(given, rate, 16000))
+    assert sum(block.shape[1] for block in made) > 4800 * 16000 // rate  # not all at the end
+
+
+def test_no_block_has_arrived() -> None:
+    with pytest.raises(ValueError, match="no sound has arrived: add a block first, which may be empty"):
+        Resampler(44100, 16000).finish()
 
 
 @pytest.mark.parametrize("rate", RATES)

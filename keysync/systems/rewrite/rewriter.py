@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -35,14 +34,10 @@ PORTION = 1024
 WARP = 0.006
 # Bytes that it takes to draw: at any size, and for each pixel of a crop, by crops that wait and are warped; measured.
 HELD, HELD_A_PIXEL = 29 * 2**20, 465
+# Reads lips from speech: rows (frames, 2, channels) to (frames, 5) of `speech.lips.LIPS`; `CONTEXT` frames on both
+# sides have an effect on each.
+ReadLips = Callable[[Tensor], Tensor]
 UNMOVED = Unchanged("the mouth is hidden, small, or open and still in most of this shot: it has no mouths to lend")
-
-
-class LipsReader(Protocol):
-    """Reads lips from speech: rows (frames, 2, channels) to (frames, 5) of `speech.lips.LIPS`; `CONTEXT` frames on
-    both sides have an effect on each."""
-
-    def read(self, rows: Tensor, /) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +45,10 @@ class HeardLips:
     """A speech encoder whose rows are read at once: a long film keeps its lips (n, 5) and not the rows."""
 
     encoder: Hearing
-    reader: LipsReader
+    read: ReadLips
 
     def encode(self, waveform: Tensor) -> HeardRows:
-        return HeardRows(self.encoder.encode(waveform), self.reader)
+        return HeardRows(self.encoder.encode(waveform), self.read)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +56,7 @@ class HeardRows:
     """Rows of speech that are read as lips."""
 
     rows: SpeechRows
-    reader: LipsReader
+    read: ReadLips
 
     def at(self, times: Tensor | NDArray[np.float64]) -> Tensor:
         """The lips (n, 5) at consecutive frames' times (n,); those before and after are part of what is read."""
@@ -70,7 +65,7 @@ class HeardRows:
         for start in range(0, count, PORTION):
             stop = min(start + PORTION, count)
             first = max(start - CONTEXT, 0)
-            read = self.reader.read(self.rows.at(times[first : min(stop + CONTEXT, count)]))
+            read = self.read(self.rows.at(times[first : min(stop + CONTEXT, count)]))
             portions.append(read[start - first : stop - first])
         return torch.cat(portions)
 

@@ -38,13 +38,14 @@ def load(files: Mapping[str, Path | None], *, device: torch.device, dtype: torch
     """The renderer with the built-in encoder and lips reader; it works in float32 whatever `dtype`."""
     from ...face.mesh import MeshReader
     from ...speech.encoders import load_encoder
-    from ...speech.lips import load_lips
+    from ...speech.lips import LipsReader, load_lips
+    from ...speech.projected import Projected
     from ...speech.whisper import WEIGHTS
     from .rewriter import HeardLips, Rewriter
 
-    lips = load_lips(device)
+    whisper, lips = load_encoder(LipsReader.encoder, WEIGHTS, device=device), load_lips(device)
     return Rewriter(
-        {lips.encoder: HeardLips(load_encoder(lips.encoder, WEIGHTS, device=device), lips)},
+        {lips.encoder: HeardLips(Projected(whisper, lips.project), lips.read_projected)},
         device,
         MeshReader(device),
         {lips.encoder: "Whisper tiny.en, built in", "lips": "built in"},

@@ -54,7 +54,7 @@ class Waves:
 
 
 def make_rewriter() -> Rewriter:
-    return Rewriter({"whisper": HeardLips(Times(), Waves())}, torch.device("cpu"), MeshReader())
+    return Rewriter({"whisper": HeardLips(Times(), Waves().read)}, torch.device("cpu"), MeshReader())
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_speech_is_heard_in_portions_as_if_at_once() -> None:
             return F.avg_pool1d(padded, 2 * CONTEXT + 1, stride=1)[0, :, None].expand(-1, 5)
 
     times = torch.arange(2 * PORTION + 5) / 25
-    heard = HeardLips(Times(), Near()).encode(torch.zeros(1)).at(times)
+    heard = HeardLips(Times(), Near().read).encode(torch.zeros(1)).at(times)
     torch.testing.assert_close(heard, Near().read(Times().at(times)))
 
 
