@@ -92,7 +92,7 @@ def heads(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
     """The command that animates a portrait with tiny models, which are loaded once; windows are drawn one by one."""
     folder = tmp_path_factory.mktemp("heads")
     files = write_tiny_keyface(folder)
-    models = load_keyface(**files)
+    models = load_keyface(**files, device="cpu", dtype=None)
     monkeypatch.setattr("keysync.systems.keyface.models.load_keyface", lambda *_, **__: models)
     monkeypatch.setattr("keysync.systems.keyface.generate.windows_at_once", lambda *_: 1)
     given = [
