@@ -15,9 +15,7 @@ from traceback import format_exception
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from .behind import ahead
 from .cache import Cache
@@ -39,7 +37,7 @@ from .media.soundtrack import soundtrack_notes
 from .media.source import FramesInMemory, FrameSource, SoundSource
 from .media.writer import VideoWriter, check_output, check_space
 from .memory import TRACK, ClipMemory, folder_stamp
-from .method import NETWORK_RATE, SAMPLE_RATE
+from .method import NETWORK_RATE
 from .notes import job_notes
 from .progress import (
     DRAWING,
@@ -301,7 +299,7 @@ def _follow(
             free = inputs.masks is None and not inputs.finds
             sure = detects and free and not face.choice.through_cuts  # who it is shows at the end
             if sure and isinstance(models, Foresighted) and models.remembers:
-                voice = partial(_fitted, inputs.heard.samples)
+                voice = inputs.heard.lasting
                 drawn = Early(source, voice, inputs.heard.seconds, early, models, settings, face.choice)
                 drawn.draw(seen, seconds, following.ended)
         pts, track = following.result()
@@ -319,7 +317,7 @@ def _hear_early(inputs: _Inputs, models: Renderer, settings: Settings, seconds: 
     if not info.frame_count or not models.needs.source:
         return NOTHING_HEARD
     timeline = fit(np.arange(info.frame_count), 1, 1 / info.rate, said.seconds, settings.sync_mode)
-    voice = _fitted(said.samples, timeline.seconds)
+    voice = said.lasting(timeline.seconds)
     rows = []
     for name in models.needs.encoders:
         # What it cannot hear may not be a part of the result: it hears that again.
@@ -354,7 +352,7 @@ def _prepare(
     def looked(surveyor: Surveyor, looks: Iterator[Look], note: Callable[[str], None], mask: str) -> Renderer:
         return known.survey(surveyor, looks, note, mask, settings.align, track, masks)
 
-    voice = _fitted(inputs.heard.samples, timeline.seconds)
+    voice = inputs.heard.lasting(timeline.seconds)
     on_look = partial(course.step, SURVEY)
     return Dub(source, pts, track, timeline, voice, models, settings, report, hidden, on_look, looked, early)
 
@@ -589,10 +587,3 @@ def _collect(
             seen.pts.append(stamp)
             on_frame()
     return np.asarray(seen.pts, dtype=np.int64)
-
-
-def _fitted(waveform: Tensor, seconds: float) -> Tensor:
-    """The speech of the result: cut, or padded with silence, to the result's length."""
-    samples = round(seconds * SAMPLE_RATE)
-    missing = samples - len(waveform)
-    return torch.nn.functional.pad(waveform, (0, missing)) if missing > 0 else waveform[:samples]  # padding copies

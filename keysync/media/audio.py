@@ -25,6 +25,7 @@ from .container import MediaFile, check_input, describe_streams, libav_errors, o
 from .mix import Mix
 from .reader import first_picture
 from .resample import Resampler
+from .samples import Samples
 from .source import SoundSource, check_rate, check_samples
 from .tags import is_tag, without_inner_tags
 
@@ -207,11 +208,20 @@ class Damage:
 
 @dataclass(frozen=True, eq=False)
 class Speech:
-    """Speech as the encoders hear it: `samples` (n,) float32 at 16 kHz, `seconds` of the sound, notes for the user."""
+    """Speech as the encoders hear it, float32 at 16 kHz; `seconds` of the sound, notes for the user."""
 
-    samples: Tensor
+    heard: Samples
     seconds: float
     notes: tuple[str, ...] = ()
+
+    @property
+    def samples(self) -> Tensor:
+        """All samples (n,)."""
+        return self.heard.first(len(self.heard))
+
+    def lasting(self, seconds: float) -> Tensor:
+        """The samples of so many seconds: cut, or followed by silence."""
+        return self.heard.first(round(seconds * SAMPLE_RATE))
 
 
 def hear(speech: str | Path | SoundSource) -> Speech:
@@ -224,16 +234,16 @@ def hear(speech: str | Path | SoundSource) -> Speech:
     if isinstance(sound, Mix) and sound.voice is not None:
         sound = sound.voice
     voice = _voice(sound)
-    resampler, samples, loudest, count = Resampler(sound.rate, SAMPLE_RATE), bytearray(), 0.0, 0
+    resampler, samples, loudest, count = Resampler(sound.rate, SAMPLE_RATE), Samples(), 0.0, 0
     for block in sound.blocks():
         mono = voice(block)
         loudest, count = max(loudest, float(np.abs(mono).max(initial=0))), count + len(mono)
-        samples += resampler.add(torch.from_numpy(mono)[None]).numpy().tobytes()
-    samples += resampler.finish().numpy().tobytes()
+        samples.add(resampler.add(torch.from_numpy(mono)[None])[0])
+    samples.add(resampler.finish()[0])
     notes = [*sound.notes, *([voice.note] if voice.note else [])]
     if loudest < SILENCE:
         notes.append(f"{sound.name} is silent: the lips have no speech to follow")
-    return Speech(torch.frombuffer(samples, dtype=torch.float32), count / sound.rate, tuple(notes))
+    return Speech(samples, count / sound.rate, tuple(notes))
 
 
 def read_speech(speech: str | Path | SoundSource) -> tuple[Tensor, float]:
