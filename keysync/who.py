@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from .errors import KeySyncError
@@ -16,10 +15,7 @@ from .face.track import Clues, FaceChoice
 from .media.audio import AudioReader, hear
 from .media.source import FrameSource, SoundSource
 from .method import NETWORK_RATE
-from .speech.encoders import load_encoder
-from .speech.lips import load_lips
 from .speech.lips_curve import LIPS
-from .speech.whisper import WEIGHTS as WHISPER
 
 # The words for whoever speaks in the video's own sound: the one who speaks most, or each in turn.
 SPEAKING, EVERYONE = "speaking", "everyone"
@@ -77,9 +73,10 @@ def own_sound(source: FrameSource) -> SoundSource:
 
 def said_in(sound: SoundSource, times: NDArray[np.float64]) -> NDArray[np.float64]:
     """The opening (n,) of the mouth that a sound says at `times` (n,) in seconds."""
+    from .speech.heard_lips import heard_lips  # here: only a choice by voice needs it
+
     heard = hear(sound)
-    rows = load_encoder("whisper", WHISPER).encode(heard.samples)
-    own = np.arange(max(1, int(np.ceil(heard.seconds * NETWORK_RATE)))) / NETWORK_RATE
-    curve = load_lips().read(rows.at(torch.from_numpy(own)))[:, LIPS.index("opening")].double().numpy()
-    said: NDArray[np.float64] = np.interp(times, own, curve, right=0.0)
+    curve = heard_lips(heard.samples, heard.seconds)
+    own = np.arange(len(curve.values)) / NETWORK_RATE
+    said: NDArray[np.float64] = np.interp(times, own, curve.values[:, LIPS.index("opening")], right=0.0)
     return said

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from keysync.correlation import correlation
 from keysync.errors import KeySyncError
 from keysync.network.guidance import EVERYWHERE, Interval
 from keysync.systems.keysync.models import Models
@@ -33,7 +34,7 @@ from .evaluation.reader import Reader
 from .evaluation.reading import Quiet, Talk
 from .evaluation.scope import ModelFiles, Scope, open_models, side_of
 from .evaluation.table import aligned
-from .synthetic.measure.metrics import Estimate, correlation, jitter, lip_leak, mean_of, sync
+from .synthetic.measure.metrics import Estimate, jitter, lip_leak, mean_of, sync
 
 FILMS = 12
 HEADS = (

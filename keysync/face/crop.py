@@ -209,6 +209,13 @@ def resize(planes: Tensor, size: tuple[int, int], scaling: str = "bilinear") -> 
     return scaled.clamp_(0, 1) if scaling == "bicubic" else scaled
 
 
+def from_crop(points: NDArray[np.floating[Any]], boxes: NDArray[np.int64], side: int) -> NDArray[np.float64]:
+    """Points (n, k, 2 or 3) of crops of `side` pixels, cut at upright `boxes` (n, 3), in pixels of their frames."""
+    placed = points.astype(np.float64) * (boxes[:, 2] / side)[:, None, None]
+    placed[:, :, :2] += boxes[:, None, :2]
+    return placed
+
+
 def to_crop(landmarks: Picture, box: Box, size: tuple[int, int]) -> Tensor:
     """Points (..., 68, 2) of the source as float32 pixels of the crop of `size` (H, W), kept in 0..W-1 and 0..H-1."""
     x, y, side = (int(value) for value in box[:3])

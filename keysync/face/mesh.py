@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,10 +35,7 @@ class Meshes:
 
     def place(self, number: int) -> Square:
         """The square around one mesh, with the face upright, where the next picture of the face is read."""
-        flat = self.points[number, :, :2].astype(np.float64)
-        low, high = flat.min(0), flat.max(0)
-        (x, y), (right, down) = (low + high) / 2, flat[EYE_CORNERS[1]] - flat[EYE_CORNERS[0]]
-        return Square(float(x), float(y), MESH_SCALE * float((high - low).max()), math.atan2(down, right))
+        return place_of(self.points[number])
 
 
 class MeshReader:
@@ -102,6 +100,14 @@ class MeshReader:
                 for picture, square in zip(pictures[part], places[part], strict=True)
             ]
             yield batch(cuts) / 255
+
+
+def place_of(points: NDArray[np.floating[Any]]) -> Square:
+    """The square around a mesh (468, 2 or 3), see `Meshes.place`."""
+    flat = points[:, :2].astype(np.float64)
+    low, high = flat.min(0), flat.max(0)
+    (x, y), (right, down) = (low + high) / 2, flat[EYE_CORNERS[1]] - flat[EYE_CORNERS[0]]
+    return Square(float(x), float(y), MESH_SCALE * float((high - low).max()), math.atan2(down, right))
 
 
 def as_bytes(pictures: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..correlation import correlation
 from .association import Person
 from .face import Points
 
@@ -50,7 +51,7 @@ def agreement(mouth: Row, said: Row, rate: float, lag: float = LAG) -> float:
         # Frames whose sound, so many frames later, is known.
         frames = np.flatnonzero(seen)
         frames = frames[(frames + later >= 0) & (frames + later < len(said))]
-        best = max(best, _correlation(mouth[frames], said[frames + later]))
+        best = max(best, correlation(mouth[frames], said[frames + later]))
     return best
 
 
@@ -91,12 +92,3 @@ def smooth(row: Row, width: float) -> Row:
     )
     averaged: Row = np.where(seen, sums / np.maximum(weights, 1e-9), np.nan)
     return averaged
-
-
-def _correlation(first: Row, second: Row) -> float:
-    """Pearson's; 0 where either does not change."""
-    if len(first) < 2:
-        return 0.0
-    first, second = first - first.mean(), second - second.mean()
-    spread = float(np.sqrt((first**2).sum() * (second**2).sum()))
-    return float((first * second).sum()) / spread if spread > 1e-9 else 0.0

@@ -55,7 +55,7 @@ def pauses(waveform: Tensor) -> Pauses:
 
     The whole of a sound without any speech is one pause; a sound of level noise or music has none.
     """
-    level = _levels(waveform.cpu().numpy())
+    level = levels(waveform.cpu().numpy())
     if not len(level):
         return []
     if level.max() <= SILENT:
@@ -115,8 +115,8 @@ def silence_of(encoder: Encoder) -> Tensor:
     return rows[len(rows) // 4 : len(rows) * 3 // 4].mean(0)
 
 
-def _levels(waveform: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The level of each row of `ROW` samples in dB of full scale, in `BAND`, over two rows."""
+def levels(waveform: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The level in `BAND` of each row of `ROW` samples, over two rows: (rows,) in dB of full scale."""
     rows = len(waveform) // ROW
     if not rows:
         return np.empty(0)

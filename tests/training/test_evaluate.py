@@ -12,6 +12,7 @@ import pytest
 
 import training.evaluate as evaluate_module
 import training.evaluation.scope as scope_module
+from keysync.correlation import correlation
 from keysync.errors import KeySyncError
 from keysync.systems.keysync.models import Models
 from keysync.systems.keysync.sampling import Sampling
@@ -26,7 +27,7 @@ from training.evaluation.reading import Covered, Talk, Undubbed
 from training.evaluation.row import Row
 from training.evaluation.rows import ablation_rows, quiet_rows, talk_rows
 from training.evaluation.scope import ModelFiles, Scope, Task, open_models, read, read_all, rows_of, side_of
-from training.synthetic.measure.metrics import Estimate, correlation
+from training.synthetic.measure.metrics import Estimate
 
 SIDE = 128
 

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keysync.face.face import Points
+from keysync.measure.leak import OPEN
 from keysync.method import NETWORK_RATE, SAMPLE_RATE
 
-from ..synthetic.measure.metrics import OPEN, mouth_aspect_ratio
+from ..synthetic.measure.metrics import mouth_aspect_ratio
 from ..synthetic.render.mouth import MouthShape
 from ..synthetic.render.shot import Pictures, Shot
 from ..synthetic.voice.corpus import speaker

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from keysync.correlation import Curve
 from keysync.systems.keysync.models import Models
 from keysync.systems.renderer import Renderer
 
 from ..synthetic.measure.meter import Meter, patches, truth
-from ..synthetic.measure.metrics import Curve
 from ..synthetic.voice.sound import loudness
 from .dubbing import Studio, changeable, studio
 from .likeness import likeness

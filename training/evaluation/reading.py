@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..synthetic.measure.metrics import OPEN, Curve, correlation
+from keysync.correlation import Curve, correlation
+from keysync.measure.leak import OPEN
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..synthetic.measure.metrics import Curve, Estimate, jitter, lip_leak, mean_of, pixel_jitter, sync
+from keysync.correlation import Curve
+
+from ..synthetic.measure.metrics import Estimate, jitter, lip_leak, mean_of, pixel_jitter, sync
 from .likeness import ratio
 from .reading import Covered, Quiet, Talk
 from .row import ABOVE_ZERO, Row

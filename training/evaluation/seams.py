@@ -33,13 +33,14 @@ from keysync.face.masks import MASKS
 from keysync.face.paste import FEATHER, Place, paste
 from keysync.face.track import FaceTrack, Tracker
 from keysync.job import FaceSource, dub_file
+from keysync.measure.change import around
+from keysync.measure.seam import GRAIN, REACH, seam
 from keysync.media.reader import VideoReader
 from keysync.media.source import FramesInMemory
 from keysync.method import NETWORK_RATE, PUBLISHED_CROP_SCALE
 from keysync.systems.keysync.presets import make_sampling
 from keysync.systems.renderer import Needs
 
-from ..synthetic.measure.seam import GRAIN, REACH, seam
 from ..synthetic.render.mouth import MouthShape
 from ..synthetic.render.shot import Shot
 from .dubbing import masks_of, track_of
@@ -94,7 +95,9 @@ def measure(frames: Frames, track: FaceTrack, say: Callable[[str], None]) -> Non
         masks = masks_of(track, needs, "box")
         side = Crops.of(track, needs.crop_size, needs.crop_scale).boxes[:, 2]
         size = max(1.0, float(np.median(side)) / CROP)
-        parts = [[one[near(mask)] for one in (*pair, mask)] for *pair, mask in zip(frames, result, masks, strict=True)]
+        parts = [
+            [one[around(mask)] for one in (*pair, mask)] for *pair, mask in zip(frames, result, masks, strict=True)
+        ]
         edge = FEATHER * float(np.median(side))
         each, soft = (
             [seam(a[None], b[None], mask[None], *scale) for a, b, mask in parts]
@@ -103,12 +106,6 @@ def measure(frames: Frames, track: FaceTrack, say: Callable[[str], None]) -> Non
         outside = int(np.abs(frames.astype(np.int16) - result).max(-1)[~masks].max())
         figures = f"{np.mean(each):.2f} | {max(each):.2f} | {np.mean(soft):.2f} | {max(soft):.2f}"
         say(f"{np.median(side):.0f} | {name} | {figures} | {outside}")
-
-
-def near(mask: NDArray[np.bool_], margin: int = 24) -> tuple[slice, slice]:
-    """The rows and columns around a mask (h, w)."""
-    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    return slice(max(0, rows[0] - margin), rows[-1] + margin), slice(max(0, columns[0] - margin), columns[-1] + margin)
 
 
 def rendered(count: int) -> tuple[Frames, FaceTrack]:

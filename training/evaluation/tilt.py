@@ -17,13 +17,14 @@ from math import radians
 
 import numpy as np
 
+from keysync.correlation import Curve
+from keysync.measure.seam import seam
 from keysync.systems.keysync.models import Models
 from keysync.systems.keysync.presets import PRESETS, make_sampling
 from keysync.systems.renderer import Renderer
 
 from ..synthetic.measure.meter import Meter, truth
-from ..synthetic.measure.metrics import Curve, mean_of, sync
-from ..synthetic.measure.seam import seam
+from ..synthetic.measure.metrics import mean_of, sync
 from .dubbing import changeable, studio
 from .film import Film, talk_film
 from .reader import texture

@@ -4,8 +4,9 @@ from itertools import combinations
 
 import numpy as np
 
+from keysync.measure.leak import OPEN
 from training.evaluation.film import quiet_film, talk_film
-from training.synthetic.measure.metrics import OPEN, mouth_aspect_ratio
+from training.synthetic.measure.metrics import mouth_aspect_ratio
 from training.synthetic.voice.sentences import TEST, split_of
 
 SIDE = 96

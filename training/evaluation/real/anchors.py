@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-from keysync.face.crop import crop_boxes, region, resize
+from keysync.face.crop import crop_boxes, from_crop, region, resize
 from keysync.face.finder.squares import Square
 from keysync.face.mesh import MeshReader
 from keysync.face.mouth import CORNERS, EYES
@@ -56,7 +56,7 @@ class Anchors:
         seen = np.zeros(count, np.bool_)
         seen[found] = meshes.confidence > SURE
         rough = np.array([_row(meshes.place(number)) for number in range(len(found))])
-        points = to_frame(meshes.points, boxes[found])
+        points = from_crop(meshes.points, boxes[found], SIDE)
         lower = np.empty_like(rough)
         for number in range(len(track.runs())):
             mine = run[found] == number
@@ -73,13 +73,6 @@ def crop(frame: Frame, box: NDArray[np.int64]) -> Tensor:
     """The box of a frame (h, w, 3) as (SIDE, SIDE, 3) uint8."""
     planes = torch.from_numpy(np.ascontiguousarray(frame[region(box)])).permute(2, 0, 1)[None].float()
     return resize(planes, (SIDE, SIDE))[0].round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
-
-
-def to_frame(points: NDArray[np.float32], boxes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Meshes (n, 468, 3) of crops in pixels of their frames."""
-    placed = points.astype(np.float64) * (boxes[:, 2] / SIDE)[:, None, None]
-    placed[:, :, :2] += boxes[:, None, :2]
-    return placed
 
 
 def _lower_faces(points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,15 +10,15 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from keysync.dub import Settings
 from keysync.face.crop import Crops
-from keysync.face.masks import MASKS
 from keysync.face.mesh import MeshReader
 from keysync.job import FaceSource, dub_file
+from keysync.measure.region import changeable
+from keysync.measure.sharpness import alike
 from keysync.media.reader import VideoReader
 from keysync.media.source import Frame, SoundInMemory
 from keysync.method import SAMPLE_RATE
@@ -35,8 +35,6 @@ from .looks import Floats, Look, look
 NOSE = (1, 4, 2, 98, 327, 48, 278)
 # Stages of a dub that happen once for a clip, however often it is dubbed.
 BEFORE = ("face track", "survey")
-# A dub's frame is as sharp as the source's frame whose opening is nearest, which may differ by this many eye distances.
-ALIKE = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +116,7 @@ def dub(scene: Scene, speech: Tensor, renderer: Renderer, reader: MeshReader, fo
         look=made,
         shown=shown,
         wanted=_wanted(report),
-        sharpness=_sharpness(scene.source, made, shown),
+        sharpness=alike((made.opening[shown], made.sharpness[shown]), (scene.source.opening, scene.source.sharpness)),
         flicker=(float(mine.sum()), float(own.sum())),
         nose=_nose(scene.source, made, shown),
         outside=outside.largest,
@@ -140,16 +138,10 @@ class Outside:
         for number, (frame, original) in enumerate(zip(frames, originals, strict=False)):
             difference = np.abs(frame.astype(np.int16) - original).max(-1)
             if dubbed[number]:
-                difference[self._inside(number, frame.shape[:2])] = 0
+                landmarks = self.scene.clip.track.landmarks[number]
+                difference[changeable(self._crops, number, landmarks, self.report.mask, original.shape[:2])] = 0
             self.largest = max(self.largest, int(difference.max()))
             yield frame
-
-    def _inside(self, number: int, size: tuple[int, ...]) -> NDArray[np.bool_]:
-        (x, y, side), inside = self._crops.boxes[number].tolist(), np.zeros(size, np.bool_)
-        landmarks = self._crops.points(self.scene.clip.track.landmarks[number], number)
-        mask = MASKS[self.report.mask](landmarks, self._crops.size_of(number))
-        inside[y : y + side, x : x + side] = F.interpolate(mask[None, None], (side, side))[0, 0].numpy() > 0.5
-        return inside
 
 
 def silence(scene: Scene) -> Tensor:
@@ -167,17 +159,6 @@ def _dubbed(report: Report) -> NDArray[np.bool_]:
 def _wanted(report: Report) -> Floats | None:
     curve = report.curves.get("opening")
     return None if curve is None else np.array([np.nan if value is None else value for value in curve])
-
-
-def _sharpness(source: Look, made: Look, shown: NDArray[np.bool_]) -> tuple[float, float]:
-    """Sums of the sharpness of frames with an equal opening."""
-    usable = np.flatnonzero(np.isfinite(source.sharpness))
-    mine = np.flatnonzero(shown & np.isfinite(made.sharpness))
-    if not len(usable) or not len(mine):
-        return 0.0, 0.0
-    apart = np.abs(made.opening[mine, None] - source.opening[None, usable])
-    alike, partner = apart.min(1) <= ALIKE, usable[apart.argmin(1)]
-    return float(made.sharpness[mine[alike]].sum()), float(source.sharpness[partner[alike]].sum())
 
 
 def _nose(source: Look, made: Look, shown: NDArray[np.bool_]) -> float:

@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ...synthetic.measure.metrics import OPEN, Estimate, bootstrap, correlation
+from keysync.correlation import correlation
+from keysync.measure.leak import OPEN
+
+from ...synthetic.measure.metrics import Estimate, bootstrap
 from ..row import Row
 from .dubs import Dub, Scene
 from .looks import Floats

@@ -14,9 +14,10 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from keysync.face.finder.squares import Square
+from keysync.measure.sharpness import LIPS
 
 from .anchors import Anchors
-from .looks import LIPS, PATCH, Floats, Look
+from .looks import PATCH, Floats, Look
 
 BLOCK = 8  # pixels of a block's side
 REACH = 2  # pixels

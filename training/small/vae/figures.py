@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from keysync.correlation import correlation, slope
+
 from ...synthetic.measure.meter import WEIGHTS, Meter, truth
-from ...synthetic.measure.metrics import correlation, slope
 from ...synthetic.render.opencv import cv2
 from .loss import mouth_box
 

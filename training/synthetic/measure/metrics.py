@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from keysync.correlation import Curve, correlation, slope
 from keysync.errors import KeySyncError
+from keysync.measure.leak import OPEN
+from keysync.measure.steadiness import trembling
 
 Array = NDArray[np.float64]
-Curve = NDArray[np.floating[Any]]
 
-OPEN = 0.25  # a mouth with a larger aspect ratio speaks (paper §4.2)
 RESAMPLES = 2000
 
 
@@ -83,20 +83,6 @@ def sync(read: Sequence[Curve], truth: Sequence[Curve], most: int = 5, seed: int
     )
 
 
-def correlation(read: Curve, truth: Curve) -> float:
-    """The Pearson correlation; 0 if a curve is constant."""
-    x, y = (np.asarray(curve, dtype=np.float64) - np.mean(curve) for curve in (truth, read))
-    size = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / size if size > 1e-12 else 0.0
-
-
-def slope(read: Curve, truth: Curve) -> float:
-    """The least-squares slope of the curve read over the truth; 0 for a constant truth."""
-    x, y = (np.asarray(curve, dtype=np.float64) - np.mean(curve) for curve in (truth, read))
-    size = float(x @ x)
-    return float(x @ y) / size if size > 1e-12 else 0.0
-
-
 def mouth_aspect_ratio(landmarks: Curve) -> Array:
     """The mean distance of the three inner pairs of lip points over that of the corners, of landmarks (..., 68, 2)."""
     points = np.asarray(landmarks, dtype=np.float64)
@@ -115,7 +101,7 @@ def lip_leak(ratios: Sequence[Curve], seed: int = 0) -> Estimate:
 
 def jitter(read: Sequence[Curve], real: Sequence[Curve], seed: int = 0) -> Estimate:
     """The jitter of curves over that of real ones: the ratio of their mean absolute second differences."""
-    return _ratio([_trembling(curve) for curve in read], [_trembling(curve) for curve in real], seed)
+    return _ratio([trembling(curve) for curve in read], [trembling(curve) for curve in real], seed)
 
 
 def pixel_jitter(read: Sequence[Curve], real: Sequence[Curve], masks: Sequence[Curve], seed: int = 0) -> Estimate:
@@ -125,10 +111,6 @@ def pixel_jitter(read: Sequence[Curve], real: Sequence[Curve], masks: Sequence[C
         [_flicker(clip, mask) for clip, mask in zip(real, masks, strict=True)],
         seed,
     )
-
-
-def _trembling(curve: Curve) -> float:
-    return float(np.abs(np.diff(np.asarray(curve, dtype=np.float64), 2)).mean())
 
 
 def _flicker(clip: Curve, mask: Curve) -> float:

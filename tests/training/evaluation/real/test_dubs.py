@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 import training.evaluation.real.dubs as dubs_module
+from keysync.correlation import correlation
 from keysync.face.mesh import MeshReader
 from keysync.media.reader import VideoReader
 from keysync.media.source import Frame
@@ -19,7 +20,6 @@ from keysync.systems.renderer import Look as FaceLook
 from keysync.systems.renderer import Surveyor
 from training.evaluation.film import Film
 from training.evaluation.real.dubs import Dub, Scene, SurveyedOnce, dub, silence
-from training.synthetic.measure.metrics import correlation
 
 from .players import Player, Redraw, showing
 

@@ -5,12 +5,14 @@ from dataclasses import replace
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from keysync.correlation import correlation
 from keysync.face.mesh import MeshReader
+from keysync.measure.leak import OPEN
 from training.evaluation.film import Film
 from training.evaluation.real.dubs import Scene
 from training.evaluation.real.looks import BATCH, look
 from training.synthetic.measure.meter import truth
-from training.synthetic.measure.metrics import OPEN, correlation, mouth_aspect_ratio
+from training.synthetic.measure.metrics import mouth_aspect_ratio
 
 
 def test_the_opening_is_the_true_one_and_the_ratio_that_of_the_paper(scene: Scene, film: Film) -> None:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
+from keysync.correlation import correlation, slope
 from keysync.errors import KeySyncError
 from tests.synthetic_face import face_points
 from training.synthetic.measure.meter import WEIGHTS, Meter, Readings, patches, truth
@@ -19,7 +20,7 @@ from training.synthetic.measure.meter_training import (
     person_mouths,
     train,
 )
-from training.synthetic.measure.metrics import correlation, mouth_aspect_ratio, slope
+from training.synthetic.measure.metrics import mouth_aspect_ratio
 from training.synthetic.render.identity import Identity
 from training.synthetic.render.motion import Take
 from training.synthetic.render.mouth import MouthShape

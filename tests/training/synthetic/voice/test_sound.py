@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from keysync.correlation import correlation
 from keysync.method import SAMPLE_RATE
-from training.synthetic.measure.metrics import correlation
 from training.synthetic.voice.sound import loudness, mouth_from_sound
 from training.synthetic.voice.speech import talk
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 # Pixels on both sides of the border that are looked at, and the standard deviation that grain is averaged over.
 REACH, GRAIN = 3, 0.7
@@ -20,6 +19,8 @@ def steepness(frame: NDArray[Any], mask: NDArray[np.bool_], reach: float = REACH
 
     0 for a mask without a border.
     """
+    from scipy.ndimage import distance_transform_edt, gaussian_filter  # here: slow to import
+
     if mask.all() or not mask.any():
         return 0.0
     depth = np.where(mask, distance_transform_edt(mask) - 0.5, 0.5 - distance_transform_edt(~mask))

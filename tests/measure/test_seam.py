@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from keysync.face.crop import crop
 from keysync.face.paste import Place, paste
-from training.synthetic.measure.seam import seam, steepness
+from keysync.measure.seam import seam, steepness
 
 SIDE = 160
 
