@@ -35,7 +35,7 @@ class CompareVideos(io.ComfyNode):
     def execute(cls, before: Input.Video, after: Input.Video) -> io.NodeOutput:
         left, right = open_video(before, "the video before"), open_video(after, "the video after")
         output = temporary_video()
-        write_comparison(left, right, output, sound=sound_of(after), step=steps(right.info.frame_count))
+        write_comparison([left, right], output, sound=sound_of(after), step=steps(right.info.frame_count))
         return io.NodeOutput(InputImpl.VideoFromFile(str(output)))
 
 

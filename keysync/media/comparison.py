@@ -1,8 +1,8 @@
-"""Two videos side by side in one file, streamed: the same moment of both, each with its label."""
+"""Videos side by side in one file, streamed: the same moment of all, each with its label."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,42 +13,55 @@ from .info import PictureFormat
 from .source import Frame, FrameSource, SoundSource
 from .writer import VideoWriter
 
-# Pixels that the result is high at most: two 4K pictures side by side are wider than many players show.
-TALLEST = 1080
+# Pixels that the result is high and wide at most: two 4K pictures side by side are wider than many players show.
+TALLEST, WIDEST = 1080, 3840
 INK, SHADE = (255, 255, 255), (40, 40, 40)
 
 
 def write_comparison(
-    before: FrameSource,
-    after: FrameSource,
+    videos: Sequence[FrameSource],
     output: Path,
     *,
-    labels: tuple[str, str] = ("before", "after"),
+    labels: Sequence[str] = ("before", "after"),
     sound: SoundSource | None = None,
     step: Callable[[], None] = lambda: None,
 ) -> None:
-    """Writes `before` to the left of `after`, with the times and the tags of `after`, and `sound`.
+    """Writes videos side by side, with the height, the times and the tags of the last one, and `sound`.
 
-    Where `before` ends first, its last frame stays. `step` is called for each frame. Raises `KeySyncError` where a
+    Where another one ends first, its last frame stays. `step` is called for each frame. Raises `KeySyncError` where a
     video cannot be read or the result cannot be written.
     """
-    info, stamps = after.info, after.timestamps()
-    height = even(min(info.height, TALLEST))
-    sizes = [(height, even(shape.width * shape.pixel_aspect * height / shape.height)) for shape in (before.info, info)]
+    *others, last = videos
+    info, stamps = last.info, last.timestamps()
+    shapes = [video.info.width * video.info.pixel_aspect / video.info.height for video in videos]
+    height = even(min(info.height, TALLEST, int(WIDEST / sum(shapes))))
+    sizes = [(height, even(shape * height)) for shape in shapes]
     tags = [tag(label, max(10, height // 20)) for label in labels]
     begin = int(stamps[0])
-    seconds = float((int(stamps[-1]) - begin + after.facts().last_duration) * info.time_base)
+    seconds = float((int(stamps[-1]) - begin + last.facts().last_duration) * info.time_base)
     form = PictureFormat(sum(width for _, width in sizes), height, info.time_base, info.rate)
-    kept = after.extras.fit(output, seconds, same_times=True)
+    kept = last.extras.fit(output, seconds, same_times=True)
     with VideoWriter(output, form, audio=sound, seconds=seconds, kept=kept) as writer:
-        spans = _spans(before)
-        end, left = next(spans)
-        for stamp, right in after.frames():
-            while end is not None and end <= (stamp - begin) * info.time_base:
-                end, left = next(spans)
-            halves = zip((left, right), sizes, tags, strict=True)
-            writer.write(np.concatenate([panel(*half) for half in halves], axis=1), stamp - begin)
+        beside = [_Beside(video) for video in others]
+        for stamp, frame in last.frames():
+            time = (stamp - begin) * info.time_base
+            panels = zip((*(one.at(time) for one in beside), frame), sizes, tags, strict=True)
+            writer.write(np.concatenate([panel(*part) for part in panels], axis=1), stamp - begin)
             step()
+
+
+class _Beside:
+    """The frames of a video by their time; times rise from call to call."""
+
+    def __init__(self, video: FrameSource) -> None:
+        self._spans = _spans(video)
+        self._end, self._frame = next(self._spans)
+
+    def at(self, time: Fraction) -> Frame:
+        """The frame that is shown at a time since the first."""
+        while self._end is not None and self._end <= time:
+            self._end, self._frame = next(self._spans)
+        return self._frame
 
 
 def even(length: float | Fraction) -> int:
