@@ -44,7 +44,7 @@ def draw_curves(
 
     if sound is not None and len(sound):
         _draw_sound(draw, sound, rate / scale, w, (float(row(top)), float(row(bottom))))
-    step = next((step for step in STEPS if step * scale >= APART), STEPS[-1])
+    step = seconds_between(scale)
     for number in range(int(seconds / step) + 1):
         x = LEFT + number * step * scale
         draw.line((x, ABOVE, x, h - BELOW), fill=LINES)
@@ -63,6 +63,11 @@ def draw_curves(
         draw.line((x, 14, x + 18, 14), fill=colours[name], width=3)
         draw.text((x + 24, 8), name, fill=TEXT, font=font)
     return np.array(image)
+
+
+def seconds_between(scale: float) -> float:
+    """The seconds between two marks of a time axis with `scale` pixels a second."""
+    return next((step for step in STEPS if step * scale >= APART), STEPS[-1])
 
 
 def _draw_sound(
