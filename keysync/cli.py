@@ -1,9 +1,9 @@
-"""The command `keysync`: dub a video or many, make a picture talk, run the demo, download weights, describe a
-checkpoint, convert one.
+"""The command `keysync`: dub a video or many, make a picture talk, run the demo, measure lip sync, download weights,
+describe a checkpoint, convert one.
 
 Exit codes: 0 success, 1 an error (printed on one line), 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP; output
-files are always complete. A dub succeeds whether or not its messages can be printed; `inspect`, whose result is
-printed, fails where they cannot.
+files are always complete. A dub succeeds whether or not its messages can be printed; commands whose result is
+printed, such as `inspect`, fail where they cannot.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from .commands.options import (
     add_dub_options,
     add_face_options,
     add_head_options,
+    add_measuring,
     add_output_options,
     add_work_options,
     system_options,
@@ -69,6 +70,10 @@ OWN_REMEDIES = {
     "emotion": "--emotion",
     "emotion_curve": "--emotion-curve",
     "c2pa": "--c2pa",
+    "sound": "--audio",
+    "source": "--source",
+    "json": "--json",
+    "plot": "--plot",
     "to": "--to",
     "yes": "--yes",
 }
@@ -88,6 +93,7 @@ def _later(module: str, name: str) -> Command:
 
 
 _dub, _demo, _animate = _later("dub", "dub"), _later("dub", "demo"), _later("animate", "animate")
+_measure, _compare = _later("measure", "measure"), _later("measure", "compare")
 _download, _inspect, _convert = (_later("weights", name) for name in ("download", "inspect", "convert"))
 
 
@@ -113,7 +119,7 @@ def _main(arguments: Sequence[str] | None, output: PatientStream) -> int:
     output.flush()
     if output.lost:
         print("keysync: the standard output cannot be written to: what is printed there is lost", file=sys.stderr)
-    return int(failed or (output.lost and options.run in (_inspect, _batch)))
+    return int(failed or (output.lost and options.run in (_inspect, _batch, _measure, _compare)))
 
 
 def in_full(error: KeySyncError) -> str:
@@ -186,6 +192,8 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="dub the built-in video of a rendered person")
     _add_job_options(demo)
     demo.set_defaults(run=_demo)
+
+    add_measuring(commands, _measure, _compare)
 
     download = commands.add_parser(
         "download",

@@ -63,7 +63,7 @@ def test_an_error_keeps_the_input_that_it_names() -> None:
 
 def test_every_remedy_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
     text = ""
-    for command in ("dub", "animate", "convert", "download"):
+    for command in ("dub", "animate", "measure", "convert", "download"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
         text += capsys.readouterr().out

@@ -21,6 +21,15 @@ from ..weights.checkpoint import DTYPES
 from ..who import EVERYONE, SPEAKING
 
 WORK = "keep unfinished work here instead of beside the output; a run that is killed resumes with it"
+WHO = (
+    "0 for the largest face in each shot (default), 1 for the next; X,Y for the one at these pixels; a picture of the "
+    f"person; {SPEAKING} for the one who speaks in the video"
+)
+MEASURED = (
+    "Measure how well the mouth of any video, by any system, follows its sound: the lag, the correlation, how often "
+    "the mouth is open in silence (LipLeak), jitter and sharpness; with the source of a dub also what changed beside "
+    "the mouth. The figures are a guide and no proof."
+)
 
 
 def system_options(systems: Iterable[System]) -> dict[str, Option]:
@@ -46,9 +55,7 @@ def add_face_options(parser: argparse.ArgumentParser) -> None:
         "--face",
         default="0",
         metavar="WHO",
-        help="0 for the largest face in each shot (default), 1 for the next; X,Y for the one at these pixels; a "
-        f"picture of the person; {SPEAKING} for the one who speaks in the video; {EVERYONE} for each person while they "
-        "speak",
+        help=f"{WHO}; {EVERYONE} for each person while they speak",
     )
     parser.add_argument(
         "--same-person", action="store_true", help="with a number or X,Y in --face: follow this person through cuts"
@@ -158,6 +165,45 @@ def add_conversion_options(parser: argparse.ArgumentParser) -> None:
         "--weak", action="store_true", help="this is the weaker copy that guides a KeyFace interpolation model"
     )
     parser.add_argument("--dtype", choices=sorted(DTYPES), help="precision of the stored weights")
+
+
+def add_measuring(commands: Any, measure: Any, compare: Any) -> None:
+    """Adds both commands to the subparsers `commands`; `measure` and `compare` run them."""
+    one = commands.add_parser("measure", help="measure the lip sync of a video", description=MEASURED)
+    one.add_argument("video", type=Path, metavar="VIDEO")
+    one.add_argument("--plot", type=Path, metavar="PICTURE", help="draw what was measured: .png or .svg")
+    _add_measuring_options(one)
+    one.set_defaults(run=measure)
+    several = commands.add_parser(
+        "compare",
+        help="measure several dubs of one clip",
+        description=f"{MEASURED} Several results of one clip become a table, and a video that shows them side by side.",
+    )
+    several.add_argument("videos", type=Path, nargs="+", metavar="VIDEO")
+    several.add_argument(
+        "-o", "--output", type=Path, metavar="OUT", help="a video of all, after the source: .mp4, .mov or .mkv"
+    )
+    _add_measuring_options(several)
+    several.set_defaults(run=compare)
+
+
+def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--audio", type=Path, metavar="AUDIO", help="the sound that the mouth should follow (default: the video's own)"
+    )
+    parser.add_argument(
+        "--source", type=Path, metavar="VIDEO", help="the video that was dubbed, frame by frame and of the same size"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument(
+        "--mask",
+        choices=sorted(MASKS),
+        default="box",
+        help="the region that the dub may change; the seam is measured at its border (default: %(default)s)",
+    )
+    add_finding_options(parser)
+    parser.add_argument("--face", default="0", metavar="WHO", help=WHO)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, mps ... (default: %(default)s)")
 
 
 def _help(choices: Mapping[str, Choice[..., Any]]) -> str:
