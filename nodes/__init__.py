@@ -15,6 +15,7 @@ from . import (
     keyface,
     lips,
     mask,
+    measure,
     model,
     mouths,
     occluder,
@@ -54,6 +55,7 @@ class KeySyncExtension(ComfyExtension):
             emotion,
             animate,
             compare,
+            measure,
             training,
         )
         return [node for part in parts for node in part.NODES]

@@ -40,6 +40,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "KeySyncWarpMouths": ("warp lips", "morph mouth", *LIP_SYNC, *DUBBING),
     "KeySyncLoadExample": ("example video", "demo", "sample clip", "test video", "示例", *LIP_SYNC),
     "KeySyncCompareVideos": ("side by side", "before and after", "compare video", "对比", *LIP_SYNC),
+    "KeySyncMeasureLipSync": ("evaluate lip sync", "sync score", "lipleak", "offset", "lag", "评估", "测量", *LIP_SYNC),
+    "KeySyncPlotMouth": ("mouth aspect ratio", "draw curve", "waveform", "lipleak", *LIP_SYNC),
     "KeySyncSpeaker": ("several speakers", "multiple speakers", "dialogue", "two people", "多人", *LIP_SYNC, *DUBBING),
     "KeySyncSpeakers": ("several speakers", "multiple speakers", "dialogue", "two people", "多人", *LIP_SYNC, *DUBBING),
     "KeySyncPrepareClips": ("training data", "dataset", "train lip sync", "finetune", "训练", "数据集", *LIP_SYNC),

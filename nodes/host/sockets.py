@@ -26,6 +26,7 @@ SpeakerSocket = io.Custom("KEYSYNC_SPEAKER")  # a `Speaker`
 SoundSocket = io.Custom("KEYSYNC_SOUND")  # a `sound.Sound`
 EmotionSocket = io.Custom("KEYSYNC_EMOTION")  # an `Emotion`
 SpeakersSocket = io.Custom("KEYSYNC_SPEAKERS")
+MeasuredSocket = io.Custom("KEYSYNC_MEASURED")  # a `Measured`
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 import os
 import subprocess
 import sys
@@ -14,10 +15,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
+# Frames of the demo that tests share.
+SHORT = 40
 
 # The tests' portrait, by its path: it imports nothing of KeySync, of which there must be no second copy here.
 PORTRAIT = importlib.util.spec_from_file_location("portrait", ROOT / "tests" / "portrait.py")
@@ -72,6 +77,26 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def golden_folder() -> Path:
     """The folder of golden vectors: the small set that ships, or that of `KEYSYNC_GOLDEN`."""
     return Path(os.environ.get("KEYSYNC_GOLDEN") or ROOT / "tests" / "data" / "golden")
+
+
+@pytest.fixture(scope="session")
+def speech(extension: ModuleType) -> dict[str, Any]:
+    """The first `SHORT` frames of the demo's speech, as AUDIO."""
+    reader = importlib.import_module("keysync_extension.keysync.media.audio").AudioReader(demo().SPEECH)
+    waveform = torch.from_numpy(np.concatenate(list(reader.blocks()), axis=1))[:, : SHORT * 640]
+    return {"waveform": waveform[None], "sample_rate": reader.rate}
+
+
+@pytest.fixture(scope="session")
+def images(extension: ModuleType) -> torch.Tensor:
+    """The first `SHORT` frames of the demo's clip, in which a rendered person speaks, as IMAGE."""
+    frames = importlib.import_module("keysync_extension.keysync.media.reader").VideoReader(demo().TALK).frames()
+    first = np.stack([frame for _, frame in itertools.islice(frames, SHORT)])
+    return torch.from_numpy(first).float() / 255
+
+
+def demo() -> Any:
+    return importlib.import_module("keysync_extension.keysync.demo")
 
 
 @pytest.fixture(autouse=True)

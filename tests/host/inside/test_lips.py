@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 from types import ModuleType
 from typing import Any
 
@@ -25,21 +24,6 @@ def part(name: str) -> Any:
 @pytest.fixture(scope="module")
 def node(extension: ModuleType) -> Any:
     return part("nodes.lips")
-
-
-@pytest.fixture(scope="module")
-def speech(extension: ModuleType) -> dict[str, Any]:
-    reader = part("keysync.media.audio").AudioReader(part("keysync.demo").SPEECH)
-    waveform = torch.from_numpy(np.concatenate(list(reader.blocks()), axis=1))[:, : FRAMES * 640]
-    return {"waveform": waveform[None], "sample_rate": reader.rate}
-
-
-@pytest.fixture(scope="module")
-def images(extension: ModuleType) -> Tensor:
-    """Frames of the demo's clip, in which a rendered person speaks."""
-    frames = part("keysync.media.reader").VideoReader(part("keysync.demo").TALK).frames()
-    first = np.stack([frame for _, frame in itertools.islice(frames, FRAMES)])
-    return torch.from_numpy(first).float() / 255
 
 
 def curve(values: Any, fps: float = 25.0) -> Any:
