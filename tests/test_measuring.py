@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from keysync.errors import KeySyncError
 from keysync.job import FaceSource
 from keysync.measuring import measure_video, measure_videos
-from keysync.media.source import FramesInMemory, SoundInMemory
+from keysync.media.source import Frame, FramesInMemory, SoundInMemory
 from keysync.method import SAMPLE_RATE
 from training.evaluation.film import Film, talk_film
 
@@ -74,6 +76,30 @@ def test_what_cannot_be_compared_is_an_error(film: Film) -> None:
     assert length.value.about == "source"
     with pytest.raises(KeySyncError, match="no face was found in the 3 frames of nothing: nothing to measure"):
         measure_video(in_memory(np.zeros((3, 64, 64, 3), np.uint8), "nothing"), sound, FaceSource())
+
+
+class Counted(FramesInMemory):
+    """Frames that count how many of them are held at once."""
+
+    alive = most = 0
+
+    def frames(self) -> Iterator[tuple[int, Frame]]:
+        for stamp, frame in super().frames():
+            held = frame.copy()
+            Counted.alive += 1
+            Counted.most = max(Counted.most, Counted.alive)
+            weakref.finalize(held, self.gone)
+            yield stamp, held
+
+    @staticmethod
+    def gone() -> None:
+        Counted.alive -= 1
+
+
+def test_frames_are_not_held(film: Film) -> None:
+    dub, source = (Counted("a video", shown.frames, Fraction(25)) for shown in (film.real, film.source))
+    measure_video(dub, speech(film), FaceSource(), source=source)
+    assert 2 <= Counted.most <= 16
 
 
 def test_a_dub_may_end_before_its_source(film: Film) -> None:

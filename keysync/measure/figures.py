@@ -76,6 +76,7 @@ class Measured:
         loud = self.sound.loudness_at(self.times)
         opening, change, source = self.mouths.opening, self.change, self.source
         jitter = trembling(opening)
+        followed, louder = (_shifted(opening, said, late) if self.lag else None for said in (asked, loud))
         return Figures(
             frames=len(self.times),
             frames_seen=int(self.mouths.seen.sum()),
@@ -83,16 +84,19 @@ class Measured:
             lag_frames=self.lag.frames if self.lag else None,
             lag_seconds=round(self.lag.frames / self.rate, 3) if self.lag else None,
             lag_confidence=self.lag.confidence if self.lag else None,
-            correlation=_shifted(opening, asked, late) if self.lag else None,
+            correlation=followed,
             correlation_without_lag=_shifted(opening, asked, 0) if self.lag else None,
-            loudness_correlation=_shifted(opening, loud, late) if self.lag else None,
+            loudness_correlation=louder,
+            correlation_over_loudness=_less(followed, louder),
             loudness_lag_frames=self.loudness_lag.frames if self.loudness_lag else None,
             lipleak=lipleak(ratios),
+            silent_aspect_ratio=_mean(ratios),
             silent_frames=int(silent.sum()),
             silent_throughout=self.sound.silent,
             aspect_ratio=_mean(self.mouths.ratio),
             jitter=_known(jitter),
             jitter_over_source=_over(jitter, trembling(source.opening[: len(opening)])) if source else None,
+            source_correlation=_shifted(opening, source.opening[: len(opening)], 0) if source else None,
             sharpness=_mean(self.mouths.sharpness),
             sharpness_over_source=_over(*alike((opening, self.mouths.sharpness), (source.opening, source.sharpness)))
             if source
@@ -117,7 +121,8 @@ class Figures:
 
     lag_frames: how late the mouth is, negative if early; lag_confidence: how sure that is within a frame, 0..1;
     correlation: that of the opening with the one that the speech asks for, at that lag; loudness_correlation: with
-    the loudness instead; lipleak: the share of the `silent_frames` in which the mouth is open; aspect_ratio: the mean;
+    the loudness instead; lipleak: the share of the `silent_frames` in which the mouth is open; silent_aspect_ratio: the
+    mean in them; aspect_ratio: the mean; source_correlation: that of the opening with the source's own;
     jitter: the mean second difference of the opening, in eye distances; sharpness: the mean variance of the Laplacian.
     The others are those of `Change`, or ratios over the source.
     """
@@ -131,13 +136,16 @@ class Figures:
     correlation: float | None
     correlation_without_lag: float | None
     loudness_correlation: float | None
+    correlation_over_loudness: float | None
     loudness_lag_frames: int | None
     lipleak: float | None
+    silent_aspect_ratio: float | None
     silent_frames: int
     silent_throughout: bool
     aspect_ratio: float | None
     jitter: float | None
     jitter_over_source: float | None
+    source_correlation: float | None
     sharpness: float | None
     sharpness_over_source: float | None
     seam: float | None
@@ -168,6 +176,10 @@ def _shifted(mouth: Row, said: Row, lag: int) -> float | None:
 def _mean(values: Row | Sequence[float]) -> float | None:
     known = np.asarray(values)[np.isfinite(values)]
     return float(known.mean()) if len(known) else None
+
+
+def _less(value: float | None, other: float | None) -> float | None:
+    return None if value is None or other is None else value - other
 
 
 def _known(value: float) -> float | None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 FOLLOWS, SURE = 0.3, 0.9
 # Frames of lag that are in sync, and frames with a face below which a verdict would be a guess.
 IN_SYNC, FEWEST = 1, 25
+# A shift of the skin's colour (levels) and a seam that are worth a word.
+SHIFT, SEAM = 8.0, 1.15
 # Fewer frames of silence are not worth a word.
 FEWEST_SILENT = 10
 
@@ -54,8 +56,17 @@ def _silence(figures: Figures) -> list[str]:
 def _picture(figures: Figures) -> list[str]:
     if figures.outside_block is None:
         return []
+    parts = []
+    if figures.colour_shift is not None and figures.colour_shift > SHIFT:
+        parts.append(f"the skin around the mouth is off by {figures.colour_shift:.0f} of 255 levels")
+    if figures.seam is not None and figures.seam > SEAM:
+        parts.append(f"the border of the mask shows (seam {figures.seam:.2f})")
+    return [*parts, _outside(figures)]
+
+
+def _outside(figures: Figures) -> str:
     if not figures.outside_largest:
-        return ["nothing changed outside the mask"]
+        return "nothing changed outside the mask"
     if figures.unchanged_outside:
-        return ["outside the mask nothing changed that can be seen"]
-    return [f"the picture changed outside the mask, by up to {figures.outside_block:.0f} of 255 levels"]
+        return "outside the mask nothing changed that can be seen"
+    return f"the picture changed outside the mask, by up to {figures.outside_block:.0f} of 255 levels"

@@ -19,6 +19,7 @@ def test_the_mouth_is_compared_with_what_the_sound_asks_for() -> None:
     assert figures.correlation_without_lag < 0.9
     assert figures.loudness_correlation is not None
     assert 0 < figures.loudness_correlation < 0.9
+    assert figures.correlation_over_loudness == pytest.approx(1 - figures.loudness_correlation)
     assert figures.lag_confidence == pytest.approx(1.0, abs=0.05)
 
 
@@ -28,6 +29,7 @@ def test_lipleak_counts_the_silence_alone() -> None:
     silent = measured.sound.silent_at(measured.times)
     assert 15 < figures.silent_frames == silent.sum() < 35
     assert figures.lipleak == pytest.approx(3 / figures.silent_frames)
+    assert figures.silent_aspect_ratio == pytest.approx(float(measured.mouths.ratio[silent].mean()))
     assert not figures.silent_throughout
     assert figures.lipleak is not None
     assert measured.lipleak_curve[0] >= figures.lipleak >= 0
@@ -39,6 +41,7 @@ def test_a_source_gives_ratios_and_what_changed() -> None:
     figures = measured_talk(Change(1.1, 2.5, 0.9, 40, 3.5), source).figures
     assert figures.sharpness_over_source == pytest.approx(0.5)
     assert figures.jitter_over_source == pytest.approx(1.0)
+    assert figures.source_correlation == pytest.approx(1.0)
     assert (figures.seam, figures.colour_shift, figures.identity) == (1.1, 2.5, 0.9)
     assert figures.unchanged_outside is False
     alone = measured_talk().figures

@@ -52,5 +52,8 @@ def test_silence_and_the_picture_follow() -> None:
     dub = replace(GOOD, outside_largest=0, outside_block=0.0, unchanged_outside=True)
     assert "; nothing changed outside the mask; judged on" in verdict(dub)
     assert "nothing changed that can be seen" in verdict(replace(dub, outside_largest=9, outside_block=0.5))
+    shown = verdict(replace(dub, colour_shift=21.6, seam=1.21))
+    assert "; the skin around the mouth is off by 22 of 255 levels; the border of the mask shows (seam 1.21);" in shown
+    assert "skin" not in verdict(replace(dub, colour_shift=2.0, seam=1.02))
     worse = replace(dub, outside_largest=90, outside_block=12.4, unchanged_outside=False)
     assert "the picture changed outside the mask, by up to 12 of 255 levels" in verdict(worse)
