@@ -62,21 +62,25 @@ def _measure(film: Film, dubs: Sequence[Frames]) -> list[Measured]:
     return measure_videos(videos, sound, FaceSource(), source=source, mask=MASK)
 
 
-def ranks(clips: int, frames: int, side: int) -> Iterator[Rank]:
-    """How well each figure ranks its damages, over so many clips."""
-    found: dict[str, list[Row]] = {name: [] for name in TITLES}
+def ranks(clips: int, frames: int, side: int, names: Sequence[str]) -> Iterator[Rank]:
+    """How well each figure ranks these damages, over so many clips."""
+    found: dict[str, list[Row]] = {name: [] for name in names}
     for number in range(clips):
         talk = talk_film(SEED, number, frames, side)
-        perfect, rows = damaged(talk, list(DAMAGES))
-        _, quiet = damaged(quiet_film(SEED, number, frames, side), ["leaked"])
-        for name, row in (*rows.items(), ("late", late(talk, perfect)), (SILENT, quiet["leaked"])):
+        perfect, rows = damaged(talk, [name for name in names if name in DAMAGES])
+        if "late" in names:
+            rows["late"] = late(talk, perfect)
+        if SILENT in names:
+            rows[SILENT] = damaged(quiet_film(SEED, number, frames, side), ["leaked"])[1]["leaked"]
+        for name, row in rows.items():
             found[name].append(row)
         print(f"{number + 1} of {clips} clips", file=sys.stderr, flush=True)
     levels = {name: damage.levels for name, damage in DAMAGES.items()}
     levels |= {"late": tuple(map(float, LATE)), SILENT: DAMAGES["leaked"].levels}
     for figure, damage, sign in TOLD:
-        values = [[getattr(one, figure) for one in row] for row in found[damage]]
-        yield rank(figure, damage, sign, levels[damage], values)
+        if damage in names:
+            values = [[getattr(one, figure) for one in row] for row in found[damage]]
+            yield rank(figure, damage, sign, levels[damage], values)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,8 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", type=int, default=CLIPS, help="default: %(default)s")
     parser.add_argument("--frames", type=int, default=FRAMES, help="of a clip (default: %(default)s)")
     parser.add_argument("--side", type=int, default=SIDE, help="of a frame in pixels (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", choices=list(TITLES), default=list(TITLES), help="these damages alone")
     options = parser.parse_args(arguments)
-    for line in lines(list(ranks(options.clips, options.frames, options.side)), TITLES):
+    for line in lines(list(ranks(options.clips, options.frames, options.side, options.only)), TITLES):
         print(line)
     return 0
 
