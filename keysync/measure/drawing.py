@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any, Protocol
-from xml.sax.saxutils import escape
 
 import numpy as np
 from numpy.typing import NDArray
