@@ -11,7 +11,7 @@ from torch import Tensor
 from .face import Frame
 
 # What differences of colour (0..1) count as texture and not as an edge, squared.
-EPSILON = 1e-3
+EPSILON = 1e-4
 COARSE = 6.0
 
 

@@ -34,14 +34,15 @@ AUTO = "auto"
 SAMPLED, ROUNDS = 40, 2
 # The chance from which a texel is surely, likely, or possibly covered.
 SURE, LIKELY, POSSIBLE = 0.8, 0.5, 0.2
-# Masks take the edges of the picture within so many mm; below this chance nothing is added.
-EDGE, UNLIKELY = 6.0, 0.1
+# Masks take the edges of the picture by the colours within so many mm: far enough that the skin beside a fork tells the
+# gaps between its tines. Below this chance nothing is added.
+EDGE, UNLIKELY = 24.0, 0.1
 # Texels of a thing, and those of them that are sure; how far it moves from frame to frame.
 LEAST, LEAST_SURE, REACH = 24, 8, 4
 # Texels around what covers a face that are no part of its usual look: the edge and the shadow.
 MARGIN = 2
-# The share of frames from which a thing is there nearly always.
-NEARLY_ALL = 0.8
+# The share of frames from which a thing is there nearly always; texels of the face from which that is said.
+NEARLY_ALL, MUCH = 0.8, 200
 # Ranges of frames that a note names one by one.
 NAMED = 6
 
@@ -85,10 +86,15 @@ class FoundOccluder:
         self._source, self._pts, self._shown = source, pts, shown
         self.name = f"what covers the face in {source.name}"
         self._found: dict[int, Patch] = {}
+        self._throughout: list[tuple[int, int]] = []
 
     def add(self, number: int, patch: Patch) -> None:
         """Adds what is found in a frame."""
         self._found[number] = patch
+
+    def doubt(self, first: int, last: int) -> None:
+        """Says that something may cover the face in nearly all of these frames, so that it is not found."""
+        self._throughout.append((first, last))
 
     @property
     def info(self) -> VideoInfo:
@@ -115,17 +121,19 @@ class FoundOccluder:
     def notes(self) -> Iterator[str]:
         """Notes for the report, a line each."""
         count, shown = len(self._found), self._shown
-        if not count:
+        if count:
+            yield f"occluders: something covers the mouth in {count} of {shown} frames: {_named(_ranges(self.numbers))}"
+        else:
             yield f"occluders: nothing covers the mouth in the {shown} frames that show the face"
-            return
-        spans = _ranges(self.numbers)
-        named = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans[:NAMED])
-        more = f" and {len(spans) - NAMED} more ranges" if len(spans) > NAMED else ""
-        yield f"occluders: something covers the mouth in {count} of {shown} frames: {named}{more}"
         if count > NEARLY_ALL * shown:
             yield (
                 "occluders: few frames show the whole mouth, so the masks are less exact: check the result, or use a "
                 "mask video"
+            )
+        if self._throughout:
+            yield (
+                f"occluders: part of the face looks covered throughout frames {_named(self._throughout)}, and nothing "
+                "tells it from the face there: check the result, or use a mask video"
             )
 
     def frames(self) -> Iterator[tuple[int, Frame]]:
@@ -164,6 +172,8 @@ def find_occluder(
         unfolding = Unfolding.of(track.landmarks[some])
         picked = zip(some.tolist(), source.pick(pts, some.tolist()), strict=True)
         look = usual_look([unfolding.texture(frame, track.landmarks[number]) for number, frame in picked])
+        if (look.standing & unfolding.face).sum() > MUCH:
+            found.doubt(int(numbers[0]), int(numbers[-1]))
         for number, frame, chances in lasting(
             _searched(source, pts, track, numbers, unfolding, look, on_frame), unfolding.face
         ):
@@ -299,3 +309,9 @@ def _ranges(numbers: Sequence[int]) -> list[tuple[int, int]]:
     """Rising numbers as ranges (first, last)."""
     parts = np.split(np.asarray(numbers), np.flatnonzero(np.diff(numbers) != 1) + 1)
     return [(int(part[0]), int(part[-1])) for part in parts if len(part)]
+
+
+def _named(spans: Sequence[tuple[int, int]]) -> str:
+    """Ranges of frames (first, last), of which `NAMED` are named."""
+    named = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans[:NAMED])
+    return named + (f" and {len(spans) - NAMED} more ranges" if len(spans) > NAMED else "")

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from .face import Frame, Points
-from .pose import PLACES
+from .pose import PLACES, yaws
 
 # The part of the face, mm of the mean face of `pose`: x to the viewer's right, y down.
 LEFT, RIGHT, TOP, BOTTOM = -84.0, 84.0, -20.0, 140.0
@@ -30,6 +30,8 @@ SMOOTHING = 0.02
 # The least share of its width, or of its area, at which a texel tells what it shows; nearer to the middle, mm, the
 # mouth changes the area too.
 SEEN, BESIDE = 0.6, 25.0
+# Degrees to the side up to which a small area tells no turn: a hand moves the points of the jaw, which makes texels small.
+FRONT = 16.0
 # Frame pixels per texel from which a frame is sampled more coarsely.
 COARSE = 1.5
 # Steps of the inverse map; the map is close to a similarity.
@@ -106,14 +108,14 @@ class Unfolding:
     def turned_away(self, landmarks: Points) -> NDArray[np.bool_]:
         """The texels of which a turn of the head shows less than `SEEN`: (ROWS, COLUMNS).
 
-        Near the middle only their width counts.
+        Near the middle, and where the head is turned by at most `FRONT`, only their width counts.
         """
         similarity, places = Similarity.of(landmarks), self.places(landmarks)
         across, down = (similarity.back(np.gradient(places, axis=axis)) for axis in (1, 0))
         area = across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]
         wide, high = (RIGHT - LEFT) / COLUMNS, (BOTTOM - TOP) / ROWS
         small = (area < SEEN * wide * high) & (np.abs(texels()[..., 0]) > BESIDE)
-        away: NDArray[np.bool_] = small | (across[..., 0] < SEEN * wide)
+        away: NDArray[np.bool_] = (small & (yaws(landmarks) > FRONT)) | (across[..., 0] < SEEN * wide)
         return away
 
     def texture(self, frame: Frame, landmarks: Points) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

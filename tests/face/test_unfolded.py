@@ -86,6 +86,12 @@ def test_a_turned_head_hides_its_far_cheek(truths: list[Truth], unfolding: Unfol
         assert not unfolding.turned_away(render(portrait, Pose(), mouth, (256, 256)).landmarks)[20:90, 30:90].any()
 
 
+def test_a_hand_that_moves_the_points_of_the_jaw_turns_nothing_away(truths: list[Truth], unfolding: Unfolding) -> None:
+    points = truths[0].landmarks.copy()
+    points[3:14] += 0.3 * (points[30] - points[3:14]) * np.array([0, 1], np.float32)
+    assert not unfolding.turned_away(points).any()
+
+
 def test_light_is_no_difference(truths: list[Truth], unfolding: Unfolding) -> None:
     truth = truths[0]
     texture, _ = unfolding.texture(truth.picture, truth.landmarks)
