@@ -5,6 +5,7 @@
 prints a table: for things of each kind that cross the mouth, the overlap of found and true masks (intersection over
 union) in the mouth region, over all frames of a clip, and how many frames are missed; for clips in which nothing covers
 the mouth, the share of frames in which something is found all the same. Faces are found and followed as in a dub.
+With --real CLIP ... it prints instead in which frames of real clips something is found.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +26,8 @@ from keysync.face.detectors import make_detector
 from keysync.face.masks import MASKS
 from keysync.face.occlusion import find_occluder
 from keysync.face.track import Tracker
+from keysync.job import FaceSource, survey
+from keysync.media.reader import open_video
 from keysync.media.source import FramesInMemory
 
 from ..render.covers import COVERS, passing
@@ -139,6 +143,15 @@ def measure(people: Sequence[int], kinds: Sequence[str], frames: int) -> Iterato
         yield kind, figures
 
 
+def real(clips: Sequence[Path]) -> Iterator[str]:
+    """What is found in each real clip, a line each."""
+    for path in clips:
+        source = open_video(path)
+        pts, track = survey(source, FaceSource())
+        for note in find_occluder(source, pts, track).notes():
+            yield f"{path.name}: {note}"
+
+
 def table(rows: Iterator[tuple[str, Figures]]) -> Iterator[str]:
     """The lines of a table in Markdown."""
     yield "| clip | overlap: mean | worst clip | covered frames missed | free frames with something found |"
@@ -157,10 +170,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--kinds", nargs="+", choices=[*COVERS, *FREE], default=[*COVERS, *FREE], help="clips (default: all)"
     )
     parser.add_argument("--frames", type=int, default=60, help="frames of a clip (default: %(default)s)")
+    parser.add_argument("--real", type=Path, nargs="+", metavar="CLIP", help="search these clips instead")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     people = range(options.people)
-    for line in table(measure(people, options.kinds, options.frames)):
+    for line in real(options.real) if options.real else table(measure(people, options.kinds, options.frames)):
         print(line, flush=True)
     return 0
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from training.synthetic.measure.occlusion import FREE, SIZE, Figures, clip, main, table
 from training.synthetic.render.covers import COVERS
+from training.synthetic.render.world import write_video
 
 
 @pytest.mark.parametrize("kind", ["fork", "light changing"])
@@ -41,3 +44,12 @@ def test_the_command_prints_a_row_for_each_kind(capsys: pytest.CaptureFixture[st
     assert main(["--people", "0", "--kinds", "turning", "fork"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]] == ["turning", "fork"]
+
+
+def test_real_clips_are_searched_as_in_a_dub(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = [truth.picture for truth in clip(0, "talking", 6)]
+    write_video(tmp_path / "clip.mp4", frames, SIZE)
+    assert main(["--real", str(tmp_path / "clip.mp4")]) == 0
+    assert (
+        capsys.readouterr().out == "clip.mp4: occluders: nothing covers the mouth in the 6 frames that show the face\n"
+    )
