@@ -1,10 +1,13 @@
-"""Measures who is found, and what several speakers get: python -m training.small.who [--media FOLDER] [--json FILE].
+"""Measures who is found, and what several speakers get:
 
-Likeness: a picture of a person against the people of a clip, how often the right one is the most alike. Speaking: the
-sound of a clip against its own mouth and those of others. Scene: two rendered people, who cross in front of each other
-and are seen again after a cut, take turns and interrupt each other in two new voices; how well each mouth of the result
-follows its own voice and the other's, beside what the two voices have in common by chance. FOLDER holds clips of one
-person each with sound in sync (*.mpg).
+    python -m training.small.who [--media FOLDER] [--together FOLDER] [--json FILE]
+
+Likeness: a picture of a person against the people of a clip, how often the right one is the most alike. Together: the
+same of real people who are seen in one shot. Speaking: the sound of a clip against its own mouth and those of others.
+Scene: two rendered people, who cross in front of each other and are seen again after a cut, take turns and interrupt
+each other in two new voices; how well each mouth of the result follows its own voice and the other's, beside what the
+two voices have in common by chance. The FOLDER of --media holds clips of one person each with sound in sync (*.mpg),
+that of --together clips that show several people (*.mp4).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,12 +29,13 @@ from PIL import Image
 
 from keysync.dub import Settings
 from keysync.errors import KeySyncError
+from keysync.face.detectors import make_detector
 from keysync.face.face import Frame, Points
 from keysync.face.likeness import Look, likeness_reader, mean_look
 from keysync.face.mesh import MeshReader
 from keysync.face.mouth import measure
 from keysync.face.speaking import agreement, opening
-from keysync.face.track import FaceChoice
+from keysync.face.track import FaceChoice, Tracker
 from keysync.job import FaceSource, survey
 from keysync.media.audio import AudioReader, hear
 from keysync.media.reader import open_video
@@ -225,6 +230,37 @@ def _ranks(name: str, looks: Mapping[str, Sequence[Look]]) -> dict[str, float]:
     }
 
 
+def together_table(folder: Path) -> dict[str, float]:
+    """How often a face of the later half of a shot is most alike to that person's earlier half, of those who share it.
+
+    Who is who is known by where they are: people who are seen in one frame are different ones.
+    """
+    reader, right, asked, shots = likeness_reader(), 0, 0, 0
+    for path in sorted(folder.glob("*.mp4")):
+        tracker = Tracker()
+        frames = [frame for _, frame in open_video(path).frames()]
+        with closing(make_detector("mediapipe")) as detector:
+            for frame in frames:
+                tracker.follow(frame, detector)
+        for people in tracker.people():
+            together = [
+                one for one in people if all(one is other or one.faces.keys() & other.faces.keys() for other in people)
+            ]
+            seen = [[reader.look(frames[n], face.landmarks) for n, face in one.faces.items()] for one in together]
+            looks = [rows for row in seen if len(rows := [look for look in row if look is not None]) > 1]
+            if len(looks) < 2:
+                continue
+            shots += 1
+            means = np.stack([mean for rows in looks if (mean := mean_look(rows[: len(rows) // 2])) is not None])
+            for person, rows in enumerate(looks):
+                later = np.stack(rows[len(rows) // 2 :])
+                right += int(((later @ means.T).argmax(1) == person).sum())
+                asked += len(later)
+    if not asked:
+        raise KeySyncError(f"{folder} holds no clip (*.mp4) in which two people are seen together")
+    return {f"people seen together ({shots} shots, {asked} looks): the right one": right / asked}
+
+
 def speaking_table(folder: Path) -> dict[str, float]:
     """How often the sound of a clip agrees better with its own mouth than with that of another clip."""
     mouths, sounds = [], []
@@ -249,6 +285,7 @@ def speaking_table(folder: Path) -> dict[str, float]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.small.who", description="Measures who is found.")
     parser.add_argument("--media", type=Path, metavar="FOLDER", help="clips of one person each with sound (*.mpg)")
+    parser.add_argument("--together", type=Path, metavar="FOLDER", help="clips that show several people (*.mp4)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
     options = parser.parse_args(arguments)
     try:
@@ -256,6 +293,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with TemporaryDirectory() as folder:
             figures |= scene_table(Path(folder))
         figures |= likeness_table()
+        if options.together:
+            figures |= together_table(options.together)
         if options.media:
             figures |= speaking_table(options.media)
     except KeySyncError as error:
