@@ -49,7 +49,7 @@ LEAST = {
     "python -m training.synthetic.data": "-o DATA --vae VAE",
     BENCH: "",
 }
-# Options of torchrun, tensorboard, ruff, mypy and the training of lips, and two words that stand for any setting and
+# Options of torchrun, tensorboard, ruff, mypy and the commands of small networks, and two words for any setting and
 # for the help of all.
 FOREIGN = {
     *(
@@ -57,6 +57,7 @@ FOREIGN = {
         "--people",
         "--frames",
         "--photographs",
+        "--together",
         "--logdir",
         "--check",
         "--strict",

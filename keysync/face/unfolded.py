@@ -30,7 +30,7 @@ SMOOTHING = 0.02
 # The least share of its width, or of its area, at which a texel tells what it shows; nearer to the middle, mm, the
 # mouth changes the area too.
 SEEN, BESIDE = 0.6, 25.0
-# Degrees to the side up to which a small area tells no turn: a hand moves the points of the jaw, which makes texels small.
+# Degrees to the side up to which a small area is no turn: a hand moves the points of the jaw, which makes texels small.
 FRONT = 16.0
 # Frame pixels per texel from which a frame is sampled more coarsely.
 COARSE = 1.5
