@@ -17,7 +17,8 @@ def gate_of(projected: Tensor, constant: Tensor) -> Tensor:
     """How strong the bias of each query is, (heads, s, 1), from its projection (heads, s, 8) and the heads' (heads,)
     constants."""
     a, b = projected.unflatten(-1, (2, 4)).sum(-1).sigmoid().unbind(-1)
-    return (a * (b * constant[:, None] - 1) + 2)[..., None]
+    gate: Tensor = a * (b * constant[:, None] - 1) + 2
+    return gate[..., None]
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, gate: Tensor, biases: Tensor) -> Tensor:
