@@ -5,10 +5,7 @@ Shapes: n frames (n, 4, h, w) come in, as a LATENT has them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import comfy.model_patcher
-import comfy.samplers
 import torch
 from torch import Tensor
 
@@ -16,7 +13,7 @@ from ...keysync.errors import KeySyncError
 from ...keysync.face.masks import to_latent
 from ...keysync.network.stage import Windows
 from ...keysync.systems.keysync.plan import Plan
-from .checks import noise_masks, want_finite, want_mouths, want_size, want_speech, want_stage
+from .checks import noise_masks, want_finite, want_latents, want_mouths, want_size, want_speech, want_stage
 from .guider import LayoutGuider
 from .layout import Layout, frame_layout, keyframe_layout
 from .sockets import Speech
@@ -42,10 +39,7 @@ class ClipGuider(LayoutGuider):
         super().__init__(patcher, audio_guidance=audio_guidance, identity_guidance=identity_guidance)
         want_stage(self.spec, "keyframe" if keyframes is None else "interpolation")
         want_speech(self.spec, speech)
-        for name, latents in (("identity", identity), ("keyframes", keyframes)):
-            if latents is not None:
-                want_size(self.spec, latents, name)
-                want_finite(latents, name)
+        want_latents(self.spec, identity=identity, keyframes=keyframes)
         want_finite(speech.features.rows, "the speech")
         self.speech = speech
         self.identity = identity
@@ -56,24 +50,9 @@ class ClipGuider(LayoutGuider):
         plan = Plan(frames, self.spec.window)
         return keyframe_layout(plan) if self.keyframes is None else frame_layout(plan)
 
-    def sample(
-        self,
-        noise: Tensor,
-        latent_image: Tensor,
-        sampler: comfy.samplers.Sampler,
-        sigmas: Tensor,
-        denoise_mask: Tensor | None = None,
-        callback: Callable[[int, Tensor, Tensor, int], None] | None = None,
-        disable_pbar: bool = False,
-        seed: int | None = None,
-    ) -> Tensor:
-        """Keyframes (k, 4, h, w) or frames (n, 4, h, w) of a clip of n latents.
-
-        `noise` for every slot of the layout (b*t, 4, h, w), or for every frame: a slot then takes that of its frame.
-        `denoise_mask` (n or 1, H, W) or (n or 1, 1, H, W) at the size of the crops or of the latents.
-        Raises `KeySyncError` for what does not fit the clip.
-        """
-        latents = latent_image.float().cpu()
+    def prepare(self, latents: Tensor, denoise_mask: Tensor | None, noises: int) -> tuple[Layout, Windows, Tensor]:
+        """See `LayoutGuider`; `latents` are those of n frames, whose keyframes or frames come out."""
+        latents = latents.float().cpu()
         want_size(self.spec, latents, "latents")
         want_finite(latents, "latents")
         frames = len(latents)
@@ -88,18 +67,7 @@ class ClipGuider(LayoutGuider):
             known=scaled[layout.slots],
             mask=mask[layout.slots],
         )
-        made = self.sample_layout(
-            layout,
-            windows,
-            latents[layout.slots].flatten(0, 1),
-            noise,
-            sampler,
-            sigmas,
-            callback,
-            disable_pbar,
-            seed,
-        )
-        return self._with_keyframes(made)
+        return layout, windows, latents[layout.slots].flatten(0, 1)
 
     def _reference(self, latents: Tensor, count: int) -> Tensor:
         """The reference of `count` windows; `latents` (n, 4, h, w) of the clip are scaled."""
@@ -115,7 +83,7 @@ class ClipGuider(LayoutGuider):
         keyframes = scaled(self.keyframes.float().cpu())
         return torch.stack((keyframes[:-1], keyframes[1:]), dim=1)
 
-    def _with_keyframes(self, sampled: Tensor) -> Tensor:
+    def finished(self, sampled: Tensor) -> Tensor:
         """The windows begin and end with the very keyframes."""
         if self.keyframes is None:
             return sampled

@@ -205,22 +205,35 @@ class LayoutGuider(WindowGuider):
         """How a clip of so many latents is cut up."""
         raise NotImplementedError
 
-    def sample_layout(
+    def prepare(self, latents: Tensor, denoise_mask: Tensor | None, noises: int) -> tuple[Layout, Windows, Tensor]:
+        """The layout, its windows, and the latents (b*t, 4, h, w) of every slot, as a LATENT has them.
+
+        Of what `sample` is given: `noises` is how much noise there is. Raises `KeySyncError` for what does not fit.
+        """
+        raise NotImplementedError
+
+    def finished(self, sampled: Tensor) -> Tensor:
+        """What comes out of the wanted latents (k, 4, h, w) that were sampled."""
+        return sampled
+
+    def sample(
         self,
-        layout: Layout,
-        windows: Windows,
-        latents: Tensor,
         noise: Tensor,
+        latent_image: Tensor,
         sampler: comfy.samplers.Sampler,
         sigmas: Tensor,
-        callback: Callable[[int, Tensor, Tensor, int], None] | None,
-        disable_pbar: bool,
-        seed: int | None,
+        denoise_mask: Tensor | None = None,
+        callback: Callable[[int, Tensor, Tensor, int], None] | None = None,
+        disable_pbar: bool = False,
+        seed: int | None = None,
     ) -> Tensor:
-        """The wanted latents (k, 4, h, w), from the `latents` (b*t, 4, h, w) of every slot, as a LATENT has them.
+        """The wanted latents (k, 4, h, w) of a clip or a head.
 
-        `noise` for every slot (b*t, 4, h, w), or for every frame: a slot then takes that of its frame.
+        `noise` for every slot of the layout (b*t, 4, h, w), or for every frame: a slot then takes that of its frame.
+        `denoise_mask` (n or 1, H, W) or (n or 1, 1, H, W) at the size of the crops or of the latents.
+        Raises `KeySyncError` for what does not fit.
         """
+        layout, windows, latents = self.prepare(latent_image, denoise_mask, len(noise))
         if len(noise) != layout.slots.numel():
             noise = noise[layout.slots.flatten() % len(noise)]
 
@@ -247,7 +260,7 @@ class LayoutGuider(WindowGuider):
             made = pick(self._finite(sampled, int(layout.slots.max()) + 1))
         for line in sorted(self.notes):
             log.warning(line)
-        return made
+        return self.finished(made)
 
     def _finite(self, sample: Callable[[], Tensor], frames: int) -> Tensor:
         """What is sampled: once more in float32 where half precision overflows. Raises `KeySyncError` where it is not

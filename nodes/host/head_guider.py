@@ -5,10 +5,7 @@ How many frames there are follows from the sound, at 25 a second.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import comfy.model_patcher
-import comfy.samplers
 import torch
 from torch import Tensor
 
@@ -16,7 +13,7 @@ from ...keysync.errors import KeySyncError
 from ...keysync.network.stage import KEYFACE, Windows
 from ...keysync.systems.keyface.emotion import Emotion
 from ...keysync.systems.keysync.plan import Plan
-from .checks import want_finite, want_size, want_stage
+from .checks import want_finite, want_latents, want_size, want_stage
 from .guider import LayoutGuider
 from .keyface import want_good, want_weak
 from .layout import Layout, keyframe_layout, window_layout
@@ -62,10 +59,7 @@ class HeadGuider(LayoutGuider):
         want_stage(self.spec, KEYFACE[keyframes is not None])
         want_good(self.spec)
         want_heard(self.spec, sound, "speech")
-        for name, latents in (("identity", identity), ("keyframes", keyframes)):
-            if latents is not None:
-                want_size(self.spec, latents, name)
-                want_finite(latents, name)
+        want_latents(self.spec, identity=identity, keyframes=keyframes)
         if keyframes is not None and weak is None:
             self.notes.add("the interpolation is not guided: no weaker copy of its model is connected")
         self.features = sound.rows()
@@ -84,23 +78,9 @@ class HeadGuider(LayoutGuider):
         plan = Plan(len(self.features), self.spec.window)
         return keyframe_layout(plan) if self.keyframes is None else window_layout(plan)
 
-    def sample(
-        self,
-        noise: Tensor,
-        latent_image: Tensor,
-        sampler: comfy.samplers.Sampler,
-        sigmas: Tensor,
-        denoise_mask: Tensor | None = None,
-        callback: Callable[[int, Tensor, Tensor, int], None] | None = None,
-        disable_pbar: bool = False,
-        seed: int | None = None,
-    ) -> Tensor:
-        """Keyframes (k, 4, h, w) or the pictures of all windows (m, 4, h, w) of a head of n frames.
-
-        `noise` for every slot of the layout (b*t, 4, h, w), or for every frame. Raises `KeySyncError` for what does
-        not fit.
-        """
-        latents = latent_image[:1].float().cpu()
+    def prepare(self, latents: Tensor, denoise_mask: Tensor | None, noises: int) -> tuple[Layout, Windows, Tensor]:
+        """See `LayoutGuider`; the first of the `latents` is the portrait, and no other is looked at."""
+        given, latents = len(latents), latents[:1].float().cpu()
         want_size(self.spec, latents, "latents")
         want_finite(latents, "latents")
         if denoise_mask is not None:
@@ -109,15 +89,14 @@ class HeadGuider(LayoutGuider):
                 "Latent Noise Mask"
             )
         layout, frames = self.layout(1), len(self.features)
-        if len(noise) not in (layout.slots.numel(), frames):
+        if noises not in (layout.slots.numel(), frames):
             raise KeySyncError(
-                f"there are {len(latent_image)} latents but the sound lasts {frames} frames: repeat the portrait "
+                f"there are {given} latents but the sound lasts {frames} frames: repeat the portrait "
                 f"{frames} times with Repeat Latent Batch, or use Sample Keyframes and Interpolate Keyframes"
             )
         controls = self.emotion[layout.slots] if self.spec.row.controls else None
         windows = Windows.unmasked(self.features[layout.slots], self._reference(latents, layout), controls)
-        known = self.model_patcher.model.process_latent_out(windows.known).flatten(0, 1)
-        return self.sample_layout(layout, windows, known, noise, sampler, sigmas, callback, disable_pbar, seed)
+        return layout, windows, self.model_patcher.model.process_latent_out(windows.known).flatten(0, 1)
 
     def _reference(self, latents: Tensor, layout: Layout) -> Tensor:
         """The reference of every window."""
