@@ -47,10 +47,13 @@ class LoadKeyFaceModel(io.ComfyNode):
                 weight_dtype_input(),
             ],
             outputs=[
-                io.Model.Output(display_name="keyframe_model", tooltip="For Animate Portrait."),
-                io.Model.Output(display_name="interpolation_model", tooltip="For Animate Portrait."),
+                io.Model.Output(display_name="keyframe_model", tooltip="For Animate Portrait or Sample Keyframes."),
                 io.Model.Output(
-                    display_name="weak_model", tooltip="For Animate Portrait. Empty where weak_name is none."
+                    display_name="interpolation_model", tooltip="For Animate Portrait or Interpolate Keyframes."
+                ),
+                io.Model.Output(
+                    display_name="weak_model",
+                    tooltip="For Animate Portrait or Interpolate Keyframes. Empty where weak_name is none.",
                 ),
             ],
         )

@@ -16,16 +16,26 @@ from torch import Tensor
 from ..keysync.errors import KeySyncError
 from ..keysync.network.noise import Noise, draw
 from ..keysync.network.stage import ENDS
+from ..keysync.systems.keyface.emotion import Emotion
 from ..keysync.systems.keysync.presets import EXACT, make_sampling
 from .host.checks import spec_of
-from .host.guider import ClipGuider
+from .host.guider import LayoutGuider
+from .host.guiders import make_guider
 from .host.search import schema
-from .host.sockets import Speech, SpeechSocket
-from .sampling_inputs import guidance_inputs, preset_input, seed_input, steps_input
+from .host.sockets import Speech
+from .host.sound import Sound
+from .sampling_inputs import (
+    emotion_input,
+    guidance_inputs,
+    preset_input,
+    seed_input,
+    speech_input,
+    steps_input,
+    weak_inputs,
+)
 
 LatentDict = dict[str, Any]
 
-SPEECH_TIP = "From Encode Speech, with the encoder that this model was trained with."
 IDENTITY_TIP = "The face to keep, as the latent of one frame. Without it, the first frame of the clip is used."
 
 
@@ -36,13 +46,15 @@ class SampleKeyframes(io.ComfyNode):
             node_id="KeySyncSampleKeyframes",
             display_name="Sample Keyframes",
             category="KeySync",
-            description="Stage one: generates every 13th frame of the clip from the speech.",
+            description="Stage one: generates every 13th frame of the clip from the speech. With a KeyFace model, "
+            "every 13th frame of a talking head, as long as the sound.",
             inputs=[
-                io.Model.Input("model", tooltip="The keyframe model, from Load KeySync Model."),
-                SpeechSocket.Input("speech", tooltip=SPEECH_TIP),
+                io.Model.Input("model", tooltip="The keyframe model, from Load KeySync Model or Load KeyFace Model."),
+                speech_input(),
                 *_clip_inputs(),
                 io.Latent.Input("identity", optional=True, tooltip=IDENTITY_TIP),
                 *_sampler_inputs(),
+                emotion_input(),
             ],
             outputs=[io.Latent.Output(display_name="keyframes", tooltip="The keyframes, in order.")],
         )
@@ -51,7 +63,7 @@ class SampleKeyframes(io.ComfyNode):
     def execute(
         cls,
         model: ModelPatcher,
-        speech: Speech,
+        speech: Speech | Sound,
         latent: LatentDict,
         seed: int,
         audio_guidance: float,
@@ -59,11 +71,13 @@ class SampleKeyframes(io.ComfyNode):
         identity: LatentDict | None = None,
         sampler: comfy.samplers.Sampler | None = None,
         sigmas: Tensor | None = None,
+        emotion: Emotion | None = None,
     ) -> io.NodeOutput:
-        guider = ClipGuider(
+        guider = make_guider(
             model,
             speech,
-            identity=None if identity is None else identity["samples"],
+            identity=identity,
+            emotion=emotion,
             audio_guidance=audio_guidance,
             identity_guidance=identity_guidance,
         )
@@ -79,20 +93,29 @@ class InterpolateKeyframes(io.ComfyNode):
             category="KeySync",
             description="Stage two: generates the frames between the keyframes from the speech.",
             inputs=[
-                io.Model.Input("model", tooltip="The interpolation model, from Load KeySync Model."),
-                SpeechSocket.Input("speech", tooltip=SPEECH_TIP),
+                io.Model.Input(
+                    "model", tooltip="The interpolation model, from Load KeySync Model or Load KeyFace Model."
+                ),
+                speech_input(),
                 *_clip_inputs(),
                 io.Latent.Input("keyframes", tooltip="From Sample Keyframes, generated from the same latents."),
                 *_sampler_inputs(),
+                *weak_inputs(),
             ],
-            outputs=[io.Latent.Output(display_name="frames", tooltip="All frames of the clip.")],
+            outputs=[
+                io.Latent.Output(
+                    display_name="frames",
+                    tooltip="All frames of the clip. With a KeyFace model, those of all windows, for Decode Frames "
+                    "and then Join Windows.",
+                )
+            ],
         )
 
     @classmethod
     def execute(
         cls,
         model: ModelPatcher,
-        speech: Speech,
+        speech: Speech | Sound,
         latent: LatentDict,
         keyframes: LatentDict,
         seed: int,
@@ -100,11 +123,15 @@ class InterpolateKeyframes(io.ComfyNode):
         identity_guidance: float,
         sampler: comfy.samplers.Sampler | None = None,
         sigmas: Tensor | None = None,
+        weak_model: ModelPatcher | None = None,
+        autoguidance: float = 0.0,
     ) -> io.NodeOutput:
-        guider = ClipGuider(
+        guider = make_guider(
             model,
             speech,
-            keyframes=keyframes["samples"],
+            keyframes=keyframes,
+            weak_model=weak_model,
+            autoguidance=autoguidance,
             audio_guidance=audio_guidance,
             identity_guidance=identity_guidance,
         )
@@ -121,13 +148,18 @@ class KeySyncGuider(io.ComfyNode):
             description="Either stage as a guider for SamplerCustomAdvanced: takes the latents of all frames, returns "
             "the keyframes (keyframe model) or all frames (interpolation model).",
             inputs=[
-                io.Model.Input("model", tooltip="The keyframe or the interpolation model, from Load KeySync Model."),
-                SpeechSocket.Input("speech", tooltip=SPEECH_TIP),
+                io.Model.Input(
+                    "model",
+                    tooltip="The keyframe or the interpolation model, from Load KeySync Model or Load KeyFace Model.",
+                ),
+                speech_input(),
                 *guidance_inputs(),
                 io.Latent.Input("identity", optional=True, tooltip=f"For the keyframe model. {IDENTITY_TIP}"),
                 io.Latent.Input(
                     "keyframes", optional=True, tooltip="For the interpolation model: the output of the keyframe model."
                 ),
+                emotion_input(),
+                *weak_inputs(),
             ],
             outputs=[io.Guider.Output(tooltip="For SamplerCustomAdvanced.")],
         )
@@ -136,19 +168,25 @@ class KeySyncGuider(io.ComfyNode):
     def execute(
         cls,
         model: ModelPatcher,
-        speech: Speech,
+        speech: Speech | Sound,
         audio_guidance: float,
         identity_guidance: float,
         identity: LatentDict | None = None,
         keyframes: LatentDict | None = None,
+        emotion: Emotion | None = None,
+        weak_model: ModelPatcher | None = None,
+        autoguidance: float = 0.0,
     ) -> io.NodeOutput:
         if keyframes is None and spec_of(model).reference == ENDS:
             raise KeySyncError("the interpolation model needs keyframes: connect the output of the keyframe model")
-        guider = ClipGuider(
+        guider = make_guider(
             model,
             speech,
-            identity=None if identity is None else identity["samples"],
-            keyframes=None if keyframes is None else keyframes["samples"],
+            identity=identity,
+            keyframes=keyframes,
+            emotion=emotion,
+            weak_model=weak_model,
+            autoguidance=autoguidance,
             audio_guidance=audio_guidance,
             identity_guidance=identity_guidance,
         )
@@ -181,7 +219,7 @@ class KeySyncSigmas(io.ComfyNode):
 class Progress:
     """The core's progress bar and latent preview, updated after every group of windows within a step."""
 
-    def __init__(self, guider: ClipGuider, steps: int, windows: int) -> None:
+    def __init__(self, guider: LayoutGuider, steps: int, windows: int) -> None:
         self._tell = latent_preview.prepare_callback(guider.model_patcher, steps * windows)
         self._windows, self._total = windows, steps * windows
         self._before = self._within = 0
@@ -197,7 +235,7 @@ class Progress:
 
 
 def sample(
-    guider: ClipGuider,
+    guider: LayoutGuider,
     latent: LatentDict,
     stream: np.random.Generator,
     sampler: comfy.samplers.Sampler | None = None,
@@ -228,7 +266,7 @@ def _clip_inputs() -> list[Any]:
         io.Latent.Input(
             "latent",
             tooltip="The face crops from VAE Encode, one latent per frame, with the mouth mask from Set Latent Noise "
-            "Mask.",
+            "Mask. For a KeyFace model: the portrait from VAE Encode, without a mask.",
         ),
         seed_input("Seed of the noise. The same seed in both stages gives the same result as on the command line."),
         *guidance_inputs(),

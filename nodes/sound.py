@@ -42,7 +42,7 @@ class EncodeSound(io.ComfyNode):
                 SoundSocket.Output(
                     display_name="sound",
                     tooltip="For Animate Portrait: keyframe_encoder if encoded with WavLM, interpolation_encoder if "
-                    "with wav2vec 2.0.",
+                    "with wav2vec 2.0. Also for Sample Keyframes and Interpolate Keyframes.",
                 )
             ],
         )

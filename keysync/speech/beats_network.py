@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Queries that attention is computed for at once: the biases of all would be heads x tokens x tokens numbers.
-QUERIES = 512
+from .attention import attend, gate_of
 
 
 @dataclass(frozen=True)
@@ -57,16 +56,8 @@ class Attention(nn.Module):
             layer(x).unflatten(1, (self.heads, -1)).transpose(0, 1)  # s (heads d) -> heads s d
             for layer in (self.q_proj, self.k_proj, self.v_proj)
         )
-        a, b = self.grep_linear(q).unflatten(-1, (2, 4)).sum(-1).sigmoid().unbind(-1)
-        gate = (a * (b * self.grep_a.flatten(1).T - 1) + 2)[..., None]
-        tokens = len(x)
-        rows = biases.unfold(1, tokens, 1)  # heads s s, those of the last query first
-        attended = []
-        for first in range(0, tokens, QUERIES):
-            stop = min(first + QUERIES, tokens)
-            bias = gate[:, first:stop] * rows[:, tokens - stop : tokens - first].flip(1)
-            attended.append(F.scaled_dot_product_attention(q[:, first:stop], k, v, attn_mask=bias))
-        out: Tensor = self.out_proj(torch.cat(attended, 1).transpose(0, 1).flatten(1))
+        gate = gate_of(self.grep_linear(q), self.grep_a.flatten())
+        out: Tensor = self.out_proj(attend(q, k, v, gate, biases))
         return out
 
 

@@ -14,11 +14,18 @@ from ..method import SAMPLE_RATE
 # Samples of a frame, and from one frame to the next; points of the spectrum, bands and their lowest frequency in Hz.
 FRAME, HOP, POINTS, BANDS, LOWEST = 400, 160, 512, 128, 20.0
 EMPHASIS, LEAST = 0.97, 1.1920929e-07
+# Frames that are transformed at once: all of a minute would take many times the memory of its rows.
+PORTION = 1000
 
 
 def fbank(waveform: Tensor) -> Tensor:
     """Rows (r, 128) of a waveform (n,) float32, -1..1, 16 kHz mono: only whole frames, r = 1 + (n - 400) // 160."""
-    frames = (waveform * 2**15).unfold(0, FRAME, HOP)
+    portions = (waveform * 2**15).unfold(0, FRAME, HOP).split(PORTION)
+    return torch.cat([_rows(frames) for frames in portions])
+
+
+def _rows(frames: Tensor) -> Tensor:
+    """The rows (r, 128) of frames (r, 400)."""
     frames = frames - frames.mean(1, keepdim=True)
     before = F.pad(frames[:, None], (1, 0), mode="replicate")[:, 0, :-1]
     frames = (frames - EMPHASIS * before) * _window().to(frames.device)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .attention import attend, gate_of
 from .encoder import SpeechEncoder
 from .features import FRAME
 from .weights import load_model
@@ -25,8 +26,8 @@ class WavLM(SpeechEncoder):
     @classmethod
     def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> WavLM:
         model = load_model("wavlm", "WavLM", path, device, dtype)
-        attention = model.encoder.layers[0].attention  # the only layer with a distance embedding
-        attention.compute_bias = partial(_bias_of_distances, attention)
+        for layer in model.encoder.layers:
+            layer.attention.forward = partial(_attend, layer.attention)
         return cls(model)
 
     def _encode(self, waveform: Tensor, one_pass: int) -> Tensor:
@@ -35,13 +36,22 @@ class WavLM(SpeechEncoder):
         return torch.cat((rows[:1], rows))
 
 
-def _bias_of_distances(attention: Any, queries: int, keys: int) -> Tensor:
-    """The position bias (heads, queries, keys), bit-identical to transformers' own.
+def _attend(
+    attention: Any, hidden_states: Tensor, attention_mask: None = None, position_bias: Tensor | None = None, **_: Any
+) -> tuple[Tensor, None, Tensor]:
+    """In place of transformers' own `WavLMAttention.forward`, for a batch of one: the same numbers, up to rounding.
 
-    It depends only on the distance, so each distance is looked up once. transformers fills six matrices of queries x
-    keys instead: most of the memory that a minute of speech takes.
+    transformers holds several matrices of heads x queries x keys: most of the memory that a minute of speech takes.
+    Here `position_bias`, which the first layer makes for all, is (heads, 2 s - 1) by distance.
     """
-    distances = torch.arange(1 - queries, keys, device=attention.rel_attn_embed.weight.device)
-    biases = attention.rel_attn_embed(attention._relative_positions_bucket(distances))
-    bias: Tensor = biases.T.unfold(1, keys, 1).flip(1)
-    return bias
+    (x,) = hidden_states
+    tokens = len(x)
+    if position_bias is None:
+        distances = torch.arange(1 - tokens, tokens, device=x.device)
+        position_bias = attention.rel_attn_embed(attention._relative_positions_bucket(distances)).T
+    own, q, k, v = (
+        part.unflatten(1, (attention.num_heads, -1)).transpose(0, 1)  # s (heads d) -> heads s d
+        for part in (x, attention.q_proj(x), attention.k_proj(x), attention.v_proj(x))
+    )
+    gate = gate_of(attention.gru_rel_pos_linear(own), attention.gru_rel_pos_const.flatten())
+    return attention.out_proj(attend(q, k, v, gate, position_bias))[None], None, position_bias

@@ -84,6 +84,14 @@ def want_size(spec: StageSpec, latents: Tensor, name: str) -> None:
         )
 
 
+def want_latents(spec: StageSpec, **given: Tensor | None) -> None:
+    """Raises `KeySyncError` where latents that are given, by name, have another size or are not finite."""
+    for name, latents in given.items():
+        if latents is not None:
+            want_size(spec, latents, name)
+            want_finite(latents, name)
+
+
 def noise_masks(spec: StageSpec, mask: Tensor | None, frames: int) -> Tensor:
     """A noise mask of so many frames, (n, 1, H, W): one mask stands for all.
 

@@ -1,6 +1,6 @@
-"""KeySync's GUIDER: the core's sampling loop over all windows of a clip, evaluated in groups that fit memory.
+"""A GUIDER of windows: the core's sampling loop over all windows of a clip, evaluated in groups that fit memory.
 
-Shapes: n frames (n, 4, h, w) come in, as a LATENT has them; b windows of t frames (b, t, ...) are sampled (paper §3.3).
+Shapes: b windows of t frames (b, t, ...) are sampled (paper §3.3).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -22,27 +21,15 @@ import torch
 from torch import Tensor
 
 from ...keysync.errors import KeySyncError
-from ...keysync.face.masks import to_latent
 from ...keysync.network.guidance import Prediction
 from ...keysync.network.precision import NotFiniteError, is_finite
 from ...keysync.network.stage import Windows
-from ...keysync.systems.keysync.plan import Plan
 from ...keysync.weights.stage_format import in_words
-from .checks import (
-    noise_masks,
-    spec_of,
-    want_finite,
-    want_mouths,
-    want_number,
-    want_own_sampling,
-    want_size,
-    want_speech,
-    want_stage,
-)
+from .checks import spec_of, want_number, want_own_sampling
+from .layout import Layout
 from .network import KeySyncModel
 from .patches import Guidance, StepCaches, compares_conditions, unused, usable, without_context_windows
 from .precision import in_float32, is_half, on_cpu, pinned_attention
-from .sockets import Speech
 from .weak import WeakNetwork
 
 log = logging.getLogger(__name__)
@@ -211,65 +198,23 @@ class WindowGuider(comfy.samplers.CFGGuider):
         return conds
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Which frame each slot of the windows shows, (b, t), and where what is asked for lies among all slots, (k,)."""
-
-    slots: Tensor
-    wanted: Tensor
-
-
-def keyframe_layout(plan: Plan) -> Layout:
-    """The batches of keyframes, and the slots of the keyframes in order."""
-    wanted = [
-        batch * plan.window + 1 + place
-        for batch in range(len(plan.batches))
-        for place in range(len(plan.fresh_keyframes(batch)))
-    ]
-    return Layout(_slots(plan, plan.batches), torch.tensor(wanted))
-
-
-def frame_layout(plan: Plan) -> Layout:
-    """The windows between keyframes, and the slots of the frames in order, each frame once."""
-    windows = [tuple(range(first, last + 1)) for first, last in plan.windows]
-    places = [(max(0, frame - 1) // plan.step, frame) for frame in range(plan.frames)]
-    wanted = [window * plan.window + frame - window * plan.step for window, frame in places]
-    return Layout(_slots(plan, windows), torch.tensor(wanted))
-
-
-class ClipGuider(WindowGuider):
-    """A GUIDER whose latents are the frames of a clip: the keyframes of it, or all of it, come out."""
-
-    def __init__(
-        self,
-        patcher: comfy.model_patcher.ModelPatcher,
-        speech: Speech,
-        *,
-        identity: Tensor | None = None,
-        keyframes: Tensor | None = None,
-        audio_guidance: float = 0.0,
-        identity_guidance: float = 0.0,
-    ) -> None:
-        """`identity` (1, 4, h, w), or the clip's first frame; `keyframes` (k, 4, h, w) make it an interpolation.
-
-        Raises `KeySyncError` for what does not fit the model.
-        """
-        super().__init__(patcher, audio_guidance=audio_guidance, identity_guidance=identity_guidance)
-        want_stage(self.spec, "keyframe" if keyframes is None else "interpolation")
-        want_speech(self.spec, speech)
-        for name, latents in (("identity", identity), ("keyframes", keyframes)):
-            if latents is not None:
-                want_size(self.spec, latents, name)
-                want_finite(latents, name)
-        want_finite(speech.features.rows, "the speech")
-        self.speech = speech
-        self.identity = identity
-        self.keyframes = keyframes
+class LayoutGuider(WindowGuider):
+    """A GUIDER that cuts a clip up into windows by itself, and of whose slots some come out."""
 
     def layout(self, frames: int) -> Layout:
-        """How a clip of so many frames is cut up."""
-        plan = Plan(frames, self.spec.window)
-        return keyframe_layout(plan) if self.keyframes is None else frame_layout(plan)
+        """How a clip of so many latents is cut up."""
+        raise NotImplementedError
+
+    def prepare(self, latents: Tensor, denoise_mask: Tensor | None, noises: int) -> tuple[Layout, Windows, Tensor]:
+        """The layout, its windows, and the latents (b*t, 4, h, w) of every slot, as a LATENT has them.
+
+        Of what `sample` is given: `noises` is how much noise there is. Raises `KeySyncError` for what does not fit.
+        """
+        raise NotImplementedError
+
+    def finished(self, sampled: Tensor) -> Tensor:
+        """What comes out of the wanted latents (k, 4, h, w) that were sampled."""
+        return sampled
 
     def sample(
         self,
@@ -282,27 +227,13 @@ class ClipGuider(WindowGuider):
         disable_pbar: bool = False,
         seed: int | None = None,
     ) -> Tensor:
-        """Keyframes (k, 4, h, w) or frames (n, 4, h, w) of a clip of n latents.
+        """The wanted latents (k, 4, h, w) of a clip or a head.
 
         `noise` for every slot of the layout (b*t, 4, h, w), or for every frame: a slot then takes that of its frame.
         `denoise_mask` (n or 1, H, W) or (n or 1, 1, H, W) at the size of the crops or of the latents.
-        Raises `KeySyncError` for what does not fit the clip.
+        Raises `KeySyncError` for what does not fit.
         """
-        latents = latent_image.float().cpu()
-        want_size(self.spec, latents, "latents")
-        want_finite(latents, "latents")
-        frames = len(latents)
-        layout = self.layout(frames)
-        # Resized by the nearest pixel as in training; the core would blend.
-        mask = to_latent(noise_masks(self.spec, denoise_mask, frames).float().cpu(), self.spec.latent_size)
-        want_mouths(latents, mask)
-        scaled = self.model_patcher.model.process_latent_in(latents)
-        windows = Windows(
-            features=self.speech.for_frames(frames)[layout.slots],
-            reference=self._reference(scaled, len(layout.slots)),
-            known=scaled[layout.slots],
-            mask=mask[layout.slots],
-        )
+        layout, windows, latents = self.prepare(latent_image, denoise_mask, len(noise))
         if len(noise) != layout.slots.numel():
             noise = noise[layout.slots.flatten() % len(noise)]
 
@@ -314,9 +245,9 @@ class ClipGuider(WindowGuider):
             callback(step, pick(x0), pick(x), steps)
 
         def sampled() -> Tensor:
-            return super(ClipGuider, self).sample(
+            return super(LayoutGuider, self).sample(
                 noise,
-                latents[layout.slots].flatten(0, 1),
+                latents,
                 sampler,
                 sigmas,
                 windows.mask.flatten(0, 1),
@@ -326,10 +257,10 @@ class ClipGuider(WindowGuider):
             )
 
         with self.given(windows):
-            made = self._with_keyframes(pick(self._finite(sampled, frames)))
+            made = pick(self._finite(sampled, int(layout.slots.max()) + 1))
         for line in sorted(self.notes):
             log.warning(line)
-        return made
+        return self.finished(made)
 
     def _finite(self, sample: Callable[[], Tensor], frames: int) -> Tensor:
         """What is sampled: once more in float32 where half precision overflows. Raises `KeySyncError` where it is not
@@ -350,37 +281,11 @@ class ClipGuider(WindowGuider):
             f"{', in float32 too' if half else ''}: use other weights, a lower guidance or other sigmas"
         )
 
-    def _reference(self, latents: Tensor, count: int) -> Tensor:
-        """The reference of `count` windows; `latents` (n, 4, h, w) of the clip are scaled."""
-        scaled = self.model_patcher.model.process_latent_in
-        if self.keyframes is None:
-            identity = latents[:1] if self.identity is None else scaled(self.identity[:1].float().cpu())
-            return identity.expand(count, -1, -1, -1)
-        if len(self.keyframes) != count + 1:
-            raise KeySyncError(
-                f"{len(self.keyframes)} keyframes were given but a clip of {len(latents)} frames has {count + 1}: "
-                "give Sample Keyframes and Interpolate Keyframes the same latents"
-            )
-        keyframes = scaled(self.keyframes.float().cpu())
-        return torch.stack((keyframes[:-1], keyframes[1:]), dim=1)
-
-    def _with_keyframes(self, sampled: Tensor) -> Tensor:
-        """The windows begin and end with the very keyframes."""
-        if self.keyframes is None:
-            return sampled
-        places = slice(None, None, self.spec.window - 1)
-        sampled[places] = self.keyframes[: len(sampled[places])].to(sampled)
-        return sampled
-
 
 def windows_at_once(model: KeySyncModel, x: Tensor, branches: int) -> int:
     """How many of the windows (b, t, 4, h, w) the network can be evaluated for `branches` times each in free memory."""
     needed = SPARE_MEMORY * model.memory_required([branches * x.shape[1], *x.shape[2:]])
     return max(1, min(len(x), int(comfy.model_management.get_free_memory(x.device) / needed)))
-
-
-def _slots(plan: Plan, windows: Any) -> Tensor:
-    return torch.tensor([[plan.index(frame) for frame in window] for window in windows])
 
 
 def _make_room_for_one_window(

@@ -9,6 +9,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...keysync.errors import KeySyncError
+from ...keysync.network.stage import StageSpec
 from ...keysync.systems.keyface.models import KeyFaceModels
 from ...keysync.weights.checkpoint import WEAK
 from .checks import spec_of, want_own_sampling, want_stage
@@ -31,8 +32,7 @@ def core_keyface(
     for name, patcher in patchers.items():
         want_stage(spec_of(patcher), f"keyface_{name}")
         want_own_sampling(patcher)
-        if spec_of(patcher).weak:
-            raise KeySyncError(f"weak_model is connected to {name}_model: connect {name}_model of Load KeyFace Model")
+        want_good(spec_of(patcher))
     weak = None
     if weak_model is not None:
         want_weak(weak_model, interpolation_model)
@@ -46,6 +46,13 @@ def core_keyface(
         weak=weak,
         **known_of(patchers),
     )
+
+
+def want_good(spec: StageSpec) -> None:
+    """Raises `KeySyncError` for the weaker copy of a network, which only guides a better one."""
+    if spec.weak:
+        name = spec.name.removeprefix("keyface_")
+        raise KeySyncError(f"weak_model is connected to {name}_model: connect {name}_model of Load KeyFace Model")
 
 
 def want_weak(weak_model: ModelPatcher, interpolation_model: ModelPatcher) -> None:

@@ -50,6 +50,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "KeySyncEncodeSound": ("beats", "wav2vec", "audio features", "sound features", *LIP_SYNC),
     "KeySyncEmotionCurve": ("emotion", "valence", "arousal", "feeling", "情绪", "表情", *LIP_SYNC),
     "KeySyncAnimatePortrait": ("keyface", "talking portrait", "animate photo", "肖像", *LIP_SYNC, *DUBBING, "数字人"),
+    "KeySyncJoinWindows": ("keyface", "average windows", "talking portrait", *LIP_SYNC),
     "KeySyncDubVideo": (*LIP_SYNC, *DUBBING, "dubbed video", "revoice", "video to video lip sync", "数字人"),
 }
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ...keysync.errors import KeySyncError
 from ...keysync.method import SAMPLE_RATE
 from ...keysync.network.stage import ENCODERS_JOINED, StageSpec
 from ...keysync.speech.features import SpeechFeatures
+from ...keysync.timeline import Seconds, still
 from .encoder import CoreSpeechEncoder
 
 
@@ -50,6 +52,15 @@ class Sound:
         """The encoders, as a stage's `speech_encoder` names them: they tell which stage hears it."""
         return ENCODERS_JOINED.join(part.name for part in self.parts)
 
+    def times(self) -> Seconds:
+        """When each frame of a talking head that says it is shown (n,), in seconds."""
+        return still(self.parts[0].samples / SAMPLE_RATE).times
+
+    def rows(self) -> Tensor:
+        """What the stage hears at these times (n, 2, c)."""
+        times = self.times()
+        return torch.cat([part.features.at(times) for part in self.parts], dim=-1)
+
 
 def encoders_of(
     given: CoreSpeechEncoder | Sound, spec: StageSpec, name: str
@@ -58,9 +69,14 @@ def encoders_of(
     if not isinstance(given, Sound):
         yield given
         return
-    if given.heard != spec.speech_encoder:
+    want_heard(spec, given, name)
+    yield from given.parts
+
+
+def want_heard(spec: StageSpec, sound: Sound, name: str) -> None:
+    """Raises `KeySyncError` where the input `name` is a sound that another stage hears."""
+    if sound.heard != spec.speech_encoder:
         raise KeySyncError(
-            f"{name} is a sound encoded with {given.heard} but the model was trained with {spec.speech_encoder}: "
+            f"{name} is a sound encoded with {sound.heard} but the model was trained with {spec.speech_encoder}: "
             "connect those encoders to its Encode Sound"
         )
-    yield from given.parts

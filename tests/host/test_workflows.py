@@ -23,7 +23,7 @@ from keysync.systems.keysync.small import SMALL
 from keysync.weights.published import PUBLISHED
 
 from .find_comfyui import ROOT
-from .graph import NOTE, TITLE, to_api
+from .graph import NOTE, TITLE, Link, to_api
 from .make_workflows import TWINS, files
 from .server import Server
 from .workflows import APPS, FACELESS, NEWER, UNLINKED, WORKFLOWS, briefly, make, with_tiny
@@ -71,6 +71,31 @@ def test_workflow_runs_up_to_the_face_that_untrained_weights_do_not_draw(server:
     assert run.error is not None
     assert "no face was found" in str(run.error)
     assert "KeySyncDubVideo" in str(run.error)
+
+
+def test_a_portrait_is_animated_then_dubbed_to_the_end(server: Server) -> None:
+    """Untrained weights draw no face: where it is says the face in the pictures that the portrait is taken from."""
+    graph = make("animate_and_dub")
+    by_kind = {node.kind: node for node in graph.nodes}
+    talking, models = by_kind["KeySyncAnimatePortrait"], by_kind["KeySyncLoadKeyFaceModel"]
+
+    def enlarge(images: Link) -> Link:
+        return graph.add("ImageScaleBy", (0, 0), image=images, upscale_method="bilinear", scale_by=4.0)[0]
+
+    by_kind["CreateVideo"].inputs["images"] = enlarge(talking["images"])
+    pictures = talking.inputs["image"]
+    track = graph.add("KeySyncTrackFace", (0, 0), images=pictures)
+    model = models["keyframe_model"]
+    crops = graph.add("KeySyncCropFace", (0, 0), images=pictures, track=track["track"], model=model)
+    place = graph.add("KeySyncTrackFace", (0, 0), images=enlarge(crops["crops"]))
+    by_kind["KeySyncDubVideo"].inputs["track"] = place["track"]
+    run = server.run(briefly(with_tiny(to_api(graph, server.info))))
+    assert run.error is None
+    (dubbed,) = (path for path in server.saved(run) if path.name.startswith("portrait_dubbed_0"))
+    assert frames_of(dubbed).shape == (30, 256, 256, 3)
+    (summary,) = (texts[0] for data in run.of("executed") if (texts := (data["output"] or {}).get("text")))
+    assert summary.startswith("Dubbed")
+    assert "30 of 30 frames" in summary
 
 
 def test_each_of_two_speakers_has_a_voice(server: Server) -> None:

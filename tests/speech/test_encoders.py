@@ -359,8 +359,17 @@ def test_without_transformers(folders: dict[str, Path], monkeypatch: pytest.Monk
         load_encoder("hubert", folders["hubert"])
 
 
-def test_wavlm_s_position_bias_is_transformers_own(encoders: dict[str, SpeechEncoder]) -> None:
-    attention = encoders["wavlm"].model.encoder.layers[0].attention
-    for queries, keys in ((1, 1), (5, 5), (700, 700), (3, 1900)):
-        theirs = type(attention).compute_bias(attention, queries, keys)
-        assert torch.equal(attention.compute_bias(queries, keys), theirs)
+@pytest.mark.parametrize("seconds", [0.02, 1.0, 12.0])
+def test_wavlm_s_attention_is_transformers_own(encoders: dict[str, SpeechEncoder], seconds: float) -> None:
+    """Also where the queries are more than are computed at once."""
+    model = encoders["wavlm"].model
+    hidden = torch.randn(
+        1, max(1, round(50 * seconds)), model.config.hidden_size, generator=torch.Generator().manual_seed(1)
+    )
+    bias = theirs = None
+    with torch.no_grad():
+        for layer in model.encoder.layers:
+            attention = layer.attention
+            expected, _, theirs = type(attention).forward(attention, hidden, position_bias=theirs)
+            made, _, bias = attention(hidden, position_bias=bias)
+            torch.testing.assert_close(made, expected, rtol=1e-5, atol=1e-5)

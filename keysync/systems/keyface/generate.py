@@ -6,7 +6,7 @@ a frame that two windows share is the mean of both pictures.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -26,11 +26,25 @@ from .guided import Guided
 Keyframe = tuple[int, Tensor]
 
 
-def hear(speech: Mapping[str, Tensor], spec: StageSpec) -> Tensor:
-    """What a stage hears (frames, 2, c): the features of its encoders side by side, as long as the shortest."""
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """What a stage hears: the features (frames, 2, c) of its encoders, which are put side by side only for the frames
+    that are asked for. Those of a long sound are large."""
+
+    parts: Sequence[Tensor]
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def __getitem__(self, frames: Tensor | slice) -> Tensor:
+        return torch.cat([rows[frames] for rows in self.parts], dim=-1)
+
+
+def hear(speech: Mapping[str, Tensor], spec: StageSpec) -> Heard:
+    """What a stage hears of a speech, as long as the shortest of the features of its encoders."""
     heard = [speech[name] for name in spec.speech_encoders]
     frames = min(map(len, heard))
-    return torch.cat([rows[:frames] for rows in heard], dim=-1)
+    return Heard([rows[:frames] for rows in heard])
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +56,8 @@ class Head:
     """
 
     identity: Tensor
-    keyframe: Tensor
-    interpolation: Tensor
+    keyframe: Tensor | Heard
+    interpolation: Tensor | Heard
     emotion: Tensor
 
 

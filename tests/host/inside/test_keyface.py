@@ -13,11 +13,13 @@ from types import ModuleType
 from typing import Any
 
 import comfy.model_management
+import comfy.samplers
 import comfy.utils
 import folder_paths
 import numpy as np
 import pytest
 import torch
+from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
 from portrait import portrait_frames
 from torch import Tensor
 
@@ -317,7 +319,7 @@ def test_a_keyface_model_is_no_keysync_model(
     features = part("keysync.speech.features").SpeechFeatures(torch.zeros(100, 32), "hubert")
     said = part("nodes.host.sockets").Speech(features, 25.0)
     with pytest.raises(error, match="this is the KeyFace keyframe model but the KeySync keyframe model is needed"):
-        part("nodes.host.guider").ClipGuider(keyframe, said)
+        part("nodes.host.clip_guider").ClipGuider(keyframe, said)
     with pytest.raises(
         error, match="the KeyFace interpolation model is connected to a sampler without speech: use Animate"
     ):
@@ -360,3 +362,141 @@ def test_emotion_curve(extension: ModuleType, speech: dict[str, Any], error: typ
         node.execute("joyful", False)
     with pytest.raises(error, match="curve is not an emotion curve: expected CSV or JSON"):
         node.execute("happy", False, "{")
+
+
+@pytest.fixture
+def split(image: Tensor, speech: dict[str, Any], models: dict[str, Any]) -> dict[str, Any]:
+    """What the sampling nodes are connected to: the portrait's latent, and the sound of each stage."""
+    face = part("nodes.face")
+    track = face.TrackFace.execute(image, "mediapipe", "index", 0, 0, 0).args[0]
+    crops, _ = face.CropFace.execute(image, track, models["keyframe_model"]).args
+    encode = part("nodes.sound").EncodeSound.execute
+    return {
+        "portrait": {"samples": models["vae"].encode(crops)},
+        "keyframe": encode(models["keyframe_encoder"], models["sound_encoder"], speech).args[0],
+        "interpolation": encode(models["interpolation_encoder"], models["sound_encoder"], speech).args[0],
+    }
+
+
+SCALES = {name: SETTINGS[name] for name in ("seed", "audio_guidance", "identity_guidance")}
+
+
+def sigmas() -> Tensor:
+    made: Tensor = part("nodes.sampling").KeySyncSigmas.execute(STEPS).args[0]
+    return made
+
+
+def sample_keyframes(models: dict[str, Any], split: dict[str, Any], **changes: Any) -> dict[str, Tensor]:
+    given = {"model": models["keyframe_model"], "speech": split["keyframe"], "latent": split["portrait"], **SCALES}
+    made: dict[str, Tensor]
+    (made,) = part("nodes.sampling").SampleKeyframes.execute(**(given | {"sigmas": sigmas()} | changes)).args
+    return made
+
+
+def interpolate(
+    models: dict[str, Any], split: dict[str, Any], keyframes: dict[str, Tensor], **changes: Any
+) -> dict[str, Tensor]:
+    given = {"model": models["interpolation_model"], "speech": split["interpolation"], "latent": split["portrait"]}
+    given |= {"keyframes": keyframes, "weak_model": models["weak_model"], "autoguidance": 2.5, **SCALES}
+    made: dict[str, Tensor]
+    (made,) = part("nodes.sampling").InterpolateKeyframes.execute(**(given | {"sigmas": sigmas()} | changes)).args
+    return made
+
+
+def test_the_sampling_nodes_give_the_frames_of_animate_portrait(
+    image: Tensor, speech: dict[str, Any], models: dict[str, Any], split: dict[str, Any]
+) -> None:
+    emotion = part("keysync.systems.keyface.emotion").Emotion.of("sad,happy")
+    whole = animate(image, speech, models, emotion=emotion)[0]
+    keyframes = sample_keyframes(models, split, emotion=emotion)
+    assert len(keyframes["samples"]) == 3
+    frames = interpolate(models, split, keyframes)
+    assert len(frames["samples"]) == FRAMES + 1  # two windows share a frame
+    pictures = part("nodes.vae").DecodeFrames.execute(frames, models["vae"]).args[0]
+    images = part("nodes.join").JoinWindows.execute(pictures, models["interpolation_model"]).args[0]
+    assert images.shape == whole.shape
+    # Animate Portrait's frames went through bytes.
+    assert float((images.mul(255).round() - whole.mul(255).round()).abs().max()) <= LEVEL
+    assert not close(keyframes["samples"], sample_keyframes(models, split)["samples"]), "the emotion matters"
+    alone = interpolate(models, split, keyframes, weak_model=None, autoguidance=0.0)
+    assert not close(frames["samples"], alone["samples"]), "the weaker copy matters"
+
+
+def test_the_sampling_nodes_give_the_numbers_of_the_library(
+    models: dict[str, Any], split: dict[str, Any], files: dict[str, Path]
+) -> None:
+    checkpoint, windows_ = part("keysync.weights.checkpoint"), part("keysync.network.stage").Windows
+    noise, guided = part("keysync.network.noise"), part("keysync.systems.keyface.guided").Guided
+    keyface, sample = part("keysync.systems.keyface.sampling"), part("keysync.systems.keysync.generate").sample
+    plan = part("keysync.systems.keysync.plan").Plan(FRAMES)
+    streams = noise.Noise.from_seed(SETTINGS["seed"])
+    first, second = (
+        checkpoint.load_stage(files[name], expect=f"keyface_{name}") for name in ("keyframe", "interpolation")
+    )
+    sampling = keyface.KeyFaceSampling(evaluations=STEPS, audio_guidance=4.0, identity_guidance=1.5, autoguidance=2.5)
+    identity = split["portrait"]["samples"].float() * 0.18215
+    (batch,) = ([plan.index(frame) for frame in frames] for frames in plan.batches)
+    given = windows_.unmasked(split["keyframe"].rows()[batch][None], identity, torch.zeros(1, 14, 2))
+    drawn = noise.draw(streams.keyframes, given.known.shape[1:])
+    keyframes = sample(first, given, drawn[None], sampling)[0, 1:4]
+    ours = sample_keyframes(models, split)
+    assert close(ours["samples"] * 0.18215, keyframes)
+
+    places = torch.tensor([[plan.index(frame) for frame in range(one, other + 1)] for one, other in plan.windows])
+    given = windows_.unmasked(split["interpolation"].rows()[places], torch.stack((keyframes[:-1], keyframes[1:]), 1))
+    drawn = torch.stack([noise.draw(streams.windows, given.known.shape[1:]) for _ in places])
+    frames = sample(guided(second, checkpoint.load_weak(files["weak"], second)), given, drawn, sampling)
+    assert close(interpolate(models, split, ours)["samples"] * 0.18215, frames.flatten(0, 1)[: FRAMES + 1])
+
+
+def test_a_head_in_sampler_custom_advanced(
+    models: dict[str, Any], split: dict[str, Any], error: type[Exception]
+) -> None:
+    guider = (
+        part("nodes.sampling")
+        .KeySyncGuider.execute(models["keyframe_model"], split["keyframe"], audio_guidance=4.0, identity_guidance=1.5)
+        .args[0]
+    )
+
+    def run(latent: dict[str, Tensor]) -> Tensor:
+        sampler = comfy.samplers.sampler_object("euler")
+        made = SamplerCustomAdvanced.execute(Noise_RandomNoise(1), guider, sampler, sigmas(), latent).args[0]
+        samples: Tensor = made["samples"]
+        return samples
+
+    portrait = split["portrait"]
+    assert len(run({"samples": portrait["samples"].repeat(FRAMES, 1, 1, 1)})) == 3
+    with pytest.raises(error, match="there are 1 latents but the sound lasts 15 frames: repeat the portrait 15 times"):
+        run(portrait)
+
+
+def test_sampling_nodes_that_do_not_fit(
+    models: dict[str, Any], split: dict[str, Any], speech: dict[str, Any], error: type[Exception], tiny: Path
+) -> None:
+    keysync = part("nodes.host.model").load_model(tiny / "keyframe.safetensors")
+    features = part("keysync.speech.features").SpeechFeatures(torch.zeros(100, 32), "wavlm")
+    said = part("nodes.host.sockets").Speech(features, 25.0)
+    emotion = part("keysync.systems.keyface.emotion").Emotion.of("happy")
+    masked = split["portrait"] | {"noise_mask": torch.ones(1, 64, 64)}
+    keyframes = sample_keyframes(models, split)
+    for changes, message in (
+        ({"model": keysync}, "the KeySync keyframe model hears speech: connect Encode Speech"),
+        ({"model": keysync, "emotion": emotion}, "emotion has no effect on the KeySync keyframe model: disconnect it"),
+        ({"speech": said}, "the KeyFace keyframe model hears a sound: connect Encode Sound"),
+        ({"speech": split["interpolation"]}, r"speech is a sound encoded with wav2vec2\+beats but the model was"),
+        ({"latent": masked}, "the latents have a noise mask but KeyFace draws the whole picture"),
+        ({"latent": {"samples": torch.zeros(1, 4, 16, 24)}}, "the shape of latents is"),
+        ({"model": models["interpolation_model"]}, "this is the interpolation model but the keyframe model is needed"),
+    ):
+        with pytest.raises(error, match=message):
+            sample_keyframes(models, split, **changes)
+    for changes, message in (
+        ({"model": models["weak_model"]}, "weak_model is connected to interpolation_model"),
+        ({"weak_model": None}, "needs a weaker copy of its network"),
+        ({"weak_model": models["keyframe_model"]}, "this is the keyframe model but the interpolation model is needed"),
+        ({"keyframes": {"samples": keyframes["samples"][:2]}}, "2 keyframes were given but a sound of 15 frames has 3"),
+    ):
+        with pytest.raises(error, match=message):
+            interpolate(models, split, **({"keyframes": keyframes} | changes))
+    with pytest.raises(error, match="this is the keyframe model but the interpolation model is needed"):
+        part("nodes.join").JoinWindows.execute(torch.zeros(15, 8, 8, 3), models["keyframe_model"])

@@ -200,7 +200,7 @@ def test_more_than_one_batch_of_keyframes(
     frames = 13 * 13 + 2  # the fewest that need two batches
     long = {name: part_.repeat(frames // FRAMES + 1, 1, 1, 1)[:frames] for name, part_ in latent.items()}
     few = part("keysync.network.schedule").ays_sigmas(10).float()[-4:]  # the last steps of the table, for time's sake
-    guider = part("nodes.host.guider").ClipGuider(models["keyframe"], speech(models["keyframe"], frames))
+    guider = part("nodes.host.clip_guider").ClipGuider(models["keyframe"], speech(models["keyframe"], frames))
     layout = guider.layout(frames)
     assert layout.slots.shape == (2, 14)
     assert layout.slots.flatten()[layout.wanted].tolist() == [*range(0, 170, 13), 170]
@@ -210,10 +210,13 @@ def test_more_than_one_batch_of_keyframes(
 
 @pytest.mark.parametrize("frames", [1, 2, 13, 14, 15, 27, 40])
 def test_every_frame_once_and_in_order(frames: int, extension: ModuleType) -> None:
-    guiders, plan = part("nodes.host.guider"), part("keysync.systems.keysync.plan").Plan(frames)
-    layout = guiders.frame_layout(plan)
+    layouts, plan = part("nodes.host.layout"), part("keysync.systems.keysync.plan").Plan(frames)
+    layout = layouts.frame_layout(plan)
     assert layout.slots.flatten()[layout.wanted].tolist() == list(range(frames))
-    layout = guiders.keyframe_layout(plan)
+    layout = layouts.window_layout(plan)
+    own = [frame for first, last in plan.windows for frame in range(first, min(last, frames - 1) + 1)]
+    assert layout.slots.flatten()[layout.wanted].tolist() == own
+    layout = layouts.keyframe_layout(plan)
     shown = [plan.index(frame) for frame in plan.keyframes]
     assert layout.slots.flatten()[layout.wanted].tolist() == shown
 
@@ -262,7 +265,7 @@ def test_a_distilled_model_has_its_own_levels_and_no_guidance(
     for scales in ({"audio_guidance": 4.0}, {"identity_guidance": 2.0}):
         with pytest.raises(error, match="is distilled with its guidance: expected the model's default"):
             sample_keyframes(nodes, models, latent, model=own, **AS_THE_MODEL_WANTS | scales)
-    guider = part("nodes.host.guider").ClipGuider(own, speech(own))
+    guider = part("nodes.host.clip_guider").ClipGuider(own, speech(own))
     guider.cfg = 3.0  # as CFG Override does
     with pytest.raises(error, match="the audio guidance is 3 but the keyframe model is distilled"):
         nodes.sample(guider, latent, part("keysync.network.noise").Noise.from_seed(SEED).keyframes)
@@ -300,7 +303,7 @@ def test_the_core_is_asked_to_make_room_for_one_window(
 
     monkeypatch.setattr(network, "memory_required", watched)
     monkeypatch.setattr(part("nodes.host.guider"), "windows_at_once", lambda *_: 1)
-    guider = part("nodes.host.guider").ClipGuider(models["keyframe"], speech(models["keyframe"], 200))
+    guider = part("nodes.host.clip_guider").ClipGuider(models["keyframe"], speech(models["keyframe"], 200))
     samples = latent["samples"].repeat(10, 1, 1, 1)
     guider.sample(
         samples,

@@ -79,7 +79,7 @@ def test_beats(keyface: Golden, encoders: dict[str, SpeechEncoder], monkeypatch:
     for case in numbers(vectors, "waveform"):
         waveform = vectors[f"{case}.waveform"]
         for queries in (512, 7):
-            monkeypatch.setattr("keysync.speech.beats_network.QUERIES", queries)
+            monkeypatch.setattr("keysync.speech.attention.QUERIES", queries)
             with torch.no_grad():
                 tokens = encoder._tokens(waveform, len(waveform))
             assert relative_error(tokens, vectors[f"{case}.tokens"]) < TOLERANCE, case

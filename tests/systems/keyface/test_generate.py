@@ -86,8 +86,10 @@ def test_every_frame_hears_and_feels_its_own_time(frames: int) -> None:
 def test_features_stand_side_by_side_as_long_as_the_shortest() -> None:
     speech = {"wavlm": torch.zeros(6, 2, 3), "beats": torch.ones(5, 2, 4), "wav2vec2": torch.full((6, 2, 3), 2.0)}
     heard = hear(speech, ALL_STAGES["keyface_interpolation"])
-    assert heard.shape == (5, 2, 7)
-    assert heard[0, 0].tolist() == [2, 2, 2, 1, 1, 1, 1]
+    assert len(heard) == 5
+    assert heard[:].shape == (5, 2, 7)
+    assert heard[torch.tensor([[4, 0]])].shape == (1, 2, 2, 7)
+    assert heard[:][4, 0].tolist() == [2, 2, 2, 1, 1, 1, 1]
 
 
 def test_the_weaker_copy_guides() -> None:
