@@ -11,7 +11,7 @@ import argparse
 import sys
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from keysync.errors import KeySyncError
 from keysync.method import LATENT_CHANNELS, PIXELS_PER_LATENT
-from keysync.network.stage import STAGES, Stage
+from keysync.network.stage import ALL_STAGES, STAGES, Stage
 
 from .config.config import NO, PRESETS, TrainConfig, load_config, overrides_of
 from .data.dataset import Batch
@@ -67,12 +67,14 @@ class Cost:
         return self.flops * BATCH * steps / (PEAKS[self.precision] * SHARE * gpus) / 3600
 
 
-def measure(config: TrainConfig, audio_channels: int = 768, frozen: str | None = None) -> Cost:
+def measure(config: TrainConfig, audio_channels: int = 0, frozen: str | None = None) -> Cost:
     """The cost of a step with these settings, starting from new weights; needs little memory and no GPU.
 
+    LPIPS, which compares one picture of a window, is left out. `audio_channels` is by default the published stage's.
     `frozen` is the precision that a LoRA in ComfyUI holds the other weights in; without it they are as in a run.
     """
-    size = config.resolution // PIXELS_PER_LATENT
+    config, size = replace(config, lpips_weight=0.0), config.resolution // PIXELS_PER_LATENT
+    audio_channels = audio_channels or ALL_STAGES[config.stage].audio_channels
     with FakeTensorMode():
         stage = Stage(new_spec(config, (size, size), audio_channels)).train()
         if config.trainable == "lora":
@@ -162,7 +164,7 @@ def _decoder() -> nn.Module:
 
 def _inputs(config: TrainConfig, size: int, audio_channels: int) -> tuple[Batch, Draws]:
     b, t, pixels = config.batch_size, config.window, config.resolution
-    with_pixels = bool(config.rgb_weight)
+    with_pixels, controls = bool(config.rgb_weight), ALL_STAGES[config.stage].row.controls
     batch = Batch(
         number=torch.zeros(b, dtype=torch.int64),
         latents=torch.zeros(b, t, LATENT_CHANNELS, size, size),
@@ -171,6 +173,7 @@ def _inputs(config: TrainConfig, size: int, audio_channels: int) -> tuple[Batch,
         pixel_frame=torch.zeros(b, dtype=torch.int64),
         pixels=torch.zeros(b, 3, pixels, pixels) if with_pixels else None,
         pixel_mask=torch.ones(b, 1, pixels, pixels) if with_pixels else None,
+        controls=torch.zeros(b, t, len(controls)) if controls else None,
     )
     kept = torch.ones(b, dtype=torch.bool)
     return batch, Draws(torch.ones(b), torch.zeros_like(batch.latents), kept, kept)

@@ -10,14 +10,17 @@ import argparse
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from keysync.errors import KeySyncError
-from keysync.network.stage import Stage
+from keysync.network.guidance import AUTOGUIDANCE
+from keysync.network.stage import ALL_STAGES, Stage
 from keysync.weights.checkpoint import DTYPES, load_stage
+from keysync.weights.eight_bits import to_eight_bits
 from keysync.weights.files import CONTAINERS, SAFETENSORS, WRAPPER, read_tensors, write_tensors
 from keysync.weights.stage_format import EMBEDDED, embed, metadata_of, published_names
 
@@ -30,6 +33,7 @@ from .weights.initial_weights import trained_spec
 from .weights.lora import adapted, load_lora, merged
 
 PICKLE = ".pt"
+INT8 = "int8"
 TRAINING_KEYS = "keysync.training."
 
 
@@ -40,19 +44,27 @@ def export(
     step: int | None = None,
     averaged: bool = True,
     dtype: torch.dtype | None = None,
+    eight_bits: bool = False,
     merge: bool = False,
     vae: Path | None = None,
+    weak: bool = False,
 ) -> str:
     """Writes a checkpoint of the run in `folder`, by default the newest, to `target`; returns a description of it.
 
     `averaged` weights take precedence over the last ones if the run keeps them. `dtype` is that of the file, by default
-    as trained. `merge` merges a run's adapters into its stage; `vae` adds the decoder of a VAE.
+    as trained; `eight_bits`: its matrices as integers (`keysync.weights.eight_bits`), the rest as float16. `merge`
+    merges adapters into the stage; `vae` adds the decoder of a VAE; `weak`: the file is the weaker copy that guides
+    KeyFace's interpolation, an early checkpoint.
     Raises `KeySyncError` if there is no such checkpoint, or if the file cannot be written as requested.
     """
     run = Run(folder)
     config = run.config()
     lora = config.trainable == "lora" and not merge
     _check(config, target, merge, vae, lora)
+    if eight_bits and (lora or target.suffix.lower() == PICKLE):
+        raise KeySyncError(f"8 bits are for stages in {SAFETENSORS} files: choose another precision")
+    if weak and (lora or ALL_STAGES[config.stage].guidance is not AUTOGUIDANCE):
+        raise KeySyncError(f"no weaker copy guides {'a LoRA' if lora else f'the {config.stage} stage'}: omit --weak")
     step, place = _checkpoint(run, config, step)
     if lora:
         tensors, metadata = read_tensors(place / ADAPTERS)
@@ -60,13 +72,15 @@ def export(
         return f"LoRA for the {config.stage} stage, step {step}"
     file = place / (ADAPTERS if merge else AVERAGED if averaged and (place / AVERAGED).is_file() else STAGE)
     stage = _merged(file, config) if merge else load_stage(file, expect=config.stage)
+    stage.spec = replace(stage.spec, weak=weak)
     state = stage.state_dict()
     tensors = {theirs: state[ours] for theirs, ours in published_names(stage).items()}
     if vae is not None:
         tensors |= decoder_tensors(vae)
-    _write(_cast(tensors, dtype), target, stage, read_tensors(file)[1])
+    cast = to_eight_bits(_cast(tensors, torch.float16)) if eight_bits else _cast(tensors, dtype)
+    _write(cast, target, stage, read_tensors(file)[1])
     kind = {ADAPTERS: ", adapters merged in", AVERAGED: ", averaged weights", STAGE: ""}[file.name]
-    return f"{config.stage} stage, step {step}{kind}"
+    return f"{config.stage} stage, step {step}{kind}{', the weaker copy' if weak else ''}"
 
 
 def _check(config: TrainConfig, target: Path, merge: bool, vae: Path | None, lora: bool) -> None:
@@ -132,8 +146,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="a .safetensors or .pt file")
     parser.add_argument("--step", type=int, metavar="N", help="export the checkpoint of this step; default: the newest")
     parser.add_argument("--no-ema", action="store_true", help="export the last weights instead of the averaged ones")
-    parser.add_argument("--dtype", choices=list(DTYPES), help="precision to store; default: as trained")
+    parser.add_argument("--dtype", choices=[*DTYPES, INT8], help="precision to store; default: as trained")
     parser.add_argument("--merge", action="store_true", help="merge a run's adapters into its stage")
+    parser.add_argument("--weak", action="store_true", help="KeyFace: as the weaker copy that guides the interpolation")
     parser.add_argument("--vae", type=Path, metavar="PATH", help="add the decoder of this VAE")
     return parser.parse_args(arguments)
 
@@ -148,9 +163,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.output,
             step=options.step,
             averaged=not options.no_ema,
-            dtype=DTYPES[options.dtype] if options.dtype else None,
+            dtype=DTYPES.get(options.dtype),
+            eight_bits=options.dtype == INT8,
             merge=options.merge,
             vae=options.vae,
+            weak=options.weak,
         )
     except KeySyncError as error:
         print(f"export: error: {error}", file=sys.stderr)

@@ -94,6 +94,8 @@ def _settings(options: argparse.Namespace) -> Settings:
         least_agreement=least_agreement,
         device=options.device,
         crop_scale=crop_scale if options.crop_scale is None else options.crop_scale,
+        emotion=options.emotion and ModelFile.of(options.emotion.absolute()),
+        still=options.still,
     )
 
 
@@ -121,6 +123,13 @@ def _parser() -> argparse.ArgumentParser:
     for name, encoder in ENCODERS.items():
         default = "the built-in one" if name in SMALL else "none"
         add(f"--{name}", dest=name, type=Path, metavar="PATH", help=f"{encoder.files}; default: {default}")
+    add(
+        "--emotion",
+        type=Path,
+        metavar="FILE",
+        help="for KeyFace: TorchScript that reads valence and arousal (detector_8class_va.pt); default: none",
+    )
+    add("--still", action="store_true", help="for KeyFace: crops that stand still while the head moves in them")
     add("--detector", choices=sorted(DETECTORS), default="mediapipe", help="face detector; default: %(default)s")
     add("--detector-weights", type=Path, metavar="FOLDER", help="weights of a detector that needs files")
     add(

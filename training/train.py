@@ -22,12 +22,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from keysync.errors import KeySyncError, install_line
-from keysync.network.stage import STAGES, Stage
+from keysync.network.stage import ALL_STAGES, Stage
 
-from .config.config import NO, PRESETS, TrainConfig, load_config, overrides_of
+from .config.config import NO, PRESETS, TrainConfig, load_config, overrides_of, preset_of
 from .data.dataset import Batch, Shards, Windows, collate
 from .loss.distillation import Distillation, load_teacher
 from .loss.loss import Losses, LossModule, draw
+from .loss.perceptual import load_lpips
 from .run.board import Board
 from .run.checkpoints import load_state, load_weights, save
 from .run.ema import EMA
@@ -109,7 +110,8 @@ def train(config: TrainConfig, data: Path, out: Path, device: str = "") -> int:
 def loss_of(stage: Stage, decoder: nn.Module | None, config: TrainConfig, device: torch.device) -> LossModule:
     """What the stage learns by: the data, or a teacher."""
     if config.distill == NO:
-        return LossModule(stage, decoder, config)
+        perceptual = load_lpips(device) if config.lpips_weight else None
+        return LossModule(stage, decoder, config, perceptual)
     return Distillation(stage, load_teacher(config, device), config)
 
 
@@ -217,7 +219,7 @@ def absolute(config: TrainConfig) -> TrainConfig:
 def parse(arguments: Sequence[str] | None) -> tuple[TrainConfig, argparse.Namespace]:
     """The settings in a command line, and its other options. Raises `KeySyncError` for invalid settings."""
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__, allow_abbrev=False)
-    parser.add_argument("stage", choices=sorted(STAGES))
+    parser.add_argument("stage", choices=sorted(map(preset_of, ALL_STAGES)))
     parser.add_argument("--data", type=Path, required=True, help="a folder written by training.prepare")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the folder of the run")
     parser.add_argument("--preset", choices=sorted(PRESETS), help="default: the stage's own, at full size")
@@ -225,8 +227,9 @@ def parse(arguments: Sequence[str] | None) -> tuple[TrainConfig, argparse.Namesp
     parser.add_argument("--device", default="", help="cpu or cuda; default: a GPU if there is one")
     options, rest = parser.parse_known_args(arguments)
     config = absolute(load_config(options.preset or options.stage, options.config, overrides_of(rest)))
-    if config.stage != options.stage:
-        raise KeySyncError(f"the preset is for the {config.stage} stage, not {options.stage}: choose another --preset")
+    if preset_of(config.stage) != options.stage:
+        stage = preset_of(config.stage)
+        raise KeySyncError(f"the preset is for the {stage} stage, not {options.stage}: choose another --preset")
     return config, options
 
 

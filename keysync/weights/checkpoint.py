@@ -1,6 +1,7 @@
 """Opens, loads, saves and converts the checkpoints of stages.
 
-A file contains the U-Net, the audio projection, the learned mask (interpolation) and often the VAE's decoder.
+A file contains the U-Net, the audio projection, the learned mask (interpolation) and often the VAE's decoder. Weights
+in 8 bits (`eight_bits`) are read as float32.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ..errors import KeySyncError
 from ..network.stage import ALL_STAGES, STAGES, Stage, StageSpec
+from .eight_bits import from_eight_bits
 from .files import read_tensors, shapes_of, write_tensors
 from .finite import check_weights
 from .identify import DECODER, KINDS, identify
@@ -55,6 +57,7 @@ def open_stage(
     that are not finite floating-point numbers.
     """
     tensors, metadata = read_tensors(path)
+    tensors = from_eight_bits(path, tensors)
     metadata = with_embedded(path, tensors, metadata)
     spec = spec_of(
         path, shapes_of(tensors), metadata, expect=expect, among=among, head_dim=head_dim, latent_size=latent_size
@@ -105,6 +108,7 @@ def open_weak(path: str | Path, stage: Stage) -> StageFile:
     than the network and the learned mask is not used. Raises `KeySyncError` like `open_stage`, and for other sizes.
     """
     tensors, metadata = read_tensors(path)
+    tensors = from_eight_bits(path, tensors)
     metadata = with_embedded(path, tensors, metadata)
     spec, projection = stage.spec, stage.spec.row.keys["audio_projection."]
     kind, sign = identify(shapes_of(tensors))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import KeySyncError
 from ..network.stage import ALL_STAGES, StageSpec
+from .eight_bits import from_eight_bits
 from .files import read_tensors, shapes_of
 from .finite import check_weights
 from .identify import DECODER, KINDS, identify
@@ -65,6 +66,7 @@ def describe(path: str | Path) -> Description:
     Raises `KeySyncError` only if the file cannot be read; `Description.problem` is why a stage cannot be loaded.
     """
     tensors, metadata = read_tensors(path)
+    tensors = from_eight_bits(path, tensors)
     shapes = shapes_of(tensors)
     kind, sign = identify(shapes)
     stage: dict[str, Any] = {}

@@ -29,14 +29,15 @@ def write_small_data(
     seed: int = 0,
     shard_bytes: int = 10**9,
     vae: str = BUILT_IN,
+    emotion: bool = False,
 ) -> Path:
     """Writes `clips` clips, each of its own video, into `folder`, which it makes and returns; `vae` is said to have
-    made the latents."""
+    made the latents. With `emotion` they have valence and arousal."""
     folder.mkdir(parents=True, exist_ok=True)
     size = 8 * latent_size[0], 8 * latent_size[1]
     with tempfile.TemporaryDirectory() as held:
         made = [
-            write_small_clip(Path(held), f"clip{number}", frames, latent_size, channels, seed + number)
+            write_small_clip(Path(held), f"clip{number}", frames, latent_size, channels, seed + number, emotion)
             for number in range(clips)
         ]
         encoders = {name: EncoderInfo(channels, "random") for name in ("hubert", "wavlm")}
@@ -46,7 +47,7 @@ def write_small_data(
 
 
 def write_small_clip(
-    folder: Path, key: str, frames: int, latent_size: tuple[int, int], channels: int, seed: int
+    folder: Path, key: str, frames: int, latent_size: tuple[int, int], channels: int, seed: int, emotion: bool = False
 ) -> ClipFiles:
     """The files of one clip; `small_picture` is what its crops show."""
     rng = np.random.default_rng(seed)
@@ -58,6 +59,8 @@ def write_small_clip(
     save_array(folder / f"{key}.landmarks.npy", points.astype(np.float32))
     for encoder in ("hubert", "wavlm"):
         save_array(folder / f"{key}.{encoder}.npy", rng.normal(0, 1, (2 * frames, channels)).astype(np.float16))
+    if emotion:
+        save_array(folder / f"{key}.emotion.npy", rng.uniform(-1, 1, (frames, 2)).astype(np.float32))
     like = PictureFormat(size[1], size[0], Fraction(1, 25), Fraction(25), colours=BT709)
     with CropWriter(folder / f"{key}.mp4", like) as writer:
         for frame in range(frames):

@@ -23,6 +23,17 @@ def test_a_step_at_full_size() -> None:
     assert 60e12 < cost.flops < 85e12
 
 
+@pytest.mark.parametrize(
+    ("preset", "parameters"), [("keyface-keyframe", 1_525_606_122), ("keyface-interpolation", 1_524_953_642)]
+)
+def test_keyface_at_full_size(preset: str, parameters: int) -> None:
+    """About as large as KeySync's: the labels are wider by the emotion, the audio projection by a second encoder."""
+    cost = measure(load_config(preset, None, {"rgb_weight": "0", "lpips_weight": "0"} if "keyframe" in preset else {}))
+    projection, mask = 1024 * 1536 + 1024, 4 * 64 * 64
+    assert cost.parameters == parameters + projection + (0 if "keyframe" in preset else mask)
+    assert 55e12 < cost.flops < 85e12
+
+
 def test_checkpointing_trades_operations_for_memory() -> None:
     kept, again = (
         measure(load_config("keyframe", None, {**SMALL, "rgb_weight": "0", "gradient_checkpointing": on}))

@@ -17,7 +17,7 @@ from keysync.errors import KeySyncError, install_line, one_line
 from keysync.face.masks import MASKS
 from keysync.method import PIXELS_PER_LATENT
 from keysync.network.schedule import AYS, fall
-from keysync.network.stage import IDENTITY, MOST_GUIDANCE, STAGES
+from keysync.network.stage import ALL_STAGES, ENCODERS_JOINED, IDENTITY, MOST_GUIDANCE
 from keysync.speech.encoders import ENCODERS
 
 from .values import (
@@ -48,6 +48,10 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 DISTRIBUTED = ("ddp", "fsdp")
 GUIDANCE = Rule(f"0 or a number from 1 to {MOST_GUIDANCE}", lambda value: value == 0 or 1 <= value <= MOST_GUIDANCE)
 FALLING = Rule("positive noise levels, each below the one before", lambda value: not value or fall(value))
+HEARD = Rule(
+    f"one of {', '.join(ENCODERS)}, or several joined by {ENCODERS_JOINED}",
+    lambda value: all(name in ENCODERS for name in value.split(ENCODERS_JOINED)),
+)
 # Groups of the group norms, which must divide every width.
 NORM_GROUPS = 32
 
@@ -62,8 +66,8 @@ def _setting(help: str, rule: Rule, default: Any = MISSING) -> Any:
 class TrainConfig:
     """The settings of a run; each field's help is in its metadata. Raises `KeySyncError` for an invalid value."""
 
-    stage: str = _setting("the stage to train", one_of(STAGES))
-    speech_encoder: str = _setting("the speech encoder of its features", one_of(ENCODERS))
+    stage: str = _setting("the stage to train", one_of(ALL_STAGES))
+    speech_encoder: str = _setting("the speech encoder of its features, or several, joined by +", HEARD)
     identity_dropout_per_frame: bool = _setting("drop the identity per frame instead of per clip", ANYTHING)
     rgb_weight: float = _setting("weight of the loss on decoded pixels; 0 disables it", at_least(0))
     learning_rate: float = _setting("learning rate after the warm-up", ABOVE_ZERO)
@@ -98,6 +102,7 @@ class TrainConfig:
 
     audio_guidance: float = _setting("recommended scale for sampling; 0: that of `start`, or 5", GUIDANCE, 0.0)
     identity_guidance: float = _setting("recommended scale for sampling; 0: that of `start`, or 2", GUIDANCE, 0.0)
+    autoguidance: float = _setting("recommended scale for sampling; 0: that of `start`, or 2", GUIDANCE, 0.0)
 
     trainable: str = _setting("published: no temporal layers; all; lora: adapters", one_of(TRAINABLE), "published")
     lora_rank: int = _setting("rank of the adapters", at_least(1), 16)
@@ -119,6 +124,9 @@ class TrainConfig:
     high_noise_share: float = _setting("share of clips with noise levels of 50 to 700 instead", SHARE, 0.0)
     loss_region: str = _setting("average the loss over the frame or over the mask", one_of(LOSS_REGIONS), "frame")
     mouth_weight: float = _setting("weight of the latents at the lips; others have 1", at_least(1), 1.0)
+
+    lower_half_weight: float = _setting("weight of the frame's lower half; the upper has 1", at_least(0), 1.0)
+    lpips_weight: float = _setting("weight of LPIPS on decoded pixels; 0 disables it", at_least(0), 0.0)
 
     final_learning_rate: float = _setting("end of a cosine schedule; 0: constant", at_least(0), 0.0)
     warmup_steps: int = _setting("steps of linear warm-up", at_least(0), 1000)
@@ -146,7 +154,12 @@ class TrainConfig:
         for setting in fields(self):
             check(setting.name, getattr(self, setting.name), hints[setting.name], setting.metadata["rule"])
         self._check_network()
-        one_identity = STAGES[self.stage].reference == IDENTITY
+        row = ALL_STAGES[self.stage].row
+        one_identity = row.reference == IDENTITY
+        if self.loss_region == "mask" and not row.masked:
+            raise refusal("loss_region", self.loss_region, f"frame for {self.stage}, which has no mask")
+        if self.lpips_weight and not self.rgb_weight:
+            raise refusal("lpips_weight", self.lpips_weight, "0 with rgb_weight 0: both compare the decoded pixels")
         if self.identity_dropout_per_frame and not one_identity:
             raise refusal("identity_dropout_per_frame", True, f"false for {self.stage}, which has no identity frame")
         if self.identity != "first" and not one_identity:
@@ -165,6 +178,8 @@ class TrainConfig:
         return ()
 
     def _check_distillation(self) -> None:
+        if self.distill != NO and not ALL_STAGES[self.stage].row.masked:
+            raise refusal("distill", self.distill, f"no for {self.stage}: only KeySync's stages are distilled")
         if self.distill == NO:
             for name, value, default in (
                 ("distill_from", self.distill_from, DATA),
@@ -195,6 +210,11 @@ class TrainConfig:
         step = PIXELS_PER_LATENT * 2 ** (levels - 1)
         if not self.start and self.resolution % step:
             raise refusal("resolution", self.resolution, f"a multiple of {step} for a network of {levels} levels")
+
+
+def preset_of(stage: str) -> str:
+    """The name of a stage's own preset, which is also its name on a command line."""
+    return stage.replace("_", "-")
 
 
 def load_config(preset: str | None, file: Path | None, overrides: Mapping[str, str]) -> TrainConfig:
@@ -280,7 +300,7 @@ def _settings(values: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _made(values: Mapping[str, Any], where: str = "") -> TrainConfig:
-    stage = STAGES.get(values.get("stage", ""))
+    stage = ALL_STAGES.get(values.get("stage", ""))
     if stage is not None:
         values = {"speech_encoder": stage.speech_encoder, **values}
     missing = [setting.name for setting in fields(TrainConfig) if setting.default is MISSING]

@@ -20,12 +20,12 @@ from torch.utils.data import Dataset
 from keysync.errors import KeySyncError
 from keysync.face.masks import MASKS, Mask, mouth, to_latent
 from keysync.method import PIXELS_PER_LATENT
-from keysync.network.stage import SCALE_FACTOR, STAGES
+from keysync.network.stage import ALL_STAGES, ENCODERS_JOINED, SCALE_FACTOR
 from keysync.vae.vae import LATENT_CHANNELS
 
 from .draws import generator, permutation
 from .index import TRAIN, Clip
-from .shards import LANDMARKS, LATENTS
+from .shards import EMOTION, LANDMARKS, LATENTS
 from .shards import Shards as Shards
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Window:
     pixel_mask: Tensor | None
     weight: Tensor | None = None
     identity: Tensor | None = None
+    controls: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +57,10 @@ class Batch(Window):
     """Windows of b samples of t frames.
 
     number (b,) int64, counted over the whole run; latents (b, t, 4, h, w), scaled, a sample of the posterior; mask
-    (b, t, 1, h, w), 1 = generate; features (b, t, 2, c) of the speech encoder; pixels (b, 3, H, W) in -1..1 and
+    (b, t, 1, h, w), 1 = generate; features (b, t, 2, c) of the speech encoders; pixels (b, 3, H, W) in -1..1 and
     pixel_mask (b, 1, H, W) of frame `pixel_frame` (b,) int64 of the window, None if the loss uses no pixels;
     weight (b, t, 1, h, w) of a latent's error, None for equal weights; identity (b, 4, h, w), scaled, None for the
-    window's first frame.
+    window's first frame; controls (b, t, n), the numbers that the stage's row names, None where it names none.
     """
 
     def to(self, device: torch.device | str) -> Batch:
@@ -96,14 +97,16 @@ class Windows(Dataset[Window]):
 
     def __init__(self, shards: Shards, config: TrainConfig, split: str = TRAIN) -> None:
         self._shards, self._config = shards, config
-        self._channels = shards.channels(config.speech_encoder)
+        self._row = ALL_STAGES[config.stage].row
+        self._encoders = config.speech_encoder.split(ENCODERS_JOINED)
+        shards.channels(config.speech_encoder)  # an error where one is missing
         if shards.resolution != (config.resolution, config.resolution):
             height, width = shards.resolution
             raise KeySyncError(
                 f"{shards.folder} has crops of {width}x{height} but resolution is {config.resolution}: set resolution "
                 f"to {height}, or prepare the videos again with --resolution {config.resolution}"
             )
-        self._step = self._frames_apart(replace(STAGES[config.stage], window=config.window).frames_apart)
+        self._step = self._frames_apart(replace(ALL_STAGES[config.stage], window=config.window).frames_apart)
         self._span = (config.window - 1) * self._step + 1
         self._clips = self._long_enough(split)
         self._order: tuple[int, Tensor] | None = None
@@ -117,8 +120,7 @@ class Windows(Dataset[Window]):
         frames = start + self._step * np.arange(config.window)
         pixel_frame = self._draw(number, "pixel frame", config.window)
         landmarks = self._landmarks(clip, frames)
-        mask = self._mask(number)
-        masks = torch.stack([mask(points, self._shards.resolution) for points in landmarks])
+        masks = self._masks(number, landmarks)
         with_pixels = config.rgb_weight != 0
         return Window(
             number=torch.tensor(number),
@@ -130,6 +132,7 @@ class Windows(Dataset[Window]):
             pixel_mask=masks[pixel_frame][None].clone() if with_pixels else None,
             weight=self._weight(landmarks) if config.mouth_weight != 1 else None,
             identity=self._identity(number, clip, frames) if config.identity == "other" else None,
+            controls=self._controls(clip, frames) if self._row.controls else None,
         )
 
     def _clip(self, number: int) -> Clip:
@@ -140,6 +143,13 @@ class Windows(Dataset[Window]):
 
     def _draw(self, number: int, purpose: str, choices: int) -> int:
         return int(torch.randint(choices, (), generator=generator(self._config.seed, number, purpose)))
+
+    def _masks(self, number: int, landmarks: Tensor) -> Tensor:
+        """The masks (t, H, W) of a window; all 1 for a stage that draws the whole picture."""
+        if not self._row.masked:
+            return torch.ones(len(landmarks), *self._shards.resolution)
+        mask = self._mask(number)
+        return torch.stack([mask(points, self._shards.resolution) for points in landmarks])
 
     def _mask(self, number: int) -> Mask:
         share = torch.rand((), generator=generator(self._config.seed, number, "mouth mask"))
@@ -169,8 +179,23 @@ class Windows(Dataset[Window]):
         return (mean + std * noise) * SCALE_FACTOR
 
     def _features(self, clip: Clip, frames: NDArray[np.int64]) -> Tensor:
-        rows = self._shards.array(clip, f"{self._config.speech_encoder}.npy", (2 * clip.frames, self._channels))
-        return torch.from_numpy(rows.reshape(clip.frames, 2, -1)[frames]).float()
+        """Features (t, 2, c), those of several encoders side by side."""
+        each = [
+            self._shards.array(clip, f"{name}.npy", (2 * clip.frames, self._shards.channels(name)))
+            for name in self._encoders
+        ]
+        return torch.from_numpy(
+            np.concatenate([rows.reshape(clip.frames, 2, -1)[frames] for rows in each], axis=-1)
+        ).float()
+
+    def _controls(self, clip: Clip, frames: NDArray[np.int64]) -> Tensor:
+        """Valence and arousal (t, 2)."""
+        if EMOTION not in clip.members:
+            raise KeySyncError(
+                f"{clip.key} of {self._shards.folder} has no valence and arousal, which {self._config.stage} needs: "
+                "prepare the videos again with --emotion FILE"
+            )
+        return torch.from_numpy(self._shards.array(clip, EMOTION, (clip.frames, len(self._row.controls)))[frames])
 
     def _pixels(self, clip: Clip, frame: int) -> Tensor:
         picture = torch.from_numpy(self._shards.picture(clip, frame))

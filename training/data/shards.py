@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from keysync.errors import KeySyncError
 from keysync.media.container import libav_errors, url
 from keysync.method import NETWORK_RATE
+from keysync.network.stage import ENCODERS_JOINED
 
 from . import digest
 from .index import Clip, DataInfo, read_index
 
-LATENTS, LANDMARKS, CROPS = "latents.npy", "landmarks.npy", "mp4"
+LATENTS, LANDMARKS, EMOTION, CROPS = "latents.npy", "landmarks.npy", "emotion.npy", "mp4"
 CHUNK = 4 * 2**20
 
 logger = logging.getLogger(__name__)
@@ -74,8 +75,14 @@ class Shards:
         """Height and width of the latents."""
         return self.info.latent_size
 
-    def channels(self, encoder: str) -> int:
-        """Width of a speech encoder's feature rows. Raises `KeySyncError` if the data lacks the encoder."""
+    def channels(self, encoders: str) -> int:
+        """Width of a speech encoder's feature rows; of several, joined by "+", side by side.
+
+        Raises `KeySyncError` if the data lacks one of them.
+        """
+        return sum(self._channels(name) for name in encoders.split(ENCODERS_JOINED))
+
+    def _channels(self, encoder: str) -> int:
         if encoder not in self.info.encoders:
             raise KeySyncError(
                 f"{self.folder} has no speech features of {encoder}, only of "

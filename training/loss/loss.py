@@ -81,6 +81,8 @@ def windows_of(stage: Stage, batch: Batch) -> Windows:
     window's first frame; the ends of an interpolation window are its own."""
     identity = batch.latents[:, 0] if batch.identity is None else batch.identity
     reference = batch.latents[:, [0, -1]] if stage.spec.reference == ENDS else identity
+    if not stage.spec.row.masked:
+        return Windows.unmasked(batch.features, reference, batch.controls)
     return Windows(batch.features, reference, batch.latents, batch.mask)
 
 
@@ -120,20 +122,37 @@ def mean_over(error: Tensor, region: Tensor | None = None) -> Tensor:
     return (error.flatten(1) * elements).sum(1) / elements.sum(1).clamp_min(1.0)
 
 
+def lower_half(rows: int, weight: float, like: Tensor) -> Tensor:
+    """Weights (rows, 1) of a frame's rows: `weight` from the middle down, 1 above it."""
+    weights = like.new_ones(rows, 1)
+    weights[rows // 2 :] = weight
+    return weights
+
+
 class LossModule(nn.Module):
     """The loss of a stage as a module that holds all trained parameters, for wrapping in several processes.
 
-    The VAE's `decoder` is needed if `rgb_weight` is not 0, in float32 and on the stage's device. It is frozen and not a
-    submodule: it is not saved, averaged, sharded, moved or cast. Raises `KeySyncError` if it is missing.
+    The VAE's `decoder` is needed if `rgb_weight` is not 0, and the `perceptual` distance (b,) of pictures (b, 3, H, W)
+    in -1..1 if `lpips_weight` is not 0, in float32 and on the stage's device. They are frozen and not submodules: they
+    are not saved, averaged, sharded, moved or cast. Raises `KeySyncError` if one is missing.
     """
 
-    def __init__(self, stage: Stage, decoder: nn.Module | None, config: TrainConfig) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        decoder: nn.Module | None,
+        config: TrainConfig,
+        perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__()
         if config.rgb_weight and decoder is None:
             raise KeySyncError(
                 f"rgb_weight is {config.rgb_weight:g} but there is no VAE decoder: name a VAE with --vae, or set "
                 "rgb_weight to 0"
             )
+        if config.lpips_weight and perceptual is None:
+            raise KeySyncError(f"lpips_weight is {config.lpips_weight:g} but there is no LPIPS network: load it")
+        self._perceptual = (perceptual,)  # in a tuple, as the decoder
         self.stage = stage
         stage.unet.gradient_checkpointing = config.gradient_checkpointing
         self.config = config
@@ -157,15 +176,28 @@ class LossModule(nn.Module):
         clips = torch.arange(len(denoised), device=denoised.device)
         pictures = self.decode(denoised[clips, batch.pixel_frame])
         pixel_error = weighted_error(pictures, batch.pixels, draws.sigma)
-        pixel = mean_over(pixel_error, batch.pixel_mask if self._by_mask else None).mean()
+        pixel = mean_over(pixel_error, batch.pixel_mask if self._by_mask else None)
+        if self.config.lpips_weight:
+            pixel = pixel + self.config.lpips_weight * self._perceptual_error(pictures, batch.pixels, draws.sigma)
+        pixel = pixel.mean()
         return Losses(latent + self.config.rgb_weight * pixel, latent.detach(), pixel.detach())
 
     def latent_loss(self, denoised: Tensor, target: Tensor, batch: Batch, sigma: Tensor) -> Tensor:
         """The weighted error of denoised latents (b, t, 4, h, w) at noise levels sigma (b,), a scalar."""
+        error = weighted_error(denoised, target, sigma)
+        if self.config.lower_half_weight != 1:
+            error = error * lower_half(error.shape[-2], self.config.lower_half_weight, error)
         region = batch.mask if self._by_mask else None
         if batch.weight is not None:
             region = batch.weight if region is None else region * batch.weight
-        return mean_over(weighted_error(denoised, target, sigma), region).mean()
+        return mean_over(error, region).mean()
+
+    def _perceptual_error(self, ours: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
+        """The weighted perceptual distance (b,): of each picture with its own weight."""
+        (perceptual,) = self._perceptual
+        assert perceptual is not None
+        with torch.autocast(ours.device.type, enabled=False):
+            return weight_of(sigma) * perceptual(ours, target).flatten()
 
     @property
     def _by_mask(self) -> bool:

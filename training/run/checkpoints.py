@@ -116,7 +116,8 @@ def load_state(
     if accelerator.scaler is not None and scaler is not None:
         accelerator.scaler.load_state_dict(scaler)
     if ema is not None:
-        ema.load(load_stage(folder / AVERAGED, dtype=torch.float32).state_dict())
+        stage: Stage = accelerator.unwrap_model(module).stage
+        ema.load(load_stage(folder / AVERAGED, expect=stage.spec.name, dtype=torch.float32).state_dict())
 
 
 def _check_finite(weights: Mapping[str, Tensor], step: int) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.distributed.fsdp import FSDPModule
 
 from keysync.errors import KeySyncError
-from keysync.systems.keysync.sampling import Sampling
+from keysync.systems.keyface.sampling import KeyFaceSampling
 
 from ..data.dataset import Shards, Windows, collate
 from ..data.index import VALIDATION
@@ -59,7 +59,8 @@ class Validation:
             shown = self.batches[:SAMPLED]
             truth = torch.cat([batch.latents for batch in shown])
             # A call for each prediction: processes that share sharded weights must all make the same calls.
-            sampling = Sampling(group=1)
+            # KeyFace's interpolation has no weaker copy here to guide it.
+            sampling = KeyFaceSampling(group=1, autoguidance=1.0)
             made = torch.cat([module.with_stage(sample, batch, self.config.seed, sampling) for batch in shown])
         finally:
             # Without a backward pass the outermost weights stay gathered and hide later changes of their shards.

@@ -13,13 +13,14 @@ from torch import nn
 from keysync.errors import KeySyncError
 from keysync.method import PIXELS_PER_LATENT, PUBLISHED_CROP_SCALE
 from keysync.network.layers import Residual, VideoTransformer
-from keysync.network.stage import STAGES, Stage, StageSpec
+from keysync.network.stage import ALL_STAGES, KEYFACE, KEYSYNC, Stage, StageSpec
 from keysync.network.unet import UNetConfig
 from keysync.weights.checkpoint import load_stage
 from keysync.weights.files import read_tensors, shapes_of
 from keysync.weights.identify import KINDS, identify
 
 from ..config.config import NO
+from .keysync_stage import as_keyface
 from .lora import adapted, is_lora
 from .svd import svd_stage, weight_files
 
@@ -62,6 +63,7 @@ def trained_spec(spec: StageSpec, config: TrainConfig) -> StageSpec:
         spec,
         audio_guidance=config.audio_guidance or spec.audio_guidance,
         identity_guidance=config.identity_guidance or spec.identity_guidance,
+        autoguidance=config.autoguidance or spec.autoguidance,
     )
 
 
@@ -79,17 +81,23 @@ def _weights(config: TrainConfig, latent_size: tuple[int, int], audio_channels: 
         if config.trainable == "lora":
             raise KeySyncError(f"{path} is {KINDS[kind]}: {ADAPTED_BY_LORA}")
         return svd_stage(path, tensors, config, latent_size, audio_channels)
-    if kind not in STAGES:
+    if kind not in ALL_STAGES:
         raise KeySyncError(
-            f"{path} is {KINDS[kind]} ({sign}): expected a KeySync {config.stage} stage or Stable Video Diffusion"
+            f"{path} is {KINDS[kind]} ({sign}): expected {KINDS[config.stage]} or Stable Video Diffusion"
         )
-    return _continued(path, config, latent_size, audio_channels, crop_scale)
+    if config.stage in KEYFACE and kind in KEYSYNC:
+        stage = as_keyface(path, config.stage)
+        stage.spec = replace(stage.spec, crop_scale=crop_scale)  # a head is cut out wider than a face to dub
+    else:
+        stage = load_stage(path, expect=config.stage, dtype=torch.float32)
+    return _continued(path, stage, config, latent_size, audio_channels, crop_scale)
 
 
 def new_spec(config: TrainConfig, latent_size: tuple[int, int], audio_channels: int) -> StageSpec:
     """The stage of new weights."""
     unet = UNetConfig(
-        in_channels=STAGES[config.stage].unet.in_channels,
+        in_channels=ALL_STAGES[config.stage].unet.in_channels,
+        vector_dim=ALL_STAGES[config.stage].unet.vector_dim,
         model_channels=config.model_channels,
         channel_mult=config.channel_mult,
         attention=config.attention,
@@ -123,10 +131,14 @@ def _zero(layer: nn.Module | None) -> None:
 
 
 def _continued(
-    path: Path, config: TrainConfig, latent_size: tuple[int, int], audio_channels: int, crop_scale: float
+    path: Path,
+    stage: Stage,
+    config: TrainConfig,
+    latent_size: tuple[int, int],
+    audio_channels: int,
+    crop_scale: float,
 ) -> Stage:
-    """A KeySync checkpoint, which must match the data."""
-    stage = load_stage(path, expect=config.stage, dtype=torch.float32)
+    """The stage of a checkpoint, which must match the data."""
     spec = stage.spec
     for what, theirs, ours, remedy in (
         ("latents", spec.latent_size, latent_size, "prepare the data at the checkpoint's resolution"),
@@ -137,6 +149,9 @@ def _continued(
     ):
         if theirs != ours:
             raise KeySyncError(f"{path} has {what} {_words(theirs)} but this run has {_words(ours)}: {remedy}")
+    if not spec.row.masked:
+        logger.info("start: %s, a trained stage", path)
+        return stage
     if spec.mask != config.mask and config.trainable == "lora":
         raise KeySyncError(
             f"{path} was trained with mask {spec.mask} and a LoRA must use the same: set mask to {spec.mask}"

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from keysync.errors import KeySyncError
 from keysync.method import LATENT_CHANNELS
-from keysync.network.stage import ENDS, STAGES, Stage, StageSpec
+from keysync.network.stage import ALL_STAGES, ENDS, Stage, StageSpec
 from keysync.vae.vae import FOLDER_FILES
 from keysync.weights.files import shapes_of
 from keysync.weights.finite import check_weights
-from keysync.weights.identify import AUDIO_PROJECTION, LEARNED_MASK, UNET, Shapes
+from keysync.weights.identify import LEARNED_MASK, UNET, Shapes
 from keysync.weights.settings import read_settings
 from keysync.weights.stage_format import check, needed_shapes, on_meta, published_names, spec_of, unexpected
 
@@ -103,12 +103,15 @@ def _spec(
     path: Path, held: Shapes, config: TrainConfig, latent_size: tuple[int, int], audio_channels: int
 ) -> StageSpec:
     """The stage with the U-Net's widths, taken from its shapes, and these speech channels."""
-    added: dict[str, tuple[int, ...]] = {f"{AUDIO_PROJECTION}weight": (0, audio_channels)}
-    if STAGES[config.stage].reference == ENDS:
+    published = ALL_STAGES[config.stage]
+    added: dict[str, tuple[int, ...]] = {f"{_projection(published)}weight": (0, audio_channels)}
+    if published.reference == ENDS:
         added[LEARNED_MASK] = (LATENT_CHANNELS, *latent_size)
     head_dim = _head_dim(path) or config.head_dim
-    spec = spec_of(path, {**held, **added}, {}, expect=config.stage, head_dim=head_dim, latent_size=latent_size)
-    return replace(spec, window=config.window, speech_encoder=config.speech_encoder, mask=config.mask)
+    kept = {name: shape for name, shape in held.items() if name != LABEL}  # which is made anew, for other labels
+    spec = spec_of(path, {**kept, **added}, {}, expect=config.stage, head_dim=head_dim, latent_size=latent_size)
+    unet = replace(spec.unet, vector_dim=published.unet.vector_dim)
+    return replace(spec, unet=unet, window=config.window, speech_encoder=config.speech_encoder, mask=config.mask)
 
 
 def _fresh(spec: StageSpec, seed: int) -> dict[str, Tensor]:
@@ -116,13 +119,19 @@ def _fresh(spec: StageSpec, seed: int) -> dict[str, Tensor]:
     unet = spec.unet
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        label = nn.Linear(unet.context_dim, 4 * unet.model_channels)
+        label = nn.Linear(unet.vector_dim + unet.context_dim, 4 * unet.model_channels)
         audio = nn.Linear(spec.audio_channels, unet.context_dim)
         convolution = nn.Conv2d(unet.in_channels, unet.model_channels, 3)
-    fresh = {LABEL: label.weight, f"{AUDIO_PROJECTION}weight": audio.weight, f"{AUDIO_PROJECTION}bias": audio.bias}
+    projection = _projection(spec)
+    fresh = {LABEL: label.weight, f"{projection}weight": audio.weight, f"{projection}bias": audio.bias}
     if spec.reference == ENDS:
         fresh |= {INPUT: convolution.weight, LEARNED_MASK: torch.zeros(LATENT_CHANNELS, *spec.latent_size)}
     return {name: tensor.detach() for name, tensor in fresh.items()}
+
+
+def _projection(spec: StageSpec) -> str:
+    """The published prefix of a stage's audio projection."""
+    return spec.row.keys["audio_projection."]
 
 
 def _check(path: Path, spec: StageSpec, held: Shapes, origins: Mapping[str, str]) -> None:

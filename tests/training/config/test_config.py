@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from keysync.errors import KeySyncError, install_line
-from keysync.network.stage import STAGES
+from keysync.network.stage import ALL_STAGES, IDENTITY, KEYFACE, STAGES
 from keysync.systems.keysync.small import SMALL
 from keysync.weights.checkpoint import load_stage
-from training.config.config import PRESETS, TrainConfig, from_toml, load_config, overrides_of, to_toml
+from training.config.config import PRESETS, TrainConfig, from_toml, load_config, overrides_of, preset_of, to_toml
 
 
-def test_presets_are_the_two_stages_large_and_small() -> None:
-    assert sorted(PRESETS) == ["interpolation", "keyframe", "tiny-interpolation", "tiny-keyframe"]
+def test_presets_are_the_stages_and_small_ones_of_keysync() -> None:
+    assert sorted(PRESETS) == sorted([*map(preset_of, ALL_STAGES), "tiny-interpolation", "tiny-keyframe"])
     for name in PRESETS:
-        assert load_config(name, None, {}).stage == name.removeprefix("tiny-")
+        assert preset_of(load_config(name, None, {}).stage) == name.removeprefix("tiny-")
 
 
 @pytest.mark.parametrize("stage", ["keyframe", "interpolation"])
@@ -47,13 +47,48 @@ def test_the_large_presets_are_the_original_s_numbers(stage: str) -> None:
     assert (config.trainable, config.loss_region, config.mask) == ("published", "frame", "box")
 
 
+@pytest.mark.parametrize("stage", KEYFACE)
+def test_keyface_s_presets_are_the_original_s_numbers(stage: str) -> None:
+    config, published = load_config(preset_of(stage), None, {}), ALL_STAGES[stage]
+    unet = published.unet
+    assert (config.model_channels, config.channel_mult, config.attention, config.num_res_blocks) == (
+        *(unet.model_channels, unet.channel_mult, unet.attention, unet.num_res_blocks),
+    )
+    assert (config.window, config.resolution) == (published.window, published.image_size[0])
+    assert config.speech_encoder == published.speech_encoder
+    first = published.reference == IDENTITY
+    assert (config.rgb_weight, config.lpips_weight) == ((1.0, 1.0) if first else (0.0, 0.0))
+    assert config.lower_half_weight == (3.0 if first else 2.0)
+    assert (config.learning_rate, config.identity_dropout_per_frame, config.trainable) == (1e-5, False, "published")
+    assert (config.noise_mean, config.noise_std, config.audio_dropout, config.identity_dropout) == (1.0, 1.2, 0.2, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss_region": "mask"}, "loss_region is .mask.: expected frame for keyface_keyframe, which has no mask"),
+        ({"rgb_weight": "0"}, "lpips_weight is 1.0: expected 0 with rgb_weight 0"),
+        ({"distill": "guidance", "start": "f"}, "distill is .guidance.: expected no for keyface_keyframe"),
+        ({"speech_encoder": "wavlm+whale"}, "speech_encoder is .wavlm.whale.: expected one of hubert, .* joined by"),
+    ],
+)
+def test_what_does_not_fit_keyface(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(KeySyncError, match=message):
+        load_config("keyface-keyframe", None, changes)
+
+
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_a_preset_says_every_departure_from_the_paper(name: str) -> None:
     lines = [line for line in PRESETS[name].read_text().splitlines() if "# departs:" in line]
     departures = [re.findall(r"\w+", line)[0] for line in lines]
-    expected = ["trainable", "loss_region", "rgb_weight", "batch_size"]
-    own = {"keyframe": ["identity_dropout_per_frame"], "interpolation": ["speech_encoder", "learning_rate"]}
-    assert sorted(departures) == (sorted(expected + own[name]) if name in own else [])
+    both = ["trainable", "loss_region", "rgb_weight", "batch_size"]
+    expected = {
+        "keyframe": [*both, "identity_dropout_per_frame"],
+        "interpolation": [*both, "speech_encoder", "learning_rate"],
+        "keyface-keyframe": ["trainable"],
+        "keyface-interpolation": ["trainable", "lower_half_weight"],
+    }
+    assert sorted(departures) == sorted(expected.get(name, []))
 
 
 @pytest.mark.parametrize("stage", list(STAGES))
@@ -152,7 +187,7 @@ def test_a_value_of_another_kind_is_refused(key: str, value: Any) -> None:
 
 
 def test_an_unknown_preset_and_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(KeySyncError, match="unknown preset keyframes: choose from interpolation, keyframe, "):
+    with pytest.raises(KeySyncError, match="unknown preset keyframes: choose from interpolation, keyface-"):
         load_config("keyframes", None, {})
     with pytest.raises(KeySyncError, match=r"cannot read .*none\.toml: No such file"):
         load_config(None, tmp_path / "none.toml", {})

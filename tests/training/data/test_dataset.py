@@ -19,13 +19,13 @@ from keysync.errors import KeySyncError
 from keysync.face.masks import MASKS, to_latent
 from keysync.network.stage import SCALE_FACTOR
 from keysync.systems.keysync.small import BUILT_IN
-from training.config.config import TrainConfig
+from training.config.config import TrainConfig, load_config
 from training.data.dataset import Batch, Shards, Window, Windows, collate, lip_weights
 from training.data.draws import generator
 from training.data.index import DataInfo, EncoderInfo
 from training.data.preparation.encode import save_array
 from training.data.preparation.shards import ClipFiles, write_shards
-from training.data.shards import LANDMARKS, LATENTS
+from training.data.shards import EMOTION, LANDMARKS, LATENTS
 
 from ..small_config import small_config
 from ..small_data import small_picture, write_small_clip, write_small_data
@@ -180,7 +180,10 @@ def test_no_pixels_where_the_loss_looks_at_none(small: Path) -> None:
 def test_shapes_and_types_of_a_batch(small: Path) -> None:
     config = replace(KEYFRAME, mouth_weight=2.0, identity="other")
     batch = collate([Windows(Shards(small), config)[number] for number in range(3)])
-    shapes = {field.name: tuple(getattr(batch, field.name).shape) for field in fields(batch)}
+    assert batch.controls is None
+    shapes = {
+        field.name: tuple(getattr(batch, field.name).shape) for field in fields(batch) if field.name != "controls"
+    }
     assert shapes == {
         "number": (3,),
         "latents": (3, 14, 4, 8, 8),
@@ -286,3 +289,33 @@ def test_the_identity_may_be_a_frame_outside_the_window(counted: Path) -> None:
         assert frame not in frames_of(window)
         seen.add(frame)
     assert len(seen) > 20
+
+
+def keyface(**changes: Any) -> TrainConfig:
+    plain = {"resolution": "64", "speech_encoder": "hubert+wavlm", "rgb_weight": "0", "lpips_weight": "0"}
+    return load_config("keyface-keyframe", None, plain | changes)
+
+
+def test_a_window_of_keyface(tmp_path: Path) -> None:
+    """The features of two encoders side by side, valence and arousal of each frame, and no mask."""
+    shards = Shards(write_small_data(tmp_path / "data", channels=4, emotion=True))
+    config, number = keyface(), 3
+    window = Windows(shards, config)[number]
+    alone = Windows(shards, small_config("keyframe", seed=config.seed, speech_encoder="wavlm"))[number]
+    assert window.features.shape == (14, 2, 8)
+    assert torch.equal(window.features[..., 4:], alone.features)
+    assert bool((window.mask == 1).all())
+    assert window.controls is not None
+    assert window.controls.shape == (14, 2)
+    (clip,) = shards.clips("train")
+    start = int(torch.randint(clip.frames - SPAN + 1, (), generator=generator(config.seed, number, "window start")))
+    felt = torch.from_numpy(np.array(shards.array(clip, EMOTION, (clip.frames, 2))))
+    assert torch.equal(window.controls, felt[start : start + SPAN : 13])
+    assert collate([window, window]).to("cpu").controls is not None
+    assert alone.controls is None
+
+
+def test_data_without_emotions(tmp_path: Path) -> None:
+    windows = Windows(Shards(write_small_data(tmp_path / "data")), keyface())
+    with pytest.raises(KeySyncError, match=r"no valence and arousal, which keyface_keyframe needs: .* --emotion FILE"):
+        windows[0]

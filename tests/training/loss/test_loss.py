@@ -22,7 +22,17 @@ from tests.small_stages import AUDIO_CHANNELS, FRAMES, SIZE, small_stage
 from training.config.config import LOSS_REGIONS, TrainConfig, load_config
 from training.data.dataset import Batch
 from training.data.draws import generator
-from training.loss.loss import Draws, LossModule, condition_of, draw, mean_over, noised, weight_of, weighted_error
+from training.loss.loss import (
+    Draws,
+    LossModule,
+    condition_of,
+    draw,
+    lower_half,
+    mean_over,
+    noised,
+    weight_of,
+    weighted_error,
+)
 
 PIXELS = (8 * SIZE[0], 8 * SIZE[1])
 PIXEL_FRAMES = (3, 1)
@@ -426,3 +436,26 @@ def test_what_pixels_need_is_named() -> None:
     blind = replace(batch_of(), pixels=None, pixel_mask=None)
     module = LossModule(stage, Decoder(), config)
     assert "the batch has no pixels" in error_of(lambda: module(blind, draws_of(blind)))
+
+
+def test_the_lower_half_counts_more() -> None:
+    error = torch.zeros(1, 1, 4, 5, 2)
+    error[..., 2:, :] = 1  # of an odd number of rows the middle one belongs to the lower half
+    assert lower_half(5, 3.0, error)[:, 0].tolist() == [1, 1, 3, 3, 3]
+    batch, stage = batch_of(), small_stage("keyframe")
+    plain, weighted = (LossModule(stage, None, settings(lower_half_weight=weight)) for weight in (1.0, 3.0))
+    sigma = torch.tensor([2.0, 5.0])
+    denoised = batch.latents.clone()
+    denoised[..., : SIZE[0] // 2, :] += 0.5
+    upper = [float(module.latent_loss(denoised, batch.latents, batch, sigma)) for module in (plain, weighted)]
+    assert upper[0] == pytest.approx(upper[1])
+    denoised = batch.latents.clone()
+    denoised[..., SIZE[0] // 2 :, :] += 0.5
+    lower = [float(module.latent_loss(denoised, batch.latents, batch, sigma)) for module in (plain, weighted)]
+    assert lower[1] == pytest.approx(3 * lower[0])
+
+
+def test_a_perceptual_loss_needs_its_network() -> None:
+    config = settings(rgb_weight=1.0, lpips_weight=1.0)
+    with pytest.raises(KeySyncError, match="lpips_weight is 1 but there is no LPIPS network: load it"):
+        LossModule(small_stage("keyframe"), nn.Identity(), config)

@@ -51,11 +51,18 @@ class CropWriter(VideoWriter):
 
 
 def crops(
-    reader: VideoReader, faces: Faces, start: int, stop: int, size: tuple[int, int], scale: float = PUBLISHED_CROP_SCALE
+    reader: VideoReader,
+    faces: Faces,
+    start: int,
+    stop: int,
+    size: tuple[int, int],
+    scale: float = PUBLISHED_CROP_SCALE,
+    still: bool = False,
 ) -> Iterator[Tensor]:
-    """Yields the clip's crops (H, W, 3), float32 in 0..1, of `size` (H, W), `scale` times as wide as the face."""
+    """Yields the clip's crops (H, W, 3), float32 in 0..1, of `size` (H, W), `scale` times as wide as the face, which
+    they follow unless they are `still`."""
     frames = reader.pick(faces.pts, faces.source[start:stop])
-    for frame, box in zip(frames, faces.boxes(start, stop, scale), strict=True):
+    for frame, box in zip(frames, faces.boxes(start, stop, scale, still), strict=True):
         yield crop(frame, box, size)
 
 
@@ -68,10 +75,11 @@ def write_crops(
     folder: Path,
     key: str,
     scale: float = PUBLISHED_CROP_SCALE,
+    still: bool = False,
 ) -> None:
     """Writes KEY.mp4 and KEY.landmarks.npy of a clip; see `write_pictures` and `write_landmarks`."""
-    write_pictures(crops(reader, faces, start, stop, size, scale), size, folder, key)
-    write_landmarks(faces.landmarks[start:stop], faces.boxes(start, stop, scale), size, folder, key)
+    write_pictures(crops(reader, faces, start, stop, size, scale, still), size, folder, key)
+    write_landmarks(faces.landmarks[start:stop], faces.boxes(start, stop, scale, still), size, folder, key)
 
 
 def write_pictures(pictures: Iterable[Tensor], size: tuple[int, int], folder: Path, key: str) -> None:

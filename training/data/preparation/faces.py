@@ -64,8 +64,16 @@ class Faces:
             found += [(a, b) for a, b in pairwise(edges) if b - a >= least]
         return found
 
-    def boxes(self, start: int, stop: int, scale: float = PUBLISHED_CROP_SCALE) -> NDArray[np.int64]:
-        """The crop's box x, y, side for grid frames `start`..`stop` of one run, smoothed: (stop - start, 3)."""
+    def boxes(
+        self, start: int, stop: int, scale: float = PUBLISHED_CROP_SCALE, still: bool = False
+    ) -> NDArray[np.int64]:
+        """The crop's box x, y, side for grid frames `start`..`stop` of one run, smoothed: (stop - start, 3).
+
+        With `still` it is that of the middle frame throughout.
+        """
+        if still:
+            middle = (start + stop) // 2
+            return np.repeat(crop_boxes(self.track, middle, middle + 1, scale), stop - start, axis=0)
         return crop_boxes(self.track, start, stop, scale)
 
     def save(self, path: Path) -> None:

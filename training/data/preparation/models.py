@@ -16,6 +16,7 @@ from keysync.vae.vae import VAE, load_vae
 
 from ..index import DataInfo, EncoderInfo
 from . import quality, speaker
+from .emotion import EmotionPredictor
 from .settings import NONE, SCENEDETECT, WINDOW, Settings
 from .shots import load_detector
 
@@ -39,7 +40,7 @@ class Models:
         """
         settings = self.settings
         _check_device(settings.device)
-        _ = self.detector, self.quality, self.speaker
+        _ = self.detector, self.quality, self.speaker, self.emotion
         if settings.cuts == SCENEDETECT:
             load_detector()
         height, width = settings.size
@@ -75,6 +76,11 @@ class Models:
     def encoders(self) -> dict[str, SpeechEncoder]:
         files, device = self.settings.encoders, self.settings.device
         return {name: load_encoder(name, file.path, device=device) for name, file in files.items()}
+
+    @cached_property
+    def emotion(self) -> EmotionPredictor | None:
+        file = self.settings.emotion
+        return None if file is None else EmotionPredictor.load(file.path, self.settings.device)
 
     @cached_property
     def quality(self) -> quality.Scorer:

@@ -67,7 +67,11 @@ def check_resolution(resolution: int) -> None:
 @dataclass(frozen=True)
 class Settings:
     """`encoders` are the speech encoders by name, keys of `ENCODERS`; `quality` and `speaker` are names of scorers or
-    "none"; clips that score below the least values are dropped. `cuts` is one of `CUTS`."""
+    "none"; clips that score below the least values are dropped. `cuts` is one of `CUTS`.
+
+    `emotion` is a predictor of valence and arousal, for KeyFace. With `still` the crops of a clip do not follow the
+    face: the head moves in them, as in KeyFace's videos.
+    """
 
     data: Path
     resolution: int
@@ -82,6 +86,8 @@ class Settings:
     device: str = "cpu"
     crop_scale: float = PUBLISHED_CROP_SCALE
     cuts: str = SCENEDETECT
+    emotion: ModelFile | None = None
+    still: bool = False
 
     def __post_init__(self) -> None:
         check_resolution(self.resolution)

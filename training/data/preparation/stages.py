@@ -19,6 +19,7 @@ from keysync.media.reader import VideoReader
 from keysync.method import NETWORK_RATE
 from keysync.speech.features import FRAME
 
+from ..shards import EMOTION
 from . import encode
 from .chain import Chain, Discard, Facts, Place, Stage, discards
 from .clips import NO_FACE, Clips, Limits, Range, find_clips, select
@@ -38,6 +39,7 @@ OTHER_VOICE = "lips not seen to follow the speech"
 JUDGED, JUDGED_SIZE = 8, (512, 512)
 # Stages whose files are the parts of a clip.
 PARTS = ("labels", "crops", "speech", "latents")
+EMOTION_PART = "emotion"  # only with a predictor
 
 
 @lru_cache(maxsize=1)
@@ -68,7 +70,12 @@ def table(settings: Settings, models: Models) -> list[Stage]:
     cuts = Stage("shots", shots, ("probe",))
     if s.cuts != SCENEDETECT:
         cuts = Stage("shots", one_shot, ("probe",), {"cuts": s.cuts})
-    framed = {"size": s.size, "crop_scale": s.crop_scale}
+    framed = {"size": s.size, "crop_scale": s.crop_scale, **({"still": True} if s.still else {})}
+    frame = s.size, s.crop_scale, s.still
+    felt = []
+    if s.emotion is not None:
+        made_of = {"model": s.emotion.digest}
+        felt.append(Stage("emotion", partial(emotion, models), ("faces", "selection"), made_of, gpu=_is_gpu(s.device)))
     gpu = _is_gpu(s.device)
     return [
         Stage("probe", probe),
@@ -81,7 +88,7 @@ def table(settings: Settings, models: Models) -> list[Stage]:
         *scorers.values(),
         Stage("selection", partial(selection, limits), ("clips", *scorers), {"limits": limits}),
         Stage("labels", partial(labels, names), ("selection", "clips", *scorers), {"scorers": names}),
-        Stage("crops", partial(crops, s.size, s.crop_scale), ("faces", "selection"), framed),
+        Stage("crops", partial(crops, *frame), ("faces", "selection"), framed),
         *(
             Stage(name, partial(features, models, name), ("sound",), {"model": file.digest}, gpu=gpu)
             for name, file in s.encoders.items()
@@ -89,11 +96,12 @@ def table(settings: Settings, models: Models) -> list[Stage]:
         Stage("speech", partial(speech, tuple(s.encoders)), ("sound", "selection", *s.encoders)),
         Stage(
             "latents",
-            partial(latents, models, s.size, s.crop_scale),
+            partial(latents, models, *frame),
             ("faces", "selection"),
             {**framed, "vae": s.vae.digest},
             gpu=gpu,
         ),
+        *felt,
     ]
 
 
@@ -193,11 +201,11 @@ def labels(scorers: dict[str, str], place: Place) -> Facts:
     return {}
 
 
-def crops(size: tuple[int, int], scale: float, place: Place) -> Facts:
+def crops(size: tuple[int, int], scale: float, still: bool, place: Place) -> Facts:
     """KEY.mp4 and KEY.landmarks.npy."""
     faces, reader = _faces(place), VideoReader(place.video.path)
     for start, stop in _ranges(place, "selection"):
-        encode.write_crops(reader, faces, start, stop, size, place.folder, _key(place.video, start), scale)
+        encode.write_crops(reader, faces, start, stop, size, place.folder, _key(place.video, start), scale, still)
     return {}
 
 
@@ -220,22 +228,34 @@ def speech(encoders: Sequence[str], place: Place) -> Facts:
     return {}
 
 
-def latents(models: Models, size: tuple[int, int], scale: float, place: Place) -> Facts:
+def latents(models: Models, size: tuple[int, int], scale: float, still: bool, place: Place) -> Facts:
     """KEY.latents.npy."""
     faces, reader = _faces(place), VideoReader(place.video.path)
     for start, stop in _ranges(place, "selection"):
-        pictures = encode.crops(reader, faces, start, stop, size, scale)
+        pictures = encode.crops(reader, faces, start, stop, size, scale, still)
         encode.write_latents(models.vae, pictures, place.folder, _key(place.video, start))
+    return {}
+
+
+def emotion(models: Models, place: Place) -> Facts:
+    """KEY.emotion.npy: valence and arousal of each frame."""
+    predictor, faces, reader = models.emotion, _faces(place), VideoReader(place.video.path)
+    assert predictor is not None
+    for start, stop in _ranges(place, "selection"):
+        frames = reader.pick(faces.pts, faces.source[start:stop])
+        read = predictor.read(frames, faces.landmarks[start:stop])
+        encode.save_array(place.folder / f"{_key(place.video, start)}.{EMOTION}", read)
     return {}
 
 
 def clip_files(chain: Chain, video: Video) -> list[ClipFiles]:
     """The clips of a video that has passed all stages."""
     ranges = [(start, stop) for start, stop in _read(chain.result(video, "selection") / "clips.json")]
+    parts = [stage.name for stage in chain.stages if stage.name in (*PARTS, EMOTION_PART)]
     found = []
     for start, stop in ranges:
         key = _key(video, start)
-        files = [file for stage in PARTS for file in sorted(chain.result(video, stage).glob(f"{key}.*"))]
+        files = [file for stage in parts for file in sorted(chain.result(video, stage).glob(f"{key}.*"))]
         found.append(ClipFiles.of(key, video.id, stop - start, files))
     return found
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from keysync.face import detectors
 from training.data.preparation.chain import Chain, Stage
 from training.data.preparation.models import Models
 from training.data.preparation.settings import ModelFile
-from training.data.preparation.stages import PARTS, clip_files, table
+from training.data.preparation.stages import EMOTION_PART, PARTS, clip_files, table
 from training.data.preparation.videos import Video
 
+from .emotion_file import write_predictor
 from .small_videos import FACE, BrightnessDetector, small_settings, write_talk
 
 OTHER = ModelFile(Path("other"), "other")
@@ -38,6 +40,7 @@ def test_what_a_stage_needs_comes_before_it() -> None:
         ({"resolution": 128}, {"crops", "latents"}),
         ({"crop_scale": 1.4}, {"crops", "latents"}),
         ({"vae": OTHER}, {"latents"}),
+        ({"still": True}, {"crops", "latents"}),
         ({"hubert": OTHER}, {"hubert"}),
         ({"wavlm": OTHER}, {"wavlm"}),
         ({"detector": "face-alignment"}, {"faces"}),
@@ -64,6 +67,17 @@ def test_what_works_on_a_gpu() -> None:
     assert on_gpu(device="cuda", quality="hyperiqa", detector="face-alignment") == {
         *("faces", "quality", "hubert", "wavlm", "latents")
     }
+
+
+def test_what_reads_emotions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(detectors.DETECTORS, "mediapipe", BrightnessDetector)
+    settings = small_settings(tmp_path, emotion=ModelFile.of(write_predictor(tmp_path / "emotion.pt")))
+    chain = Chain(tmp_path, table(settings, Models(settings)))
+    video = Video("talk-1", "talk.mp4", write_talk(tmp_path / "talk.mp4", [(FACE, 14)]), "1")
+    assert chain.run(video).fresh[-1] == EMOTION_PART
+    (clip,) = clip_files(chain, video)
+    read = np.load(clip.parts["emotion.npy"])
+    assert (read.shape, read.dtype) == ((14, 2), np.float32)
 
 
 def test_no_wavlm() -> None:
