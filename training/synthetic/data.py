@@ -38,6 +38,8 @@ from ..data.index import DataInfo, EncoderInfo
 from ..data.preparation import encode
 from ..data.preparation.settings import WINDOW, check_resolution
 from ..data.preparation.shards import ClipFiles, write_shards
+from ..data.shards import EMOTION
+from . import heads
 from .render.shot import Pictures, Shot
 from .voice.corpus import speaker
 from .voice.sentences import TRAIN
@@ -56,6 +58,7 @@ class Settings:
 
     One in `spacing` of its frames is drawn: 13 gives data for keyframes only, of more people in the same time. An
     `excerpt` limits the number of drawn frames, from a random position; the features still cover the whole speech.
+    `heads`: talking heads for KeyFace, see `heads`, instead of faces to dub.
     """
 
     vae: Path
@@ -65,6 +68,7 @@ class Settings:
     resolution: int = 128
     spacing: int = 1
     excerpt: int | None = None
+    heads: bool = False
 
     def __post_init__(self) -> None:
         if self.spacing < 1:
@@ -107,6 +111,10 @@ class Settings:
         return range(0, self.frames, self.spacing)
 
     @property
+    def crop_scale(self) -> float:
+        return heads.CROP_SCALE if self.heads else CROP_SCALE
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width of the crops."""
         return self.resolution, self.resolution
@@ -116,7 +124,8 @@ class Settings:
         """The digest of everything that a clip depends on except its number."""
         models = {name: _weights(path) for name, path in {"vae": self.vae, **self.encoders}.items()}
         frames = [self.seconds, self.spacing, self.excerpt]
-        return digest.of_json([models, frames, self.seed, self.resolution, CROP_SCALE])
+        kind = ["heads"] if self.heads else []
+        return digest.of_json([models, frames, self.seed, self.resolution, self.crop_scale, *kind])
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +168,7 @@ def write_data(folder: Path, clips: int, settings: Settings, *, workers: int = 1
         },
         vae=str(settings.vae),
         detector=DETECTOR,
-        crop_scale=CROP_SCALE,
+        crop_scale=settings.crop_scale,
         spacing=settings.spacing,
     )
     return write_shards(made, folder, info, validation_share=validation)
@@ -169,8 +178,14 @@ def write_clip(folder: Path, number: int, settings: Settings) -> int:
     """Writes the parts of one clip as KEY.PART, KEY.json last; returns its number."""
     models, key, drawn = open_models(settings), _key(number), settings.drawn(number)
     said = speech(settings.seed, number, settings.seconds)
+    if settings.heads:
+        said = heads.with_sounds(said, settings.seed, number)
+        head = heads.head(_seeds(settings, number), said, settings.frames, settings.resolution, drawn)
+        shown, boxes = head.pictures, np.repeat(head.box[None], len(drawn), 0)
+        encode.save_array(folder / f"{key}.{EMOTION}", head.emotion)
+    else:
+        shown, boxes = film(number, said, settings)
     waveform = torch.from_numpy(said.waveform)[: settings.frames * FRAME]
-    shown, boxes = film(number, said, settings)
     crops = [crop(frame, box, settings.size) for frame, box in zip(shown.frames, boxes, strict=True)]
     encode.write_landmarks(shown.landmarks, boxes, settings.size, folder, key)
     encode.write_latents(models.vae, crops, folder, key)
@@ -209,7 +224,7 @@ def film(number: int, said: Utterance, settings: Settings) -> tuple[Pictures, ND
     mouths = [motion[frame] for frame in range(len(motion))]
     # A crop is nearly as wide as the picture, which is rendered at twice the resolution of the crops.
     side = 2 * settings.resolution
-    shot = Shot((settings.seed, number, 0x736565), settings.frames, side)
+    shot = Shot(_seeds(settings, number), settings.frames, side)
     half = len(mouths) // 2
     before = shot.landmarks(mouths[half:] + mouths[:half])
     boxes = crop_boxes(from_landmarks(list(before), (side, side)), 0, settings.frames, CROP_SCALE)
@@ -229,6 +244,11 @@ def _made(work: Path, numbers: Sequence[int], settings: Settings, workers: int) 
 
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+def _seeds(settings: Settings, number: int) -> tuple[int, int, int]:
+    """The seeds of a clip's person and motion."""
+    return settings.seed, number, 0x736565
 
 
 def _key(number: int) -> str:
@@ -265,6 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--resolution", type=int, default=Settings.resolution, help="side of the crops (default: 128)")
     parser.add_argument("--spacing", type=int, default=1, help="draw one frame in this many: 13 for keyframes only")
     parser.add_argument("--excerpt", type=int, help="draw only this many of these frames: more people in less time")
+    parser.add_argument("--heads", action="store_true", help="talking heads with feelings and sounds, for KeyFace")
     parser.add_argument("--validation", type=float, default=0.05, help="share of the clips kept for validation")
     parser.add_argument("--workers", type=int, default=1, help="number of processes")
     options = parser.parse_args(arguments)

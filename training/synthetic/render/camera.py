@@ -22,8 +22,9 @@ class Pose:
     """The pose of a person in one frame, except the mouth: angles in radians, shifts in mm.
 
     yaw > 0 turns the face to the viewer's right, pitch > 0 lowers the chin, roll > 0 tilts clockwise; gaze relative to
-    an eye's width and height; blink 0 open .. 1 shut; brows in mm above rest; light is a factor; `away`: the back faces
-    the camera.
+    an eye's width and height; blink 0 open .. 1 shut; brows in mm above rest, frown in mm by which their inner ends are
+    lowered; widened: the share by which the eyes are opened further; light is a factor; `away`: the back faces the
+    camera.
     """
 
     yaw: float = 0.0
@@ -34,6 +35,8 @@ class Pose:
     gaze: tuple[float, float] = (0.0, 0.0)
     blink: float = 0.0
     brows: float = 0.0
+    frown: float = 0.0
+    widened: float = 0.0
     light: float = 1.0
     away: bool = False
 

@@ -39,8 +39,9 @@ def lids(person: Identity, shape: HeadShape, pose: Pose) -> Array:
 def lid_heights(person: Identity, out: Array, pose: Pose) -> tuple[Array, Array]:
     """y of the upper and the lower lid at positions -1 (inner corner) .. 1 (outer)."""
     corner = -person.eye_tilt * out + 0.6
-    upper = corner - 0.51 * person.eye_height * np.clip(1 - np.abs(out + 0.10 * (1 - out**2)) ** 2.1, 0, 1) ** 0.85
-    lower = corner + 0.41 * person.eye_height * np.clip(1 - np.abs(out - 0.12 * (1 - out**2)) ** 2.1, 0, 1) ** 0.95
+    high = person.eye_height * (1 + pose.widened)
+    upper = corner - 0.51 * high * np.clip(1 - np.abs(out + 0.10 * (1 - out**2)) ** 2.1, 0, 1) ** 0.85
+    lower = corner + 0.41 * high * np.clip(1 - np.abs(out - 0.12 * (1 - out**2)) ** 2.1, 0, 1) ** 0.95
     # The upper lid follows the gaze; a blink lowers it to the lower lid.
     upper = upper + 1.6 * pose.gaze[1] * (1 - out**2)
     shut = lower + 0.25 - 0.12 * (lower - upper)

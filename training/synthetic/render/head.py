@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from .mouth import LINE, MouthShape, half_width, jaw_drop, protrusion, raised
+from .mouth import LINE, SMILE, MouthShape, half_width, jaw_drop, protrusion, raised
 from .opencv import cv2
 from .smooth import bump, step
 
@@ -162,17 +162,23 @@ class Motion:
         self._cheek = bump(side, y, (38, 44), (16, 16)) * front
         self._hollow = bump(side, y, (48, 68), (16, 22))
         self._brow = bump(side, y, (27, -24), (32, 13)) * front
+        self._inner_brow = bump(side, y, (13, -22), (12, 12)) * front
         self._x, self._sign = x, np.sign(x) * np.clip(side / 6, 0, 1)
 
-    def move(self, points: Array, mouth: MouthShape, brows: float = 0.0) -> Array:
-        """The points with this mouth and the brows raised by `brows` mm."""
+    def move(self, points: Array, mouth: MouthShape, brows: float = 0.0, frown: float = 0.0) -> Array:
+        """The points with this mouth, the brows raised by `brows` mm and their inner ends lowered by `frown` mm."""
         person = self.person
         drop, rise = jaw_drop(person, mouth), raised(person, mouth)
         stretch = half_width(person, mouth) / person.mouth_width - 1
         moved = np.array(points, dtype=np.float64)
         moved[..., 0] += self._x * stretch * self._mouth - self._sign * self._hollow * 0.11 * drop
         moved[..., 1] += drop * self._jaw - 0.6 * rise * self._above - brows * self._brow
+        moved[..., 0] -= 0.4 * frown * self._sign * self._inner_brow
+        moved[..., 1] += frown * self._inner_brow
         moved[..., 1] -= mouth.wide * (2.0 * self._corner + 2.5 * self._cheek)
-        moved[..., 2] += protrusion(mouth) * self._mouth * 0.8 + 2.5 * mouth.wide * self._cheek
+        moved[..., 1] -= mouth.smile * (SMILE * self._corner + 3.0 * self._cheek)
+        moved[..., 2] += (
+            protrusion(mouth) * self._mouth * 0.8 + 2.5 * (mouth.wide + max(mouth.smile, 0.0)) * self._cheek
+        )
         moved[..., 2] -= 0.26 * drop * self._jaw + 1.2 * mouth.round * self._hollow
         return moved

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .camera import PIVOT, Pose
+from .feeling import Feeling
 
 Array = NDArray[np.float64]
 
@@ -55,6 +56,10 @@ class Take:
                 for a, b, c, dx, dy, s, raised, g, shut, lit in rows
             )
         )
+
+    def feeling(self, feelings: Sequence[Feeling]) -> Take:
+        """The same motion with a feeling in each frame's face; that of the mouth is `Feeling.mouth`."""
+        return Take(tuple(feeling.pose(pose) for pose, feeling in zip(self.poses, feelings, strict=True)))
 
     def away(self) -> Take:
         """The same motion with the back to the camera."""

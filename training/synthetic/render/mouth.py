@@ -21,6 +21,7 @@ LINE = 69.0  # where closed lips meet, mm below the pupils
 ALONG = 33  # points of each curve, including the landmarks
 ACROSS = 7  # points from the outer edge of a lip to the inner
 RAISED = 0.2  # share of the opening due to the upper lip; the rest is due to the jaw
+SMILE = 5.0  # height of the corners of a smile over those at rest, mm
 CLOSED_CORNER = 0.36  # share of the jaw's motion that the corners of the mouth follow
 # Positions of iBUG's points along the lips, left to right, over half the mouth's width.
 OUTER_PLACES = (-1.0, -0.62, -0.25, 0.0, 0.25, 0.62, 1.0)
@@ -37,7 +38,8 @@ class MouthShape:
     """The articulation of a mouth, each value in 0..1, 0 at rest.
 
     open: the gap between the inner lips over the largest one; wide: corners drawn apart ("ee"); round: pursed and
-    protruded ("oo"); teeth: visibility of both rows; tongue: tip raised to the upper teeth ("l", "th").
+    protruded ("oo"); teeth: visibility of both rows; tongue: tip raised to the upper teeth ("l", "th"). Except smile,
+    -1..1: corners lowered .. raised.
     """
 
     open: float = 0.0
@@ -45,6 +47,7 @@ class MouthShape:
     round: float = 0.0
     teeth: float = 0.3
     tongue: float = 0.0
+    smile: float = 0.0
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> MouthShape:
@@ -96,7 +99,7 @@ def raised(person: Identity, mouth: MouthShape) -> float:
 
 def half_width(person: Identity, mouth: MouthShape) -> float:
     """Distance from the middle of the mouth to its corner, mm."""
-    return person.mouth_width * (1 + 0.16 * mouth.wide - 0.34 * mouth.round - 0.05 * mouth.open)
+    return person.mouth_width * (1 + 0.16 * mouth.wide - 0.34 * mouth.round - 0.05 * mouth.open + 0.10 * mouth.smile)
 
 
 def protrusion(mouth: MouthShape) -> float:
@@ -126,7 +129,7 @@ def lip_places(person: Identity, mouth: MouthShape) -> NDArray[np.float64]:
     half = half_width(person, mouth)
     inner_half = half - (1.6 + 1.4 * mouth.open + 0.8 * mouth.round)
     drop, rise = jaw_drop(person, mouth), raised(person, mouth)
-    corner = LINE - person.corner - 1.0 * mouth.wide + CLOSED_CORNER * drop - 0.25 * rise
+    corner = LINE - person.corner - 1.0 * mouth.wide - SMILE * mouth.smile + CLOSED_CORNER * drop - 0.25 * rise
     thick = 1 + 0.14 * mouth.round - 0.16 * mouth.wide - 0.10 * mouth.open
     # The edges of the opening are flatter than an ellipse; less so for a round mouth.
     bulge = (1 - np.abs(q) ** (2.3 - 0.4 * mouth.round)) ** (0.75 - 0.2 * mouth.round)

@@ -86,7 +86,7 @@ class Portrait:
 
     def landmarks(self, pose: Pose, mouth: MouthShape, edge: Lips, lids: Array, camera: Camera) -> Points:
         """The landmarks (68, 2) in pixels with these lips and lids."""
-        resting = self._mark_motion.move(self._marks, mouth, pose.brows)
+        resting = self._mark_motion.move(self._marks, mouth, pose.brows, pose.frown)
         points = np.concatenate([resting, eyes.points(lids), edge.outer_points, edge.inner_points])
         return camera.project(pose.place_head(points)).astype(np.float32)
 
@@ -112,7 +112,7 @@ class Portrait:
     def _drawn(self, size: tuple[int, int], pose: Pose, mouth: MouthShape, camera: Camera) -> Floats:
         """Per pixel (h, w, 4): position in the atlas, depth in mm, and 1 for parts that move with the head."""
         points = self.atlas.points.copy()
-        points[: self._skull] = self._motion.move(points[: self._skull], mouth, pose.brows)
+        points[: self._skull] = self._motion.move(points[: self._skull], mouth, pose.brows, pose.frown)
         head, torso = pose.place_head(points), pose.place_torso(points)
         seen = torso + (head - torso) * self._follow[:, None]
         depth = seen[:, 2].astype(np.float32)

@@ -13,6 +13,7 @@ from keysync.face.face import Points
 
 from . import eyes
 from .camera import Camera, Pose
+from .feeling import Feeling
 from .identity import Identity
 from .motion import Take
 from .mouth import MouthShape
@@ -43,7 +44,7 @@ class Shot:
 
     `stranger` 1, 2, ...: other people in the same place and light with the same motion. `occluder` is a key of
     `OCCLUDERS` or "none"; it crosses the mouth throughout. `roll` (radians, clockwise) tilts the head further, in its
-    place.
+    place. `feelings` are those of the frames, if people show any; `liveliness` scales the motion of the head.
     """
 
     seeds: tuple[int, ...]
@@ -52,15 +53,21 @@ class Shot:
     occluder: str = "none"
     stranger: int = 0
     roll: float = 0.0
+    feelings: tuple[Feeling, ...] = ()
+    liveliness: float = 1.0
 
     def draw(self, mouths: Sequence[MouthShape], frames: Iterable[int] | None = None) -> Pictures:
         """Renders all frames, or those with the given numbers, each with its mouth."""
         numbers = range(self.frames) if frames is None else frames
-        return Pictures.of([self._scene.render(number, (mouths[number],)) for number in numbers])
+        return Pictures.of([self._scene.render(number, (self._felt(mouths, number),)) for number in numbers])
 
     def landmarks(self, mouths: Sequence[MouthShape]) -> Points:
         """The landmarks (n, 68, 2) of all frames, computed without rendering."""
-        return np.stack([self._landmarks(number, mouths[number]) for number in range(self.frames)])
+        return np.stack([self._landmarks(number, self._felt(mouths, number)) for number in range(self.frames)])
+
+    def _felt(self, mouths: Sequence[MouthShape], number: int) -> MouthShape:
+        """The mouth of a frame with its feeling."""
+        return self.feelings[number].mouth(mouths[number]) if self.feelings else mouths[number]
 
     def bare(self) -> Shot:
         """The same shot without an occluder."""
@@ -82,7 +89,9 @@ class Shot:
         rng = np.random.default_rng((*self.seeds, self.stranger))
         person = Identity.sample(rng)
         rng = np.random.default_rng(self.seeds)
-        take = Take.sample(rng, self.frames).tilted(self.roll)
+        take = Take.sample(rng, self.frames, self.liveliness).tilted(self.roll)
+        if self.feelings:
+            take = take.feeling(self.feelings)
         size = self.side, self.side
         camera = framed(size, rng.uniform(0.46, 0.54), rng.uniform(0.43, 0.48), rng.uniform(0.93, 1.08))
         actor = Actor(Portrait(person), camera, take)
