@@ -28,6 +28,7 @@ from .face.masks import MASKS, is_empty, subtract
 from .face.paste import Place, grey, paste
 from .face.track import FaceTrack
 from .media.source import Frame, FrameSource, as_bytes
+from .media.speech import SpeechPart
 from .method import SAMPLE_RATE
 from .network.precision import is_finite
 from .provenance import Signing
@@ -126,9 +127,9 @@ class Heard:
     samples: int
     rows: Sequence[tuple[Hearing, SpeechRows]] = ()
 
-    def of(self, encoder: Hearing, waveform: Tensor) -> SpeechRows | None:
-        """What an encoder made of a waveform of the same speech; None where it heard more or less of it."""
-        return next((rows for one, rows in self.rows if one is encoder and self.samples == len(waveform)), None)
+    def of(self, encoder: Hearing, samples: int) -> SpeechRows | None:
+        """What an encoder made of so much of the same speech; None where it heard more or less of it."""
+        return next((rows for one, rows in self.rows if one is encoder and self.samples == samples), None)
 
 
 NOTHING_HEARD = Heard(0)
@@ -220,7 +221,7 @@ class Dub:
         pts: NDArray[np.int64],
         track: FaceTrack,
         timeline: Timeline,
-        waveform: Tensor,
+        voice: SpeechPart,
         renderer: Renderer,
         settings: Settings,
         report: Report,
@@ -231,7 +232,7 @@ class Dub:
     ) -> None:
         self.video, self.pts, self.track, self.timeline = video, pts, track, timeline
         self.settings, self.report, self.occluder = settings, report, occluder
-        self.waveform, self._heard = waveform, heard
+        self._voice, self._heard = voice, heard
         self.clips = find_clips(track, timeline)
         self._overflows: dict[str, list[tuple[int, int]]] = {}
         self._smallest: dict[str, int] = {}
@@ -457,27 +458,28 @@ class Dub:
     def unheard(self) -> int:
         """How many encoders have still to hear the speech."""
         encoders = (self.renderer.encoders[name] for name in self.renderer.needs.encoders)
-        return sum(self._heard.of(encoder, self.waveform) is None for encoder in encoders)
+        return sum(self._heard.of(encoder, self._voice.samples) is None for encoder in encoders)
 
     def _speech(self, on_encoder: Callable[[], None]) -> list[dict[str, Tensor]]:
         if not self.clips:
             return []
         encoders = self.renderer.encoders
         features: dict[str, SpeechRows] = {}
-        quiet = pauses(self.waveform) if self.settings.quiet_mouth else None
-        seconds = len(self.waveform) / SAMPLE_RATE
+        quiet = pauses(self._voice.read()) if self.settings.quiet_mouth else None
+        seconds = self._voice.samples / SAMPLE_RATE
         for name in self.renderer.needs.encoders:
-            early = self._heard.of(encoders[name], self.waveform)
+            early = self._heard.of(encoders[name], self._voice.samples)
             if early is None:
                 with self.report.clock("speech"):
-                    early = encoders[name].encode(self.waveform)
+                    early = encoders[name].encode(self._voice.read())
                 on_encoder()
             # What does not hear the speech has no pauses.
             hears = not isinstance(encoders[name], Given)
             features[name] = quieted(encoders[name], early, quiet, seconds) if quiet and hears else early
         if quiet is not None:
             self.report.notes.append(quiet_note(quiet))
-        self._heard, self.waveform = NOTHING_HEARD, torch.empty(0)  # of a long film large, and not needed any more
+        self._heard = NOTHING_HEARD  # of a long film large, and not needed any more
+        self._voice.speech.let_go()
         said = [{name: rows.at(clip.network.times) for name, rows in features.items()} for clip in self.clips]
         for clip, rows in zip(self.clips, said, strict=True):
             for name, spoken in rows.items():

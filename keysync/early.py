@@ -13,13 +13,13 @@ from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from .dub import Dub, Heard, Settings
 from .errors import KeySyncError
 from .face.track import LONGEST_MISS, FaceChoice, FaceTrack, Tracker
 from .following import Seen
 from .media.source import FrameSource
+from .media.speech import SpeechPart
 from .report import Report
 from .systems.renderer import Foresighted
 from .timeline import Timeline, fit
@@ -32,10 +32,10 @@ PATIENCE, OFTEN = 0.05, 50
 
 @dataclass(frozen=True, eq=False)
 class Early:
-    """What is drawn early: a clip, its speech (n,) of so many seconds at 16 kHz, what was heard of it, and how."""
+    """What is drawn early: a clip, its speech of so many seconds, what was heard of it, and how."""
 
     source: FrameSource
-    speech: Callable[[float], Tensor]
+    speech: Callable[[float], SpeechPart]
     speech_seconds: float
     heard: Heard
     renderer: Foresighted
@@ -72,7 +72,7 @@ class Early:
     def _known(self, tracker: Tracker, pts: NDArray[np.int64]) -> tuple[FaceTrack, Timeline] | None:
         """What is known of the track, and the part of the timeline that can be drawn with it; None for nothing."""
         timeline = expected(self.source, pts, self.speech_seconds, self.settings.sync_mode)
-        if timeline is None or self.heard.samples != len(self.speech(timeline.seconds)):
+        if timeline is None or self.heard.samples != self.speech(timeline.seconds).samples:
             return None
         try:
             track = tracker.finish(self.choice)

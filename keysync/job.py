@@ -28,13 +28,14 @@ from .face.face import Detector, Frame
 from .face.occlusion import AUTO, FoundOccluder, find_occluder
 from .face.track import FaceChoice, FaceTrack, Tracker, no_face
 from .following import Following, Seen
-from .media.audio import Speech, hear, open_sound
+from .media.audio import hear, open_sound
 from .media.container import MediaFile, open_input
 from .media.extras import Extras
 from .media.info import PictureFormat
 from .media.reader import open_video
 from .media.soundtrack import soundtrack_notes
 from .media.source import FramesInMemory, FrameSource, SoundSource
+from .media.speech import Speech
 from .media.writer import VideoWriter, check_output, check_space
 from .memory import TRACK, ClipMemory, folder_stamp
 from .method import NETWORK_RATE
@@ -296,6 +297,8 @@ def _follow(
     with Following(follow, partial(course.step, FOLLOWING)) as following:
         if not following.ended():  # else the track was known, or there is an error
             early = _hear_early(inputs, models, settings, seconds)
+            if len(early.rows) == len(models.needs.encoders) and not settings.quiet_mouth:
+                inputs.heard.let_go()  # of a long film large, and hardly needed again
             free = inputs.masks is None and not inputs.finds
             sure = detects and free and not face.choice.through_cuts  # who it is shows at the end
             if sure and isinstance(models, Foresighted) and models.remembers:
@@ -322,8 +325,8 @@ def _hear_early(inputs: _Inputs, models: Renderer, settings: Settings, seconds: 
     for name in models.needs.encoders:
         # What it cannot hear may not be a part of the result: it hears that again.
         with timed(seconds, "speech"), suppress(KeySyncError):
-            rows.append((models.encoders[name], models.encoders[name].encode(voice)))
-    return Heard(len(voice), rows)
+            rows.append((models.encoders[name], models.encoders[name].encode(voice.read())))
+    return Heard(voice.samples, rows)
 
 
 def _prepare(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -21,9 +22,11 @@ from keysync.errors import KeySyncError
 from keysync.face.face import Face
 from keysync.face.track import FaceChoice
 from keysync.job import FaceSource, dub_file, survey
+from keysync.media import audio
 from keysync.media.audio import AudioReader, read_speech
-from keysync.media.reader import VideoReader
+from keysync.media.reader import VideoReader, open_video
 from keysync.media.source import FramesInMemory, SoundInMemory
+from keysync.media.speech import Speech
 from keysync.progress import EVALUATIONS, Moment
 from keysync.speech.features import SpeechFeatures
 from keysync.systems.keysync.models import Models
@@ -170,6 +173,24 @@ def test_the_network_hears_the_speech_as_long_as_the_result(
         assert torch.equal(fitted[:kept], waveform[:kept])
         assert not fitted[kept:].any()
         assert report.notes == [f"the video lasts 0.40 s, the speech {seconds:.2f} s, the result 0.40 s"]
+
+
+@pytest.mark.usefixtures("detector")
+@pytest.mark.parametrize("frames_in_header", [10, 9])
+def test_speech_is_let_go_when_it_was_heard_and_read_again_where_too_little_of_it_was(
+    frames_in_header: int, files: Files, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    CheapStages().install(monkeypatch)
+    events: list[str] = []
+    let_go, read = Speech.let_go, audio._heard
+    monkeypatch.setattr(Speech, "let_go", lambda speech: (events.append("let go"), let_go(speech))[1])
+    monkeypatch.setattr(audio, "_heard", lambda *sound: (events.append("read"), read(*sound))[1])
+    video = open_video(files["video"])
+    video.info = replace(video.info, frame_count=frames_in_header)
+    given = {**files, "video": video}
+    dub_file(**given, models=models, settings=SETTINGS, face=FaceSource(), progress=Quiet(), lossless=True)
+    again = ["read"] if frames_in_header != 10 else []
+    assert events == ["read", "let go", *again, "let go"]
 
 
 @pytest.mark.usefixtures("detector")

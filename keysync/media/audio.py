@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import av
@@ -27,6 +28,7 @@ from .reader import first_picture
 from .resample import Resampler
 from .samples import Samples
 from .source import SoundSource, check_rate, check_samples
+from .speech import Speech
 from .tags import is_tag, without_inner_tags
 
 # Seconds by which timestamps may differ from the count of samples: containers round them, clocks drift. More is heard.
@@ -206,24 +208,6 @@ class Damage:
         return notes
 
 
-@dataclass(frozen=True, eq=False)
-class Speech:
-    """Speech as the encoders hear it, float32 at 16 kHz; `seconds` of the sound, notes for the user."""
-
-    heard: Samples
-    seconds: float
-    notes: tuple[str, ...] = ()
-
-    @property
-    def samples(self) -> Tensor:
-        """All samples (n,)."""
-        return self.heard.first(len(self.heard))
-
-    def lasting(self, seconds: float) -> Tensor:
-        """The samples of so many seconds: cut, or followed by silence."""
-        return self.heard.first(round(seconds * SAMPLE_RATE))
-
-
 def hear(speech: str | Path | SoundSource) -> Speech:
     """Reads a sound file, the sound of a video file or any other sound, whatever its rate, channels and codec.
 
@@ -233,7 +217,10 @@ def hear(speech: str | Path | SoundSource) -> Speech:
     sound = open_sound(speech)
     if isinstance(sound, Mix) and sound.voice is not None:
         sound = sound.voice
-    voice = _voice(sound)
+    return _heard(sound, _voice(sound))
+
+
+def _heard(sound: SoundSource, voice: Voice) -> Speech:
     resampler, samples, loudest, count = Resampler(sound.rate, SAMPLE_RATE), Samples(), 0.0, 0
     for block in sound.blocks():
         mono = voice(block)
@@ -243,7 +230,7 @@ def hear(speech: str | Path | SoundSource) -> Speech:
     notes = [*sound.notes, *([voice.note] if voice.note else [])]
     if loudest < SILENCE:
         notes.append(f"{sound.name} is silent: the lips have no speech to follow")
-    return Speech(samples, count / sound.rate, tuple(notes))
+    return Speech(samples, count / sound.rate, tuple(notes), partial(_heard, sound, voice))
 
 
 def read_speech(speech: str | Path | SoundSource) -> tuple[Tensor, float]:
