@@ -1,4 +1,4 @@
-"""All tests: `python -m tests.run`. Those inside ComfyUI run beside the others, which halves the time on two cores."""
+"""All tests: `python -m tests.run`. Those inside ComfyUI and of training run beside the others: there are two cores."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryFile
 
-HOST = Path(__file__).parent / "host"
+# About as long as all others, and those inside ComfyUI are skipped where there is none.
+BESIDE = [str(Path(__file__).parent / room) for room in ("host", "training")]
 
 
 def main() -> int:
-    """Prints what the others print at once, then what those inside ComfyUI printed; returns 1 if a test failed."""
+    """Prints what the others print at once, then what those beside them printed; returns 1 if a test failed."""
     pytest = [sys.executable, "-m", "pytest"]
     with (
         TemporaryFile() as printed,
-        subprocess.Popen([*pytest, str(HOST)], stdout=printed, stderr=subprocess.STDOUT) as host,
+        subprocess.Popen([*pytest, *BESIDE], stdout=printed, stderr=subprocess.STDOUT) as beside,
     ):
         try:
-            failed = subprocess.call([*pytest, "--ignore", str(HOST)])
+            failed = subprocess.call([*pytest, *(f"--ignore={room}" for room in BESIDE)])
         except BaseException:
-            host.terminate()
+            beside.terminate()
             raise
-        failed |= host.wait()
+        failed |= beside.wait()
         printed.seek(0)
         sys.stdout.buffer.write(printed.read())
     return int(failed != 0)
