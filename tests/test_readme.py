@@ -21,7 +21,7 @@ from keysync.demo import TALK
 from keysync.media.reader import VideoReader
 from keysync.systems.keysync.small import SMALL
 from training import train
-from training.config.config import TrainConfig
+from training.config.config import TrainConfig, preset_of
 
 from .clips import write_speech
 from .conftest import ROOT
@@ -34,7 +34,11 @@ ALL = "\n".join(DOCUMENTS[name] for name in sorted(DOCUMENTS) if name != "CHANGE
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", ALL, re.MULTILINE | re.DOTALL)
 BENCH = "python -m tests.bench"
 # A clause of a shell line may follow the words of a loop.
-CLAUSE = re.compile(rf"^(?:do\s+)?(keysync|python -m training\.(?:\w+|synthetic\.data)|{re.escape(BENCH)})\s+(.*)$")
+CLAUSE = re.compile(
+    r"^(?:do\s+)?(keysync"
+    r"|python -m training\.(?:\w+|synthetic\.data|synthetic\.measure\.head_meter_training|small\.keyface)"
+    rf"|{re.escape(BENCH)})\s+(.*)$"
+)
 # The least that each command takes.
 LEAST = {
     "keysync": "inspect FILE",
@@ -43,10 +47,12 @@ LEAST = {
     "python -m training.train": "keyframe --data DATA --out RUN",
     "python -m training.export": "RUN -o FILE",
     "python -m training.small": "-o FOLDER",
+    "python -m training.small.keyface": "-o FOLDER",
     "python -m training.evaluate": "",
     "python -m training.cost": "",
     "python -m training.sweep": "",
     "python -m training.synthetic.data": "-o DATA --vae VAE",
+    "python -m training.synthetic.measure.head_meter_training": "-o FILE",
     BENCH: "",
 }
 # Options of torchrun, tensorboard, ruff, mypy and the commands of small networks, and two words for any setting and
@@ -147,7 +153,7 @@ def test_command_is_parsed(command: str, words: str, parsers: list[argparse.Argu
 @pytest.mark.parametrize("words", [words for command, words in COMMANDS if command == "python -m training.train"])
 def test_settings_of_training_are_settings(words: str) -> None:
     config, _ = train.parse(shlex.split(words))
-    assert config.stage in words
+    assert preset_of(config.stage) in words
 
 
 def test_every_option_is_one_of_ours(parsers: list[argparse.ArgumentParser]) -> None:

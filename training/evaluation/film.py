@@ -97,8 +97,8 @@ class Film:
 def talk_film(seed: int, number: int, frames: int, side: int, occluder: str = "none") -> Film:
     """A talking person to dub with other speech."""
     seconds = frames / NETWORK_RATE
-    shot = Shot(_seeds(seed, number, occluder), frames, side, occluder)
-    return Film(shot, _chatter(seed, number, "source", seconds), _chatter(seed, number, "talk", seconds))
+    shot = Shot(seeds_of(seed, number, occluder), frames, side, occluder)
+    return Film(shot, chatter(seed, number, "source", seconds), chatter(seed, number, "talk", seconds))
 
 
 def quiet_film(seed: int, number: int, frames: int, side: int) -> Film:
@@ -106,10 +106,10 @@ def quiet_film(seed: int, number: int, frames: int, side: int) -> Film:
     seconds = frames / NETWORK_RATE
     silent = SILENT * seconds
     before = (seconds - silent) / 2
-    said = _chatter(seed, number, "before and after", seconds - silent)
+    said = chatter(seed, number, "before and after", seconds - silent)
     parts = [said.cut(0, before), silence(silent), said.cut(before, said.seconds)]
-    shot = Shot(_seeds(seed, number, "quiet"), frames, side)
-    spoken = _most_open(_chatter(seed, number, "throughout", LONGER * seconds), seconds, before, before + silent)
+    shot = Shot(seeds_of(seed, number, "quiet"), frames, side)
+    spoken = _most_open(chatter(seed, number, "throughout", LONGER * seconds), seconds, before, before + silent)
     return Film(shot, spoken, _fitted(joined(parts), seconds), (before, before + silent))
 
 
@@ -122,9 +122,9 @@ def _most_open(said: Utterance, seconds: float, start: float, stop: float) -> Ut
     return _fitted(said.cut(best / NETWORK_RATE, best / NETWORK_RATE + seconds), seconds)
 
 
-def _chatter(seed: int, number: int, purpose: str, seconds: float) -> Utterance:
+def chatter(seed: int, number: int, purpose: str, seconds: float) -> Utterance:
     """Sentences and a voice of the test split, with short gaps between the sentences."""
-    draw = _seeds(seed, number, purpose)[1]
+    draw = seeds_of(seed, number, purpose)[1]
     voice = speaker(TEST, draw, 0)
     texts = sentences(draw, TEST)
     parts = [silence(GAP)]
@@ -146,7 +146,7 @@ def _fitted(said: Utterance, seconds: float) -> Utterance:
     return said.cut(0, seconds) if short <= 0 else joined([said, silence(short / SAMPLE_RATE)])
 
 
-def _seeds(seed: int, number: int, purpose: str) -> tuple[int, int]:
+def seeds_of(seed: int, number: int, purpose: str) -> tuple[int, int]:
     """Seeds that training does not use."""
     digest = sha256(f"evaluate {purpose} {seed} {number}".encode()).digest()
     return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:12], "little")

@@ -16,7 +16,7 @@ import torch
 
 from keysync.errors import KeySyncError
 from keysync.systems.renderer import Renderer, UnsuitableError
-from keysync.systems.table import SYSTEMS
+from keysync.systems.table import HEADS, SYSTEMS
 
 from ..synthetic.render.occluder import OCCLUDERS
 from .film import quiet_film, talk_film
@@ -81,7 +81,7 @@ class ModelFiles:
 @lru_cache(maxsize=1)
 def open_models(files: ModelFiles) -> Renderer:
     """This system, cached per process. Raises `KeySyncError` as its `load` does."""
-    system = SYSTEMS[files.system]
+    system = {**SYSTEMS, **HEADS}[files.system]
     paths = {option.name: files.paths.get(option.name) for option in system.files}
     return system.load(paths, device=torch.device(files.device), dtype=None)
 

@@ -12,13 +12,11 @@ import argparse
 import logging
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from keysync.errors import KeySyncError
 from keysync.network.stage import KEYSYNC
 from keysync.speech.hubert import Hubert
 from keysync.systems.keysync.small import SMALL
@@ -27,6 +25,7 @@ from ..config.config import TrainConfig, config_of, read_toml
 from ..export import export
 from ..run.run import Run
 from ..train import train
+from .steps import Step, Tables, run_steps
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +33,6 @@ RECIPE = Path(__file__).with_name("recipe.toml")
 ENCODER = Hubert.name  # the kind of encoder that the recipe trains
 WEIGHTS = "model.safetensors"  # of an encoder, in its folder
 STAGES = KEYSYNC
-
-Tables = Mapping[str, Mapping[str, Any]]
 
 
 def stage_config(tables: Tables, stage: str) -> TrainConfig:
@@ -112,7 +109,7 @@ def write_bundle(folder: Path, tables: Tables, workers: int) -> None:
             shutil.copy(source / file, target / file)
 
 
-STEPS: dict[str, Callable[[Path, Tables, int], None]] = {
+STEPS: dict[str, Step] = {
     "vae": train_vae,
     "encoder": train_encoder,
     "data": write_data,
@@ -129,20 +126,7 @@ def _made(folder: Path) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.small", description="Trains the built-in model.")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder of all results")
-    parser.add_argument("--only", choices=list(STEPS), help="run one step; the steps before it must be done")
-    parser.add_argument("--workers", type=int, default=2, help="processes that render and synthesise speech")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    try:
-        tables = read_toml(RECIPE)
-        for name in STEPS if options.only is None else (options.only,):
-            logger.info("%s", name)
-            STEPS[name](options.output, tables, options.workers)
-    except KeySyncError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_steps(parser, arguments, lambda: read_toml(RECIPE), STEPS, workers=2)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from keysync.face.crop import crop_boxes
+from keysync.face.crop import crop, crop_boxes
 from keysync.face.track import from_landmarks
 from keysync.method import NETWORK_RATE
 
@@ -66,3 +66,10 @@ def head(
     box = crop_boxes(from_landmarks([pictures.landmarks[0]], (side, side)), 0, 1, scale)[0]
     emotion = np.array([(felt[number].valence, felt[number].arousal) for number in drawn], dtype=np.float32)
     return Head(pictures, box, emotion)
+
+
+def cropped(made: Head, resolution: int) -> NDArray[np.uint8]:
+    """The crops (n, resolution, resolution, 3) of a head's frames."""
+    size = (resolution, resolution)
+    parts = [crop(frame, made.box, size).mul(255).round().byte().numpy() for frame in made.pictures.frames]
+    return np.stack(parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,13 +12,15 @@ import torch
 
 from ...errors import KeySyncError
 from ...network.noise import Noise
-from ...network.stage import Stage
+from ...network.stage import Stage, StageSpec
+from ...speech.ears import CHANNELS, Ears
 from ...speech.encoders import ENCODERS, load_encoder
 from ...vae.vae import load_vae
 from ...weights.checkpoint import WEAK, load_stage, load_weak
 from ..keysync.generate import HostStage
 from ..keysync.models import Models, stamp
 from ..keysync.sampling import Sampling
+from ..keysync.small import SMALL
 from ..keysync.windows import Run
 from ..renderer import Clock, Needs, OnStep, Rendering
 from .emotion import CONTROLS
@@ -101,6 +103,16 @@ class KeyFaceModels(Models):
         return partial(render, run, self.between)
 
 
+def _hears_as_small(spec: StageSpec) -> bool:
+    """Whether a stage hears KeySync small's HuBERT; training pairs that with its VAE unless told otherwise."""
+    return (spec.speech_encoder, spec.audio_channels) == (Ears.name, CHANNELS)
+
+
+def _require(files: Mapping[str, Path], name: str) -> None:
+    if name not in files:
+        raise KeySyncError(MISSING[name], about=name)
+
+
 def load_keyface(
     keyframe: str | Path | None,
     interpolation: str | Path | None,
@@ -116,19 +128,24 @@ def load_keyface(
     `weak` is the weaker copy of the interpolation model, without which it is not guided. `dtype` is that of the U-Nets,
     else float16 on a GPU and float32 on a CPU. Raises `KeySyncError` where a file is missing or is not what it is given
     as, or where two models do not fit together.
+
+    For a keyframe model that hears KeySync small's HuBERT, as one of `training.small.keyface` does, HuBERT and VAE are
+    those of KeySync small unless they are given.
     """
     dtype = dtype or (torch.float16 if torch.device(device).type == "cuda" else torch.float32)
     given = {"keyframe": keyframe, "interpolation": interpolation, "vae": vae, WEAK: weak, **encoders}
     files = {name: Path(path) for name, path in given.items() if path is not None}
-    for name, words in MISSING.items():
-        if name not in files:
-            raise KeySyncError(words, about=name)
+    for name in ("keyframe", "interpolation"):
+        _require(files, name)
     if files.get(WEAK) == files["interpolation"]:
         raise KeySyncError(
             "the interpolation model and the weaker copy that guides it are one file: choose interpolation_bad.pt",
             about=WEAK,
         )
     first = load_stage(files["keyframe"], expect="keyface_keyframe", device=device, dtype=dtype)
+    if _hears_as_small(first.spec):
+        files = {name: SMALL[name] for name in ("vae", "hubert")} | files
+    _require(files, "vae")
     second = load_stage(files["interpolation"], expect="keyface_interpolation", device=device, dtype=dtype)
     heard = {name for stage in (first, second) for name in stage.spec.speech_encoders} & ENCODERS.keys()
     used = {name: path for name, path in files.items() if name not in ENCODERS or name in heard}

@@ -17,8 +17,8 @@ from .sampling import KeyFaceSampling
 if TYPE_CHECKING:
     from .models import KeyFaceModels
 
-# The encoders that the published stages hear.
-HEARD = ("wavlm", "wav2vec2", "beats")
+# The encoders that the published stages hear, and that of stages which `training.small.keyface` trains.
+HEARD = ("wavlm", "wav2vec2", "beats", "hubert")
 FILES = (
     *stage_options.FILES,
     *(Option.file(f"--{name}", ENCODERS[name].files) for name in HEARD),

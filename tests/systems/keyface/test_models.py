@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 from keysync.errors import KeySyncError
 from keysync.systems.keyface.models import KeyFaceModels, load_keyface
 from keysync.systems.keyface.sampling import KeyFaceSampling
+from keysync.systems.keysync.small import SMALL
 from keysync.systems.renderer import Resumable
 from keysync.weights.checkpoint import convert, load_stage, save_stage
+from training.weights.keysync_stage import as_keyface
 
 from ...tiny_keyface import write_tiny_keyface
 
@@ -103,3 +106,18 @@ def test_a_stage_that_hears_something_else_is_an_error(files: dict[str, Path], t
         KeySyncError, match="expects 64 speech channels but wav2vec2 provides 32: use the wav2vec2 that"
     ):
         load_keyface(**given)
+
+
+def test_stages_that_hear_as_keysync_small_does(tmp_path: Path) -> None:
+    """They need neither a VAE nor an encoder, and use those that are given."""
+    names = ("keyframe", "interpolation")
+    files = [tmp_path / f"{name}.safetensors" for name in names]
+    for name, file in zip(names, files, strict=True):
+        save_stage(as_keyface(SMALL[name], f"keyface_{name}"), file)
+    models = load_keyface(files[0], files[1], None)
+    assert models.encoders.keys() == {"hubert"}
+    assert models.files["vae"] == SMALL["vae"]
+    assert models.needs.crop_size == (128, 128)
+    vae, hubert = (Path(shutil.copytree(SMALL[name], tmp_path / name)) for name in ("vae", "hubert"))
+    models = load_keyface(files[0], files[1], vae, hubert=hubert)
+    assert (models.files["vae"], models.files["hubert"]) == (vae, hubert)

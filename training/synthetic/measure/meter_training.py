@@ -25,6 +25,7 @@ from ..render.motion import Take
 from ..render.mouth import MouthShape
 from ..render.portrait import Portrait
 from ..render.scene import Actor, Scene, framed
+from .fitting import fit, relit, uniform
 from .meter import HEIGHT, SPREAD, WEIGHTS, WIDTH, MeterNet, patches, truth
 
 log = logging.getLogger(__name__)
@@ -74,53 +75,21 @@ def rendered(first: int, people: int, workers: int) -> Mouths:
 
 def train(mouths: Mouths, epochs: int, seed: int = 0) -> MeterNet:
     """A network trained on these mouths."""
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    net = MeterNet()
-    optimizer = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.02)
-    steps = epochs * (len(mouths.patches) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, max(steps, 2), pct_start=0.1)
-    spread = torch.tensor(SPREAD)
-    for epoch in range(epochs):
-        order = torch.randperm(len(mouths.patches), generator=generator)
-        total = 0.0
-        for batch in order.split(BATCH):
-            if len(batch) < BATCH:
-                continue
-            seen = augmented(mouths.patches[batch].float() / 255, generator)
-            wrong = (net(seen) - mouths.readings[batch]) / spread
-            loss = F.smooth_l1_loss(wrong, torch.zeros_like(wrong), beta=0.3)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total += float(loss.detach())
-        log.info("epoch %d of %d: loss %.4f", epoch + 1, epochs, total * BATCH / len(order))
-    return net.eval()
+    return fit(MeterNet, (mouths.patches, mouths.readings), SPREAD, augmented, BATCH, epochs, seed)
 
 
 def augmented(wide: Tensor, generator: torch.Generator) -> Tensor:
     """Patches from patches with a margin (n, 3, h, w): shifted, mirrored, blurred, in other light and with noise."""
-
-    def uniform(low: float, high: float, *size: int) -> Tensor:
-        return torch.rand(size or (1,), generator=generator) * (high - low) + low
-
     parts = []
     # Blur and shift are shared by a group; everything else is per patch.
     for group in wide.chunk(8):
-        factor = float(uniform(0.28, 1.6))
+        factor = float(uniform(0.28, 1.6, generator))
         if factor < 1:
             small = F.interpolate(group, scale_factor=factor, mode="bilinear", antialias=True, align_corners=False)
             group = F.interpolate(small, wide.shape[-2:], mode="bicubic", align_corners=False)
         top, left = torch.randint(MARGIN - 2, MARGIN + 3, (2,), generator=generator).tolist()
         parts.append(group[..., top : top + HEIGHT, left : left + WIDTH])
-    cut = torch.cat(parts)
-    mirrored = torch.rand(len(cut), generator=generator) < 0.5
-    cut = torch.where(mirrored[:, None, None, None], cut.flip(3), cut)
-    cut = cut.clamp(1e-3, 1) ** uniform(0.75, 1.3, len(cut), 1, 1, 1)
-    cut = cut * uniform(0.8, 1.2, len(cut), 3, 1, 1)
-    noise = torch.randn(cut.shape, generator=generator) * uniform(0, 0.03, len(cut), 1, 1, 1)
-    return (cut + noise).clamp(0, 1)
+    return relit(torch.cat(parts), generator)
 
 
 def blurred(wide: Tensor, factor: float) -> Tensor:

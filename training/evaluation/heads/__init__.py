@@ -1,0 +1,1 @@
+"""Evaluation of systems that make a talking head of one picture."""

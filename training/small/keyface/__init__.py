@@ -1,0 +1,1 @@
+"""A small KeyFace: the recipe of its stages."""
