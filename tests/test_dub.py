@@ -27,6 +27,8 @@ from keysync.face.turn import rotation
 from keysync.job import FaceSource, dub_file, survey
 from keysync.media.audio import read_speech
 from keysync.media.reader import VideoReader
+from keysync.media.samples import Samples
+from keysync.media.speech import Speech
 from keysync.report import DUBBED, PASSED_THROUGH, Report
 from keysync.systems.keysync.models import Models
 from keysync.systems.keysync.plan import Plan
@@ -342,7 +344,7 @@ def test_a_survey_shows_every_frame_and_can_be_stopped(cheap: CheapStages, model
         if len(looked) > len(pts):
             raise KeyboardInterrupt
 
-    rest = reader, pts, track, timeline, torch.zeros(16_000)
+    rest = reader, pts, track, timeline, silence().lasting(1.0)
     dub = Dub(*rest, cast("Renderer", Looker(models)), Settings(), report, on_look=look)
     assert dub.renderer is models
     assert (len(looked), report.notes) == (len(pts), [f"{len(pts)} frames"])
@@ -350,10 +352,14 @@ def test_a_survey_shows_every_frame_and_can_be_stopped(cheap: CheapStages, model
         Dub(*rest, cast("Renderer", Looker(models)), Settings(), report, on_look=look)
 
 
+def silence() -> Speech:
+    return Speech(Samples(), 1.0, (), silence)
+
+
 def dub_of(reader: VideoReader, pts: NDArray[np.int64], track: FaceTrack, models: Models) -> Dub:
     timeline = fit(pts, 1, reader.info.time_base, len(pts) / 25, "silence")
     report = Report("in", "speech", WIDTH, HEIGHT, len(pts), len(pts), "25", 1.0, "silence", 0)
-    return Dub(reader, pts, track, timeline, torch.zeros(16_000), models, Settings(), report)
+    return Dub(reader, pts, track, timeline, silence().lasting(1.0), models, Settings(), report)
 
 
 def track_of(found: Sequence[bool], shots: Sequence[int] | None = None) -> FaceTrack:

@@ -24,7 +24,7 @@ from keysync.face.track import FaceChoice
 from keysync.job import FaceSource, dub_file, survey
 from keysync.media import audio
 from keysync.media.audio import AudioReader, read_speech
-from keysync.media.reader import VideoReader, open_video
+from keysync.media.reader import VideoReader
 from keysync.media.source import FramesInMemory, SoundInMemory
 from keysync.media.speech import Speech
 from keysync.progress import EVALUATIONS, Moment
@@ -182,13 +182,18 @@ def test_speech_is_let_go_when_it_was_heard_and_read_again_where_too_little_of_i
 ) -> None:
     CheapStages().install(monkeypatch)
     events: list[str] = []
-    let_go, read = Speech.let_go, audio._heard
-    monkeypatch.setattr(Speech, "let_go", lambda speech: (events.append("let go"), let_go(speech))[1])
-    monkeypatch.setattr(audio, "_heard", lambda *sound: (events.append("read"), read(*sound))[1])
-    video = open_video(files["video"])
+
+    def noted(plain: Callable[..., Any], event: str, *given: Any) -> Any:
+        events.append(event)
+        return plain(*given)
+
+    let_go = Speech.let_go
+    monkeypatch.setattr(Speech, "let_go", lambda speech: noted(let_go, "let go", speech))
+    monkeypatch.setattr(audio, "_heard", partial(noted, audio._heard, "read"))
+    video = VideoReader(files["video"])
     video.info = replace(video.info, frame_count=frames_in_header)
-    given = {**files, "video": video}
-    dub_file(**given, models=models, settings=SETTINGS, face=FaceSource(), progress=Quiet(), lossless=True)
+    rest = models, SETTINGS, FaceSource(), Quiet()
+    dub_file(video, files["audio"], files["output"], *rest, lossless=True)
     again = ["read"] if frames_in_header != 10 else []
     assert events == ["read", "let go", *again, "let go"]
 
