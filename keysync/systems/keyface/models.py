@@ -20,7 +20,7 @@ from ...weights.checkpoint import WEAK, load_stage, load_weak
 from ..keysync.generate import HostStage
 from ..keysync.models import Models, stamp
 from ..keysync.sampling import Sampling
-from ..keysync.small import SMALL
+from ..keysync.small import BUILT_IN, SMALL
 from ..keysync.windows import Run
 from ..renderer import Clock, Needs, OnStep, Rendering
 from .emotion import CONTROLS
@@ -93,6 +93,9 @@ class KeyFaceModels(Models):
         yield from super().remarks(settings)
         if self.weak is None:
             yield "the interpolation was not guided: no weaker copy of its model was loaded"
+        built_in = [name for name in ("vae", "hubert") if self.files.get(name) == SMALL[name]]
+        if built_in:
+            yield f"{' and '.join(built_in)}: {BUILT_IN}; a model that was trained with others needs those"
 
     def work_causes(self, settings: Sampling | None) -> list[Any] | None:
         causes = super().work_causes(self.settled(settings))

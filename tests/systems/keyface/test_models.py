@@ -117,6 +117,8 @@ def test_stages_that_hear_as_keysync_small_does(tmp_path: Path) -> None:
     models = load_keyface(files[0], files[1], None)
     assert models.encoders.keys() == {"hubert"}
     assert models.files["vae"] == SMALL["vae"]
+    said = "vae and hubert: KeySync small, built in; a model that was trained with others needs those"
+    assert said in list(models.remarks(None))
     assert models.needs.crop_size == (128, 128)
     vae, hubert = (Path(shutil.copytree(SMALL[name], tmp_path / name)) for name in ("vae", "hubert"))
     models = load_keyface(files[0], files[1], vae, hubert=hubert)
