@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from .cache import Arrays, Cache, Entry, digest_of, key_of
 from .encodings import ClipEncodings
 from .face.crop import Crops
-from .face.face import POINTS, Box
+from .face.face import POINTS
+from .face.gathered import Boxes
 from .face.track import FaceTrack
 from .media.source import Facts, FrameSource, Recognisable
 from .systems.renderer import Encoding, Look, Remembering, Renderer, Surveyor
@@ -166,8 +167,8 @@ def _arrays(track: FaceTrack) -> Arrays:
 
 
 def _pack(pts: Timestamps, track: FaceTrack, facts: Facts) -> Entry:
-    people = [(frame, index, *box) for frame, boxes in enumerate(track.people) for index, box in boxes.items()]
-    boxes = np.array(people, np.float64).reshape(-1, 6)
+    people = ((frame, index, box) for frame, boxes in enumerate(track.people) for index, box in boxes.items())
+    boxes = Boxes.of(people, len(pts)).table
     return Entry({"pts": pts, "people": boxes, **_arrays(track)}, {"size": track.size, "facts": asdict(facts)})
 
 
@@ -183,9 +184,8 @@ def _unpack(entry: Entry) -> tuple[Timestamps, FaceTrack, Facts]:
     height, width = (int(side) for side in entry.facts["size"])
     told = entry.facts["facts"]
     facts = Facts(**{one.name: told[one.name] for one in fields(Facts)})
-    people: list[dict[int, Box]] = [{} for _ in pts]
-    for frame, index, *box in entry.arrays["people"].tolist():
-        left, top, right, bottom = box
-        people[int(frame)][int(index)] = left, top, right, bottom
+    table = entry.arrays["people"]
+    if table.ndim != 2 or table.shape[1] != 6 or table.dtype != np.float64:
+        raise ValueError("its boxes have another shape or kind")
     named: dict[str, Any] = arrays  # their shapes and kinds were compared
-    return pts, FaceTrack(size=(height, width), people=tuple(people), **named), facts
+    return pts, FaceTrack(size=(height, width), people=Boxes(table, len(pts)), **named), facts

@@ -207,6 +207,8 @@ def test_a_track_is_recalled_whole(tmp_path: Path) -> None:
         if isinstance(mine, np.ndarray):
             assert mine.dtype == theirs.dtype
             assert np.array_equal(mine, theirs, equal_nan=mine.dtype.kind == "f")
+        elif one.name == "people":
+            assert list(mine) == list(theirs)
         else:
             assert mine == theirs
     assert track.people[0]

@@ -5,7 +5,7 @@ Places decide from frame to frame, looks where places cannot: see `people`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,7 +27,7 @@ class Person:
         return float(np.median(areas)) * len(areas) / self.length
 
 
-def associate(frames: Sequence[int], faces: Sequence[list[Face]]) -> list[Person]:
+def associate(frames: Sequence[int], faces: Iterable[list[Face]]) -> list[Person]:
     """The people in a shot, given its frame numbers and the faces in each of these frames."""
     people: list[Person] = []
     for frame, seen in zip(frames, faces, strict=True):

@@ -23,7 +23,7 @@ Points = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Face:
     """One face: landmarks (68, 2) in pixels, confidence 0..1, bounding box (x0, y0, x1, y1) of the landmarks.
 

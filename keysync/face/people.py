@@ -6,7 +6,7 @@ joined. What shows no look, such as a profile, stays with the faces that it cont
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations, pairwise
 
@@ -27,7 +27,7 @@ NEAR = 1.2
 REACH = 50
 
 
-def people_of(frames: Sequence[int], faces: Sequence[list[Face]]) -> list[Person]:
+def people_of(frames: Sequence[int], faces: Iterable[list[Face]]) -> list[Person]:
     """The people in a shot, given its frame numbers and the faces in each of these frames."""
     found = associate(frames, faces)
     for first, second in combinations(range(len(found)), 2):

@@ -34,7 +34,7 @@ def yaws(points: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
     By the affine view of the mean face that fits the points best; roll and pitch do not matter.
     """
-    seen = np.asarray(points, dtype=np.float64)[..., list(PLACES), :]
+    seen = points[..., list(PLACES), :].astype(np.float64)
     axes = _SOLVE @ (seen - seen.mean(-2, keepdims=True))  # ... 3 2: where the head's axes point to in the picture
     down = axes[..., 1, :]
     right = np.stack([down[..., 1], -down[..., 0]], -1) / np.linalg.norm(down, axis=-1, keepdims=True)
@@ -45,7 +45,6 @@ def yaws(points: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 def rolls(points: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Degrees, -180..180, by which heads (..., 68, 2) are tilted clockwise, as the eyes say; NaN for points of NaN."""
-    seen = np.asarray(points, dtype=np.float64)
-    eyes = seen[..., LEFT_EYE, :].mean(-2) - seen[..., RIGHT_EYE, :].mean(-2)
+    eyes = np.subtract(*(points[..., eye, :].mean(-2, dtype=np.float64) for eye in (LEFT_EYE, RIGHT_EYE)))
     tilted: NDArray[np.float64] = np.degrees(np.arctan2(eyes[..., 1], eyes[..., 0]))
     return tilted

@@ -6,6 +6,7 @@ people, follows the chosen one, bridges short misses of the detector and removes
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from ..errors import KeySyncError
 from .association import Person
 from .face import POINTS, Box, Detector, Face, Frame, Points
+from .gathered import Boxes, Gathered
 from .likeness import Look, likeness, likeness_reader
 from .people import SAME, join, look_of, people_of
 from .pose import rolls, yaws
@@ -115,7 +117,7 @@ class FaceTrack:
     filled: NDArray[np.bool_]
     faces: NDArray[np.int64]
     turned: NDArray[np.bool_]
-    people: tuple[Mapping[int, Box], ...] = ()
+    people: Sequence[Mapping[int, Box]] = ()
 
     @property
     def found(self) -> NDArray[np.bool_]:
@@ -135,7 +137,7 @@ class FaceTrack:
             filled=self.filled[frames],
             faces=self.faces[frames],
             turned=self.turned[frames],
-            people=tuple(self.people[frame] for frame in frames.tolist()) if self.people else (),
+            people=self.people.at(frames) if isinstance(self.people, Boxes) else (),
         )
 
     def during(self, frames: NDArray[np.bool_]) -> FaceTrack:
@@ -162,7 +164,7 @@ class FaceTrack:
 
 
 class Tracker:
-    """Collects the faces of a video frame by frame. Memory: a few hundred bytes per face, no images.
+    """Collects the faces of a video frame by frame. Memory: about 620 bytes per face, no images.
 
     `exact`: the faces are final, at most one per frame: they are neither selected, smoothed nor bridged. `looks`: it is
     read who each face is, which a choice that is followed through cuts needs; of faces that share a frame it always is.
@@ -173,7 +175,7 @@ class Tracker:
         self._size: tuple[int, int] | None = None
         self._counter = ShotCounter()
         self._shots: list[int] = []
-        self._faces: list[list[Face]] = []
+        self._faces = Gathered()
         self._crowded = self._since = 0
 
     def add(self, frame: Frame, faces: list[Face]) -> None:
@@ -195,12 +197,12 @@ class Tracker:
             reader = likeness_reader()
             faces = [replace(face, look=reader.look(frame, face.landmarks)) for face in faces]
         self._shots.append(shot)
-        self._faces.append(faces)
+        self._faces.add(faces)
 
     def so_far(self, frames: int) -> Tracker:
         """One that holds the first frames that were added, while another thread adds more."""
         copied = Tracker(exact=self.exact, looks=self.looks)
-        copied._size, copied._shots, copied._faces = self._size, self._shots[:frames], self._faces[:frames]
+        copied._size, copied._shots, copied._faces = self._size, self._shots[:frames], self._faces.first(frames)
         return copied
 
     def people(self) -> list[list[Person]]:
@@ -209,7 +211,7 @@ class Tracker:
         found = []
         for index in range(int(shot[-1]) + 1 if len(shot) else 0):
             frames = np.flatnonzero(shot == index).tolist()
-            found.append(people_of(frames, [self._faces[frame] for frame in frames]))
+            found.append(people_of(frames, map(self._faces.__getitem__, frames)))
         return found
 
     def finish(self, choice: FaceChoice | None = None, clues: Clues | None = None) -> FaceTrack:
@@ -227,7 +229,7 @@ class Tracker:
         choice = choice or FaceChoice()
         shot = np.array(self._shots, dtype=np.int64)
         chosen: dict[int, tuple[int, Face]] = {}
-        boxes: list[dict[int, Box]] = [{} for _ in self._faces]
+        boxes: list[tuple[int, int, Box]] = []
         shots = self.people()
         groups = [join([person for people in shots for person in people])] if choice.through_cuts else shots
         most, number = 0, 0
@@ -238,14 +240,13 @@ class Tracker:
                 chosen |= {frame: (number, face) for frame, face in person.faces.items()}
             number += len(people)
             for rank, each in enumerate(by_size(people)):
-                for frame, face in each.faces.items():
-                    boxes[frame][rank] = face.box
+                boxes += [(frame, rank, face.box) for frame, face in each.faces.items()]
         if most and not chosen:
             choices = "0" if most == 1 else f"0 to {most - 1}"
             raise KeySyncError(
                 f"face {choice.index} was chosen but no shot shows more than {most}: choose {choices}", about="face"
             )
-        return self._made(chosen, shot, tuple(boxes))
+        return self._made(chosen, shot, Boxes.of(boxes, len(shot)))
 
     def each_speaker(self, clues: Clues) -> list[FaceTrack]:
         """A track for each person who speaks for a second or more, with the frames in which they do; the one who speaks
@@ -269,13 +270,15 @@ class Tracker:
         return tracks
 
     def _made(
-        self, chosen: dict[int, tuple[int, Face]], shot: NDArray[np.int64], people: tuple[Mapping[int, Box], ...]
+        self, chosen: dict[int, tuple[int, Face]], shot: NDArray[np.int64], people: Sequence[Mapping[int, Box]]
     ) -> FaceTrack:
         """The track of the chosen faces by frame, with their person's number."""
         assert self._size is not None
-        faces = np.array([len(faces) for faces in self._faces], dtype=np.int64)
-        track = replace(_track(chosen, shot, self._size, faces), people=people)
-        return _upright(_smooth(_bridge(track)))
+        track = replace(_track(chosen, shot, self._size, self._faces.counts), people=people)
+        _bridge(track)
+        _smooth(track)
+        _leave_out_turned(track)
+        return track
 
 
 def _chosen(people: Sequence[Person], choice: FaceChoice, clues: Clues, frames: int) -> Person | None:
@@ -365,8 +368,8 @@ def _track(
     person = np.full(n, -1, dtype=np.int64)
     for frame, (number, face) in chosen.items():
         landmarks[frame], confidence[frame], person[frame] = face.landmarks, face.confidence, number
-    none = np.zeros(n, dtype=np.bool_)
-    return FaceTrack(landmarks, confidence, person, shot, size, none, faces, none)
+    filled, turned = np.zeros((2, n), dtype=np.bool_)
+    return FaceTrack(landmarks, confidence, person, shot, size, filled, faces, turned)
 
 
 def _nearest(people: Sequence[Person], point: tuple[float, float]) -> Person | None:
@@ -395,52 +398,50 @@ def _runs(found: NDArray[np.bool_], shot: NDArray[np.int64]) -> list[tuple[int, 
     return runs
 
 
-def _bridge(track: FaceTrack) -> FaceTrack:
-    """Interpolates linearly across short misses of the same person in one shot."""
-    landmarks, person, filled = track.landmarks.copy(), track.person.copy(), track.filled.copy()
-    runs = track.runs()
-    for (_, stop), (start, _) in pairwise(runs):
+def _bridge(track: FaceTrack) -> None:
+    """Interpolates linearly, in place, across short misses of the same person in one shot."""
+    landmarks, person = track.landmarks, track.person
+    for (_, stop), (start, _) in pairwise(track.runs()):
         before = stop - 1
-        same = track.person[before] == track.person[start] and track.shot[before] == track.shot[start]
+        same = person[before] == person[start] and track.shot[before] == track.shot[start]
         if not same or start - stop > LONGEST_MISS:
             continue
         share = (np.arange(1, start - stop + 1) / (start - before))[:, None, None]
         landmarks[stop:start] = (1 - share) * landmarks[before] + share * landmarks[start]
-        person[stop:start], filled[stop:start] = track.person[before], True
-    return replace(track, landmarks=landmarks, person=person, filled=filled)
+        person[stop:start], track.filled[stop:start] = person[before], True
 
 
-def _smooth(track: FaceTrack) -> FaceTrack:
-    landmarks = track.landmarks.copy()
+def _smooth(track: FaceTrack) -> None:
+    """Removes the jitter of all runs, in place."""
     for start, stop in track.runs():
-        landmarks[start:stop] = _without_jitter(track.landmarks[start:stop])
-    return replace(track, landmarks=landmarks)
+        _remove_jitter(track.landmarks[start:stop])
 
 
-def _upright(track: FaceTrack) -> FaceTrack:
-    """The track without the frames in which the head is turned too far."""
+def _leave_out_turned(track: FaceTrack) -> None:
+    """Takes the frames in which the head is turned too far out of a track, in place."""
     tilted = np.abs(rolls(track.landmarks)) > FURTHEST_ROLL
     turned = track.found & (tilted | (yaws(track.landmarks) > FURTHEST_YAW))
-    return replace(
-        track,
-        landmarks=np.where(turned[:, None, None], np.nan, track.landmarks).astype(np.float32),
-        confidence=np.where(turned, 0, track.confidence).astype(np.float32),
-        person=np.where(turned, -1, track.person),
-        filled=track.filled & ~turned,
-        turned=turned,
-    )
+    track.landmarks[turned] = np.nan
+    track.confidence[turned] = 0
+    track.person[turned] = -1
+    track.filled[turned] = False
+    track.turned[turned] = True
 
 
-def _without_jitter(points: Points) -> Points:
-    """Points (m, 68, 2) of one run, each moved to its neighbours' average unless the deviation exceeds jitter."""
-    smoothed = points.copy()
+def _remove_jitter(points: Points) -> None:
+    """Moves points (m, 68, 2) of one run, in place, to their neighbours' mean unless the deviation exceeds jitter."""
+    most = len(KERNEL) // 2
+    seen = deque(points[:most].copy(), 2 * most + 1)  # as they were, of the frames around this one
     for frame in range(len(points)):
-        reach = min(frame, len(points) - 1 - frame, len(KERNEL) // 2)
-        kernel = KERNEL[len(KERNEL) // 2 - reach : len(KERNEL) // 2 + reach + 1]
-        window = points[frame - reach : frame + reach + 1]
+        if frame + most < len(points):
+            seen.append(points[frame + most].copy())
+        reach = min(frame, len(points) - 1 - frame, most)
+        kernel = KERNEL[most - reach : most + reach + 1]
+        ahead = min(len(points) - 1 - frame, most)
+        window = np.stack(list(seen)[len(seen) - 1 - ahead - reach : len(seen) - ahead + reach])
         average = np.tensordot(kernel / kernel.sum(), window, axes=1)
-        size = float(np.ptp(points[frame], axis=0).max())
-        deviation = float(np.linalg.norm(average - points[frame], axis=1).mean()) / max(size, 1.0)
+        own = window[reach]
+        size = float(np.ptp(own, axis=0).max())
+        deviation = float(np.linalg.norm(average - own, axis=1).mean()) / max(size, 1.0)
         trust = 1 / (1 + (deviation / JITTER) ** 2)
-        smoothed[frame] = points[frame] + trust * (average - points[frame])
-    return smoothed
+        points[frame] = own + trust * (average - own)

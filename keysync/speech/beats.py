@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..errors import KeySyncError
 from ..weights.files import SAFETENSORS, read_pickle, read_tensors, shapes_of
@@ -18,7 +17,7 @@ from ..weights.finite import check_weights
 from ..weights.identify import KINDS, Shapes, identify
 from ..weights.settings import FLAG, Table, allowed, one_of, only, whole
 from .beats_network import BeatsConfig, BeatsNetwork
-from .encoder import CONTEXT, WINDOW, SpeechEncoder
+from .encoder import CONTEXT, WINDOW, SpeechEncoder, followed
 from .fbank import FRAME as SPECTRUM
 from .fbank import HOP, fbank
 from .features import FRAME, ROW
@@ -69,10 +68,10 @@ class Beats(SpeechEncoder):
         return int(self.model.config.width)
 
     def _encode(self, waveform: Tensor, one_pass: int) -> Tensor:
-        even = F.pad(waveform, (0, len(waveform) % (2 * FRAME)))
+        even = followed(waveform, len(waveform) % (2 * FRAME))
         count = len(even) // ROW
         # Sound that is too short for a block of tokens is followed by silence.
-        tokens = self._tokens(F.pad(even, (0, max(0, BLOCK + BEYOND - len(even)))), one_pass)
+        tokens = self._tokens(followed(even, max(0, BLOCK + BEYOND - len(even))), one_pass)
         return tokens[torch.arange(count) * len(tokens) // count]
 
     def _tokens(self, waveform: Tensor, one_pass: int) -> Tensor:

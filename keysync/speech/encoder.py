@@ -74,9 +74,7 @@ class SpeechEncoder(ABC):
             raise KeySyncError(
                 f"the speech has shape {tuple(waveform.shape)}: expected one channel with at least one sample"
             )
-        missing = -len(waveform) % FRAME
-        whole = F.pad(waveform, (0, missing)) if missing else waveform  # padding copies
-        return SpeechFeatures(self._encode(whole, one_pass), self.name)
+        return SpeechFeatures(self._encode(followed(waveform, -len(waveform) % FRAME), one_pass), self.name)
 
     @abstractmethod
     def _encode(self, waveform: Tensor, one_pass: int) -> Tensor:
@@ -106,6 +104,11 @@ class SpeechEncoder(ABC):
         waveform = waveform.to(self.model.device, self.model.dtype)
         rows: Tensor = self.model(waveform[None]).last_hidden_state[0]
         return rows.float().cpu()
+
+
+def followed(waveform: Tensor, silence: int) -> Tensor:
+    """A waveform (n,) followed by so many samples of silence: a copy only where there are any."""
+    return F.pad(waveform, (0, silence)) if silence else waveform
 
 
 def windows(length: int) -> Iterator[tuple[slice, slice]]:

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .encoder import SpeechEncoder, windows
-from .features import FRAME, SpeechFeatures
+from .features import FRAME, ROW, SpeechFeatures
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +24,13 @@ class Projected:
 
     def encode(self, waveform: Tensor) -> SpeechFeatures:
         """Features of a waveform (n,) float32, 16 kHz mono, see `SpeechEncoder.encode`; in windows."""
-        whole = F.pad(waveform, (0, -len(waveform) % FRAME))
-        parts = [self.layer(self.encoder.encode(whole[heard]).rows[kept]) for heard, kept in windows(len(whole))]
-        return SpeechFeatures(torch.cat(parts), self.encoder.name)
+        length = len(waveform) + -len(waveform) % FRAME  # the encoder fills the last window up with silence
+        projected = torch.empty(0)
+        filled = 0
+        for heard, kept in windows(length):
+            rows = self.layer(self.encoder.encode(waveform[heard]).rows[kept])
+            if not filled:
+                projected = rows.new_empty(length // ROW, rows.shape[1])
+            projected[filled : filled + len(rows)] = rows
+            filled += len(rows)
+        return SpeechFeatures(projected, self.encoder.name)

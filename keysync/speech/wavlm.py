@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .attention import attend, gate_of
-from .encoder import SpeechEncoder
+from .encoder import SpeechEncoder, followed
 from .features import FRAME
 from .weights import load_model
 
@@ -31,7 +30,7 @@ class WavLM(SpeechEncoder):
         return cls(model)
 
     def _encode(self, waveform: Tensor, one_pass: int) -> Tensor:
-        rows = self._rows(F.pad(waveform, (0, len(waveform) % (2 * FRAME))), one_pass)
+        rows = self._rows(followed(waveform, len(waveform) % (2 * FRAME)), one_pass)
         # n rows stretched to n + 1 by nearest neighbour, row floor(i * n / (n + 1)): the first one twice.
         return torch.cat((rows[:1], rows))
 

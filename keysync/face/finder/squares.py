@@ -22,7 +22,7 @@ PLACES = 32
 BLOCK = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Square:
     """A square of a picture: centre and side in pixels, rotated clockwise by `angle` radians."""
 

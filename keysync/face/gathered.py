@@ -1,0 +1,121 @@
+"""The faces of a video's frames and their boxes, held compactly: a long film has tens of thousands of them."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from math import isnan
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .face import POINTS, Box, Face, Points
+from .finder.squares import Square
+
+# Faces that room is made for at once.
+BLOCK = 256
+# Confidence; box (x0, y0, x1, y1); place (x, y, side, angle), NaN for none.
+NUMBERS = 9
+
+
+class Gathered(Sequence[list[Face]]):
+    """The faces of each frame, in order; about 620 bytes a face. One thread may add while another reads."""
+
+    def __init__(self) -> None:
+        self._points: list[Points] = []
+        self._numbers: list[NDArray[np.float64]] = []
+        self._looks: dict[int, NDArray[np.float32]] = {}
+        self._ends = array("q")
+
+    def add(self, faces: Sequence[Face]) -> None:
+        """Adds the faces of the next frame."""
+        end = self._ends[-1] if self._ends else 0
+        for face in faces:
+            block, row = divmod(end, BLOCK)
+            if block == len(self._points):
+                self._points.append(np.empty((BLOCK, POINTS, 2), np.float32))
+                self._numbers.append(np.empty((BLOCK, NUMBERS)))
+            place = face.place
+            where = (np.nan,) * 4 if place is None else (place.x, place.y, place.side, place.angle)
+            self._points[block][row] = face.landmarks
+            self._numbers[block][row] = face.confidence, *face.box, *where
+            if face.look is not None:
+                self._looks[end] = face.look
+            end += 1
+        self._ends.append(end)
+
+    def first(self, count: int) -> Gathered:
+        """Those of the first frames, whatever is added later."""
+        copied = Gathered()
+        copied._points, copied._numbers, copied._ends = self._points[:], self._numbers[:], self._ends[:count]
+        copied._looks = self._looks.copy()
+        return copied
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """The number of faces in each frame (n,)."""
+        return np.diff(np.array(self._ends, dtype=np.int64), prepend=0)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, frame: int) -> list[Face]: ...
+    @overload
+    def __getitem__(self, frame: slice) -> list[list[Face]]: ...
+    def __getitem__(self, frame: int | slice) -> list[Face] | list[list[Face]]:
+        if isinstance(frame, slice):
+            return [self[one] for one in range(*frame.indices(len(self)))]
+        frame = range(len(self))[frame]
+        start = self._ends[frame - 1] if frame else 0
+        return [self._face(number) for number in range(start, self._ends[frame])]
+
+    def _face(self, number: int) -> Face:
+        block, row = divmod(number, BLOCK)
+        confidence, x0, y0, x1, y1, *place = self._numbers[block][row].tolist()
+        square = None if isnan(place[0]) else Square(*place)
+        return Face(self._points[block][row], confidence, (x0, y0, x1, y1), square, self._looks.get(number))
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes(Sequence[Mapping[int, Box]]):
+    """The boxes of people in each of `count` frames, by the index that chooses them.
+
+    `table` (m, 6) float64: frame, index and box (x0, y0, x1, y1) of each; frames are in order.
+    """
+
+    table: NDArray[np.float64]
+    count: int
+
+    @classmethod
+    def of(cls, boxes: Iterable[tuple[int, int, Box]], count: int) -> Boxes:
+        """Those of (frame, index, box), in any order of frames."""
+        numbers = chain.from_iterable((frame, index, *box) for frame, index, box in boxes)
+        table = np.fromiter(numbers, np.float64).reshape(-1, 6)
+        return cls(table[np.argsort(table[:, 0], kind="stable")], count)
+
+    def __len__(self) -> int:
+        return self.count
+
+    @overload
+    def __getitem__(self, frame: int) -> dict[int, Box]: ...
+    @overload
+    def __getitem__(self, frame: slice) -> list[dict[int, Box]]: ...
+    def __getitem__(self, frame: int | slice) -> dict[int, Box] | list[dict[int, Box]]:
+        if isinstance(frame, slice):
+            return [self[one] for one in range(*frame.indices(self.count))]
+        frame = range(self.count)[frame]
+        start, stop = np.searchsorted(self.table[:, 0], (frame, frame + 1))
+        return {int(index): (x0, y0, x1, y1) for _, index, x0, y0, x1, y1 in self.table[start:stop].tolist()}
+
+    def at(self, frames: NDArray[np.int64]) -> Boxes:
+        """Those of a video that shows these frames (n,) of this one."""
+        starts, stops = np.searchsorted(self.table[:, 0], (frames, frames + 1))
+        taken = stops - starts
+        rows = np.repeat(starts - np.cumsum(taken) + taken, taken) + np.arange(taken.sum())
+        table = self.table[rows]
+        table[:, 0] = np.repeat(np.arange(len(frames)), taken)
+        return Boxes(table, len(frames))
