@@ -57,7 +57,9 @@ class Gathered(Sequence[list[Face]]):
     @property
     def counts(self) -> NDArray[np.int64]:
         """The number of faces in each frame (n,)."""
-        return np.diff(np.array(self._ends, dtype=np.int64), prepend=0)
+        ends = np.array(self._ends, dtype=np.int64)
+        ends[1:] -= ends[:-1].copy()
+        return ends
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -82,23 +84,23 @@ class Gathered(Sequence[list[Face]]):
 
 @dataclass(frozen=True, eq=False)
 class Boxes(Sequence[Mapping[int, Box]]):
-    """The boxes of people in each of `count` frames, by the index that chooses them.
+    """The boxes of people in each of so many `frames`, by the index that chooses them.
 
     `table` (m, 6) float64: frame, index and box (x0, y0, x1, y1) of each; frames are in order.
     """
 
     table: NDArray[np.float64]
-    count: int
+    frames: int
 
     @classmethod
-    def of(cls, boxes: Iterable[tuple[int, int, Box]], count: int) -> Boxes:
+    def of(cls, boxes: Iterable[tuple[int, int, Box]], frames: int) -> Boxes:
         """Those of (frame, index, box), in any order of frames."""
         numbers = chain.from_iterable((frame, index, *box) for frame, index, box in boxes)
         table = np.fromiter(numbers, np.float64).reshape(-1, 6)
-        return cls(table[np.argsort(table[:, 0], kind="stable")], count)
+        return cls(table[np.argsort(table[:, 0], kind="stable")], frames)
 
     def __len__(self) -> int:
-        return self.count
+        return self.frames
 
     @overload
     def __getitem__(self, frame: int) -> dict[int, Box]: ...
@@ -106,8 +108,8 @@ class Boxes(Sequence[Mapping[int, Box]]):
     def __getitem__(self, frame: slice) -> list[dict[int, Box]]: ...
     def __getitem__(self, frame: int | slice) -> dict[int, Box] | list[dict[int, Box]]:
         if isinstance(frame, slice):
-            return [self[one] for one in range(*frame.indices(self.count))]
-        frame = range(self.count)[frame]
+            return [self[one] for one in range(*frame.indices(self.frames))]
+        frame = range(self.frames)[frame]
         start, stop = np.searchsorted(self.table[:, 0], (frame, frame + 1))
         return {int(index): (x0, y0, x1, y1) for _, index, x0, y0, x1, y1 in self.table[start:stop].tolist()}
 
