@@ -31,7 +31,11 @@ def mouth_sharpness(frame: Frame, mesh: NDArray[np.floating[Any]]) -> float:
     h, w = frame.shape[:2]
     if left < 0 or top < 0 or right > w or bottom > h:
         return np.nan
-    grey = luma(frame[int(top) : int(bottom), int(left) : int(right)])
+    return laplacian_variance(luma(frame[int(top) : int(bottom), int(left) : int(right)]))
+
+
+def laplacian_variance(grey: NDArray[np.float64]) -> float:
+    """The variance of the Laplacian of a grey picture (h, w), in its unit squared."""
     laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
     return float(laplacian.var())
 

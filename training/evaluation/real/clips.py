@@ -73,7 +73,7 @@ def read_clips(folders: Sequence[Path], seconds: float) -> tuple[list[RealClip],
     """
     clips: list[RealClip] = []
     left_out: dict[str, str] = {}
-    for path in _files(folders):
+    for path in files_of(folders):
         try:
             clips.append(RealClip.read(path, seconds))
         except KeySyncError as error:
@@ -88,8 +88,12 @@ def read_clips(folders: Sequence[Path], seconds: float) -> tuple[list[RealClip],
     return clips, left_out
 
 
-def _files(folders: Iterable[Path]) -> Iterator[Path]:
+def files_of(folders: Iterable[Path]) -> Iterator[Path]:
+    """The files of some folders in the order of their names, hidden ones left out.
+
+    Raises `KeySyncError` for a folder that does not exist.
+    """
     for folder in folders:
         if not folder.is_dir():
-            raise KeySyncError(f"{folder} is not a folder: expected one with talking clips (--real)")
+            raise KeySyncError(f"{folder} is not a folder: expected one with talking clips")
         yield from sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))

@@ -11,7 +11,7 @@ from training.evaluation.film import Film, talk_film
 from training.evaluation.real.clips import RealClip
 from training.evaluation.real.dubs import Scene
 
-from .players import FRAMES, SIDE, write_clip
+from .players import FRAMES, SIDE, write_clip, write_clips
 
 
 @pytest.fixture(scope="session")
@@ -28,9 +28,7 @@ def film() -> Film:
 def folder(film: Film, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two clips, and two files that are none."""
     folder = tmp_path_factory.mktemp("real")
-    write_clip(folder / "first.mkv", film.source.frames, film.spoken)
-    other = talk_film(0, 1, FRAMES, SIDE)
-    write_clip(folder / "second.mkv", other.source.frames, other.spoken)
+    write_clips(folder, film)
     (folder / "notes.txt").write_text("about the clips")
     (folder / ".hidden").write_text("")
     return folder

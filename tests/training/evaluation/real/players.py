@@ -20,6 +20,7 @@ from keysync.media.source import SoundInMemory
 from keysync.media.writer import VideoWriter
 from keysync.method import SAMPLE_RATE
 from keysync.systems.renderer import Clock, Needs, OnStep, Rendering, Span
+from training.evaluation.film import Film, talk_film
 from training.evaluation.real.clips import RealClip
 from training.synthetic.voice.speech import Utterance
 
@@ -36,6 +37,13 @@ def write_clip(path: Path, frames: NDArray[np.uint8], said: Utterance) -> Path:
         for pts, frame in enumerate(frames):
             writer.write(frame, pts)
     return path
+
+
+def write_clips(folder: Path, film: Film) -> None:
+    """The clips first.mkv and second.mkv: of a film `FRAMES` long, and of another person."""
+    write_clip(folder / "first.mkv", film.source.frames, film.spoken)
+    other = talk_film(0, 1, FRAMES, SIDE)
+    write_clip(folder / "second.mkv", other.source.frames, other.spoken)
 
 
 @dataclass
