@@ -28,6 +28,7 @@ from .evaluation.benchmark.measuring import measure_all, rows_of
 from .evaluation.benchmark.pairs import PROTOCOLS, Pair, draw_clips, pairs_of
 from .evaluation.benchmark.results import PAIRS, RESULTS, make, systems_of, write_pairs
 from .evaluation.benchmark.table import Table, as_csv, as_markdown
+from .evaluation.benchmark.votes import VOTES, read_votes
 from .evaluation.real.clips import LONGEST
 from .evaluation.scope import ModelFiles, open_models
 
@@ -71,6 +72,8 @@ def benchmark(options: argparse.Namespace) -> Table:
     notes = [f"left out: {name}: {reason}" for name, reason in left_out.items()]
     notes += [f"not dubbed by {name}: {pair}: {why}" for name, reasons in undubbed.items() for pair, why in reasons]
     notes += [f"not measured: {name}: {reason}" for name, reason in found.unread.items()]
+    if not read_votes(options.output / VOTES):
+        missing["elo"] = f"needs votes on results of two systems: python -m training.vote {options.output}"
     if not systems:
         notes.append(f"no results yet: name a --system, or put results into {RESULTS}/SYSTEM/PROTOCOL, see {PAIRS}")
     settings = {

@@ -122,8 +122,12 @@ class Browser:
 
     def escape(self) -> None:
         """Presses the key Escape."""
+        self.press("Escape", 27)
+
+    def press(self, key: str, code: int) -> None:
+        """Presses a key by its name and its Windows code."""
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key="Escape", code="Escape", windowsVirtualKeyCode=27)
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
 
     def screenshot(self) -> bytes:
         """What the page shows, as a PNG."""

@@ -22,7 +22,7 @@ from ..real.clips import RealClip
 from .columns import COLUMNS
 from .elo import elo
 from .meters import Cell, Meter, Reading, Scores
-from .pairs import CROSS, RECONSTRUCTION, Pair, path_of
+from .pairs import CROSS, RECONSTRUCTION, SILENCE, Pair, path_of
 from .results import result_of
 from .table import Row
 from .take import Take
@@ -80,13 +80,20 @@ def _read_clip(clip: RealClip, meters: Mapping[str, Meter]) -> Readings:
 
 
 def _read_result(path: Path, pair: Pair, meters: Mapping[str, Meter], seconds: float) -> Readings:
-    """What is read of a result; it is compared with its clip where it shows that frame by frame."""
+    """What is read of a result; it is compared with its clip where it shows that frame by frame.
+
+    Where it is dubbed with silence, only its own mouth counts.
+    """
     video, clip = VideoReader(path, 0, seconds), pair.clip
-    beside = _shows(video, clip)
-    track = clip.track if beside else survey(video, FaceSource())[1]
-    figures = _figures(video, pair.speech, FaceSource(track=track), clip.source if beside else None)
-    take = Take.of(video, track, pair.speech, figures)
+    track = clip.track if _shows(video, clip) else survey(video, FaceSource())[1]
     wanted = [key for key in meters if pair.protocol in COLUMNS[key].where.values()]
+    if pair.protocol == SILENCE:
+        mine = FaceSource(track=track.at(np.arange(len(video.timestamps()))))
+        take = Take.unseen(pair.speech, _figures(video, pair.speech, mine))
+    else:
+        source = clip.source if track is clip.track else None
+        figures = _figures(video, pair.speech, FaceSource(track=track), source)
+        take = Take.of(video, track, pair.speech, figures)
     return {key: meters[key].read(take) for key in wanted}
 
 
@@ -120,8 +127,7 @@ def rows_of(
             if not there:
                 continue
             cells = _cells(system, protocol, pairs, meters, found)
-            rated = ratings.get(system)
-            cells["elo"] = Cell(rated, counts.get(system, 0), "" if rated else "no votes: see training.vote")
+            cells["elo"] = Cell(ratings.get(system), counts.get(system, 0), "no votes: see training.vote")
             rows.append(Row(protocol, system, there, len(mine), cells))
     return rows
 

@@ -47,10 +47,13 @@ class Take:
                 times.append(float((pts - first) * video.info.time_base))
                 pictures.append((255 * crops.cut(frame, number)).round().to(torch.uint8).numpy())
                 points.append(crops.points(track.landmarks[number], number).numpy())
-        shape = len(times), SIDE, SIDE, 3
-        return cls(
-            np.array(times), np.array(pictures, np.uint8).reshape(shape), np.array(points, np.float64), speech, figures
-        )
+        pixels = np.array(pictures, np.uint8).reshape(len(times), SIDE, SIDE, 3)
+        return cls(np.array(times), pixels, np.array(points, np.float64).reshape(-1, 68, 2), speech, figures)
+
+    @classmethod
+    def unseen(cls, speech: Tensor, figures: Figures) -> Take:
+        """The take of a video of which only figures count."""
+        return cls(np.zeros(0), np.zeros((0, SIDE, SIDE, 3), np.uint8), np.zeros((0, 68, 2)), speech, figures)
 
     def __len__(self) -> int:
         return len(self.times)
