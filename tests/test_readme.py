@@ -49,6 +49,8 @@ LEAST = {
     "python -m training.small": "-o FOLDER",
     "python -m training.small.keyface": "-o FOLDER",
     "python -m training.evaluate": "",
+    "python -m training.benchmark": "CLIPS -o FOLDER",
+    "python -m training.vote": "FOLDER",
     "python -m training.cost": "",
     "python -m training.sweep": "",
     "python -m training.synthetic.data": "-o DATA --vae VAE",

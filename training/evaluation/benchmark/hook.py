@@ -19,6 +19,8 @@ from keysync.weights.finite import check_weights
 
 # The end of the names of what batch normalisation counts in training only, which old files lack.
 COUNTER = "num_batches_tracked"
+# The beginning of all names in files of networks that were trained on several GPUs.
+PARALLEL = "module."
 
 
 class Missing(Exception):
@@ -69,7 +71,7 @@ def read_weights(path: Path, *containers: str) -> dict[str, Tensor]:
         if isinstance(content.get(name), Mapping):
             content = content[name]
             break
-    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    tensors = {name.removeprefix(PARALLEL): value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise KeySyncError(f"{path} contains no tensors: expected model weights")
     return tensors
