@@ -1,6 +1,6 @@
 """How a column is measured: what is read of one video, and the estimate over all videos with its interval.
 
-Clips are drawn anew for the interval (bootstrap), each with all that was read of it.
+Intervals are from a bootstrap over the clips, each with all that was read of it.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ def likeness(made: tuple[Floats, Floats], spoken: tuple[Floats, Floats]) -> floa
 def centred(statistic: Callable[[NDArray[np.int64]], float], clips: int, seed: int = 0) -> Estimate:
     """A distance of clips, given by their numbers (m,), and its 95 % interval.
 
-    Clips that are drawn twice make a distribution narrower than it is, which raises a distance: the resamples are
-    shifted so that their mean is the figure. An interval does not go below 0.
+    Clips that are drawn twice narrow a distribution, which raises a distance: the resamples are shifted so that their
+    mean is the figure. An interval does not go below 0.
     """
     value = statistic(np.arange(clips))
     rng = np.random.default_rng(seed)

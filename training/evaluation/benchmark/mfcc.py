@@ -14,7 +14,7 @@ from .take import Floats
 COEFFICIENTS, ROWS_PER_SECOND = 13, 100
 LENGTH, STEP, POINTS = SAMPLE_RATE // 40, SAMPLE_RATE // ROWS_PER_SECOND, 512
 FILTERS, EMPHASIS, LIFTER = 26, 0.97, 22
-# Of samples of 16 bits, in which the sound is.
+# The level of 1 in samples of 16 bits.
 FULL_SCALE = 2**15
 TINY = np.finfo(np.float64).eps
 

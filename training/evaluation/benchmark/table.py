@@ -76,10 +76,10 @@ def as_markdown(table: Table, beside_paper: bool = False) -> str:
     for row in table.rows:
         cells = [_cell(row.cells.get(key), COLUMNS[key].digits) for key in shown]
         lines.append(_line([row.protocol, row.system, f"{row.results} of {row.pairs}", *cells]))
-    lines += ["", "In brackets: the 95 % interval, by drawing the clips anew. The columns:", ""]
+    lines += ["", "In brackets: 95 % intervals from a bootstrap over the clips. The columns:", ""]
     lines += [f"- **{COLUMNS[key].title}**: {COLUMNS[key].what}." for key in shown]
     if table.missing:
-        lines += ["", "Not measured, and shown as -:", ""]
+        lines += ["", "Not measured:", ""]
         lines += [f"- **{COLUMNS[key].title}** {why}." for key, why in table.missing.items()]
     if table.notes:
         lines += ["", *(f"- {note}." for note in table.notes)]

@@ -39,16 +39,18 @@ class Take:
     def of(cls, video: VideoReader, track: FaceTrack, speech: Tensor, figures: Figures | None = None) -> Take:
         """The take of a video; its frames are the first of the track's."""
         crops = Crops.of(track, (SIDE, SIDE), PUBLISHED_CROP_SCALE)
-        times, pictures, points = [], [], []
+        pixels = np.empty((int(track.found.sum()), SIDE, SIDE, 3), np.uint8)  # at once: they take much memory
+        times: list[float] = []
+        points = []
         first = 0
         for number, (pts, frame) in enumerate(video.frames()):
             first = pts if number == 0 else first
             if track.found[number]:
+                pixels[len(times)] = (255 * crops.cut(frame, number)).round().to(torch.uint8).numpy()
                 times.append(float((pts - first) * video.info.time_base))
-                pictures.append((255 * crops.cut(frame, number)).round().to(torch.uint8).numpy())
                 points.append(crops.points(track.landmarks[number], number).numpy())
-        pixels = np.array(pictures, np.uint8).reshape(len(times), SIDE, SIDE, 3)
-        return cls(np.array(times), pixels, np.array(points, np.float64).reshape(-1, 68, 2), speech, figures)
+        landmarks = np.array(points, np.float64).reshape(-1, 68, 2)
+        return cls(np.array(times), pixels[: len(times)], landmarks, speech, figures)
 
     @classmethod
     def unseen(cls, speech: Tensor, figures: Figures) -> Take:

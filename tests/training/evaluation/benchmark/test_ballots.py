@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_two_systems_are_shown_with_one_pair(folder: Path) -> None:
     ballots = Ballots(folder, seed=0)
-    shown = Counter()
+    shown: Counter[tuple[str, str, str]] = Counter()
     for _ in range(40):
         word = ballots.draw()
         assert word is not None
