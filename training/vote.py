@@ -15,7 +15,7 @@ from pathlib import Path
 from keysync.errors import KeySyncError
 
 from .evaluation.benchmark.ballots import Ballots
-from .evaluation.benchmark.booth import HOST, NO_PAIRS, open_booth
+from .evaluation.benchmark.booth import HOST, NO_PAIRS, open_booth, port_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeySyncError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"vote at http://{HOST}:{server.server_address[1]}/ (Ctrl+C ends it)", flush=True)
+    print(f"vote at http://{HOST}:{port_of(server)}/ (Ctrl+C ends it)", flush=True)
     with server:
         try:
             server.serve_forever()

@@ -12,8 +12,9 @@ from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import BaseServer
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 from keysync.errors import KeySyncError
 
@@ -42,6 +43,12 @@ def open_booth(ballots: Ballots, port: int = 0) -> ThreadingHTTPServer:
         raise KeySyncError(f"port {port} cannot be used ({error}): choose another") from error
     server.daemon_threads = True
     return server
+
+
+def port_of(server: BaseServer) -> int:
+    """The port of an open booth."""
+    _, port = cast("tuple[str, int]", server.server_address)
+    return port
 
 
 class Booth(BaseHTTPRequestHandler):  # which names what answers a request: do_GET, do_POST
@@ -103,7 +110,7 @@ class Booth(BaseHTTPRequestHandler):  # which names what answers a request: do_G
 
     def _is_for_here(self) -> bool:
         """Whether the request names this host: a name that another site gave to it is refused."""
-        port = self.server.server_address[1]
+        port = port_of(self.server)
         if self.headers.get("Host") in (f"{HOST}:{port}", f"localhost:{port}"):
             return True
         self._refuse(HTTPStatus.FORBIDDEN, f"open http://{HOST}:{port}/")

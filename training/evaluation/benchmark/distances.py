@@ -25,11 +25,8 @@ def frechet(first: Floats, second: Floats) -> float:
 
 def _factor(rows: Floats) -> Floats:
     """A (k, d) with A^T A the covariance of rows (n, d), k at most d."""
-    centred = (rows - rows.mean(0)) / np.sqrt(len(rows) - 1)
-    if len(rows) <= rows.shape[1]:
-        return centred
-    factor: Floats = np.linalg.qr(centred, mode="r")
-    return factor
+    centred: Floats = (rows - rows.mean(0)) / np.sqrt(len(rows) - 1)
+    return centred if len(rows) <= rows.shape[1] else np.linalg.qr(centred).R
 
 
 def cmmd(first: Floats, second: Floats) -> float:

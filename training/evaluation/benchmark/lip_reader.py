@@ -95,7 +95,8 @@ class Frontend(nn.Module):
         x = self.frontend3D(mouths.transpose(0, 1)[None])[0].transpose(0, 1)  # n c h w -> 1 c n h w -> n c h w
         for stage in self.trunk.values():
             x = stage(x)
-        return x.mean((2, 3))
+        found: Tensor = x.mean((2, 3))
+        return found
 
 
 class Block(nn.Module):
@@ -126,8 +127,9 @@ class Layer(nn.Module):
         self.feed_forward_macaron, self.feed_forward = FeedForward(shape), FeedForward(shape)
         self.self_attn = Attention(shape)
         self.conv_module = Convolution(shape)
-        for name in ("norm_ff_macaron", "norm_mha", "norm_conv", "norm_ff", "norm_final"):
-            self.add_module(name, nn.LayerNorm(shape.width, EPSILON))
+        self.norm_ff_macaron, self.norm_mha, self.norm_conv, self.norm_ff, self.norm_final = (
+            nn.LayerNorm(shape.width, EPSILON) for _ in range(5)
+        )
 
     def forward(self, x: Tensor, places: Tensor) -> Tensor:
         x = x + 0.5 * self.feed_forward_macaron(self.norm_ff_macaron(x))
@@ -154,8 +156,9 @@ class Attention(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.heads = shape.heads
-        for name in ("linear_q", "linear_k", "linear_v", "linear_out"):
-            self.add_module(name, nn.Linear(shape.width, shape.width))
+        self.linear_q, self.linear_k, self.linear_v, self.linear_out = (
+            nn.Linear(shape.width, shape.width) for _ in range(4)
+        )
         self.linear_pos = nn.Linear(shape.width, shape.width, bias=False)
         self.pos_bias_u, self.pos_bias_v = (
             nn.Parameter(torch.zeros(shape.heads, shape.width // shape.heads)) for _ in range(2)

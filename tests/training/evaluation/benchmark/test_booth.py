@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from tests.host.browser import Browser, find_chromium
 from tests.training.evaluation.benchmark.test_ballots import result
 from training.evaluation.benchmark.ballots import Ballots
-from training.evaluation.benchmark.booth import open_booth
+from training.evaluation.benchmark.booth import open_booth, port_of
 from training.evaluation.benchmark.pairs import CROSS
 from training.evaluation.benchmark.votes import read_ballots
 
@@ -56,7 +56,7 @@ def ask(
     booth: ThreadingHTTPServer, path: str, content: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> tuple[int, bytes, http.client.HTTPMessage]:
     """Asks the booth; the path is sent as it is."""
-    connection = http.client.HTTPConnection("127.0.0.1", booth.server_address[1], timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(booth), timeout=10)
     try:
         connection.request("GET" if content is None else "POST", path, content, dict(headers or {}))
         answer = connection.getresponse()
@@ -142,7 +142,7 @@ def test_a_vote_that_cannot_be_written_says_why(booth: ThreadingHTTPServer, fold
 def test_it_is_seen_on_this_machine_alone(booth: ThreadingHTTPServer) -> None:
     assert booth.server_address[0] == "127.0.0.1"
     with pytest.raises(KeySyncError, match=r"port \d+ cannot be used"):
-        open_booth(Ballots(Path()), booth.server_address[1])
+        open_booth(Ballots(Path()), port_of(booth))
 
 
 def test_a_person_votes_by_key_and_by_button(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_person_votes_by_key_and_by_button(tmp_path: Path) -> None:
     browser = Browser(chromium, profile)
     try:
         with running(tmp_path) as booth:
-            browser.open(f"http://127.0.0.1:{booth.server_address[1]}/")
+            browser.open(f"http://127.0.0.1:{port_of(booth)}/")
             browser.wait("document.readyState == 'complete' && ballot")
             browser.wait("[...document.querySelectorAll('video')].every(video => video.videoWidth == 160)")
             browser.wait("document.getElementById('state').textContent == 'Press Space to play.'")

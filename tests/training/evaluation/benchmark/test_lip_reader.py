@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from training.evaluation.benchmark.lip_reader import LipReader, Shape, own_names, positions
+from training.evaluation.benchmark.lip_reader import Attention, LipReader, Shape, own_names, positions
 
 TINY = Shape(width=16, heads=2, hidden=24, layers=1, kernel=3)
 # Names and shapes of the published vsr_trlrs2lrs3vox2avsp_base.pth, in KeySync's and in Auto-AVSR's layout.
@@ -55,7 +55,8 @@ def test_each_frame_becomes_a_row() -> None:
 
 def test_attention_by_distance_is_what_the_sum_says() -> None:
     """Dai et al., 2019: the score of query i and key j has (q_i + v) . p(i - j)."""
-    attention = tiny().encoders[0].self_attn
+    torch.manual_seed(0)
+    attention = Attention(TINY)
     torch.nn.init.normal_(attention.pos_bias_u)
     torch.nn.init.normal_(attention.pos_bias_v)
     x, places = torch.randn(4, 16), positions(4, 16)

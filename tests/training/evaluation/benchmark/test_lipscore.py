@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 TINY = Shape(width=16, heads=2, hidden=24, layers=1, kernel=3)
 
 
-def turned(points: np.ndarray, degrees: float, scale: float, shift: tuple[float, float]) -> np.ndarray:  # type: ignore[type-arg]
+def turned(points: np.ndarray, degrees: float, scale: float, shift: tuple[float, float]) -> np.ndarray:
     angle = np.radians(degrees)
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return points @ turn.T + shift

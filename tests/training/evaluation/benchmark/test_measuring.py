@@ -30,7 +30,8 @@ from training.evaluation.benchmark.votes import add_vote
 
 def brightness(take: Take) -> Floats:
     """A feature of each frame."""
-    return take.crops.mean((1, 2), dtype=np.float64)
+    found: Floats = take.crops.mean((1, 2), dtype=np.float64)
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def test_a_distance_is_taken_between_all_clips_together() -> None:
 def test_an_interval_lies_around_its_figure_though_resamples_are_higher() -> None:
     """Drawing clips twice makes a spread smaller: as a distance, all resamples would lie above the figure."""
 
-    def distance(drawn: np.ndarray) -> float:  # type: ignore[type-arg]
+    def distance(drawn: np.ndarray) -> float:
         return 10.0 - len(set(drawn.tolist()))
 
     found = centred(distance, 8)
