@@ -20,7 +20,7 @@ from keysync.network.stage import StageSpec
 from keysync.weights.checkpoint import open_stage
 
 from . import train
-from .config.config import DISTILLED, NO, PRESETS, TrainConfig, load_config, overrides_of, read_toml
+from .config.config import DISTILLED, NO, TrainConfig, load_config, overrides_of, read_toml
 
 
 def settings_of(spec: StageSpec) -> dict[str, str]:
@@ -43,11 +43,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[TrainConfig, argparse.Namesp
     parser = argparse.ArgumentParser(prog="python -m training.distill", description=__doc__, allow_abbrev=False)
     parser.add_argument("what", choices=[name for name in DISTILLED if name != NO], help="what is distilled")
     parser.add_argument("teacher", type=Path, metavar="FILE", help="a KeySync checkpoint: the teacher")
-    parser.add_argument("--data", type=Path, required=True, help="a folder written by training.prepare")
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the folder of the run")
-    parser.add_argument("--preset", choices=sorted(PRESETS), help="default: the stage's own, at full size")
-    parser.add_argument("--config", type=Path, metavar="TOML", help="settings that override the preset's")
-    parser.add_argument("--device", default="", help="cpu or cuda; default: a GPU if there is one")
+    train.add_run_options(parser)
     options, rest = parser.parse_known_args(arguments)
     spec = open_stage(options.teacher).spec
     ours = read_toml(options.config) if options.config else {}

@@ -29,6 +29,7 @@ from .data.preparation.job import prepare
 from .data.preparation.report import NAME
 from .data.preparation.settings import NONE, PUBLISHED_RESOLUTION, ModelFile, Settings
 from .data.preparation.stages import WORK
+from .data.store import open_store
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,13 +62,15 @@ def _run(options: argparse.Namespace) -> None:
         engine=options.engine,
         workers=options.workers,
         validation=options.validation,
+        shards=options.shards,
     )
     for line in report.lines():
         print(line)
     data = options.output
     if not report.clips:
         raise KeySyncError(f"all {report.videos} videos were discarded: see {data / NAME} for the reasons")
-    print(f"prepare: {data / FILE} is ready; {data / WORK} is needed only to prepare the data again")
+    place = open_store(options.shards or data)
+    print(f"prepare: {place.named(FILE)} is ready; {data / WORK} is needed only to prepare the data again")
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -104,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("videos", nargs="+", type=Path, metavar="VIDEOS", help="videos, folders of videos, .txt files that list videos")
     add("-o", "--output", type=Path, required=True, metavar="DATA", help="folder of the shards and intermediate files")
+    add("--shards", default="", metavar="URL", help="write the shards there, for example to s3://bucket/data")
     add(
         "--resolution",
         type=int,

@@ -25,13 +25,16 @@ from keysync.errors import KeySyncError, install_line
 from keysync.network.stage import ALL_STAGES, Stage
 
 from .config.config import NO, PRESETS, TrainConfig, load_config, overrides_of, preset_of
-from .data.dataset import Batch, Shards, Windows, collate
+from .data.dataset import Batch, Windows, collate
+from .data.shards import Shards
+from .data.store import named_place
 from .loss.distillation import Distillation, load_teacher
 from .loss.loss import Losses, LossModule, draw
 from .loss.perceptual import load_lpips
 from .run.board import Board
 from .run.checkpoints import load_state, load_weights, save
 from .run.ema import EMA
+from .run.mirror import Mirror
 from .run.run import Run
 from .run.schedule import learning_rate
 from .run.sharding import spread
@@ -48,15 +51,19 @@ if TYPE_CHECKING:
 Parse = Callable[[Sequence[str] | None], tuple[TrainConfig, argparse.Namespace]]
 
 
-def train(config: TrainConfig, data: Path, out: Path, device: str = "") -> int:
+def train(config: TrainConfig, data: Path | str, out: Path, device: str = "", mirror: str = "") -> int:
     """Trains until `config.steps`, resuming from the newest checkpoint in `out`; returns the number of steps done.
 
+    `data` is a folder or a URL; a copy of the run is kept at the URL `mirror`, and resumed if it is newer.
     Raises `KeySyncError` for settings, data or weights that do not fit, a loss that is not finite, and a full disk.
     """
     accelerator = start_processes(config, device)
     shards = Shards(data)
     windows = Windows(shards, config)
     run = Run(out)
+    copy = Mirror(run, mirror) if mirror and accelerator.is_main_process else None
+    if copy:
+        copy.pull()
     if accelerator.is_main_process:
         run.begin(config)
     accelerator.wait_for_everyone()
@@ -96,6 +103,8 @@ def train(config: TrainConfig, data: Path, out: Path, device: str = "") -> int:
             last = stopping > 0 or done == config.steps
             if last or done % config.checkpoint_every == 0:
                 save(run, done, config, accelerator, module, optimizer, ema, shards)
+                if copy:
+                    copy.push()
             if validation and (done % config.sample_every == 0 or done == config.steps):
                 with ema.applied() if ema is not None else nullcontext(), accelerator.autocast():
                     outcome = validation.run(loss_module)
@@ -216,15 +225,21 @@ def absolute(config: TrainConfig) -> TrainConfig:
     return replace(config, start=start, vae=vae)
 
 
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what a command that trains asks for besides the settings."""
+    parser.add_argument("--data", type=named_place, required=True, help="what training.prepare wrote: a folder or URL")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the folder of the run")
+    parser.add_argument("--preset", choices=sorted(PRESETS), help="default: the stage's own, at full size")
+    parser.add_argument("--config", type=Path, metavar="TOML", help="settings that override the preset's")
+    parser.add_argument("--mirror", default="", metavar="URL", help="keep a copy of the run there, and resume from it")
+    parser.add_argument("--device", default="", help="cpu or cuda; default: a GPU if there is one")
+
+
 def parse(arguments: Sequence[str] | None) -> tuple[TrainConfig, argparse.Namespace]:
     """The settings in a command line, and its other options. Raises `KeySyncError` for invalid settings."""
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__, allow_abbrev=False)
     parser.add_argument("stage", choices=sorted(map(preset_of, ALL_STAGES)))
-    parser.add_argument("--data", type=Path, required=True, help="a folder written by training.prepare")
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the folder of the run")
-    parser.add_argument("--preset", choices=sorted(PRESETS), help="default: the stage's own, at full size")
-    parser.add_argument("--config", type=Path, metavar="TOML", help="settings that override the preset's")
-    parser.add_argument("--device", default="", help="cpu or cuda; default: a GPU if there is one")
+    add_run_options(parser)
     options, rest = parser.parse_known_args(arguments)
     config = absolute(load_config(options.preset or options.stage, options.config, overrides_of(rest)))
     if preset_of(config.stage) != options.stage:
@@ -238,7 +253,7 @@ def main(arguments: Sequence[str] | None = None, parse: Parse = parse) -> int:
     logging.basicConfig(level=logging.INFO, format="training: %(message)s")
     try:
         config, options = parse(arguments)
-        done = train(config, options.data, options.out, options.device)
+        done = train(config, options.data, options.out, options.device, options.mirror)
     except KeySyncError as error:
         print(f"training: error: {error}", file=sys.stderr)
         return 1

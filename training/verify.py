@@ -15,8 +15,10 @@ from pathlib import Path
 
 from keysync.errors import KeySyncError
 
-from .data.index import SPLITS, Clip, read_index
+from .data.index import SPLITS, read_index
 from .data.shards import checksum
+from .data.store import Store, named_place, open_store
+from .data.table import Clip
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m training.verify", description="Compares prepared data with its checksums."
     )
-    parser.add_argument("data", type=Path, metavar="DATA", help="folder of the shards, from training.prepare")
-    folder: Path = parser.parse_args(arguments).data
+    parser.add_argument(
+        "data", type=named_place, metavar="DATA", help="folder of the shards, from training.prepare, or its URL"
+    )
+    folder: Path | str = parser.parse_args(arguments).data
     try:
         rows = list(verify(folder))
     except KeySyncError as error:
@@ -55,12 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(damaged > 0)
 
 
-def verify(folder: Path) -> Iterator[Row]:
-    """Reads every part of every shard in `folder`. Raises `KeySyncError` if there is no valid index."""
-    index = read_index(folder)
+def verify(folder: Path | str) -> Iterator[Row]:
+    """Reads every part of every shard in a folder or at a URL. Raises `KeySyncError` if there is no valid index."""
+    store = open_store(folder)
+    index = read_index(store)
+    sizes, held = index.sizes, store.sizes()
     for split in SPLITS:
         for shard, clips in groupby(index.splits[split], lambda clip: clip.shard):
-            yield _row(folder / shard, index.sizes[shard], list(clips))
+            yield _row(store, shard, sizes[shard], held.get(shard), list(clips))
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -74,28 +80,27 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join("  ".join((line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:]))) for line in cells)
 
 
-def _row(path: Path, size: int, clips: Sequence[Clip]) -> Row:
+def _row(store: Store, shard: str, size: int, held: int | None, clips: Sequence[Clip]) -> Row:
     return Row(
-        path.name,
+        shard,
         len(clips),
         sum(len(clip.members) for clip in clips),
         sum(length for clip in clips for _, length in clip.members.values()),
         sum(part not in clip.checksums for clip in clips for part in clip.members),
-        tuple(_damage(path, size, clips)),
+        tuple(_damage(store, shard, size, held, clips)),
     )
 
 
-def _damage(path: Path, size: int, clips: Sequence[Clip]) -> Iterator[str]:
+def _damage(store: Store, shard: str, size: int, held: int | None, clips: Sequence[Clip]) -> Iterator[str]:
+    if held is not None and held != size:
+        yield f"{shard} has {held} bytes, expected {size}"
     try:
-        held = path.stat().st_size
-        if held != size:
-            yield f"{path.name} has {held} bytes, expected {size}"
         for clip in clips:
             for part, crc in clip.checksums.items():
-                if checksum(path, *clip.members[part]) != crc:
-                    yield f"{path.name}: {clip.key}.{part} is damaged, its checksum differs"
+                if checksum(store, shard, *clip.members[part]) != crc:
+                    yield f"{shard}: {clip.key}.{part} is damaged, its checksum differs"
     except OSError as error:
-        yield f"cannot read {path.name} ({error.strerror or error})"
+        yield f"cannot read {shard} ({error.strerror or error})"
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def prepare_clips(
     if not report.clips:
         raise KeySyncError(f"no clip can be used: {'; '.join(_lost(report))}")
     shards = Shards(settings.data)
-    frames = [clip.frames for clip in shards.clips(TRAIN)]
+    frames = shards.clips(TRAIN).frames.tolist()
     clips = Clips(
         folder=settings.data,
         clips=report.clips,

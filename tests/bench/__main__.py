@@ -13,6 +13,7 @@ import argparse
 import json
 import multiprocessing
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,15 @@ def show_training(apply: Callable[[Measure, tuple[Any, ...]], dict[str, Any]]) -
         results[f"pixels {pixels}"] = result = apply(training.samples, (pixels,))
         with_or_without = "with" if pixels else "without"
         print(f"samples at 512x512 {with_or_without} pixels: {result['samples_a_second']:.1f} a second", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        size = apply(training.write_index, (Path(folder),))["bytes"]
+        results["index"] = result = apply(training.index, (Path(folder),))
+    print(
+        f"index of {training.CLIPS:,} clips in {training.SHARDS:,} shards, {size / 2**20:.0f} MiB: opened in "
+        f"{result['seconds']:.2f} s with {result['mib']:.0f} MiB, its first clip drawn in "
+        f"{result['seconds_to_draw']:.2f} s more, {result['mib_to_draw']:.0f} MiB in all",
+        flush=True,
+    )
     results["preparation"] = result = apply(training.preparation, ())
     print(f"preparation: {result['seconds_a_minute']:.0f} s for a minute of video, built-in models", flush=True)
     return results

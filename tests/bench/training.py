@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -15,17 +16,23 @@ from keysync.media.info import PictureFormat
 from keysync.media.writer import VideoWriter
 from keysync.systems.keysync.small import RESOLUTION
 from training.config.config import load_config
-from training.data.dataset import Shards, Windows, collate
+from training.data.dataset import Windows, collate
+from training.data.index import DataInfo, EncoderInfo, Listed, to_json
 from training.data.preparation.job import prepare
 from training.data.preparation.settings import ModelFile, Settings
+from training.data.shards import Shards
+from training.data.table import Table
 from training.train import train
 
 from ..portrait import portrait_frames
+from ..training.small_config import small_config
 from ..training.small_data import write_small_data
 from .dub import peak_mib, write_speech
 
 STEPS = 12
 SAMPLES = 64
+# As many clips as the largest sets of videos give, and their shards of 1 GB.
+CLIPS, SHARDS = 3_000_000, 20_000
 SECONDS = 20
 
 
@@ -48,6 +55,50 @@ def steps(checkpointing: bool) -> dict[str, Any]:
         ended = time.perf_counter()
     # Both runs load and save the same, so their difference is steps alone.
     return {"steps_a_second": (STEPS - 2) / ((ended - warm) - (warm - began)), "peak_mib": peak_mib()}
+
+
+def index(folder: Path) -> dict[str, Any]:
+    """Seconds and memory that opening what `write_index` writes takes, and drawing the first clip."""
+    config = small_config("keyframe", window=14)
+    before, began = peak_mib(), time.perf_counter()
+    shards = Shards(folder)
+    opened, memory = time.perf_counter(), peak_mib()
+    Windows(shards, config)._clip(0)
+    return {
+        "seconds": opened - began,
+        "mib": memory - before,
+        "seconds_to_draw": time.perf_counter() - opened,
+        "mib_to_draw": peak_mib() - before,
+    }
+
+
+def write_index(folder: Path, clips: int = CLIPS, shards: int = SHARDS) -> dict[str, Any]:
+    """An index of so many clips of 20 to 400 frames, and their shards, files of the right size without content."""
+    rng = np.random.default_rng(0)
+    parts = ("flac", "hubert.npy", "json", "landmarks.npy", "latents.npy", "mp4", "wavlm.npy")
+    shape = clips, len(parts)
+    keys = [b"%040x-%012x-000000" % (number * 2**40, number) for number in range(clips)]
+    columns = {
+        "frames": rng.integers(20, 400, clips).astype("<i4"),
+        "shard": (np.arange(clips) * shards // clips).astype("<i4"),
+        "key_ends": np.cumsum([len(key) for key in keys]),
+        "offsets": rng.integers(0, 5 * 10**8, shape),
+        "sizes": rng.integers(0, 10**7, shape),
+        "crc32": rng.integers(0, 2**32, shape),
+        "keys": np.frombuffer(b"".join(keys), np.uint8),
+    }
+    sizes = {f"train-{number:06}.tar": 10**9 for number in range(shards)}
+    for name, size in sizes.items():
+        with (folder / name).open("wb") as file:
+            file.truncate(size)
+    table = Table(sizes, parts, columns)
+    path = folder / "train-000000.safetensors"
+    table.save(path)
+    encoders = {name: EncoderInfo(32, "none") for name in ("hubert", "wavlm")}
+    info = DataInfo((64, 64), (8, 8), 14, encoders, "none", "none")
+    listed = {"train": (Listed.of(path.name, path, table),), "validation": ()}
+    (folder / "index.json").write_text(to_json(info, listed))
+    return {"bytes": path.stat().st_size}
 
 
 def samples(pixels: bool) -> dict[str, Any]:

@@ -260,7 +260,8 @@ def _shard(folder: Path) -> Path:
 
 def _read_data(folder: Path) -> dict[str, Tensor]:
     from training.data.index import SPLITS
-    from training.data.shards import LANDMARKS, LATENTS, Shards
+    from training.data.parts import LANDMARKS, LATENTS
+    from training.data.shards import Shards
 
     held = {}
     shards = Shards(folder / "data")

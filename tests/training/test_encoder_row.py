@@ -16,8 +16,9 @@ from keysync.speech.encoders import ENCODERS
 from keysync.systems.keysync.small import BUILT_IN
 from training import evaluate, prepare
 from training.config.config import load_config
-from training.data.dataset import Shards, Windows, collate
+from training.data.dataset import Windows, collate
 from training.data.index import EncoderInfo
+from training.data.shards import Shards
 from training.synthetic import data as synthetic
 
 from .data.preparation.small_videos import FACE, BrightnessDetector, write_talk

@@ -23,13 +23,14 @@ from keysync.method import PIXELS_PER_LATENT
 from keysync.network.stage import ALL_STAGES, ENCODERS_JOINED, SCALE_FACTOR
 from keysync.vae.vae import LATENT_CHANNELS
 
-from .draws import generator, permutation
-from .index import TRAIN, Clip
-from .shards import EMOTION, LANDMARKS, LATENTS
-from .shards import Shards as Shards
+from .draws import generator, visited
+from .index import TRAIN
+from .parts import EMOTION, LANDMARKS, LATENTS
+from .table import Clip
 
 if TYPE_CHECKING:
     from ..config.config import TrainConfig
+    from .shards import Shards
 
 LIPS = slice(48, 68)  # of the 68 points
 
@@ -89,10 +90,10 @@ def lip_weights(landmarks: Tensor, size: tuple[int, int], weight: float) -> Tens
 
 
 class Windows(Dataset[Window]):
-    """Sample `number` >= 0 of a run; an epoch visits every clip of the split once, in a shuffled order.
+    """Sample `number` >= 0 of a run; a clip is drawn in proportion to its length, in the order of `visited`.
 
-    `len` is the number of clips. Clips shorter than a window's span are skipped. Raises `KeySyncError` if the data has
-    another resolution, lacks the speech encoder, or has no clip that is long enough.
+    `len` is the number of clips, and so of samples of an epoch. Clips shorter than a window's span are skipped. Raises
+    `KeySyncError` if the data has another resolution, lacks the speech encoder, or has no clip that is long enough.
     """
 
     def __init__(self, shards: Shards, config: TrainConfig, split: str = TRAIN) -> None:
@@ -108,11 +109,13 @@ class Windows(Dataset[Window]):
             )
         self._step = self._frames_apart(replace(ALL_STAGES[config.stage], window=config.window).frames_apart)
         self._span = (config.window - 1) * self._step + 1
-        self._clips = self._long_enough(split)
-        self._order: tuple[int, Tensor] | None = None
+        self._clips = shards.clips(split)
+        self._numbers = self._long_enough(split)
+        self._ends = np.cumsum(self._clips.frames[self._numbers], dtype=np.int64)
+        self._order: tuple[int, NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
-        return len(self._clips)
+        return len(self._numbers)
 
     def __getitem__(self, number: int) -> Window:
         config, clip = self._config, self._clip(number)
@@ -136,10 +139,10 @@ class Windows(Dataset[Window]):
         )
 
     def _clip(self, number: int) -> Clip:
-        epoch, place = divmod(number, len(self._clips))
+        epoch, place = divmod(number, len(self))
         if self._order is None or self._order[0] != epoch:
-            self._order = epoch, permutation(self._config.seed, epoch, len(self._clips))
-        return self._clips[int(self._order[1][place])]
+            self._order = epoch, visited(self._config.seed, epoch, self._ends)
+        return self._clips[int(self._numbers[self._order[1][place]])]
 
     def _draw(self, number: int, purpose: str, choices: int) -> int:
         return int(torch.randint(choices, (), generator=generator(self._config.seed, number, purpose)))
@@ -211,19 +214,19 @@ class Windows(Dataset[Window]):
             )
         return needed // spacing
 
-    def _long_enough(self, split: str) -> list[Clip]:
-        clips = self._shards.clips(split)
-        held = [clip for clip in clips if clip.frames >= self._span]
-        if not held:
-            longest = max((clip.frames for clip in clips), default=0)
+    def _long_enough(self, split: str) -> NDArray[np.int64]:
+        """The numbers of the clips that hold a window."""
+        frames = self._clips.frames
+        held = np.flatnonzero(frames >= self._span)
+        if not len(held):
             raise KeySyncError(
-                f"{self._shards.folder}: none of the {len(clips)} {split} clips has the {self._span} frames that "
-                f"{self._config.stage} windows of {self._config.window} span (the longest has {longest}): prepare "
-                "longer videos"
+                f"{self._shards.folder}: none of the {len(frames)} {split} clips has the {self._span} frames that "
+                f"{self._config.stage} windows of {self._config.window} span (the longest has "
+                f"{frames.max(initial=0)}): prepare longer videos"
             )
-        if len(held) < len(clips):
+        if len(held) < len(frames):
             logger.warning(
                 "%s: %d of %d %s clips are shorter than %d frames and skipped",
-                *(self._shards.folder, len(clips) - len(held), len(clips), split, self._span),
+                *(self._shards.folder, len(frames) - len(held), len(frames), split, self._span),
             )
         return held

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 CHUNK = 4 * 2**20
+DIGEST = re.compile("[0-9a-f]{32}")
 
 
 def of_file(path: Path) -> str:
@@ -27,11 +32,16 @@ def of_path(path: Path) -> str:
     return of_json([[file.relative_to(path).as_posix(), of_file(file)] for file in files])
 
 
+def of_bytes(content: ReadableBuffer) -> str:
+    """The digest of bytes."""
+    digest = _new()
+    digest.update(content)
+    return digest.hexdigest()
+
+
 def of_json(value: Any) -> str:
     """The digest of a value as JSON, independent of the order of its keys."""
-    digest = _new()
-    digest.update(json.dumps(value, sort_keys=True).encode())
-    return digest.hexdigest()
+    return of_bytes(json.dumps(value, sort_keys=True).encode())
 
 
 def _new() -> hashlib.blake2b:

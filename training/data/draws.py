@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -22,3 +24,16 @@ def generator(seed: int, number: int, purpose: str) -> torch.Generator:
 def permutation(seed: int, epoch: int, n: int) -> Tensor:
     """The order (n,) int64 in which epoch `epoch` visits n clips."""
     return torch.randperm(n, generator=generator(seed, epoch, "order of clips"))
+
+
+def visited(seed: int, epoch: int, ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The order (n,) int64 in which epoch `epoch` visits n clips: each n times its share of all frames, rounded up or
+    down, and so clips of one length once. `ends` (n,) are the sums of their frames up to each clip's end."""
+    n, total = len(ends), int(ends[-1])
+    # n places at equal distances, from a random one on.
+    first = int(torch.randint(total, (), generator=generator(seed, epoch, "first frame")))
+    places = permutation(seed, epoch, n).numpy()
+    np.multiply(places, total, out=places)
+    np.add(places, first, out=places)
+    np.floor_divide(places, n, out=places)
+    return np.searchsorted(ends, places, side="right")

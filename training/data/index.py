@@ -1,29 +1,39 @@
-"""The index of prepared data: its shards, their clips, and the position of each part in its shard.
+"""The index of prepared data: what all clips share, and for each split the tables of its clips.
 
-A shard is an uncompressed WebDataset tar. A clip's parts are its members `KEY.PART`; the index stores the offset and
-size of each part, so that a window is read without reading the whole shard, and the CRC-32 of its bytes, which
-older data lacks.
+A shard is an uncompressed WebDataset tar. A clip's parts are its members `KEY.PART`; a table has the offset and size of
+each part, so that a window is read without reading the whole shard, and the CRC-32 of its bytes, which older data may
+lack.
 """
 
 from __future__ import annotations
 
 import json
-import re
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from keysync.errors import KeySyncError, one_line
 from keysync.method import NETWORK_RATE, PUBLISHED_CROP_SCALE
 from keysync.strict_json import quoted, strict_json
+from keysync.whole import whole_file
 
-FORMAT = 1
-# Characters of an index: a clip takes 400.
+from . import digest
+from .fields import pair, table_name, whole
+from .older_index import FORMAT as OLDER_FORMAT
+from .older_index import older_clips
+from .store import Store
+from .table import COLUMNS, Clips, Table
+
+FORMAT = 2
+# Characters of an index. In format 1 a clip takes 400.
 MOST_CHARACTERS = 2**30
 FILE = "index.json"
+HASHED = [name for name in COLUMNS if name != "crc32"]
 TRAIN, VALIDATION = SPLITS = ("train", "validation")
-SHARD_NAME = re.compile(r"[\w-][\w.-]*\.tar")
 
 
 @dataclass(frozen=True)
@@ -51,67 +61,94 @@ class DataInfo:
 
 
 @dataclass(frozen=True)
-class Clip:
-    """A clip of `frames` frames in the file `shard`; `members`: offset and size in bytes of each part; `checksums`: the
-    CRC-32 of each part, empty if they are unknown."""
+class Listed:
+    """A table as the index lists it: its file, the file's size and digest, its number of clips, and the digest of all
+    but their checksums."""
 
-    shard: str
-    key: str
-    frames: int
-    members: Mapping[str, tuple[int, int]]
-    checksums: Mapping[str, int] = field(default_factory=dict)
+    table: str
+    bytes: int
+    digest: str
+    clips: int
+    content: str
+
+    @classmethod
+    def of(cls, name: str, path: Path, table: Table) -> Listed:
+        """The table in the file `path`, which will be called `name`."""
+        return cls(name, path.stat().st_size, digest.of_file(path), len(table), content_of(table))
 
 
 @dataclass(frozen=True)
 class Index:
-    """The sizes of the shards in bytes, and the clips of each split."""
+    """The clips of each split, and how the index lists their tables; of older data, the digest of each table alone."""
 
     info: DataInfo
-    sizes: Mapping[str, int]
-    splits: Mapping[str, tuple[Clip, ...]]
+    splits: Mapping[str, Clips]
+    contents: Mapping[str, tuple[str, ...]]
+    listed: Mapping[str, tuple[Listed, ...]] | None = None
 
-    def to_json(self, *, checksums: bool = True) -> str:
-        """The content of index.json, which `read_index` reads."""
-        info = self.info
-        content = {
-            "format": FORMAT,
-            "fps": NETWORK_RATE,
-            "resolution": info.resolution,
-            "latent_size": info.latent_size,
-            "window": info.window,
-            "encoders": {
-                name: {"channels": made.channels, "origin": made.origin} for name, made in info.encoders.items()
-            },
-            "vae": {"origin": info.vae},
-            "detector": info.detector,
-            "crop_scale": info.crop_scale,
-            "spacing": info.spacing,
-            "splits": {split: self._shards(clips, checksums) for split, clips in self.splits.items()},
-        }
-        return json.dumps(content) + "\n"
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The size of each shard in bytes."""
+        tables = (table for clips in self.splits.values() for table in clips.tables)
+        return {name: size for table in tables for name, size in table.shards.items()}
 
-    def _shards(self, clips: tuple[Clip, ...], checksums: bool) -> list[dict[str, Any]]:
-        samples: dict[str, list[dict[str, Any]]] = {}
-        for clip in clips:
-            sample: dict[str, Any] = {"key": clip.key, "frames": clip.frames, "members": dict(clip.members)}
-            if checksums and clip.checksums:
-                sample["crc32"] = dict(clip.checksums)
-            samples.setdefault(clip.shard, []).append(sample)
-        return [{"shard": name, "bytes": self.sizes[name], "samples": held} for name, held in samples.items()]
+    @property
+    def digest(self) -> str:
+        """A digest of all but the checksums."""
+        return digest.of_json([asdict(self.info), {split: list(held) for split, held in self.contents.items()}])
 
 
-def read_index(folder: Path) -> Index:
-    """The index of the data in `folder`. Raises `KeySyncError` if there is none, or if it is invalid."""
-    path = folder / FILE
+def content_of(table: Table) -> str:
+    """The digest of all that a table says but the checksums."""
+    columns = {name: digest.of_bytes(np.ascontiguousarray(table.columns[name]).data) for name in HASHED}
+    return digest.of_json([list(table.shards.items()), table.parts, columns])
+
+
+def to_json(info: DataInfo, listed: Mapping[str, tuple[Listed, ...]]) -> str:
+    """The content of index.json, which `read_index` reads."""
+    return (
+        json.dumps({**shared(info, FORMAT), "splits": {s: list(map(asdict, held)) for s, held in listed.items()}})
+        + "\n"
+    )
+
+
+def shared(info: DataInfo, version: int) -> dict[str, Any]:
+    """What index.json says of all clips."""
+    return {
+        "format": version,
+        "fps": NETWORK_RATE,
+        "resolution": info.resolution,
+        "latent_size": info.latent_size,
+        "window": info.window,
+        "encoders": {name: asdict(made) for name, made in info.encoders.items()},
+        "vae": {"origin": info.vae},
+        "detector": info.detector,
+        "crop_scale": info.crop_scale,
+        "spacing": info.spacing,
+    }
+
+
+def read_index(store: Store) -> Index:
+    """The index of the data at a place. Raises `KeySyncError` if there is none, or if it is invalid."""
+    path = store.named(FILE)
     try:
-        content = strict_json(path.read_bytes(), most=MOST_CHARACTERS)
+        content = strict_json(store.read(FILE), most=MOST_CHARACTERS)
         version = content["format"]
+        if version == OLDER_FORMAT:
+            info = _info(content)
+            splits = {split: older_clips(content["splits"], split) for split in SPLITS}
+            contents = {split: tuple(map(content_of, clips.tables)) for split, clips in splits.items()}
+            return Index(info, splits, contents)
         if version == FORMAT:
-            return _index(content)
+            info = _info(content)
+            listed = {split: tuple(map(_listed, content["splits"][split])) for split in SPLITS}
+            contents = {split: tuple(held.content for held in tables) for split, tables in listed.items()}
+            splits = {split: Clips([_table(store, held) for held in tables]) for split, tables in listed.items()}
+            return Index(info, splits, contents, listed)
     except OSError as error:
         raise KeySyncError(
-            f"{folder} has no prepared data ({path.name}: {error.strerror}): "
-            f"run python -m training.prepare VIDEOS -o {folder}"
+            f"{store.place} has no prepared data ({FILE}: {error.strerror}): "
+            f"run python -m training.prepare VIDEOS -o {store.place}"
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         why = f"{one_line(error)} is missing" if isinstance(error, KeyError) else one_line(error)
@@ -119,54 +156,68 @@ def read_index(folder: Path) -> Index:
     raise KeySyncError(f"{path} has format {quoted(version)}: expected {FORMAT}; prepare the data again")
 
 
-def _index(content: dict[str, Any]) -> Index:
+def _info(content: dict[str, Any]) -> DataInfo:
     """Raises built-in exceptions for content that is not an index."""
     if content["fps"] != NETWORK_RATE:
         raise ValueError(f"{quoted(content['fps'])} frames a second, expected {NETWORK_RATE}")
     encoders = {
-        str(name): EncoderInfo(_whole(made["channels"], 1), str(made["origin"]))
+        str(name): EncoderInfo(whole(made["channels"], 1), str(made["origin"]))
         for name, made in content["encoders"].items()
     }
-    info = DataInfo(
-        resolution=_pair(content["resolution"], 1),
-        latent_size=_pair(content["latent_size"], 1),
-        window=_whole(content["window"], 1),
+    return DataInfo(
+        resolution=pair(content["resolution"], 1),
+        latent_size=pair(content["latent_size"], 1),
+        window=whole(content["window"], 1),
         encoders=encoders,
         vae=str(content["vae"]["origin"]),
         detector=str(content["detector"]),
         crop_scale=float(content.get("crop_scale", PUBLISHED_CROP_SCALE)),
-        spacing=_whole(content.get("spacing", 1), 1),
+        spacing=whole(content.get("spacing", 1), 1),
     )
-    sizes: dict[str, int] = {}
-    splits = {split: _clips(content["splits"][split], sizes) for split in SPLITS}
-    return Index(info, sizes, splits)
 
 
-def _clips(shards: list[dict[str, Any]], sizes: dict[str, int]) -> tuple[Clip, ...]:
-    """The clips of one split; the sizes of its shards are added to `sizes`."""
-    clips = []
-    for shard in shards:
-        name, size = shard["shard"], _whole(shard["bytes"], 1)
-        if not SHARD_NAME.fullmatch(name):  # never open a file outside the data's folder
-            raise ValueError(f"{quoted(name)} is not the name of a shard")
-        sizes[name] = size
-        for sample in shard["samples"]:
-            members = {str(part): _pair(place, 0) for part, place in sample["members"].items()}
-            if any(offset + length > size for offset, length in members.values()):
-                raise ValueError(f"clip {quoted(sample['key'])} is outside its shard {name}")
-            checksums = {str(part): _whole(crc, 0) for part, crc in sample.get("crc32", {}).items()}
-            if checksums and checksums.keys() != members.keys():
-                raise ValueError(f"the checksums of clip {quoted(sample['key'])} are not those of its parts")
-            clips.append(Clip(name, str(sample["key"]), _whole(sample["frames"], 1), members, checksums))
-    return tuple(clips)
+def _listed(entry: dict[str, Any]) -> Listed:
+    """Raises built-in exceptions for content that lists no table."""
+    sums = {name: _digest(entry[name]) for name in ("digest", "content")}
+    return Listed(table_name(entry["table"]), whole(entry["bytes"], 1), clips=whole(entry["clips"], 1), **sums)
 
 
-def _whole(value: object, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{quoted(value)} is not an integer of at least {least}")
-    return value
+def _digest(value: Any) -> str:
+    if not digest.DIGEST.fullmatch(value):
+        raise ValueError(f"{quoted(value)} is not a digest")
+    found: str = value
+    return found
 
 
-def _pair(value: list[object], least: int) -> tuple[int, int]:
-    first, second = value
-    return _whole(first, least), _whole(second, least)
+def _table(store: Store, listed: Listed) -> Table:
+    """The table, opened; of a remote store in a copy on this machine, which its processes share.
+
+    Raises `KeySyncError` for one that is not as it was listed.
+    """
+    name = store.named(listed.table)
+    path = store.path(listed.table)
+    try:
+        if path is None:
+            path = _copied(store, listed)
+        size = path.stat().st_size
+    except OSError as error:
+        raise KeySyncError(f"cannot read {name} ({error.strerror}): copy or prepare the data again") from error
+    if size != listed.bytes:
+        raise KeySyncError(f"{name} has {size} bytes, expected {listed.bytes}: copy or prepare the data again")
+    table = Table.open(path, name=str(name))
+    if len(table) != listed.clips:
+        raise KeySyncError(f"{name} lists {len(table)} clips, expected {listed.clips}: copy or prepare the data again")
+    return table
+
+
+def _copied(store: Store, listed: Listed) -> Path:
+    """Raises `OSError` if the table cannot be copied, and `KeySyncError` if it is damaged."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keysync" / "tables"
+    path = cache / f"{listed.digest}.safetensors"
+    if not path.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as temporary:
+            store.fetch(listed.table, temporary)
+            if digest.of_file(temporary) != listed.digest:
+                raise KeySyncError(f"{store.named(listed.table)} is damaged: copy or prepare the data again")
+    return path

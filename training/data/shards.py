@@ -1,4 +1,4 @@
-"""Reads prepared data: any part of any clip, without reading its whole shard.
+"""Reads prepared data: any part of any clip, without reading its whole shard. Of data at a URL, a part is read whole.
 
 No file stays open between two reads, so the object can be sent to worker processes. Each process compares a part with
 its checksum once, before it first uses it: reading a part whole for every window would multiply the reads.
@@ -6,33 +6,41 @@ its checksum once, before it first uses it: reading a part whole for every windo
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import zlib
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
+from av.container import InputContainer
 from numpy.typing import NDArray
 
-from keysync.errors import KeySyncError
-from keysync.media.container import libav_errors, url
+from keysync.errors import KeySyncError, one_line
+from keysync.media.container import LOCAL_ONLY, libav_errors, url
 from keysync.method import NETWORK_RATE
 from keysync.network.stage import ENCODERS_JOINED
 
-from . import digest
-from .index import Clip, DataInfo, read_index
+from .index import DataInfo, read_index
+from .parts import CROPS
+from .store import Store, open_store
+from .table import Clip, Clips
 
-LATENTS, LANDMARKS, EMOTION, CROPS = "latents.npy", "landmarks.npy", "emotion.npy", "mp4"
 CHUNK = 4 * 2**20
 
 logger = logging.getLogger(__name__)
 
 
-def checksum(path: Path, offset: int, size: int) -> int:
+def checksum(store: Store, name: str, offset: int, size: int) -> int:
     """CRC-32 of `size` bytes of a file; of fewer if the file ends before. Raises `OSError` if it cannot be read."""
     crc = 0
+    path = store.path(name)
+    if path is None:
+        return zlib.crc32(store.read(name, offset, size))
     with path.open("rb") as file:
         file.seek(offset)
         while size and (chunk := file.read(min(size, CHUNK))):
@@ -41,23 +49,25 @@ def checksum(path: Path, offset: int, size: int) -> int:
 
 
 class Shards:
-    """The data in a folder. Raises `KeySyncError` if there is none, and for a missing or truncated shard.
+    """The data in a folder or at a URL. Raises `KeySyncError` if there is none, and for a missing or truncated shard.
 
     A warning is logged for data without checksums.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self._index = read_index(self.folder)
+    def __init__(self, place: str | Path) -> None:
+        self._store = open_store(place)
+        self.folder = self._store.place
+        self._index = read_index(self._store)
+        held = self._store.sizes()
         for name, size in self._index.sizes.items():
-            self._check_size(self.folder / name, size)
+            self._check_size(name, size, held.get(name))
         self._intact: set[tuple[str, str, str]] = set()  # shard, key, part
-        held = {(clip.shard, clip.key): clip for clips in self._index.splits.values() for clip in clips}.values()
-        if without := sum(not clip.checksums for clip in held):
+        tables = [table for clips in self._index.splits.values() for table in clips.tables]
+        if without := sum(table.unchecked for table in tables):
             logger.warning(
                 "%s: %d of %d clips have no checksums, so damage to them goes unnoticed: prepare the data again to add "
                 "them",
-                *(self.folder, without, len(held)),
+                *(self.folder, without, sum(map(len, tables))),
             )
 
     @property
@@ -97,59 +107,80 @@ class Shards:
 
         Checksums are left out, so that a run goes on after its data was prepared again to add them.
         """
-        return digest.of_json(self._index.to_json(checksums=False))
+        return self._index.digest
 
-    def clips(self, split: str) -> tuple[Clip, ...]:
+    def clips(self, split: str) -> Clips:
         """The clips of "train" or "validation"."""
         return self._index.splits[split]
 
     def array(self, clip: Clip, part: str, shape: tuple[int, ...]) -> NDArray[Any]:
-        """A clip's array, memory-mapped. Raises `KeySyncError` if it is missing, damaged or has another shape."""
-        path = self.folder / clip.shard
+        """A clip's array, memory-mapped if it is on this machine.
+
+        Raises `KeySyncError` if it is missing, damaged or has another shape.
+        """
         offset, size = self._place(clip, part)
-        self._check(clip, part)
-        npy: Any = np.lib.format
+        path = self._store.path(clip.shard)
+        if path is not None:
+            self._check(clip, part)
         try:
-            with path.open("rb") as file:
-                file.seek(offset)
-                npy.read_magic(file)
-                held, fortran, dtype = npy.read_array_header_1_0(file)
+            with BytesIO(self._whole(clip, part)) if path is None else path.open("rb") as file:
+                first = 0 if path is None else offset
+                file.seek(first)
+                dtype, length = _header(file, shape)
                 start = file.tell()
-            if held != shape or fortran or dtype.kind != "f":
-                raise ValueError(f"{dtype} {held} instead of {shape}")
-            if start + dtype.itemsize * int(np.prod(shape)) > offset + size:
-                raise ValueError("it is truncated")
+                if start - first + length > size:
+                    raise ValueError("it is truncated")
+                if path is None:
+                    array: NDArray[Any] = np.frombuffer(file.read(length), dtype).reshape(shape)
+                    return array
             return np.memmap(path, dtype, "r", start, shape)
         except (OSError, ValueError) as error:
-            raise KeySyncError(f"{path}: cannot read {clip.key}.{part} ({error}): prepare the data again") from error
+            name = self._store.named(clip.shard)
+            raise KeySyncError(f"{name}: cannot read {clip.key}.{part} ({error}): prepare the data again") from error
 
     def picture(self, clip: Clip, frame: int) -> NDArray[np.uint8]:
         """The crop (H, W, 3) of one frame, decoded from the keyframe before it.
 
         Raises `KeySyncError` if the video is missing, damaged or without that frame.
         """
-        path = self.folder / clip.shard
-        offset, size = self._place(clip, CROPS)
-        self._check(clip, CROPS)
-        message = f"{path}: cannot decode {clip.key}.{CROPS} ({{}}): prepare the data again"
-        options = {"protocol_whitelist": "file,subfile"}
-        with libav_errors(message):
-            member = f"subfile,,start,{offset},end,{offset + size},,:{url(path)}"
-            with av.open(member, format="mp4", container_options=options) as container:
-                stream = container.streams.video[0]
-                if stream.codec_context is None:
-                    raise KeySyncError(message.replace("{}", "unknown codec"))
-                stream.codec_context.thread_count = 1
-                pts = round(Fraction(frame, NETWORK_RATE) / (stream.time_base or Fraction(1, NETWORK_RATE)))
-                container.seek(pts, stream=stream)
-                for decoded in container.decode(stream):
-                    if decoded.pts == pts and (decoded.height, decoded.width) == self.resolution:
-                        return cast("NDArray[np.uint8]", decoded.to_ndarray(format="rgb24"))
+        message = f"{self._store.named(clip.shard)}: cannot decode {clip.key}.{CROPS} ({{}}): prepare the data again"
+        with libav_errors(message), self._video(clip) as container:
+            stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise KeySyncError(message.replace("{}", "unknown codec"))
+            stream.codec_context.thread_count = 1
+            pts = round(Fraction(frame, NETWORK_RATE) / (stream.time_base or Fraction(1, NETWORK_RATE)))
+            container.seek(pts, stream=stream)
+            for decoded in container.decode(stream):
+                if decoded.pts == pts and (decoded.height, decoded.width) == self.resolution:
+                    return cast("NDArray[np.uint8]", decoded.to_ndarray(format="rgb24"))
         raise KeySyncError(message.replace("{}", f"frame {frame} is missing"))
+
+    def _video(self, clip: Clip) -> InputContainer:
+        """The video of a clip, opened."""
+        offset, size = self._place(clip, CROPS)
+        path = self._store.path(clip.shard)
+        if path is None:
+            return av.open(BytesIO(self._whole(clip, CROPS)), "r", format="mp4", container_options=LOCAL_ONLY)
+        self._check(clip, CROPS)
+        member = f"subfile,,start,{offset},end,{offset + size},,:{url(path)}"
+        return av.open(member, "r", format="mp4", container_options={"protocol_whitelist": "file,subfile"})
+
+    def _whole(self, clip: Clip, part: str) -> bytes:
+        """All bytes of a part that is not on this machine; compared with their checksum at each read."""
+        name = self._store.named(clip.shard)
+        try:
+            content = self._store.read(clip.shard, *self._place(clip, part))
+        except OSError as error:
+            why = error.strerror or one_line(error)
+            raise KeySyncError(f"{name}: cannot read {clip.key}.{part} ({why}): check the access to it") from error
+        if part in clip.checksums and zlib.crc32(content) != clip.checksums[part]:
+            raise KeySyncError(self._damaged(clip, part))
+        return content
 
     def _place(self, clip: Clip, part: str) -> tuple[int, int]:
         if part not in clip.members:
-            raise KeySyncError(f"{self.folder / clip.shard} has no {clip.key}.{part}: prepare the data again")
+            raise KeySyncError(f"{self._store.named(clip.shard)} has no {clip.key}.{part}: prepare the data again")
         return clip.members[part]
 
     def _check(self, clip: Clip, part: str) -> None:
@@ -157,25 +188,35 @@ class Shards:
         name = clip.shard, clip.key, part
         if part not in clip.checksums or name in self._intact:
             return
-        path = self.folder / clip.shard
         try:
-            intact = checksum(path, *clip.members[part]) == clip.checksums[part]
+            intact = checksum(self._store, clip.shard, *clip.members[part]) == clip.checksums[part]
         except OSError as error:
+            path = self._store.named(clip.shard)
             raise KeySyncError(f"{path}: cannot read {clip.key}.{part} ({error}): prepare the data again") from error
         if not intact:
-            raise KeySyncError(
-                f"{path}: {clip.key}.{part} is damaged, its checksum differs: copy or prepare the data again"
-            )
+            raise KeySyncError(self._damaged(clip, part))
         self._intact.add(name)
 
-    @staticmethod
-    def _check_size(path: Path, size: int) -> None:
-        try:
-            held = path.stat().st_size
-        except OSError as error:
-            raise KeySyncError(f"cannot read {path} ({error.strerror}): copy or prepare the data again") from error
+    def _damaged(self, clip: Clip, part: str) -> str:
+        path = self._store.named(clip.shard)
+        return f"{path}: {clip.key}.{part} is damaged, its checksum differs: copy or prepare the data again"
+
+    def _check_size(self, name: str, size: int, held: int | None) -> None:
+        path = self._store.named(name)
+        if held is None:
+            raise KeySyncError(f"cannot read {path} ({os.strerror(errno.ENOENT)}): copy or prepare the data again")
         if held != size:
             raise KeySyncError(
                 f"{path} has {held} bytes, expected {size}: it is truncated or from another preparation; copy or "
                 "prepare the data again"
             )
+
+
+def _header(file: BinaryIO, shape: tuple[int, ...]) -> tuple[np.dtype[Any], int]:
+    """Reads the header of an array: its type and its bytes. Raises `ValueError` for another shape or kind."""
+    npy: Any = np.lib.format
+    npy.read_magic(file)
+    held, fortran, dtype = npy.read_array_header_1_0(file)
+    if held != shape or fortran or dtype.kind != "f":
+        raise ValueError(f"{dtype} {held} instead of {shape}")
+    return dtype, dtype.itemsize * int(np.prod(shape))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from keysync.network.stage import Stage
 
     from ..config.config import TrainConfig
-    from ..data.dataset import Shards
+    from ..data.shards import Shards
     from .ema import EMA
     from .run import Run
 

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from keysync.errors import KeySyncError, install_line
 from keysync.systems.keysync.sampling import Sampling
 
-from ..data.dataset import Shards, Windows, collate
+from ..data.dataset import Windows, collate
 from ..data.disk import written
 from ..data.index import VALIDATION
+from ..data.shards import Shards
 from ..loss.loss import LossModule, draw
 from ..weights.frozen import hold
 from ..weights.lora import without_adapters, write_lora

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,9 +14,11 @@ from keysync.systems.keysync import generate
 from keysync.systems.keysync.sampling import Sampling
 from keysync.vae.vae import VAE
 
-from ..data.dataset import Batch
 from ..data.draws import generator
 from ..loss.loss import windows_of
+
+if TYPE_CHECKING:
+    from ..data.dataset import Batch
 
 
 def sample(stage: Stage, batch: Batch, seed: int, sampling: Sampling) -> Tensor:

@@ -13,7 +13,7 @@ from keysync.vae.vae import VAE, load_vae
 
 if TYPE_CHECKING:
     from ..config.config import TrainConfig
-    from ..data.dataset import Shards
+    from ..data.shards import Shards
 
 
 def load_vae_of(config: TrainConfig, shards: Shards, device: torch.device) -> VAE:

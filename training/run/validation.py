@@ -13,7 +13,7 @@ from torch.distributed.fsdp import FSDPModule
 from keysync.errors import KeySyncError
 from keysync.systems.keyface.sampling import KeyFaceSampling
 
-from ..data.dataset import Shards, Windows, collate
+from ..data.dataset import Windows, collate
 from ..data.index import VALIDATION
 from ..loss.loss import LossModule, draw
 from .samples import grid, sample
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from keysync.vae.vae import VAE
 
     from ..config.config import TrainConfig
+    from ..data.shards import Shards
 
 logger = logging.getLogger(__name__)
 

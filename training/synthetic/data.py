@@ -34,11 +34,11 @@ from keysync.vae.vae import VAE, load_vae, weight_file
 
 from ..data import digest
 from ..data.disk import written
-from ..data.index import DataInfo, EncoderInfo
+from ..data.index import FILE, DataInfo, EncoderInfo
+from ..data.parts import EMOTION
 from ..data.preparation import encode
 from ..data.preparation.settings import WINDOW, check_resolution
 from ..data.preparation.shards import ClipFiles, write_shards
-from ..data.shards import EMOTION
 from . import heads
 from .render.shot import Pictures, Shot
 from .voice.corpus import speaker
@@ -171,7 +171,8 @@ def write_data(folder: Path, clips: int, settings: Settings, *, workers: int = 1
         crop_scale=settings.crop_scale,
         spacing=settings.spacing,
     )
-    return write_shards(made, folder, info, validation_share=validation)
+    write_shards(made, folder, info, validation_share=validation)
+    return folder / FILE
 
 
 def write_clip(folder: Path, number: int, settings: Settings) -> int:

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from ..config.config import TrainConfig
 
 
-def metadata_of(config: TrainConfig, steps: int, data: Path) -> dict[str, str]:
-    """The metadata of a checkpoint after `steps` steps on the data in a folder; paths are reduced to their names."""
+def metadata_of(config: TrainConfig, steps: int, data: Path | str) -> dict[str, str]:
+    """The metadata of a checkpoint after `steps` steps on data in a folder or at a URL; paths become names."""
     return {
         "keysync.training.steps": str(steps),
-        "keysync.training.data": data.resolve().name,
+        "keysync.training.data": Path(data).resolve().name,
         "keysync.training.config": json.dumps(
             {**asdict(config), "start": Path(config.start).name, "vae": Path(config.vae).name}
         ),

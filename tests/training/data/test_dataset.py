@@ -20,12 +20,15 @@ from keysync.face.masks import MASKS, to_latent
 from keysync.network.stage import SCALE_FACTOR
 from keysync.systems.keysync.small import BUILT_IN
 from training.config.config import TrainConfig, load_config
-from training.data.dataset import Batch, Shards, Window, Windows, collate, lip_weights
+from training.data.dataset import Batch, Window, Windows, collate, lip_weights
 from training.data.draws import generator
 from training.data.index import DataInfo, EncoderInfo
+from training.data.parts import EMOTION, LANDMARKS, LATENTS
 from training.data.preparation.encode import save_array
 from training.data.preparation.shards import ClipFiles, write_shards
-from training.data.shards import EMOTION, LANDMARKS, LATENTS
+from training.data.shards import Shards
+from training.data.store import Folder
+from training.data.table import Clips, Table
 
 from ..small_config import small_config
 from ..small_data import small_picture, write_small_clip, write_small_data
@@ -150,6 +153,24 @@ def test_an_epoch_visits_every_clip_once(small: Path) -> None:
     assert len({tuple(epoch) for epoch in epochs}) > 1
 
 
+def test_a_clip_is_drawn_in_proportion_to_its_length(tmp_path: Path) -> None:
+    lengths = {"a": 200, "b": 400, "c": 600, "d": 800, "e": 50}
+    made = [write_small_clip(tmp_path, key, 20, (8, 8), 4, seed=0) for key in lengths]
+    data = packed(tmp_path, [replace(one, video="one") for one in made], "data")
+    shards = Shards(data)
+    table = Table.of([replace(clip, frames=lengths[clip.key]) for clip in shards.clips("train")], shards._index.sizes)
+    shards._index = replace(shards._index, splits={"train": Clips([table])})
+    windows = Windows(shards, KEYFRAME)
+    drawn = Counter(windows._clip(number).key for number in range(4 * 500))
+    assert set(drawn) == set("abcd")
+    for key, count in drawn.items():
+        assert count == pytest.approx(2000 * lengths[key] / 2000, rel=0.1)
+    # No chance within an epoch: as often as its share says, rounded up or down.
+    for epoch in range(20):
+        visits = Counter(windows._clip(number).key for number in range(4 * epoch, 4 * epoch + 4))
+        assert all(abs(visits[key] - 4 * lengths[key] / 2000) < 1 for key in "abcd")
+
+
 def test_samples_depend_on_nothing_but_seed_and_number(small: Path) -> None:
     windows = Windows(Shards(small), KEYFRAME)
     numbers = [0, 7, 3, 12, 4, 5]
@@ -245,7 +266,7 @@ def test_a_speech_encoder_that_the_data_lack(tmp_path: Path) -> None:
 
 def test_an_error_of_a_worker_is_told_with_the_file(small: Path, tmp_path: Path) -> None:
     windows = Windows(Shards(small), KEYFRAME)
-    windows._shards.folder = tmp_path
+    windows._shards._store = Folder(tmp_path)
     loader = DataLoader(windows, batch_sampler=[[0]], num_workers=1, collate_fn=collate)
     with pytest.raises(KeySyncError, match=r"train-000000.tar: cannot read .*landmarks.npy"):
         next(iter(loader))

@@ -8,43 +8,74 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.numpy import load_file
 
 from keysync.errors import KeySyncError
-from training.data.index import Clip, DataInfo, EncoderInfo, Index, read_index
+from training.data.index import DataInfo, EncoderInfo, Index, Listed, content_of, read_index, to_json
+from training.data.store import Folder
+from training.data.table import Clip, Clips, Table
+
+from ..older_data import older_json
 
 INFO = DataInfo(
     (512, 384), (64, 48), 14, {"hubert": EncoderInfo(768, "models/hubert")}, "models/vae", "mediapipe", 1.4, 13
 )
 CRC = {"mp4": 0, "latents.npy": 2**32 - 1}
+SIZES = {"train-000000.tar": 5000, "train-000001.tar": 700, "validation-000000.tar": 900}
+CLIPS = {
+    "train": [
+        Clip("train-000000.tar", "a", 20, {"mp4": (512, 1000), "latents.npy": (2048, 2952)}, CRC),
+        Clip("train-000000.tar", "b", 30, {}),
+        Clip("train-000001.tar", "c", 500, {"json": (0, 700)}),
+    ],
+    "validation": [Clip("validation-000000.tar", "d", 14, {"flac": (1, 0)})],
+}
+TABLES = {split: Table.of(clips, SIZES) for split, clips in CLIPS.items()}
 INDEX = Index(
     INFO,
-    {"train-000000.tar": 5000, "train-000001.tar": 700, "validation-000000.tar": 900},
-    {
-        "train": (
-            Clip("train-000000.tar", "a", 20, {"mp4": (512, 1000), "latents.npy": (2048, 2952)}, CRC),
-            Clip("train-000000.tar", "b", 30, {}),
-            Clip("train-000001.tar", "c", 500, {"json": (0, 700)}),
-        ),
-        "validation": (Clip("validation-000000.tar", "d", 14, {"flac": (1, 0)}),),
-    },
+    {split: Clips([table]) for split, table in TABLES.items()},
+    {split: (content_of(table),) for split, table in TABLES.items()},
 )
+OLDER = older_json(INDEX)
 
 
-def write(folder: Path, text: str | bytes) -> Path:
+def write(folder: Path, text: str | bytes) -> Folder:
     (folder / "index.json").write_bytes(text if isinstance(text, bytes) else text.encode())
-    return folder
+    return Folder(folder)
+
+
+def write_newer(folder: Path) -> Folder:
+    """The index and its tables."""
+    listed = {}
+    for split, table in TABLES.items():
+        path = folder / f"{split}-000000.safetensors"
+        table.save(path)
+        listed[split] = (Listed.of(path.name, path, table),)
+    return write(folder, to_json(INFO, listed))
+
+
+def check_same(found: Index) -> None:
+    assert found.info == INFO
+    assert {split: list(clips) for split, clips in found.splits.items()} == CLIPS
+    assert found.sizes == SIZES
+    assert found.digest == INDEX.digest
 
 
 def test_read_again(tmp_path: Path) -> None:
-    assert read_index(write(tmp_path, INDEX.to_json())) == INDEX
+    check_same(read_index(write_newer(tmp_path)))
 
 
-def test_the_format_on_disk() -> None:
+def test_older_data(tmp_path: Path) -> None:
+    check_same(read_index(write(tmp_path, OLDER)))
+
+
+def test_the_format_on_disk(tmp_path: Path) -> None:
     """Other programs read it too."""
-    content = json.loads(INDEX.to_json())
+    write_newer(tmp_path)
+    content = json.loads((tmp_path / "index.json").read_text())
     splits = content.pop("splits")
     assert content == {
-        "format": 1,
+        "format": 2,
         "fps": 25,
         "resolution": [512, 384],
         "latent_size": [64, 48],
@@ -55,20 +86,20 @@ def test_the_format_on_disk() -> None:
         "crop_scale": 1.4,
         "spacing": 13,
     }
-    assert splits["validation"] == [
-        {
-            "shard": "validation-000000.tar",
-            "bytes": 900,
-            "samples": [{"key": "d", "frames": 14, "members": {"flac": [1, 0]}}],
-        }
-    ]
-    assert [shard["shard"] for shard in splits["train"]] == ["train-000000.tar", "train-000001.tar"]
-    assert [sample["key"] for sample in splits["train"][0]["samples"]] == ["a", "b"]
-    assert splits["train"][0]["samples"][0]["crc32"] == CRC
+    (listed,) = splits["train"]
+    assert {key: listed[key] for key in ("table", "clips")} == {"table": "train-000000.safetensors", "clips": 3}
+    columns = load_file(tmp_path / "train-000000.safetensors")
+    assert columns["frames"].tolist() == [20, 30, 500]
+    assert columns["keys"].tobytes() == b"abc"
+
+
+def test_checksums_are_no_part_of_the_digest(tmp_path: Path) -> None:
+    assert read_index(write(tmp_path, older_json(INDEX, checksums=False))).digest == INDEX.digest
+    assert read_index(write(tmp_path, OLDER.replace('"frames": 30', '"frames": 31'))).digest != INDEX.digest
 
 
 def test_older_data_has_the_published_crops_of_every_frame(tmp_path: Path) -> None:
-    content = json.loads(INDEX.to_json())
+    content = json.loads(OLDER)
     del content["crop_scale"], content["spacing"]
     info = read_index(write(tmp_path, json.dumps(content))).info
     assert (info.crop_scale, info.spacing) == (2.0, 1)
@@ -76,14 +107,14 @@ def test_older_data_has_the_published_crops_of_every_frame(tmp_path: Path) -> No
 
 def test_no_index(tmp_path: Path) -> None:
     with pytest.raises(KeySyncError, match=r"has no prepared data .* python -m training.prepare"):
-        read_index(tmp_path)
+        read_index(Folder(tmp_path))
     with pytest.raises(KeySyncError, match="has no prepared data"):
-        read_index(tmp_path / "nowhere")
+        read_index(Folder(tmp_path / "nowhere"))
 
 
 GARBAGE: dict[str, str | bytes] = {
     "empty": "",
-    "cut off": INDEX.to_json()[:200],
+    "cut off": OLDER[:200],
     "a list": "[]",
     "a number": "3",
     "null": "null",
@@ -92,11 +123,11 @@ GARBAGE: dict[str, str | bytes] = {
     "no format": "{}",
     "nothing but the format": '{"format": 1}',
     "endless": "[" * 100_000,
-    "a number of thousands of digits": INDEX.to_json().replace("1.4", "9" * 5000),
-    "a number beyond every float": INDEX.to_json().replace("1.4", "1e999"),
-    "not a number": INDEX.to_json().replace("1.4", "NaN"),
-    "a key twice": INDEX.to_json().replace('"fps": 25', '"fps": 25, "fps": 25'),
-    "a long text": INDEX.to_json().replace("512", json.dumps("a\n" * 100_000)),
+    "a number of thousands of digits": OLDER.replace("1.4", "9" * 5000),
+    "a number beyond every float": OLDER.replace("1.4", "1e999"),
+    "not a number": OLDER.replace("1.4", "NaN"),
+    "a key twice": OLDER.replace('"fps": 25', '"fps": 25, "fps": 25'),
+    "a long text": OLDER.replace("512", json.dumps("a\n" * 100_000)),
 }
 
 
@@ -116,8 +147,8 @@ def test_a_reason_is_a_short_line(tmp_path: Path) -> None:
 
 
 def test_another_format(tmp_path: Path) -> None:
-    with pytest.raises(KeySyncError, match=r"index.json has format 2: expected 1"):
-        read_index(write(tmp_path, INDEX.to_json().replace('"format": 1', '"format": 2')))
+    with pytest.raises(KeySyncError, match=r"index.json has format 3: expected 2"):
+        read_index(write(tmp_path, OLDER.replace('"format": 1', '"format": 3')))
 
 
 def _shard(content: Any) -> Any:
@@ -157,7 +188,38 @@ DAMAGE: dict[str, tuple[Callable[[Any], Any], str]] = {
 
 @pytest.mark.parametrize(("damage", "message"), DAMAGE.values(), ids=DAMAGE)
 def test_what_makes_no_sense(damage: Callable[[Any], Any], message: str, tmp_path: Path) -> None:
-    content = json.loads(INDEX.to_json())
+    content = json.loads(OLDER)
     damage(content)
     with pytest.raises(KeySyncError, match=rf"index.json is not an index of prepared data \(.*{message}"):
         read_index(write(tmp_path, json.dumps(content)))
+
+
+NEWER_DAMAGE: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "a table elsewhere": (lambda t: t.update(table="../secret.safetensors"), "is not the name of a table of clips"),
+    "a digest that leads elsewhere": (lambda t: t.update(digest="../secret"), r"'\.\./secret' is not a digest"),
+    "a table of nothing": (lambda t: t.update(bytes=0), "0 is not an integer of at least 1"),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), NEWER_DAMAGE.values(), ids=NEWER_DAMAGE)
+def test_lists_of_tables_that_make_no_sense(damage: Callable[[Any], Any], message: str, tmp_path: Path) -> None:
+    store = write_newer(tmp_path)
+    content = json.loads((tmp_path / "index.json").read_text())
+    damage(content["splits"]["train"][0])
+    with pytest.raises(KeySyncError, match=rf"index.json is not an index of prepared data \(.*{message}"):
+        read_index(write(store.place, json.dumps(content)))
+
+
+def test_tables_that_are_missing_cut_off_or_exchanged(tmp_path: Path) -> None:
+    store = write_newer(tmp_path)
+    path = tmp_path / "train-000000.safetensors"
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(KeySyncError, match=rf"train-000000.safetensors has {size - 1} bytes, expected {size}: copy"):
+        read_index(store)
+    path.write_bytes(bytes(size))
+    with pytest.raises(KeySyncError, match=r"train-000000.safetensors is not a table of clips \(.+\): prepare"):
+        read_index(store)
+    path.unlink()
+    with pytest.raises(KeySyncError, match=r"cannot read .*train-000000.safetensors \(No such file or directory\)"):
+        read_index(store)

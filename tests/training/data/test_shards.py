@@ -15,9 +15,10 @@ import pytest
 from numpy.typing import NDArray
 
 from keysync.errors import KeySyncError
-from training.data.index import Clip, read_index
 from training.data.shards import Shards, checksum
+from training.data.table import Clip
 
+from ..older_data import make_older
 from ..small_data import small_picture, write_small_data
 
 FRAMES = 100
@@ -35,11 +36,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy(data: Path, tmp_path: Path) -> Path:
     """The same, to be damaged."""
     return Path(shutil.copytree(data, tmp_path / "data"))
-
-
-def forget_checksums(data: Path) -> None:
-    """Leaves the index as older versions wrote it."""
-    (data / "index.json").write_text(read_index(data).to_json(checksums=False))
 
 
 def test_what_all_clips_share(data: Path) -> None:
@@ -81,7 +77,7 @@ def test_every_frame_is_the_one_that_was_written(data: Path) -> None:
 def test_a_picture_costs_the_bytes_around_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What lies before the keyframe is not decoded: without checksums, damage to it changes nothing."""
     data = write_small_data(tmp_path / "data", frames=400)
-    forget_checksums(data)
+    make_older(data)
     shards = Shards(data)
     (clip,) = shards.clips("train")
     damaged = bytearray((data / clip.shard).read_bytes())
@@ -104,7 +100,7 @@ def test_a_shard_that_is_cut_off(copy: Path) -> None:
 
 
 def test_a_shard_that_is_cut_off_while_it_is_read(copy: Path) -> None:
-    forget_checksums(copy)
+    make_older(copy)
     shards = Shards(copy)
     (clip,) = shards.clips("train")
     path = copy / clip.shard
@@ -128,7 +124,7 @@ def test_a_part_that_is_garbage(part: str, copy: Path) -> None:
     (copy / clip.shard).write_bytes(content)
     with pytest.raises(KeySyncError, match=rf"train-000000.tar: clip0.{part} is damaged, its checksum differs: copy"):
         read(shards, clip, part)
-    forget_checksums(copy)
+    make_older(copy)
     shards = Shards(copy)
     (clip,) = shards.clips("train")
     with pytest.raises(KeySyncError, match=rf"train-000000.tar: cannot (read|decode) clip0.{part} \(.+\): prepare"):
@@ -185,7 +181,7 @@ def test_a_part_is_compared_once(copy: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_data_without_checksums_is_read_and_it_is_said_once(copy: Path, caplog: pytest.LogCaptureFixture) -> None:
     whole = Shards(copy)
     assert not caplog.records
-    forget_checksums(copy)
+    make_older(copy)
     older = Shards(copy)
     (clip,) = older.clips("train")
     for part in (*SHAPES, "mp4"):

@@ -15,8 +15,9 @@ from keysync.speech.encoders import load_encoder
 from keysync.vae.vae import load_vae
 from tests.tiny_models import write_tiny_models
 from training.config.config import load_config
-from training.data.dataset import Shards, Windows, collate
+from training.data.dataset import Windows, collate
 from training.data.preparation.encode import speech_rows
+from training.data.shards import Shards
 from training.synthetic import data
 from training.synthetic.data import Settings, film, speech, write_data
 from training.synthetic.measure.meter import truth

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from keysync.systems.keysync.small import SMALL
-from training.data.shards import EMOTION, Shards
+from training.data.parts import EMOTION
+from training.data.shards import Shards
 from training.synthetic.data import Settings, write_data
 from training.synthetic.heads import CROP_SCALE, LAUGHING, SIGHING, head, with_sounds
 from training.synthetic.render.feeling import Feeling

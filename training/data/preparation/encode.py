@@ -33,7 +33,7 @@ from keysync.systems.keysync.models import HostSpeechEncoder
 from keysync.vae.vae import VAE
 
 from ..disk import written
-from ..shards import CROPS, LANDMARKS, LATENTS
+from ..parts import CROPS, LANDMARKS, LATENTS
 from .faces import Faces
 
 # Nearly lossless; every frame within twelve of a keyframe, without B-frames; one thread, so that the bytes are

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
@@ -12,12 +13,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, one_line
 from keysync.method import NETWORK_RATE
+from keysync.strict_json import strict_json
 
 from .. import digest
 from ..disk import written
 from ..index import FILE, DataInfo, read_index
+from ..store import Store, open_store
 from .chain import Chain, Record
 from .engine import ENGINES
 from .manifest import Manifest
@@ -25,7 +28,7 @@ from .models import Models, open_models
 from .report import Report
 from .settings import Settings
 from .shards import ClipFiles, write_shards
-from .stages import PARTS, UNREADABLE, WORK, clip_files, open_chain, table
+from .stages import EMOTION_PART, PARTS, UNREADABLE, WORK, clip_files, open_chain, table
 from .videos import Source, Video, find_videos
 
 logger = logging.getLogger(__name__)
@@ -34,7 +37,8 @@ Watch = Callable[[Video, str], None]
 
 SAME = "the same as another"
 # In the folder of intermediate results: the digest of what the shards were last made from.
-PACKED = "packed.txt"
+PACKED = "packed.json"
+MOST_CHARACTERS = 2**30
 
 
 def prepare(
@@ -44,11 +48,13 @@ def prepare(
     engine: str = "local",
     workers: int = 1,
     validation: float = 0.05,
+    shards: str = "",
     models: Models | None = None,
     watch: Watch | None = None,
 ) -> Report:
     """Prepares the videos in `given` (see `find_videos`) into the folder `settings.data`, and writes the report there.
 
+    The shards are written to the URL `shards`, or else there too.
     `models` of a host program are used in this process instead of those that the settings name; `watch` is called when
     a stage begins, instead of a progress bar. A call after an interruption resumes. If all videos are discarded, there
     are no shards and the report gives the reasons. Raises `KeySyncError` if there is no video, for models and settings
@@ -76,13 +82,15 @@ def prepare(
         chain.watch = watch
         fresh = {video.id for video in videos if chain.run(video).fresh}
     clips: list[ClipFiles] = []
-    contents: list[list[str]] = []
+    contents: dict[str, str] = {}
     for video in videos:
         records = chain.records(video)
         if _account(records, video, video.id in fresh, report):
             clips += clip_files(chain, video)
-            contents.append([video.id, *(records[stage].content for stage in PARTS)])
-    _pack(clips, info, data, validation, digest.of_json([contents, asdict(info), validation]))
+            contents[video.id] = digest.of_json(
+                [records[stage].content for stage in (*PARTS, EMOTION_PART) if stage in records]
+            )
+    _pack(clips, info, data, open_store(shards or data), validation, contents)
     report.seconds_spent = time.perf_counter() - began
     report.write(data)
     return report
@@ -135,26 +143,52 @@ def _account(records: Mapping[str, Record], video: Video, fresh: bool, report: R
     return True
 
 
-def _pack(clips: Sequence[ClipFiles], info: DataInfo, data: Path, validation: float, made_of: str) -> None:
-    """Writes the shards, unless they are up to date; without clips there are none."""
+def _pack(
+    clips: Sequence[ClipFiles],
+    info: DataInfo,
+    data: Path,
+    store: Store,
+    validation: float,
+    contents: Mapping[str, str],
+) -> None:
+    """Adds what is missing in the shards, if anything is; without clips there are none. `contents` are the digests of
+    the videos' parts."""
     stamp = data / WORK / PACKED
-    if clips and stamp.exists() and stamp.read_text(encoding="utf-8") == made_of and _whole(data):
-        logger.info("the shards in %s are up to date", data)
+    made_of = digest.of_json([asdict(info), validation])
+    before = _packed(stamp, made_of, store)
+    videos = {**contents, **{clip.video: digest.of_json([contents[clip.video], clip.person]) for clip in clips}}
+    if clips and before == videos and _whole(store):
+        logger.info("the shards in %s are up to date", store.place)
         return
-    stamp.unlink(missing_ok=True)
     if not clips:
-        (data / FILE).unlink(missing_ok=True)
+        stamp.unlink(missing_ok=True)
+        store.remove(FILE)
         return
     for left in data.glob(".keysync-*.part"):  # by a run that was killed
         left.unlink()
-    write_shards(clips, data, info, validation_share=validation)
+    unchanged = {video for video, content in videos.items() if before.get(video) == content}
+    write_shards(clips, store.place, info, validation_share=validation, unchanged=unchanged)
+    content = {"made_of": made_of, "index": digest.of_bytes(store.read(FILE)), "videos": videos}
     with written(stamp) as file:
-        file.write_bytes(made_of.encode())
+        file.write_bytes(json.dumps(content).encode())
 
 
-def _whole(data: Path) -> bool:
-    """Whether the index and its shards exist."""
+def _packed(stamp: Path, made_of: str, store: Store) -> dict[str, str]:
+    """The videos that are in the shards, as they were; none if the settings or the index differ."""
     try:
-        return all((data / name).stat().st_size == size for name, size in read_index(data).sizes.items())
-    except (KeySyncError, OSError):
-        return False
+        content = strict_json(stamp.read_bytes(), most=MOST_CHARACTERS)
+        if content["made_of"] != made_of or content["index"] != digest.of_bytes(store.read(FILE)):
+            return {}
+        read_index(store)  # an error where a table is missing
+        return {str(video): str(made) for video, made in content["videos"].items()}
+    except FileNotFoundError:
+        return {}
+    except (KeySyncError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        logger.warning("all shards are written again: %s", one_line(error))
+        return {}
+
+
+def _whole(store: Store) -> bool:
+    """Whether all shards of the index are there."""
+    held = store.sizes()
+    return all(held.get(name) == size for name, size in read_index(store).sizes.items())

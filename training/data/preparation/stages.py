@@ -19,7 +19,7 @@ from keysync.media.reader import VideoReader
 from keysync.method import NETWORK_RATE
 from keysync.speech.features import FRAME
 
-from ..shards import EMOTION
+from ..parts import EMOTION
 from . import encode
 from .chain import Chain, Discard, Facts, Place, Stage, discards
 from .clips import NO_FACE, Clips, Limits, Range, find_clips, select

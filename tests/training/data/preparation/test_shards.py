@@ -20,7 +20,8 @@ import webdataset
 
 from keysync.errors import KeySyncError
 from training.data.index import DataInfo, EncoderInfo, read_index
-from training.data.preparation.shards import ClipFiles, split, write_shards
+from training.data.preparation.shards import ClipFiles, write_shards
+from training.data.store import Folder
 
 from ...small_data import write_small_data
 
@@ -61,7 +62,7 @@ def test_webdataset_s_own_reader_reads_them(tmp_path: Path) -> None:
     shards = sorted(str(path) for path in data.glob("train-*.tar"))
     assert len(shards) == 3
     samples = read(shards)
-    index = read_index(data)
+    index = read_index(Folder(data))
     assert [sample["__key__"] for sample in samples] == [held.key for held in index.splits["train"]]
     for sample, held in zip(samples, index.splits["train"], strict=True):
         assert {part for part in sample if part[0] != "_"} == set(held.members)
@@ -76,7 +77,7 @@ def test_the_index_says_where_every_part_is(tmp_path: Path) -> None:
     made = clips(tmp_path / "parts", 7)
     (tmp_path / "data").mkdir()
     assert write_shards(made, tmp_path / "data", INFO, shard_bytes=7000) == tmp_path / "data" / "index.json"
-    index = read_index(tmp_path / "data")
+    index = read_index(Folder(tmp_path / "data"))
     assert index.info == INFO
     assert index.sizes == {path.name: path.stat().st_size for path in (tmp_path / "data").glob("*.tar")}
     sources = {one.key: one.parts for one in made}
@@ -92,7 +93,7 @@ def test_a_shard_ends_when_it_is_large_enough(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     write_shards(clips(tmp_path / "parts", 11), data, INFO, shard_bytes=7000)  # three clips of 3.0 kB
-    index = read_index(data)
+    index = read_index(Folder(data))
     names = [held.shard for held in index.splits["train"]]
     assert names == [f"train-{number // 3:06}.tar" for number in range(10)]
 
@@ -114,49 +115,11 @@ def test_long_and_foreign_names(tmp_path: Path) -> None:
     made = [clip(tmp_path, f"{'a-very-long-name-' * 10}{letter}") for letter in ("x", "ö", "日本")]
     (tmp_path / "data").mkdir()
     write_shards(made, tmp_path / "data", INFO)
-    listed = [one for held in read_index(tmp_path / "data").splits.values() for one in held]
+    listed = [one for held in read_index(Folder(tmp_path / "data")).splits.values() for one in held]
     assert sorted(one.key for one in listed) == sorted(keys(made))
     samples = read([str(tmp_path / "data" / "train-000000.tar")])
     assert {sample["__key__"] for sample in samples} <= set(keys(made))
     assert len(samples) == 2
-
-
-@pytest.mark.parametrize("share", [0.05, 0.3, 0.99])
-def test_whole_videos_go_to_one_split(share: float, tmp_path: Path) -> None:
-    made = [clip(tmp_path, f"v{video}-{part}", f"v{video}.mp4") for video in range(10) for part in range(3)]
-    splits = split(made, share)
-    videos = {name: {one.video for one in held} for name, held in splits.items()}
-    assert videos["train"].isdisjoint(videos["validation"])
-    assert len(videos["validation"]) == {0.05: 1, 0.3: 3, 0.99: 9}[share]
-    assert sorted(keys(splits["train"] + splits["validation"])) == sorted(keys(made))
-    assert keys(splits["train"]) == sorted(keys(splits["train"]))
-
-
-def test_a_video_stays_where_it_is_when_the_clips_of_others_change(tmp_path: Path) -> None:
-    made = clips(tmp_path, 20)
-    chosen = keys(split(made, 0.2)["validation"])
-    assert keys(split(reversed(made), 0.2)["validation"]) == chosen
-    assert chosen != keys(made)[:4]
-    assert chosen != keys(made)[-4:]
-    fewer = [one for one in made if one.key not in keys(split(made, 0.2)["train"])[:4]]
-    assert set(keys(split(fewer, 0.2)["validation"])) <= set(chosen)
-
-
-@pytest.mark.parametrize("longest", range(4))
-def test_the_longest_clip_is_always_trained_on(longest: int, tmp_path: Path) -> None:
-    made = [replace(one, frames=one.frames + 100 * (place == longest)) for place, one in enumerate(clips(tmp_path, 4))]
-    splits = split(made, 0.9)
-    assert keys(splits["train"]) == [made[longest].key]
-    assert len(splits["validation"]) == 3
-
-
-def test_one_video_alone_is_parted_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    made = [clip(tmp_path, f"part{number:02}", "talk.mp4") for number in range(10)]
-    with caplog.at_level(logging.WARNING):
-        splits = split(made, 0.2)
-    assert (keys(splits["train"]), keys(splits["validation"])) == (keys(made[:8]), keys(made[8:]))
-    assert "all clips are from talk.mp4" in caplog.text
-    assert [len(held) for held in split(made[:2], 0.9).values()] == [1, 1]
 
 
 def test_one_clip_alone_is_in_both_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -164,7 +127,7 @@ def test_one_clip_alone_is_in_both_and_said(tmp_path: Path, caplog: pytest.LogCa
     with caplog.at_level(logging.WARNING):
         write_shards(clips(tmp_path / "parts", 1), tmp_path / "data", INFO)
     assert "only one clip, clip000: it serves both training and validation" in caplog.text
-    index = read_index(tmp_path / "data")
+    index = read_index(Folder(tmp_path / "data"))
     assert [[held.key for held in index.splits[name]] for name in ("train", "validation")] == [["clip000"]] * 2
     assert sorted(index.sizes) == ["train-000000.tar", "validation-000000.tar"]
 
@@ -175,9 +138,6 @@ def test_what_cannot_be_packed(tmp_path: Path) -> None:
         write_shards([], tmp_path, INFO)
     with pytest.raises(KeySyncError, match=r"two clips have the key clip000, of clip000 and other.mp4"):
         write_shards([*made, replace(made[0], video="other.mp4")], tmp_path, INFO)
-    for share in (0, 1, -0.5, float("nan")):
-        with pytest.raises(KeySyncError, match="expected a number between 0 and 1"):
-            split(made, share)
     for key in ("", "a.b", "a/b"):
         with pytest.raises(ValueError, match="is not a valid key"):
             replace(made[0], key=key)
@@ -195,9 +155,14 @@ def test_shards_of_an_earlier_preparation_go(tmp_path: Path) -> None:
     others = {"train-my-own.tar", "notes.txt"}
     for name in others:
         (data / name).touch()
+    older = {path.name for path in data.glob("*-0*.*")}
     write_shards(made[:3], data, INFO, shard_bytes=1)
-    expected = {"index.json", "train-000000.tar", "train-000001.tar", "validation-000000.tar"}
-    assert {path.name for path in data.iterdir()} == expected | others
+    found = {path.name for path in data.iterdir()} - others
+    assert found.isdisjoint(older)
+    assert sorted(name.rpartition(".")[2] for name in found) == [
+        *("json", "json", "safetensors", "safetensors", "tar", "tar", "tar")
+    ]
+    assert {path.name for path in data.iterdir()} >= others
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
@@ -210,25 +175,97 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, before[1]))
     try:
-        with pytest.raises(KeySyncError, match=r"cannot write .*train-000000.tar \(File too large\)"):
+        with pytest.raises(KeySyncError, match=r"cannot write .*train-000001.tar \(File too large\)"):
             write_shards(made, data, INFO)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert contents(data) == older
 
 
-def test_never_new_shards_under_an_old_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both may be of the same size, so that nobody would see the mixture."""
+def test_the_old_index_and_its_shards_are_valid_until_the_new_one_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = clips(tmp_path / "parts", 4)
     data = tmp_path / "data"
     data.mkdir()
     write_shards(made, data, INFO)
+    older = contents(data)
+    replace_file = Path.replace
 
     def killed(self: Path, target: Path) -> Path:
-        raise KeyboardInterrupt
+        if target.name == "index.json":
+            raise KeyboardInterrupt
+        return replace_file(self, target)
 
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        write_shards(made, data, INFO)
-    assert not (data / "index.json").exists()
+        write_shards(made[1:], data, INFO)
+    assert older.items() <= contents(data).items()
     assert not [path for path in data.iterdir() if path.name.startswith(".")]
+    monkeypatch.undo()
+    write_shards(made[1:], data, INFO)
+    assert listed(data) == keys(made[1:])
+    assert older.keys() & contents(data).keys() == {"index.json", "people.json"}
+
+
+def listed(data: Path) -> list[str]:
+    """The keys in the index."""
+    return sorted(one.key for held in read_index(Folder(data)).splits.values() for one in held)
+
+
+def status(data: Path) -> dict[str, int]:
+    """When each file was written."""
+    return {path.name: path.stat().st_mtime_ns for path in data.iterdir()}
+
+
+def test_new_videos_rewrite_no_shard(tmp_path: Path) -> None:
+    made = clips(tmp_path / "parts", 9)
+    data = tmp_path / "data"
+    data.mkdir()
+    write_shards(made[:6], data, INFO, shard_bytes=7000)
+    before = status(data)
+    write_shards(made, data, INFO, shard_bytes=7000, unchanged=set(keys(made[:6])))
+    after = status(data)
+    kept = before.keys() - {"index.json", "people.json"}
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    assert listed(data) == keys(made)
+    for held in read_index(Folder(data)).splits.values():
+        for one in held:
+            offset, size = one.members["json"]
+            assert json.loads((data / one.shard).read_bytes()[offset : offset + size]) == {"key": one.key}
+
+
+def test_only_shards_of_what_changed_or_went_are_written_anew(tmp_path: Path) -> None:
+    made = clips(tmp_path / "parts", 12)
+    data = tmp_path / "data"
+    data.mkdir()
+    write_shards(made, data, INFO, shard_bytes=7000, validation_share=0.01)
+    first = read_index(Folder(data)).splits["train"]
+    of_shard = {one.key: one.shard for one in first}
+    gone, changed = first[0].key, first[5].key
+    left = [one for one in made if one.key != gone]
+    unchanged = {one.key for one in left} - {changed}
+    before = status(data)
+    write_shards(left, data, INFO, shard_bytes=7000, validation_share=0.01, unchanged=unchanged)
+    assert listed(data) == keys(left)
+    rewritten = {of_shard[gone], of_shard[changed]}
+    after = status(data)
+    assert len(rewritten) == 2
+    assert not rewritten & after.keys()
+    assert all(after[shard] == before[shard] for shard in set(of_shard.values()) - rewritten)
+    assert {one.key: one.frames for one in read_index(Folder(data)).splits["train"]} == {
+        key: 20 for key in of_shard if key != gone
+    }
+
+
+def test_many_additions_make_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.data.preparation.shards.MOST_TABLES", 3)
+    made = clips(tmp_path / "parts", 8)
+    data = tmp_path / "data"
+    data.mkdir()
+    for count in range(2, 9):
+        write_shards(
+            made[:count], data, INFO, validation_share=0.01, unchanged=keys(made[: count - 1]) if count > 2 else ()
+        )
+        assert listed(data) == keys(made[:count])
+        assert len(list(data.glob("train-*.safetensors"))) <= 3
