@@ -52,6 +52,7 @@ LEAST = {
     "python -m training.benchmark": "CLIPS -o FOLDER",
     "python -m training.vote": "FOLDER",
     "python -m training.cost": "",
+    "python -m training.person": "VIDEO -o FOLDER",
     "python -m training.sweep": "",
     "python -m training.synthetic.data": "-o DATA --vae VAE",
     "python -m training.synthetic.measure.head_meter_training": "-o FILE",

@@ -8,6 +8,7 @@ which is printed with them.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import weakref
 from collections.abc import Sequence
@@ -25,11 +26,11 @@ from keysync.errors import KeySyncError
 from keysync.method import LATENT_CHANNELS, PIXELS_PER_LATENT
 from keysync.network.stage import ALL_STAGES, STAGES, Stage
 
-from .config.config import NO, PRESETS, TrainConfig, load_config, overrides_of
+from .config.config import ADAMW, NO, PRESETS, TrainConfig, load_config, overrides_of
 from .data.dataset import Batch
 from .loss.distillation import is_own_teacher, teacher_evaluations
 from .loss.loss import Draws, LossModule
-from .weights.frozen import FROZEN, hold
+from .weights.frozen import hold
 from .weights.initial_weights import new_spec
 from .weights.lora import adapted
 from .weights.trainable import freeze
@@ -42,6 +43,8 @@ PEAKS = {"fp32": 156e12, "bf16": 312e12, "fp16": 312e12}
 # The paper's batch size (table 7), in clips.
 BATCH = 32
 GPUS = (1, 8)
+# Of AdamW in 8 bits (bitsandbytes, torchao): smaller tensors are in float32, larger have a scale for each block.
+LEAST_IN_8_BITS, BLOCK = 4096, 256
 
 
 @dataclass(frozen=True)
@@ -67,11 +70,10 @@ class Cost:
         return self.flops * BATCH * steps / (PEAKS[self.precision] * SHARE * gpus) / 3600
 
 
-def measure(config: TrainConfig, audio_channels: int = 0, frozen: str | None = None) -> Cost:
+def measure(config: TrainConfig, audio_channels: int = 0) -> Cost:
     """The cost of a step with these settings, starting from new weights; needs little memory and no GPU.
 
     LPIPS, which compares one picture of a window, is left out. `audio_channels` is by default the published stage's.
-    `frozen` is the precision that a LoRA in ComfyUI holds the other weights in; without it they are as in a run.
     """
     config, size = replace(config, lpips_weight=0.0), config.resolution // PIXELS_PER_LATENT
     audio_channels = audio_channels or ALL_STAGES[config.stage].audio_channels
@@ -80,16 +82,17 @@ def measure(config: TrainConfig, audio_channels: int = 0, frozen: str | None = N
         if config.trainable == "lora":
             adapted(stage, config)
         freeze(stage, config)
-        if frozen is not None:
-            hold(stage, frozen)
+        hold(stage, config.frozen)
         decoder = _decoder() if config.rgb_weight else None
         module = LossModule(stage, decoder, config)
         trained = [parameter for parameter in stage.parameters() if parameter.requires_grad]
         batch, draws = _inputs(config, size, audio_channels)
-        held = [*stage.parameters(), *(decoder.parameters() if decoder else [])]
+        held = list(stage.parameters())
+        if decoder and not config.offload_decoder:
+            held += decoder.parameters()
 
         def step() -> None:
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.precision != "fp32" and frozen is None):
+            with torch.autocast("cpu", torch.bfloat16, enabled=config.precision != "fp32"):
                 total = module(batch, draws).total
             total.backward()
 
@@ -105,7 +108,11 @@ def measure(config: TrainConfig, audio_channels: int = 0, frozen: str | None = N
             module.denoise(batch, draws)
         taught = teacher * counter.get_total_flops() / config.batch_size
     numbers = sum(parameter.numel() for parameter in trained)
-    lasting = {"weights": sum(parameter.nbytes for parameter in held), "gradients": 4 * numbers, "AdamW": 8 * numbers}
+    lasting = {
+        "weights": sum(parameter.nbytes for parameter in held),
+        "gradients": 4 * numbers,
+        "AdamW": _states(trained, config),
+    }
     if teacher and not is_own_teacher(config):
         lasting["teacher"] = sum(parameter.nbytes for parameter in stage.parameters())
     return Cost(
@@ -116,6 +123,15 @@ def measure(config: TrainConfig, audio_channels: int = 0, frozen: str | None = N
         parameters=sum(parameter.numel() for parameter in stage.parameters()),
         trained=numbers,
     )
+
+
+def _states(trained: Sequence[Tensor], config: TrainConfig) -> int:
+    """Bytes of AdamW's two states; of tensors that are large enough, in 8 bits with a scale for each block."""
+    if config.optimizer == ADAMW:
+        return sum(8 * parameter.numel() for parameter in trained)
+    small = [p.numel() for p in trained if p.numel() < LEAST_IN_8_BITS]
+    large = [p.numel() for p in trained if p.numel() >= LEAST_IN_8_BITS]
+    return 8 * sum(small) + sum(2 * (numbers + 4 * math.ceil(numbers / BLOCK)) for numbers in large)
 
 
 class Memory(TorchDispatchMode):
@@ -216,15 +232,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.cost", description=__doc__, allow_abbrev=False)
     parser.add_argument("presets", nargs="*", default=list(STAGES), metavar="PRESET", help=", ".join(PRESETS))
-    parser.add_argument(
-        "--frozen", choices=FROZEN, help="a LoRA as in ComfyUI: the precision of the weights that stay as they are"
-    )
+    parser.add_argument("--cards", action="store_true", help="what fits on cards of 8 to 80 GB, as a table")
     options, rest = parser.parse_known_args(arguments)
     try:
+        if options.cards:
+            from .cards import counted, table_of_cards  # here: they count with this module
+
+            print(table_of_cards(counted(options.presets, overrides_of(rest))))
+            return 0
         configs = {name: load_config(name, None, overrides_of(rest)) for name in options.presets}
-        if options.frozen and any(config.trainable != "lora" for config in configs.values()):
-            raise KeySyncError("--frozen is for LoRAs: add --trainable lora")
-        costs = {name: (config, measure(config, frozen=options.frozen)) for name, config in configs.items()}
+        costs = {name: (config, measure(config)) for name, config in configs.items()}
     except KeySyncError as error:
         print(f"training: error: {error}", file=sys.stderr)
         return 1

@@ -26,6 +26,7 @@ from .data.index import FILE
 from .data.preparation import quality, speaker
 from .data.preparation.engine import ENGINES
 from .data.preparation.job import prepare
+from .data.preparation.people import PEOPLE, VIDEO
 from .data.preparation.report import NAME
 from .data.preparation.settings import NONE, PUBLISHED_RESOLUTION, ModelFile, Settings
 from .data.preparation.stages import WORK
@@ -99,6 +100,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         crop_scale=crop_scale if options.crop_scale is None else options.crop_scale,
         emotion=options.emotion and ModelFile.of(options.emotion.absolute()),
         still=options.still,
+        people=options.people,
     )
 
 
@@ -150,7 +152,14 @@ def _parser() -> argparse.ArgumentParser:
         help="active-speaker score of lips against sound: agreement, none, module:function",
     )
     add("--least-agreement", type=float, metavar="X", help="drop clips with a lower score")
-    add("--validation", type=float, default=0.05, metavar="SHARE", help="share of the videos kept for validation")
+    add("--validation", type=float, default=0.05, metavar="SHARE", help="share of the people kept for validation")
+    add(
+        "--people",
+        choices=PEOPLE,
+        default=VIDEO,
+        help="all clips of a person are in one split; a person is who is in a video, in a folder, or alike (default: "
+        "%(default)s), or whom a .txt list names after a tab",
+    )
     add("--engine", choices=sorted(ENGINES), default="local", help="local processes, or Ray (RAY_ADDRESS: a cluster)")
     add("--workers", type=_count, default=1, metavar="N", help="number of workers, one core each")
     add(

@@ -35,12 +35,14 @@ from .run.board import Board
 from .run.checkpoints import load_state, load_weights, save
 from .run.ema import EMA
 from .run.mirror import Mirror
+from .run.optimizers import MAKERS
 from .run.run import Run
 from .run.schedule import learning_rate
 from .run.sharding import spread
 from .run.signals import Stop
 from .run.vae import load_vae_of
 from .run.validation import Validation
+from .weights.frozen import hold
 from .weights.trainable import freeze
 
 if TYPE_CHECKING:
@@ -72,11 +74,12 @@ def train(config: TrainConfig, data: Path | str, out: Path, device: str = "", mi
 
     stage = load_weights(checkpoint, config, shards)
     freeze(stage, config)
-    vae = load_vae_of(config, shards, accelerator.device)
+    hold(stage, config.frozen, accelerator.device)
+    vae = load_vae_of(config, shards, torch.device("cpu") if config.offload_decoder else accelerator.device)
     loss_module = loss_of(stage, vae.decoder, config, accelerator.device)
     module = spread(loss_module, accelerator, config.distributed)
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = MAKERS[config.optimizer](parameters, config)
     ema = EMA(stage, config.ema_decay) if config.ema_decay else None
     if checkpoint is not None:
         load_state(checkpoint, accelerator, module, optimizer, ema, shards)
@@ -157,8 +160,8 @@ def start_processes(config: TrainConfig, device: str) -> Accelerator:
         from accelerate import Accelerator
     except ImportError as error:
         raise KeySyncError(f"training needs accelerate: {install_line('accelerate')}") from error
-    if config.precision == "fp16" and config.distributed == "fsdp":
-        raise KeySyncError("precision fp16 does not work with distributed fsdp: choose bf16")
+    if config.precision == "fp16" and config.distributed != "ddp":
+        raise KeySyncError(f"precision fp16 does not work with distributed {config.distributed}: choose bf16")
     on_cpu = device == "cpu" or not torch.cuda.is_available()
     if device not in ("", "cpu", "cuda") or (device == "cuda" and on_cpu):
         raise KeySyncError(f"the device {device!r} is not available: use --device cpu, or omit --device")

@@ -18,9 +18,8 @@ from torch import Tensor
 from ...keysync.errors import KeySyncError
 from ...keysync.method import NETWORK_RATE
 from ...keysync.network.stage import StageSpec
-from ...training.config.config import load_config
+from ...training.config.config import BF16, FP8, FP32, load_config
 from ...training.run.lora_run import LoraRun
-from ...training.weights.frozen import BF16, FP8, FP32
 from .checks import spec_of
 from .frames import alive
 from .sockets import Clips

@@ -278,12 +278,14 @@ def _read_data(folder: Path) -> dict[str, Tensor]:
 
 
 def _manifest(folder: Path) -> Path:
+    from training.data.digest import of_file
     from training.data.preparation.manifest import NAME, Manifest
     from training.data.preparation.videos import Source
 
     for number in range(3):
         (folder / f"{number}.mp4").write_bytes(bytes((number,)) * 100)
-        Manifest(folder).identify(Source(f"{number}.mp4", folder / f"{number}.mp4"))
+        source = Source(f"{number}.mp4", folder / f"{number}.mp4")
+        Manifest(folder).add(source, of_file(source.path))
     return folder / NAME
 
 
@@ -293,7 +295,7 @@ def _read_manifest(folder: Path) -> None:
 
     manifest = Manifest(folder)
     for number in range(3):
-        manifest.identify(Source(f"{number}.mp4", folder / f"{number}.mp4"))
+        manifest.known(Source(f"{number}.mp4", folder / f"{number}.mp4"))
 
 
 def _config(folder: Path) -> Path:

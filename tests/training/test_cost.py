@@ -46,7 +46,7 @@ def test_checkpointing_trades_operations_for_memory() -> None:
 def test_a_lora_with_frozen_weights() -> None:
     """At rank 16 and full size, as in ComfyUI: fewer bits take less, and the loss on pixels more."""
     lora = {"trainable": "lora", "rgb_weight": "0"}
-    kept, fp8 = (measure(load_config("interpolation", None, lora), frozen=frozen) for frozen in ("bf16", "fp8"))
+    kept, fp8 = (measure(load_config("interpolation", None, {**lora, "frozen": frozen})) for frozen in ("bf16", "fp8"))
     assert kept.trained == fp8.trained < 0.02 * kept.parameters
     assert 2.7 * GIB < kept.memory["weights"] < 3.0 * GIB
     assert 1.4 * GIB < fp8.memory["weights"] < 1.6 * GIB
@@ -106,5 +106,18 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["nothing"]) == 1
     assert "unknown preset nothing" in capsys.readouterr().err
     assert main(["interpolation", *words, "--frozen", "bf16"]) == 1
-    assert "--frozen is for LoRAs: add --trainable lora" in capsys.readouterr().err
+    assert 'frozen is "bf16": expected fp32 with trainable published' in capsys.readouterr().err
     assert main(["interpolation", *words, "--frozen", "bf16", "--trainable", "lora"]) == 0
+
+
+def test_8_bits_of_state_and_a_decoder_in_tiles() -> None:
+    plain = {**SMALL, "resolution": "128", "trainable": "all", "rgb_weight": "1"}
+    whole, tiled = (
+        measure(load_config("keyframe", None, {**plain, **changes}))
+        for changes in ({}, {"optimizer": "adamw8bit", "decoder_tile": "32", "offload_decoder": "true"})
+    )
+    assert whole.memory["AdamW"] == 8 * whole.trained
+    assert 2 * whole.trained < tiled.memory["AdamW"] < 2.5 * whole.trained
+    decoder = whole.memory["weights"] - tiled.memory["weights"]
+    assert 200e6 < decoder < 300e6
+    assert tiled.memory["activations"] < 0.6 * whole.memory["activations"]

@@ -27,6 +27,7 @@ from training.run.run import Run
 from training.train import main, train
 
 from ..conftest import ROOT
+from .older_data import make_older
 from .small_config import small_settings
 from .small_data import write_small_data
 
@@ -234,6 +235,7 @@ def test_without_a_long_validation_clip_others_stand_in_and_it_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = write_small_data(tmp_path / "data", frames=40)
+    make_older(data, checksums=True)
     index = json.loads((data / "index.json").read_text())
     for shard in index["splits"]["validation"]:
         for sample in shard["samples"]:

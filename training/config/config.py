@@ -45,7 +45,10 @@ DISTILLED = (NO, GUIDANCE_FIRST, STEPS) = ("no", "guidance", "steps")
 SOURCES = (DATA, TRAJECTORY) = ("data", "trajectory")
 LOSS_REGIONS = ("frame", "mask")
 PRECISIONS = ("fp32", "bf16", "fp16")
-DISTRIBUTED = ("ddp", "fsdp")
+DISTRIBUTED = ("ddp", "fsdp", "hsdp")
+# Of the weights that adapters leave as they are.
+FROZEN = (FP32, BF16, FP8) = ("fp32", "bf16", "fp8")
+OPTIMIZERS = (ADAMW, ADAMW_BITSANDBYTES, ADAMW_TORCHAO) = ("adamw", "adamw8bit", "adamw8bit-torchao")
 GUIDANCE = Rule(f"0 or a number from 1 to {MOST_GUIDANCE}", lambda value: value == 0 or 1 <= value <= MOST_GUIDANCE)
 FALLING = Rule("positive noise levels, each below the one before", lambda value: not value or fall(value))
 HEARD = Rule(
@@ -107,6 +110,7 @@ class TrainConfig:
     trainable: str = _setting("published: no temporal layers; all; lora: adapters", one_of(TRAINABLE), "published")
     lora_rank: int = _setting("rank of the adapters", at_least(1), 16)
     lora_alpha: float = _setting("the adapters are scaled by alpha / rank", ABOVE_ZERO, 16.0)
+    frozen: str = _setting("adapters: precision of the other weights in memory", one_of(FROZEN), FP32)
 
     distill: str = _setting(
         "no: learn from the data; guidance: learn the guided prediction of `start`; steps: learn its several steps",
@@ -130,13 +134,22 @@ class TrainConfig:
 
     final_learning_rate: float = _setting("end of a cosine schedule; 0: constant", at_least(0), 0.0)
     warmup_steps: int = _setting("steps of linear warm-up", at_least(0), 1000)
+    optimizer: str = _setting("AdamW; its state in 8 bits by bitsandbytes or torchao", one_of(OPTIMIZERS), ADAMW)
     weight_decay: float = _setting("weight decay of AdamW", at_least(0), 0.01)
     max_grad_norm: float = _setting("clip gradients to this norm; 0: never", at_least(0), 0.0)
     batch_size: int = _setting("clips per process and pass", at_least(1), 1)
     accumulate: int = _setting("passes per step", at_least(1), 1)
     precision: str = _setting("precision of the network", one_of(PRECISIONS), "fp32")
     gradient_checkpointing: bool = _setting("trade time for memory", ANYTHING, True)
-    distributed: str = _setting("ddp: a copy per process; fsdp: sharded weights", one_of(DISTRIBUTED), "ddp")
+    decoder_tile: int = _setting(
+        "loss on pixels: decode again for the gradients, in tiles of so many pixels; 0: whole, kept in memory",
+        Rule(f"0 or a multiple of {PIXELS_PER_LATENT}", lambda value: value >= 0 and value % PIXELS_PER_LATENT == 0),
+        0,
+    )
+    offload_decoder: bool = _setting("loss on pixels: keep the decoder's weights in the CPU's memory", ANYTHING, False)
+    distributed: str = _setting(
+        "ddp: a copy per process; fsdp: sharded weights; hsdp: sharded within each machine", one_of(DISTRIBUTED), "ddp"
+    )
     ema_decay: float = _setting(
         "decay of the averaged weights; 0: no average", Rule("0 or more and below 1", lambda value: 0 <= value < 1), 0.0
     )
@@ -168,7 +181,20 @@ class TrainConfig:
             raise refusal("final_learning_rate", self.final_learning_rate, "at most learning_rate")
         if self.ema_decay and self.trainable == "lora":
             raise refusal("ema_decay", self.ema_decay, "0 with trainable lora")
+        self._check_memory()
         self._check_distillation()
+
+    def _check_memory(self) -> None:
+        if self.frozen != FP32 and self.trainable != "lora":
+            raise refusal("frozen", self.frozen, f"{FP32} with trainable {self.trainable}: all others change")
+        if self.frozen != FP32 and self.precision != FP32:
+            raise refusal("precision", self.precision, f"{FP32} with frozen {self.frozen}, which decides")
+        if self.frozen != FP32 and self.distributed != "ddp":
+            raise refusal("distributed", self.distributed, f"ddp with frozen {self.frozen}")
+        if self.optimizer != ADAMW and self.distributed != "ddp":
+            raise refusal("optimizer", self.optimizer, f"{ADAMW} with distributed {self.distributed}")
+        if (self.decoder_tile or self.offload_decoder) and not self.rgb_weight:
+            raise refusal("rgb_weight", self.rgb_weight, "more than 0 with decoder_tile or offload_decoder")
 
     @property
     def schedule(self) -> tuple[float, ...]:

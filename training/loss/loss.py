@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from keysync.errors import KeySyncError
-from keysync.method import LATENT_CHANNELS
+from keysync.method import LATENT_CHANNELS, PIXELS_PER_LATENT
 from keysync.network.stage import ENDS, SCALE_FACTOR, Condition, Stage, Windows
 
 from ..data.draws import generator
+from .tiles import called_on, in_tiles
 
 if TYPE_CHECKING:
     from ..config.config import TrainConfig
@@ -217,12 +218,20 @@ class LossModule(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures (n, 3, 8h, 8w), clamped to -1..1, of scaled latents (n, 4, h, w), each decoded as a clip of one
         frame. Gradients reach the latents, except where a value was clamped."""
-        decoder = self._outside[0]
         with torch.autocast(latents.device.type, enabled=False):
-            z = latents.to(next(decoder.parameters()).dtype) / SCALE_FACTOR
-            video = z.new_zeros(len(z), 1)  # 0: a clip, not an image
-            pictures: Tensor = decoder(z, image_only_indicator=video, num_frames=1)
+            tile = self.config.decoder_tile // PIXELS_PER_LATENT
+            again = tile or self.config.offload_decoder
+            pictures = in_tiles(self._decode, latents, tile) if again else self._decode(latents)
         return pictures.clamp(-1.0, 1.0)
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        decoder = self._outside[0]
+        z = latents.to(next(decoder.parameters()).dtype) / SCALE_FACTOR
+        video = z.new_zeros(len(z), 1)  # 0: a clip, not an image
+        if self.config.offload_decoder:
+            return called_on(decoder, z.device, z, image_only_indicator=video, num_frames=1)
+        pictures: Tensor = decoder(z, image_only_indicator=video, num_frames=1)
+        return pictures
 
 
 def _noise_level(config: TrainConfig, source: torch.Generator) -> Tensor:

@@ -6,7 +6,7 @@ A run's folder and samples are those of `training.train`; accelerate and TensorB
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from keysync.errors import KeySyncError, install_line
+from keysync.errors import KeySyncError
 from keysync.systems.keysync.sampling import Sampling
 
 from ..data.dataset import Windows, collate
@@ -27,6 +27,7 @@ from ..weights.lora import without_adapters, write_lora
 from ..weights.metadata import metadata_of
 from ..weights.trainable import freeze
 from .checkpoints import load_state, load_weights, save
+from .optimizers import adamw, adamw_of_bitsandbytes, bitsandbytes
 from .run import Run
 from .samples import sample
 from .schedule import learning_rate
@@ -40,6 +41,9 @@ OPTIMIZER = "optimizer.txt"
 # Of a comparison.
 WINDOWS = 8
 Watch = Callable[[int, float], None]
+
+ADAMW, ADAMW_8_BIT = "AdamW", "AdamW 8-bit"
+OPTIMIZERS = {ADAMW: adamw, ADAMW_8_BIT: adamw_of_bitsandbytes}
 
 
 class Alone:
@@ -92,7 +96,7 @@ class LoraRun:
         alive: Callable[[], None] = lambda: None,
     ) -> None:
         if optimizer == ADAMW_8_BIT:
-            _bitsandbytes()
+            bitsandbytes()
         self.config = config
         self.shards = Shards(data)
         self.windows = Windows(self.shards, config)
@@ -209,29 +213,3 @@ class LoraRun:
         with written(note) as part:
             part.write_text(name, encoding="utf-8")
         return name
-
-
-def _adamw(parameters: Sequence[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
-
-
-def _adamw_in_8_bits(parameters: Sequence[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
-    optimizer: torch.optim.Optimizer = _bitsandbytes().optim.AdamW8bit(
-        parameters, lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    return optimizer
-
-
-def _bitsandbytes() -> Any:
-    """Raises `KeySyncError` if bitsandbytes is not installed."""
-    try:
-        import bitsandbytes
-    except ImportError as error:
-        raise KeySyncError(
-            f"{ADAMW_8_BIT} needs bitsandbytes: {install_line('bitsandbytes')}, or choose {ADAMW}"
-        ) from error
-    return bitsandbytes
-
-
-ADAMW, ADAMW_8_BIT = "AdamW", "AdamW 8-bit"
-OPTIMIZERS = {ADAMW: _adamw, ADAMW_8_BIT: _adamw_in_8_bits}

@@ -1,4 +1,5 @@
-"""Distributes a module over processes, replicated (DDP) or sharded (FSDP2), and gathers its state on one.
+"""Distributes a module over processes, replicated (DDP), sharded (FSDP2), or sharded within each machine and replicated
+across them (HSDP), and gathers its state on one.
 
 PyTorch's `fully_shard` is called directly and not through accelerate, which shards on GPUs only: the tests exercise the
 same code on CPUs.
@@ -6,6 +7,7 @@ same code on CPUs.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -19,8 +21,11 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from keysync.errors import KeySyncError
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from torch.distributed.device_mesh import DeviceMesh
 
     from ..loss.loss import LossModule
 
@@ -31,18 +36,33 @@ def spread(module: LossModule, accelerator: Accelerator, distributed: str) -> nn
     if accelerator.num_processes == 1 or distributed == "ddp":
         prepared: nn.Module = accelerator.prepare(module)
         return prepared
-    from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     # A block may return a view; nothing modifies it in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
-    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    mesh = _mesh(accelerator, distributed)
     unet = module.stage.unet
     for block in (*list(unet.input_blocks)[1:], unet.middle_block, *unet.output_blocks):
         fully_shard(block, mesh=mesh)
     fully_shard(module, mesh=mesh)
     register_fsdp_forward_method(module, "with_stage")
     return module
+
+
+def _mesh(accelerator: Accelerator, distributed: str) -> DeviceMesh:
+    """The processes, in a row for each machine if weights are sharded only within one."""
+    from torch.distributed.device_mesh import init_device_mesh
+
+    processes, device = accelerator.num_processes, accelerator.device.type
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    if distributed == "hsdp" and processes % here:
+        raise KeySyncError(
+            f"{processes} processes, {here} of them on this machine: distributed hsdp needs as many on each machine; "
+            "choose fsdp"
+        )
+    if distributed == "hsdp" and here < processes:
+        return init_device_mesh(device, (processes // here, here), mesh_dim_names=("machine", "process"))
+    return init_device_mesh(device, (processes,))
 
 
 def gather(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:

@@ -9,10 +9,8 @@ from torch.nn.utils import parametrize
 from keysync.errors import KeySyncError, one_line
 from keysync.network.stage import Stage
 
+from ..config.config import BF16, FP8, FP32
 from .lora import MARK
-
-# Of the weights in memory. fp8 is the layers' weights only; they are computed in bf16.
-FP32, BF16, FP8 = FROZEN = ("fp32", "bf16", "fp8")
 
 
 class Widened(nn.Module):
@@ -25,7 +23,8 @@ class Widened(nn.Module):
 def hold(stage: Stage, precision: str, device: torch.device | str = "cpu") -> Stage:
     """The same stage with all but its adapters in this precision, one of `FROZEN`.
 
-    Raises `KeySyncError` where PyTorch does not cast from 8 bits on the device that it will run on.
+    fp8 is the layers' weights only; they are computed in bf16. Raises `KeySyncError` where PyTorch does not cast from 8
+    bits on the device that it will run on.
     """
     if precision == FP8:
         _check_cast(device)

@@ -27,6 +27,7 @@ from ...speech.encoders import ENCODERS, load_encoder
 from ...speech.features import SpeechFeatures
 from ...vae.vae import VAE, is_small, load_vae
 from ...weights.checkpoint import load_stage
+from ...weights.lora import apply_lora
 from ..renderer import Clock, Encodings, Needs, OnStep, Rendering, Results
 from .generate import HostStage, windows_at_once
 from .memo import EnoughError, Memo
@@ -233,6 +234,7 @@ class Models:
             return None
         kinds = {name: _kind(stage, self.card) for name, stage in stages.items()}
         networks = [[stamp(self.files[name]), repr(stage.spec), kinds[name]] for name, stage in stages.items()]
+        networks += [[stamp(self.files["lora"])]] if "lora" in self.files else []
         return [self.system, self.host, networks, self.vae.encoder_digest(), repr(settings or self.sampling)]
 
     def bytes_to_keep(self, frames: int) -> int:
@@ -308,13 +310,14 @@ def load_models(
     hubert: str | Path | None = None,
     wavlm: str | Path | None = None,
     *,
+    lora: str | Path | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     **encoders: str | Path | None,
 ) -> Models:
     """Loads what is given, and KeySync small for what is not: of it there is no WavLM. `dtype` is that of the two
     U-Nets, else float16 on a GPU and float32 on a CPU, which is slow at halves; the rest works in float32. `encoders`
-    are files or folders of further speech encoders by name (keys of `ENCODERS`).
+    are files or folders of further speech encoders by name (keys of `ENCODERS`). `lora` is for one of the stages.
 
     Raises `KeySyncError` where a file is not what it is given as, or where two models do not fit together.
     """
@@ -329,6 +332,9 @@ def load_models(
     kept = "cpu" if card else device
     first = load_stage(paths["keyframe"], expect="keyframe", device=kept, dtype=dtype)
     second = load_stage(paths["interpolation"], expect="interpolation", device=kept, dtype=dtype)
+    if lora:
+        apply_lora(Path(lora), first, second)
+        given["lora"], paths["lora"] = lora, Path(lora)
     wanted = {first.spec.speech_encoder, second.spec.speech_encoder} & ENCODERS.keys() & paths.keys()
     held = [name for name in paths if name not in ENCODERS or name in wanted]
     return Models(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FILES = (
     *stage_options.FILES,
+    Option.file("--lora", "LoRA for one of the two checkpoints, of one person or style (.safetensors)", "FILE"),
     *(Option.file(f"--{name}", encoder.files) for name, encoder in ENCODERS.items()),
 )
 OPTIONS = (
@@ -58,6 +59,7 @@ def load(files: Mapping[str, Path | None], *, device: torch.device, dtype: torch
         files["keyframe_model"],
         files["interpolation_model"],
         files["vae"],
+        lora=files["lora"],
         device=device,
         dtype=dtype,
         **{name: files[name] for name in ENCODERS},

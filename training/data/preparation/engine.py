@@ -12,14 +12,17 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
 
 from keysync.errors import KeySyncError
 
 from .chain import Chain, Done
-from .ray_engine import run_on_ray
+from .ray_engine import Hashed, hash_on_ray, hashed, run_on_ray
+from .turns import begin
 from .videos import Video
 
 logger = logging.getLogger(__name__)
@@ -37,7 +40,8 @@ def run_here(make: Make, videos: Sequence[Video], workers: int) -> Iterator[Done
     # Spawned: libraries with threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
     others = multiprocessing.active_children()
-    pool = ProcessPoolExecutor(min(workers, len(videos)), mp_context=context, initializer=_begin)
+    turns = context.Value("i", 0)
+    pool = ProcessPoolExecutor(min(workers, len(videos)), mp_context=context, initializer=_begin, initargs=(turns,))
     try:
         for future in as_completed([pool.submit(_work, make, video) for video in videos]):
             done = future.result()
@@ -53,11 +57,19 @@ def run_here(make: Make, videos: Sequence[Video], workers: int) -> Iterator[Done
         pool.shutdown(cancel_futures=True)
 
 
+def hash_here(files: Sequence[Path], workers: int) -> Iterator[Hashed]:
+    """The digests of the files in their order, or the errors, from `workers` threads: hashing lets others run."""
+    with ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(hashed, files)
+
+
 ENGINES: dict[str, Engine] = {"local": run_here, "ray": run_on_ray}
+HASHERS: dict[str, Callable[[Sequence[Path], int], Iterator[Hashed]]] = {"local": hash_here, "ray": hash_on_ray}
 
 
-def _begin() -> None:
-    """A worker ignores Ctrl-C, which its parent handles, and exits when the parent does."""
+def _begin(turns: Any) -> None:
+    """A worker takes the next GPU, ignores Ctrl-C, which its parent handles, and exits when the parent does."""
+    begin(turns)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -22,22 +22,27 @@ from ..disk import written
 from ..index import FILE, DataInfo, read_index
 from ..store import Store, open_store
 from .chain import Chain, Record
-from .engine import ENGINES
+from .engine import ENGINES, HASHERS
 from .manifest import Manifest
 from .models import Models, open_models
+from .people import LIKENESS, Looks, alike, name_of
+from .ray_engine import Hashed
 from .report import Report
 from .settings import Settings
 from .shards import ClipFiles, write_shards
-from .stages import EMOTION_PART, PARTS, UNREADABLE, WORK, clip_files, open_chain, table
+from .stages import EMOTION_PART, PARTS, UNREADABLE, WORK, clip_files, looks_of, open_chain, table
 from .videos import Source, Video, find_videos
 
 logger = logging.getLogger(__name__)
 
 Watch = Callable[[Video, str], None]
+Hash = Callable[[Sequence[Path]], Iterator[Hashed]]
 
 SAME = "the same as another"
 # In the folder of intermediate results: the digest of what the shards were last made from.
 PACKED = "packed.json"
+# In the data's folder: the person of each clip, told by likeness.
+SEEN = "seen.json"
 MOST_CHARACTERS = 2**30
 
 
@@ -74,7 +79,7 @@ def prepare(
     own = models or (open_models(settings) if here else Models(replace(settings, device="cpu")))
     info = own.check()
     report = Report(videos=len(found.sources), files_ignored=dict(found.ignored))
-    videos = _identify(found.sources, Manifest(data), report)
+    videos = _identify(found.sources, Manifest(data), report, partial(HASHERS[engine], workers=workers))
     chain = open_chain(settings) if models is None else Chain(data / WORK, table(settings, models))
     if watch is None:
         fresh = _work(chain, engine, settings, videos, workers)
@@ -83,32 +88,58 @@ def prepare(
         fresh = {video.id for video in videos if chain.run(video).fresh}
     clips: list[ClipFiles] = []
     contents: dict[str, str] = {}
+    looks: dict[str, Looks] = {}
     for video in videos:
         records = chain.records(video)
         if _account(records, video, video.id in fresh, report):
-            clips += clip_files(chain, video)
+            person = name_of(video, settings.people)
+            clips += [replace(clip, person=person) for clip in clip_files(chain, video)]
+            looks |= looks_of(chain, video) if settings.people == LIKENESS and not person else {}
             contents[video.id] = digest.of_json(
                 [records[stage].content for stage in (*PARTS, EMOTION_PART) if stage in records]
             )
+    if settings.people == LIKENESS:
+        people = _alike(looks, data)
+        clips = [replace(clip, person=clip.person or people.get(clip.key, "")) for clip in clips]
     _pack(clips, info, data, open_store(shards or data), validation, contents)
     report.seconds_spent = time.perf_counter() - began
     report.write(data)
     return report
 
 
-def _identify(sources: Sequence[Source], manifest: Manifest, report: Report) -> list[Video]:
+def _identify(sources: Sequence[Source], manifest: Manifest, report: Report, hash_files: Hash) -> list[Video]:
     """The readable videos, without duplicates."""
     videos: dict[str, Video] = {}
-    for source in tqdm(sources, desc="files", unit="", dynamic_ncols=True, file=sys.stderr):
-        try:
-            video = manifest.identify(source)
-        except OSError as error:
-            report.lose(UNREADABLE, source.name, 0.0, error.strerror or str(error))
+    for source, video in _identified(sources, manifest, hash_files):
+        if isinstance(video, OSError):
+            report.lose(UNREADABLE, source.name, 0.0, video.strerror or str(video))
             continue
         first = videos.setdefault(video.digest, video)
         if first is not video:
             report.lose(SAME, source.name, 0.0, f"{first.name} has the same bytes")
     return list(videos.values())
+
+
+def _identified(
+    sources: Sequence[Source], manifest: Manifest, hash_files: Hash
+) -> Iterator[tuple[Source, Video | OSError]]:
+    """The video in each file, or why it cannot be read, in their order; files that are new or changed are hashed."""
+    held: dict[int, Video | OSError | None] = {}
+    for number, source in enumerate(sources):
+        try:
+            held[number] = manifest.known(source)
+        except OSError as error:
+            held[number] = error
+    new = hash_files([source.path for number, source in enumerate(sources) if held[number] is None])
+    for number, source in enumerate(tqdm(sources, desc="files", unit="", dynamic_ncols=True, file=sys.stderr)):
+        video = held[number]
+        if video is None:
+            try:
+                found = next(new)
+                video = found if isinstance(found, OSError) else manifest.add(source, found)
+            except OSError as error:
+                video = error
+        yield source, video
 
 
 def _work(chain: Chain, engine: str, settings: Settings, videos: Sequence[Video], workers: int) -> set[str]:
@@ -143,6 +174,19 @@ def _account(records: Mapping[str, Record], video: Video, fresh: bool, report: R
     return True
 
 
+def _alike(looks: Mapping[str, Looks], data: Path) -> dict[str, str]:
+    """The person of each clip; who was told before is remembered in the data's folder."""
+    path = data / SEEN
+    try:
+        known = strict_json(path.read_bytes(), most=MOST_CHARACTERS) if path.exists() else {}
+        people = alike(looks, {str(key): str(person) for key, person in known.items()})
+    except (ValueError, AttributeError) as error:
+        raise KeySyncError(f"cannot read {path} ({one_line(error)}): delete it to tell people anew") from error
+    with written(path) as file:
+        file.write_text(json.dumps({**known, **people}, indent=0, sort_keys=True) + "\n", encoding="utf-8")
+    return people
+
+
 def _pack(
     clips: Sequence[ClipFiles],
     info: DataInfo,
@@ -156,7 +200,10 @@ def _pack(
     stamp = data / WORK / PACKED
     made_of = digest.of_json([asdict(info), validation])
     before = _packed(stamp, made_of, store)
-    videos = {**contents, **{clip.video: digest.of_json([contents[clip.video], clip.person]) for clip in clips}}
+    people: dict[str, list[str]] = {}
+    for clip in clips:
+        people.setdefault(clip.video, []).append(clip.person)
+    videos = {video: digest.of_json([content, people[video]]) for video, content in contents.items()}
     if clips and before == videos and _whole(store):
         logger.info("the shards in %s are up to date", store.place)
         return

@@ -18,7 +18,6 @@ from keysync.errors import KeySyncError
 from keysync.strict_json import strict_json
 from keysync.whole import whole_file
 
-from .. import digest
 from .videos import Source, Video
 
 NAME = "manifest.jsonl"
@@ -42,19 +41,18 @@ class Manifest:
         if rest or damaged:
             self._replace(self._rows.values())
 
-    def identify(self, source: Source) -> Video:
-        """The video in a file; reads the file if it is new or changed. Raises `OSError` if that fails."""
-        status = source.path.stat()
-        state: dict[str, Any] = {
-            "path": str(source.path.absolute()),
-            "size": status.st_size,
-            "modified": status.st_mtime_ns,
-        }
-        known = self._rows.get(state["path"])
-        if known and all(known[name] == value for name, value in state.items()):
-            return Video.of(source, known["digest"])
-        video = Video.of(source, digest.of_file(source.path))
-        self._add({**state, "digest": video.digest, "id": video.id, "name": video.name})
+    def known(self, source: Source) -> Video | None:
+        """The video in a file, None if the file is new or changed. Raises `OSError` if it cannot be read."""
+        state = _state(source)
+        row = self._rows.get(state["path"])
+        if row and all(row[name] == value for name, value in state.items()):
+            return Video.of(source, row["digest"])
+        return None
+
+    def add(self, source: Source, digest: str) -> Video:
+        """The video in a file with this digest, from now on known. Raises `OSError` if it cannot be read."""
+        video = Video.of(source, digest)
+        self._add({**_state(source), "digest": video.digest, "id": video.id, "name": video.name})
         return video
 
     def _add(self, row: dict[str, Any]) -> None:
@@ -74,6 +72,11 @@ class Manifest:
 
     def _cannot_write(self, error: OSError) -> KeySyncError:
         return KeySyncError(f"cannot write {self.path} ({error.strerror}): free some disk space or choose another -o")
+
+
+def _state(source: Source) -> dict[str, Any]:
+    status = source.path.stat()
+    return {"path": str(source.path.absolute()), "size": status.st_size, "modified": status.st_mtime_ns}
 
 
 def _row(line: bytes) -> dict[str, Any] | None:

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 from keysync.errors import KeySyncError, install_line
 
+from .. import digest
 from .chain import Chain, Done
 from .videos import Video
 
 # Blocks of videos per worker: many, so that long videos do not leave other workers idle.
 BLOCKS = 16
 Row = dict[str, Any]
+Hashed = str | OSError
 
 
 def run_on_ray(make: Callable[[], Chain], videos: Sequence[Video], workers: int) -> Iterator[Done]:
@@ -26,6 +30,30 @@ def run_on_ray(make: Callable[[], Chain], videos: Sequence[Video], workers: int)
 
     Raises `KeySyncError` if Ray is not installed, and as the chain does.
     """
+    with _ray(2 * workers) as ray:
+        yield from _results(ray, make, videos, workers)
+
+
+def hash_on_ray(files: Sequence[Path], workers: int) -> Iterator[Hashed]:
+    """The digests of the files in their order, or the errors. Raises `KeySyncError` if Ray is not installed."""
+    if files:
+        with _ray(2 * workers) as ray:
+            task = ray.remote(hashed)
+            for one in [task.remote(file) for file in files]:
+                yield ray.get(one)
+
+
+def hashed(file: Path) -> Hashed:
+    """The digest of a file, or why it cannot be read."""
+    try:
+        return digest.of_file(file)
+    except OSError as error:
+        return error
+
+
+@contextmanager
+def _ray(cores: int) -> Iterator[Any]:
+    """Ray, connected to the cluster or started here with so many cores; one that was started is shut down."""
     ray = _import_ray()
     address = os.environ.get("RAY_ADDRESS")
     ours = not ray.is_initialized()
@@ -33,9 +61,9 @@ def run_on_ray(make: Callable[[], Chain], videos: Sequence[Video], workers: int)
         ray.init(address=address, log_to_driver=False)
     elif ours:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
-        ray.init(address="local", num_cpus=2 * workers, include_dashboard=False, log_to_driver=False)
+        ray.init(address="local", num_cpus=cores, include_dashboard=False, log_to_driver=False)
     try:
-        yield from _results(ray, make, videos, workers)
+        yield ray
     finally:
         if ours:
             ray.shutdown()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from keysync.face.crop import crop
+from keysync.face.likeness import CHANNELS, likeness_reader, mean_look
 from keysync.media.audio import read_speech
 from keysync.media.reader import VideoReader
 from keysync.method import NETWORK_RATE
@@ -25,9 +26,11 @@ from .chain import Chain, Discard, Facts, Place, Stage, discards
 from .clips import NO_FACE, Clips, Limits, Range, find_clips, select
 from .faces import Faces, follow
 from .models import Models, open_models
+from .people import LIKENESS, Looks
 from .settings import NONE, SCENEDETECT, Settings
 from .shards import ClipFiles
 from .shots import find_shots, load_detector
+from .turns import use_own_gpu
 from .videos import Video
 
 WORK = "work"
@@ -49,6 +52,7 @@ def open_chain(settings: Settings) -> Chain:
     Limits the process to one thread, so that the bytes of the results do not depend on the number of cores.
     """
     torch.set_num_threads(1)
+    use_own_gpu(settings.device)
     return Chain(settings.data / WORK, table(settings, open_models(settings)))
 
 
@@ -76,6 +80,7 @@ def table(settings: Settings, models: Models) -> list[Stage]:
     if s.emotion is not None:
         made_of = {"model": s.emotion.digest}
         felt.append(Stage("emotion", partial(emotion, models), ("faces", "selection"), made_of, gpu=_is_gpu(s.device)))
+    seen = [Stage("looks", looks, ("faces", "selection"))] if s.people == LIKENESS else []
     gpu = _is_gpu(s.device)
     return [
         Stage("probe", probe),
@@ -102,6 +107,7 @@ def table(settings: Settings, models: Models) -> list[Stage]:
             gpu=gpu,
         ),
         *felt,
+        *seen,
     ]
 
 
@@ -235,6 +241,27 @@ def latents(models: Models, size: tuple[int, int], scale: float, still: bool, pl
         pictures = encode.crops(reader, faces, start, stop, size, scale, still)
         encode.write_latents(models.vae, pictures, place.folder, _key(place.video, start))
     return {}
+
+
+def looks(place: Place) -> Facts:
+    """looks.npy: the look (n, c) of each clip, NaN for one whose face tells nothing."""
+    faces, reader, judge = _faces(place), VideoReader(place.video.path), likeness_reader()
+    found = []
+    for start, stop in _ranges(place, "selection"):
+        judged = np.unique(np.linspace(start, stop - 1, JUDGED).round().astype(np.int64))
+        frames = reader.pick(faces.pts, faces.source[judged])
+        each = [judge.look(frame, faces.landmarks[at]) for frame, at in zip(frames, judged, strict=True)]
+        look = mean_look(one for one in each if one is not None)
+        found.append(np.full(CHANNELS, np.nan, np.float32) if look is None else look)
+    encode.save_array(place.folder / "looks.npy", np.stack(found))
+    return {}
+
+
+def looks_of(chain: Chain, video: Video) -> dict[str, Looks]:
+    """The look of each clip of a video that has passed all stages, by its key."""
+    found = np.load(chain.result(video, "looks") / "looks.npy", allow_pickle=False)
+    ranges = _read(chain.result(video, "selection") / "clips.json")
+    return {_key(video, start): look for (start, _), look in zip(ranges, found, strict=True)}
 
 
 def emotion(models: Models, place: Place) -> Facts:

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from keysync.errors import KeySyncError
@@ -22,26 +22,36 @@ LIST_SUFFIX = ".txt"
 
 @dataclass(frozen=True)
 class Source:
-    """A file that is expected to be a video; `name` identifies it in reports, relative to the given folder."""
+    """A file that is expected to be a video; `name` identifies it in reports, relative to the given folder.
+
+    `person` is who is seen, where a list says so; `folder` is the folder that the file was found in.
+    """
 
     name: str
     path: Path
+    person: str = ""
+    folder: str = ""
 
 
 @dataclass(frozen=True)
 class Video:
-    """A video to prepare: `id` names its folder and its samples, and depends only on its name and bytes."""
+    """A video to prepare: `id` names its folder and its samples, and depends only on its name and bytes.
+
+    `person` and `folder` are those of the source.
+    """
 
     id: str
     name: str
     path: Path
     digest: str
+    person: str = ""
+    folder: str = ""
 
     @classmethod
     def of(cls, source: Source, digest: str) -> Video:
         """The video in a file with this digest."""
         stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(source.name).stem).strip("-")[:40]
-        return cls(f"{stem or 'video'}-{digest[:12]}", source.name, source.path, digest)
+        return cls(f"{stem or 'video'}-{digest[:12]}", source.name, source.path, digest, source.person, source.folder)
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,8 @@ def find_videos(given: Sequence[Path], leave_out: Path | None = None) -> Found:
     """Finds the videos that `given` names, except those in the folder `leave_out`.
 
     A file counts as a video whatever its name; in folders, only files with a video's suffix. A .txt file lists one path
-    per line, relative to its folder. Raises `KeySyncError` for paths that do not exist, and if there is no video.
+    per line, relative to its folder, and after a tab who is seen, if it is known. Raises `KeySyncError` for paths that
+    do not exist, and if there is no video.
     """
     found: dict[Path, Source] = {}
     ignored: Counter[str] = Counter()
@@ -64,14 +75,14 @@ def find_videos(given: Sequence[Path], leave_out: Path | None = None) -> Found:
         if path.is_dir():
             for file in _files(path, leave_out):
                 if file.suffix.lower() in SUFFIXES and not file.name.startswith("."):
-                    found.setdefault(file.absolute(), Source(file.relative_to(path).as_posix(), file))
+                    found.setdefault(file.absolute(), _in_folder(path, file))
                 else:
                     ignored[file.suffix.lower() or file.name] += 1
         elif not path.exists():
             raise KeySyncError(f"{path} does not exist: name videos, folders of videos, or .txt files that list videos")
         elif path.suffix.lower() == LIST_SUFFIX:
-            for name, file in _listed(path):
-                found.setdefault(file.absolute(), Source(name, file))
+            for source in _listed(path):
+                found.setdefault(source.path.absolute(), source)
         else:
             found.setdefault(path.absolute(), Source(path.name, path))
     if not found:
@@ -87,7 +98,7 @@ def _by_name(sources: list[Source]) -> list[Source]:
         depth += 1
         times = Counter(source.name for source in sources)
         sources = [
-            Source("/".join(s.path.absolute().parts[-depth:]), s.path) if times[s.name] > 1 else s for s in sources
+            replace(s, name="/".join(s.path.absolute().parts[-depth:])) if times[s.name] > 1 else s for s in sources
         ]
     return sorted(sources, key=lambda source: source.name)
 
@@ -100,13 +111,20 @@ def _files(folder: Path, leave_out: Path | None) -> Iterator[Path]:
         yield from (Path(root) / name for name in sorted(files))
 
 
-def _listed(path: Path) -> Iterator[tuple[str, Path]]:
-    """The names and paths of the files in a list."""
+def _in_folder(given: Path, file: Path) -> Source:
+    """A file found below a given folder."""
+    relative = file.relative_to(given)
+    folder = relative.parent.as_posix() if len(relative.parts) > 1 else given.absolute().name
+    return Source(relative.as_posix(), file, folder=folder)
+
+
+def _listed(path: Path) -> Iterator[Source]:
+    """The files in a list."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise KeySyncError(f"cannot read the list {path} ({error}): expected UTF-8 text, one path per line") from error
     for line in lines:
-        name = line.strip()
+        name, _, person = (part.strip() for part in line.strip().partition("\t"))
         if name and not name.startswith("#"):
-            yield Path(name).name, path.parent / name
+            yield Source(Path(name).name, path.parent / name, person)

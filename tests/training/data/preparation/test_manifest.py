@@ -11,7 +11,7 @@ import pytest
 from keysync.errors import KeySyncError
 from training.data import digest
 from training.data.preparation.manifest import NAME, Manifest
-from training.data.preparation.videos import Source
+from training.data.preparation.videos import Source, Video
 
 
 @pytest.fixture
@@ -34,32 +34,37 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return seen
 
 
+def identify(manifest: Manifest, source: Source) -> Video:
+    """The video in a file, which is read where it is not known."""
+    return manifest.known(source) or manifest.add(source, digest.of_file(source.path))
+
+
 def test_an_unchanged_file_is_not_read_again(source: Source, reads: list[Path], tmp_path: Path) -> None:
-    first = Manifest(tmp_path).identify(source)
-    assert Manifest(tmp_path).identify(source) == first
+    first = identify(Manifest(tmp_path), source)
+    assert identify(Manifest(tmp_path), source) == first
     assert reads == [source.path]
 
 
 def test_a_changed_file_is(source: Source, reads: list[Path], tmp_path: Path) -> None:
-    first = Manifest(tmp_path).identify(source)
+    first = identify(Manifest(tmp_path), source)
     source.path.write_bytes(b"two")
     os.utime(source.path, ns=(1, 1))
-    second = Manifest(tmp_path).identify(source)
+    second = identify(Manifest(tmp_path), source)
     assert first.id != second.id
-    assert Manifest(tmp_path).identify(source) == second
+    assert identify(Manifest(tmp_path), source) == second
     assert len(reads) == 2
 
 
 def test_a_line_cut_off_is_dropped(source: Source, reads: list[Path], tmp_path: Path) -> None:
     manifest = Manifest(tmp_path)
-    first = manifest.identify(source)
+    first = identify(manifest, source)
     with (tmp_path / NAME).open("a") as file:
         file.write('{"path": "/b.mp4", "si')
     again = Manifest(tmp_path)
     other = tmp_path / "b.mp4"
     other.write_bytes(b"b")
-    assert again.identify(source) == first
-    again.identify(Source("b.mp4", other))
+    assert identify(again, source) == first
+    identify(again, Source("b.mp4", other))
     rows = [json.loads(line) for line in (tmp_path / NAME).read_text().splitlines()]
     assert [row["name"] for row in rows] == ["a.mp4", "b.mp4"]
     assert len(reads) == 2
@@ -82,10 +87,10 @@ def test_a_line_cut_off_is_dropped(source: Source, reads: list[Path], tmp_path: 
 def test_damaged_lines_are_left_out_and_counted(
     damage: bytes, source: Source, reads: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = Manifest(tmp_path).identify(source)
+    first = identify(Manifest(tmp_path), source)
     whole = (tmp_path / NAME).read_bytes()
     (tmp_path / NAME).write_bytes(damage + b"\n" + whole)
-    assert Manifest(tmp_path).identify(source) == first
+    assert identify(Manifest(tmp_path), source) == first
     assert len(reads) == 1
     assert "manifest.jsonl: 1 of 2 lines are damaged: their videos are read again" in caplog.text
     assert (tmp_path / NAME).read_bytes() == whole
@@ -93,9 +98,9 @@ def test_damaged_lines_are_left_out_and_counted(
 
 def test_a_file_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        Manifest(tmp_path).identify(Source("gone.mp4", tmp_path / "gone.mp4"))
+        identify(Manifest(tmp_path), Source("gone.mp4", tmp_path / "gone.mp4"))
 
 
 def test_no_place_to_write(source: Source, tmp_path: Path) -> None:
     with pytest.raises(KeySyncError, match=r"cannot write .*manifest\.jsonl"):
-        Manifest(tmp_path / "gone").identify(source)
+        identify(Manifest(tmp_path / "gone"), source)

@@ -20,7 +20,10 @@ def test_a_folder_is_searched(tmp_path: Path) -> None:
     for name in ("b.mp4", "sub/a.MOV", "notes.md", "sound.wav", "._b.mp4", "Makefile", "data/work/b/crops/b.mp4"):
         touch(tmp_path / name)
     found = find_videos([tmp_path], leave_out=tmp_path / "data")
-    assert found.sources == [Source("b.mp4", tmp_path / "b.mp4"), Source("sub/a.MOV", tmp_path / "sub/a.MOV")]
+    assert found.sources == [
+        Source("b.mp4", tmp_path / "b.mp4", folder=tmp_path.name),
+        Source("sub/a.MOV", tmp_path / "sub/a.MOV", folder="sub"),
+    ]
     assert found.ignored == {".md": 1, ".wav": 1, ".mp4": 1, "Makefile": 1}
 
 

@@ -1,0 +1,83 @@
+"""Sharding within each of two machines, as four processes of this one."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed
+import torch.multiprocessing
+from torch import Tensor
+
+from keysync.errors import KeySyncError
+from tests.small_stages import small_stage
+from training.loss.loss import LossModule
+from training.run.sharding import _mesh, gather, load_optimizer_state, optimizer_state, spread
+
+from ..small_config import small_config
+
+CONFIG = replace(small_config("keyframe", rgb_weight=0.0, gradient_checkpointing=False), trainable="all")
+
+
+def module() -> LossModule:
+    torch.manual_seed(0)
+    return LossModule(small_stage("keyframe"), None, CONFIG)
+
+
+def accelerator(processes: int) -> Any:
+    return SimpleNamespace(num_processes=processes, device=torch.device("cpu"))
+
+
+def loss_of(held: Any, process: int) -> Tensor:
+    """A loss that reaches every weight, and differs between the processes."""
+    return sum(((part.to_local() if hasattr(part, "to_local") else part) ** 2).sum() for part in held.parameters()) * (
+        process + 1
+    )
+
+
+def work(process: int, port: int) -> None:
+    """One of four processes: the weights are in two halves on each machine, and whole where they are gathered."""
+    os.environ.update(
+        {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_WORLD_SIZE": "2", "RANK": str(process)}
+    )
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", rank=process, world_size=4)
+    try:
+        plain = {name: tensor.clone() for name, tensor in module().state_dict().items()}
+        held = spread(module(), accelerator(4), "hsdp")
+        weight: Any = next(iter(held.parameters()))
+        assert weight.device_mesh.shape == (2, 2)
+        assert weight.device_mesh.mesh_dim_names == ("machine", "process")
+        assert weight.to_local().shape[0] == (weight.shape[0] + 1 - process % 2) // 2
+        whole = gather(held.state_dict(), keep=process == 0)
+        assert whole.keys() == (plain.keys() if process == 0 else set())
+        assert all(torch.equal(whole[name], plain[name]) for name in whole)
+        optimizer = torch.optim.AdamW([part for part in held.parameters() if part.requires_grad])
+        loss_of(held, 0).backward()
+        optimizer.step()
+        state = optimizer_state(held, optimizer, keep=process == 0)
+        load_optimizer_state(held, optimizer, optimizer_state(held, optimizer, keep=True))
+        if process == 0:
+            first = next(iter(state["state"].values()))
+            assert not hasattr(first["exp_avg"], "to_local")
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_within_each_of_two_machines() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+    # Forked: four processes that import everything anew would take as long as all other tests of this folder.
+    torch.multiprocessing.start_processes(work, (port,), nprocs=4, start_method="fork")
+
+
+def test_machines_of_different_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(KeySyncError, match=r"5 processes, 2 of them on this machine: .* choose fsdp"):
+        _mesh(accelerator(5), "hsdp")
