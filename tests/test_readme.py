@@ -58,11 +58,23 @@ LEAST = {
     "python -m training.synthetic.measure.head_meter_training": "-o FILE",
     BENCH: "",
 }
-# Options of torchrun, tensorboard, ruff, mypy and the commands of small networks, and two words for any setting and
-# for the help of all.
+# Options of torchrun, SLURM, Ray, tensorboard, ruff, mypy and the commands of small networks, and two words for any
+# setting and for the help of all.
 FOREIGN = {
     *(
         "--nproc-per-node",
+        "--nnodes",
+        "--node-rank",
+        "--rdzv-backend",
+        "--rdzv-endpoint",
+        "--rdzv-id",
+        "--nodes",
+        "--ntasks-per-node",
+        "--gpus-per-node",
+        "--cpus-per-task",
+        "--signal",
+        "--requeue",
+        "--open-mode",
         "--people",
         "--frames",
         "--photographs",

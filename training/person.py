@@ -28,7 +28,7 @@ from keysync.face.track import FaceTrack
 from keysync.job import FaceSource, dub_file, survey
 from keysync.media.audio import read_speech
 from keysync.media.reader import VideoReader
-from keysync.media.source import SoundInMemory
+from keysync.media.source import FrameSource, SoundInMemory
 from keysync.method import SAMPLE_RATE
 from keysync.systems.keysync.models import load_models
 from keysync.systems.keysync.small import SMALL
@@ -121,22 +121,22 @@ def first_seconds(video: Path, seconds: float, target: Path) -> Path:
         held = (source.streams.video[0], source.streams.audio[0])
         streams = {stream.index: copy.add_stream_from_template(stream) for stream in held}
         for packet in source.demux(held):
-            if packet.pts is not None and packet.pts * (packet.time_base or Fraction(1)) < Fraction(seconds):
+            if packet.pts is not None and packet.pts * (packet.time_base or Fraction(1)) < Fraction(str(seconds)):
                 packet.stream = streams[packet.stream.index]
                 copy.mux(packet)
     return target
 
 
-def psnr(truth: VideoReader, result: VideoReader, track: FaceTrack) -> float:
+def psnr(truth: FrameSource, result: FrameSource, track: FaceTrack) -> float:
     """The peak signal-to-noise ratio in dB in the mouth's region of the frames with a face."""
-    error, count = 0.0, 0.0
+    error = count = np.float64(0)
     for (_, true), (_, ours), points in zip(truth.frames(), result.frames(), track.landmarks, strict=True):
         if np.isnan(points).any():
             continue
         region = MASKS[REGION](torch.as_tensor(points), (true.shape[0], true.shape[1])).numpy().astype(bool)
         difference = true[region].astype(np.float64) - ours[region]
-        error, count = error + float((difference**2).sum()), count + difference.size
-    return 10 * float(np.log10(255**2 * count / error))
+        error, count = error + (difference**2).sum(), count + difference.size
+    return float(10 * np.log10(255**2 * count / error))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -255,6 +255,19 @@ def test_a_shard_that_is_gone_is_written_again(videos: Path, data: Path) -> None
     assert not list(data.glob(".keysync-*"))
 
 
+def test_people_decide_the_split_and_a_new_video_rewrites_nothing(videos: Path, data: Path, tmp_path: Path) -> None:
+    old = {path.name: path.stat().st_mtime_ns for path in data.glob("*.tar")}
+    write_talk(tmp_path / "three.mp4", [(FACE, 20)])
+    run(data, [videos, tmp_path / "three.mp4"])
+    assert old.items() <= {path.name: path.stat().st_mtime_ns for path in data.glob("*.tar")}.items()
+    assert len(packed(data)) == len(old) + 2
+    (tmp_path / "list.txt").write_text(f"{videos / 'one.mp4'}\tanna\n{videos / 'two.mp4'}\tanna\nthree.mp4\tbea\n")
+    run(data, [tmp_path / "list.txt"])
+    held = {clip.key.split("-")[0]: split for split in SPLITS for clip in Shards(data).clips(split)}
+    assert held["one"] == held["two"] != held["three"]
+    assert json.loads((data / "people.json").read_text()).items() >= {"anna": held["one"], "bea": held["three"]}.items()
+
+
 def test_refused_at_once(videos: Path, tmp_path: Path) -> None:
     settings = small_settings(tmp_path / "data")
     for wrong, message in (
