@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -58,7 +59,7 @@ def test_halves_are_changed_in_float32(lora: tuple[Path, Stage], tiny_files: dic
 
 def test_models_with_it_are_others_for_what_is_kept(lora: tuple[Path, Stage], tiny_files: dict[str, Path]) -> None:
     path, expected = lora
-    given = {name: tiny_files[name] for name in ("keyframe", "interpolation", "vae", "hubert", "wavlm")}
+    given: dict[str, Any] = {name: tiny_files[name] for name in ("keyframe", "interpolation", "vae", "hubert", "wavlm")}
     models, plain = load_models(**given, lora=path), load_models(**given)
     assert isinstance(models.keyframe, Stage)
     torch.testing.assert_close(weights(models.keyframe), weights(expected))

@@ -60,7 +60,7 @@ def test_the_same_bytes_as_on_disk(remote: str, local: Path, clips: list[Any]) -
 
 
 def test_additions_are_the_same_too(remote: str, tmp_path: Path, clips: list[Any]) -> None:
-    places = [tmp_path, remote]
+    places: list[Path | str] = [tmp_path, remote]
     for place in places:
         write_shards(clips[:2], place, INFO)
         before = contents(open_store(place))

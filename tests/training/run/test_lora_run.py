@@ -14,9 +14,8 @@ from safetensors.torch import load_file
 
 from keysync.errors import KeySyncError, install_line
 from keysync.weights.checkpoint import load_stage
-from training.config.config import TrainConfig
+from training.config.config import BF16, FP8, FP32, FROZEN, TrainConfig
 from training.run.lora_run import ADAMW, ADAMW_8_BIT, LoraRun
-from training.weights.frozen import BF16, FP8, FP32, FROZEN
 
 from ...tiny_models import AUDIO_CHANNELS
 from ..small_config import small_config

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed
-import torch.multiprocessing
+from torch.multiprocessing.spawn import start_processes
 
 from keysync.errors import KeySyncError
 from tests.small_stages import small_stage
@@ -61,7 +61,7 @@ def test_within_each_of_two_machines() -> None:
         server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]
     # Forked: four processes that import everything anew would take as long as all other tests of this folder.
-    torch.multiprocessing.start_processes(work, (port,), nprocs=4, start_method="fork")
+    start_processes(work, (port,), nprocs=4, start_method="fork")
 
 
 def test_machines_of_different_sizes(monkeypatch: pytest.MonkeyPatch) -> None:

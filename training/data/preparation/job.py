@@ -79,7 +79,7 @@ def prepare(
     own = models or (open_models(settings) if here else Models(replace(settings, device="cpu")))
     info = own.check()
     report = Report(videos=len(found.sources), files_ignored=dict(found.ignored))
-    videos = _identify(found.sources, Manifest(data), report, partial(HASHERS[engine], workers=workers))
+    videos = _identify(found.sources, Manifest(data), report, lambda files: HASHERS[engine](files, workers))
     chain = open_chain(settings) if models is None else Chain(data / WORK, table(settings, models))
     if watch is None:
         fresh = _work(chain, engine, settings, videos, workers)
