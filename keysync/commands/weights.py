@@ -9,13 +9,20 @@ import sys
 from pathlib import Path
 
 from ..errors import KeySyncError
+from ..systems.flashlips.bundle import convert_bundle, open_bundle, sizes_of
+from ..systems.flashlips.spec import SYSTEM as FLASHLIPS
 from ..systems.table import HEADS, SYSTEMS
 from ..weights.checkpoint import DTYPES
 from ..weights.checkpoint import convert as convert_checkpoint
 from ..weights.describe import describe
 from ..weights.download import fetch, hub_address, models_folder, place
+from ..weights.files import read_tensors, shapes_of
+from ..weights.identify import identify
 from ..weights.published import SETS, PublishedFile, in_words
 from .options import system_options
+
+# Options of a conversion that stages alone have.
+OF_STAGES = ("--head-dim", "--latent-size", "--audio-guidance", "--identity-guidance", "--weak")
 
 
 def download(options: argparse.Namespace) -> None:
@@ -40,12 +47,20 @@ def download(options: argparse.Namespace) -> None:
 
 def inspect(options: argparse.Namespace) -> None:
     """Prints what a weight file is."""
-    found = describe(options.file)
+    found = describe(options.file, {FLASHLIPS: lambda path: sizes_of(open_bundle(path))})
     print(json.dumps(found.to_dict(), indent=1) if options.json else found)
 
 
 def convert(options: argparse.Namespace) -> None:
-    """Writes a checkpoint as safetensors with metadata."""
+    """Writes a checkpoint as safetensors with metadata. Raises `KeySyncError` for options that it has no use for."""
+    dtype = DTYPES[options.dtype] if options.dtype else None
+    if identify(shapes_of(read_tensors(options.source)[0]))[0] == FLASHLIPS:
+        unused = [flag for flag in OF_STAGES if getattr(options, flag.removeprefix("--").replace("-", "_"))]
+        if unused:
+            raise KeySyncError(f"{options.source} is a FlashLips file, which has no {unused[0]}: leave it out")
+        convert_bundle(options.source, options.target, dtype)
+        print(f"keysync: wrote {options.target}")
+        return
     convert_checkpoint(
         options.source,
         options.target,
@@ -54,7 +69,7 @@ def convert(options: argparse.Namespace) -> None:
         audio_guidance=options.audio_guidance,
         identity_guidance=options.identity_guidance,
         weak=options.weak,
-        dtype=DTYPES[options.dtype] if options.dtype else None,
+        dtype=dtype,
     )
     print(f"keysync: wrote {options.target}")
 

@@ -24,6 +24,7 @@ from ..network.peak import peak_bytes
 from ..network.precision import in_float32, is_half, only_finite
 from ..network.stage import SCALE_FACTOR
 from ..strict_json import quoted
+from ..weights.complete import check_complete
 from ..weights.digest import weights_digest
 from ..weights.files import read_tensors, shapes_of
 from ..weights.finite import check_weights
@@ -327,15 +328,7 @@ def _network(widths: Widths) -> Any:
 
 def check_part(path: Path, part: str, needed: Shapes, held: Shapes) -> None:
     """Raises `KeySyncError` unless a file contains exactly the tensors of a part ("encoder" ...) of the network."""
-    for problem, names in {
-        "missing": [name for name in needed if name not in held],
-        "misshapen": [name for name in needed if name in held and held[name] != needed[name]],
-        "unknown": [name for name in held if name not in needed],
-    }.items():
-        if names:
-            raise KeySyncError(
-                f"{path} does not contain a complete VAE {part}: {len(names)} {problem}, first {part}.{names[0]}"
-            )
+    check_complete(path, f"VAE {part}", f"{part}.", needed, held)
 
 
 def _filled(path: Path, part: str, network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:

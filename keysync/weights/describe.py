@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,16 @@ from .finite import check_weights
 from .identify import DECODER, KINDS, identify
 from .stage_format import check, needed_shapes, spec_of, unexpected, with_embedded
 
+NO_OTHERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {}
+
 
 @dataclass(frozen=True)
 class Description:
     """The description of a weight file: `str()` for people, `to_dict()` for JSON.
 
-    `kind` is a key of `KINDS`; `stage` holds the stage's sizes by name if the file is one; `untrained` is whether the
-    metadata marks the weights as untrained; `unexpected` lists tensors that no stage needs; `problem` is why the file
-    cannot be loaded.
+    `kind` is a key of `KINDS`; `stage` holds the sizes of what the file holds by name, if it is known; `untrained` is
+    whether the metadata marks the weights as untrained; `unexpected` lists tensors that no stage needs; `problem` is
+    why the file cannot be loaded.
     """
 
     path: str
@@ -60,10 +62,11 @@ class Description:
         return "\n".join(lines + [f"  {name}: {value}" for name, value in rows.items() if value])
 
 
-def describe(path: str | Path) -> Description:
+def describe(path: str | Path, others: Mapping[str, Callable[[Path], dict[str, Any]]] = NO_OTHERS) -> Description:
     """Describes a weight file: a stage of KeySync or KeyFace, another model that KeySync uses, or an unknown file.
 
-    Raises `KeySyncError` only if the file cannot be read; `Description.problem` is why a stage cannot be loaded.
+    `others` open and check files of further kinds, by kind, and give their sizes by name. Raises `KeySyncError` only if
+    the file cannot be read; `Description.problem` is why it cannot be loaded.
     """
     tensors, metadata = read_tensors(path)
     tensors = from_eight_bits(path, tensors)
@@ -80,6 +83,11 @@ def describe(path: str | Path) -> Description:
             stage, foreign = _sizes(spec), unexpected(needed, shapes)
             check(path, spec, shapes)
             check_weights(path, {name: tensors[name] for name in needed})
+        except KeySyncError as error:
+            problem = str(error)
+    elif kind in others:
+        try:
+            stage = others[kind](Path(path))
         except KeySyncError as error:
             problem = str(error)
     return Description(

@@ -14,6 +14,7 @@ LEARNED_MASK = "model.learned_mask"
 AUDIO_PROJECTION = "conditioner.embedders.2.linear."
 DECODER = "first_stage_model.decoder."
 EARS = "ears."
+EDITOR = "editor."
 
 # The kinds of files, as error messages name them.
 KINDS = {
@@ -21,6 +22,7 @@ KINDS = {
     "interpolation": "a KeySync interpolation stage",
     "keyface_keyframe": "a KeyFace keyframe stage",
     "keyface_interpolation": "a KeyFace interpolation stage",
+    "flashlips": "a FlashLips file",
     "svd": "a plain Stable Video Diffusion model",
     "vae": "a VAE",
     "hubert": "a HuBERT speech encoder",
@@ -77,6 +79,11 @@ def _keyface_keyframe(shapes: Shapes) -> str | None:
 
 def _keyface_interpolation(shapes: Shapes) -> str | None:
     return "audio projection in embedders.1" if _has(shapes, UNET) and _projection(shapes) == 1 else None
+
+
+def _flashlips(shapes: Shapes) -> str | None:
+    known = _has(shapes, f"{EDITOR}backbone.") and _has(shapes, f"{EDITOR}references.")
+    return "an editor and its references" if known else None
 
 
 def _svd(shapes: Shapes) -> str | None:
@@ -166,6 +173,7 @@ def _whisper(shapes: Shapes) -> str | None:
 
 # The order matters: a signature may also match the kinds above it.
 SIGNATURES = (
+    Signature("flashlips", _flashlips),
     Signature("keyface_keyframe", _keyface_keyframe),
     Signature("keyface_interpolation", _keyface_interpolation),
     Signature("svd", _svd),

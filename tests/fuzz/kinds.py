@@ -23,6 +23,8 @@ from keysync.media.reader import VideoReader
 from keysync.network.stage import Stage, StageSpec
 from keysync.network.unet import UNetConfig
 from keysync.speech.encoders import load_encoder
+from keysync.systems.flashlips.bundle import PARTS, open_bundle, save_bundle
+from keysync.systems.flashlips.presets import PRESETS
 from keysync.systems.keyface.emotion import Emotion
 from keysync.vae.vae import load_vae
 from keysync.weights.checkpoint import load_stage, save_stage
@@ -97,6 +99,22 @@ def _read_stage(path: Path) -> dict[str, Tensor]:
     str(describe(path))
     load_stage(path, head_dim=16, latent_size=(4, 4))
     return digest
+
+
+def _flashlips(folder: Path) -> Path:
+    spec = PRESETS["tiny-transformer"]
+    path = folder / "flashlips.safetensors"
+    save_bundle(path, spec, {name: part.build(spec.networks) for name, part in PARTS.items()}, dtype=torch.float16)
+    return path
+
+
+def _read_flashlips(folder: Path) -> dict[str, Tensor]:
+    bundle = open_bundle(folder / "flashlips.safetensors")
+    return {
+        f"{name}.{key}": tensor
+        for name in bundle.parts.keys() & PARTS.keys()
+        for key, tensor in bundle.load(name).state_dict().items()
+    }
 
 
 def _encoder(folder: Path, name: str) -> Path:
@@ -399,6 +417,7 @@ KINDS: dict[str, Kind] = {
         untold=tells.safetensors,
     ),
     "SAM 2, config.json": Kind(_sam2_beside, damaged_json, lambda folder: load_sam2(folder / "sam2.safetensors")),
+    "FlashLips, safetensors": Kind(_flashlips, damaged_safetensors, _read_flashlips, untold=tells.safetensors),
     "VAE, safetensors": Kind(
         _vae, damaged_safetensors, lambda folder: load_vae(folder).state_dict(), untold=tells.safetensors
     ),

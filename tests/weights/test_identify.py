@@ -35,6 +35,14 @@ def encoder(prefix: str) -> dict[str, tuple[int, ...]]:
         (unet(768, 768), "svd"),
         (unet(64 + 512, 64, embedder=3), "keyface_keyframe"),
         (unet(64, 64, inputs=9, embedder=1), "keyface_interpolation"),
+        (
+            {
+                "editor.backbone.enter.weight": (8, 21, 3, 3),
+                "editor.references.enter.weight": (8, 4, 3, 3),
+                "first_stage_model.decoder.conv_in.weight": (8, 4, 3, 3),
+            },
+            "flashlips",
+        ),
         ({"add_embedding.linear_1.weight": (1, 1), "conv_in.weight": (1, 1)}, "svd"),
         ({"decoder.conv_in.weight": (8, 4, 3, 3)}, "vae"),
         ({"feature_extractor.conv_layers.0.conv.weight": (8, 1, 10)}, "hubert"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,7 +13,7 @@ GROUPS, LEAST = 32, 4
 
 def norm(channels: int) -> nn.GroupNorm:
     """A group norm. It keeps no running statistics, so EMA, several GPUs and batches of one need no care."""
-    return nn.GroupNorm(min(GROUPS, channels // LEAST), channels)
+    return nn.GroupNorm(math.gcd(channels, min(GROUPS, max(1, channels // LEAST))), channels)
 
 
 class ResidualBlock(nn.Module):

@@ -11,28 +11,19 @@ it, from which the network could read the mouth.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from ...errors import KeySyncError
 from ...method import LATENT_CHANNELS
-from .references import References, ReferencesConfig
-from .transformer import TransformerConfig
-from .unet import UNetConfig
+from .networks import EditorConfig, TransformerConfig, UNetConfig
+from .references import References
+from .transformer import Transformer
+from .unet import UNet
 
 MASK_CHANNELS = 1
 # The level of a hidden pixel, 0..1: 0 after the VAE's scaling to -1..1.
 HIDDEN = 0.5
-
-
-@dataclass(frozen=True)
-class EditorConfig:
-    """The `backbone`, and the reference backbone beside it."""
-
-    backbone: UNetConfig | TransformerConfig
-    references: ReferencesConfig
 
 
 class Editor(nn.Module):
@@ -46,7 +37,7 @@ class Editor(nn.Module):
         self.config = config
         channels = LATENT_CHANNELS + MASK_CHANNELS + config.references.features + lips
         self.references = References(config.references)
-        self.backbone = config.backbone.build(channels, LATENT_CHANNELS)
+        self.backbone = backbone(config.backbone, channels, LATENT_CHANNELS)
 
     def forward(self, source: Tensor, mask: Tensor | None, features: Tensor, lips: Tensor) -> Tensor:
         """source (n, 4, h, w), mask (n, 1, h, w) or None for whole sources, `features` (n or 1, f, h, w) of
@@ -58,6 +49,13 @@ class Editor(nn.Module):
         features = features.expand(count, -1, -1, -1)
         out: Tensor = source + self.backbone(torch.cat((source, mask, features, cells), dim=1))
         return out
+
+
+def backbone(config: UNetConfig | TransformerConfig, in_channels: int, out_channels: int) -> nn.Module:
+    """A backbone with random weights; its output is 0."""
+    if isinstance(config, UNetConfig):
+        return UNet(config, in_channels, out_channels)
+    return Transformer(config, in_channels, out_channels)
 
 
 def hidden(pictures: Tensor, masks: Tensor) -> Tensor:

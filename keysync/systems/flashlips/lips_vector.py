@@ -7,37 +7,19 @@ took is not published; ours are the points themselves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...network.layers import at_least_float32
 from .convolution import ResidualBlock, norm
+from .networks import LipsConfig
 
 # The points that are looked at: the lips, and the lower jaw, which opens with them.
 LOOKED_AT = (*range(48, 68), 6, 7, 8, 9, 10)
 RIGHT_EYE, LEFT_EYE, MOUTH = slice(36, 42), slice(42, 48), slice(48, 68)
 # The side of the picture of the mouth, in distances of the eyes' centres.
 MOUTH_SIDE = 1.5
-
-
-@dataclass(frozen=True)
-class LipsConfig:
-    """Numbers that the points and the picture of the mouth give, `hidden` channels of the layers between points and
-    numbers, channels of each level of the convolutions, and the picture's side in pixels."""
-
-    points: int = 8
-    picture: int = 4
-    hidden: int = 256
-    channels: tuple[int, ...] = (32, 64, 128)
-    side: int = 64
-
-    @property
-    def width(self) -> int:
-        """Numbers of a lips vector."""
-        return self.points + self.picture
 
 
 class LipsVector(nn.Module):

@@ -6,24 +6,11 @@ made once for a clip.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
 
 from ...method import LATENT_CHANNELS
 from .convolution import ResidualBlock, norm
-
-# More gain little and can harm the sync (FlashLips, ablation).
-MOST_REFERENCES = 4
-
-
-@dataclass(frozen=True)
-class ReferencesConfig:
-    """Channels inside, residual blocks, and `features` channels that the editor sees."""
-
-    channels: int
-    blocks: int
-    features: int
+from .networks import ReferencesConfig
 
 
 class References(nn.Module):

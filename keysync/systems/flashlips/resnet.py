@@ -5,21 +5,11 @@ With blocks (3, 4, 6, 3) of (64, 128, 256, 512) channels it is a ResNet-34.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .convolution import norm
-
-
-@dataclass(frozen=True)
-class ResNetConfig:
-    """Channels and blocks of each level, and the side of the square picture in pixels."""
-
-    channels: tuple[int, ...] = (64, 128, 256, 512)
-    blocks: tuple[int, ...] = (3, 4, 6, 3)
-    side: int = 224
+from .networks import ResNetConfig
 
 
 class BasicBlock(nn.Module):

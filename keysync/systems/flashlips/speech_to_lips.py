@@ -14,24 +14,11 @@ from torch import Tensor, nn
 
 from ...network.cpu import Linear
 from ...network.layers import sinusoids
+from .networks import SpeechToLipsConfig
 from .tokens import TokenBlock
 
 # Sines tell times apart that differ by about one step of them.
 TIMES = 1000.0
-
-
-@dataclass(frozen=True)
-class SpeechToLipsConfig:
-    """`channels` of a token, `depth` blocks, channels of the speech encoder's rows (`speech`), numbers of the `emotion`
-    embedding, 0 for none, frames of a `window`, and how many of them two windows share (`overlap`)."""
-
-    channels: int
-    depth: int
-    speech: int
-    emotion: int = 0
-    window: int = 64
-    overlap: int = 16
-    head_dim: int = 64
 
 
 class SpeechToLips(nn.Module):

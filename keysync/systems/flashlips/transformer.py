@@ -5,32 +5,12 @@ Its widths are not published; these are ours: those of a ViT-L, with patches of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from ...network.layers import sinusoids
+from .networks import TransformerConfig
 from .tokens import TokenBlock
-
-
-@dataclass(frozen=True)
-class TransformerConfig:
-    """`channels` of a token, `depth` blocks, and the side of a `patch` in latents."""
-
-    channels: int
-    depth: int
-    patch: int = 2
-    head_dim: int = 64
-
-    @property
-    def step(self) -> int:
-        """Height and width of a latent must be multiples of this."""
-        return self.patch
-
-    def build(self, in_channels: int, out_channels: int) -> Transformer:
-        """The network, with random weights; its output is 0."""
-        return Transformer(self, in_channels, out_channels)
 
 
 class Transformer(nn.Module):

@@ -5,34 +5,13 @@ Its widths are not published; these are ours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...network.layers import Attention
 from .convolution import ResidualBlock, norm
-
-
-@dataclass(frozen=True)
-class UNetConfig:
-    """`channels` of each level, from the latent's resolution down by half a level; `blocks` are the residual blocks of
-    a level on the way down, with one more on the way up; `attends`: which levels have self-attention."""
-
-    channels: tuple[int, ...]
-    blocks: int
-    attends: tuple[bool, ...]
-    head_dim: int = 64
-
-    @property
-    def step(self) -> int:
-        """Height and width of a latent must be multiples of this."""
-        return 2 ** (len(self.channels) - 1)
-
-    def build(self, in_channels: int, out_channels: int) -> UNet:
-        """The network, with random weights; its output is 0."""
-        return UNet(self, in_channels, out_channels)
+from .networks import UNetConfig
 
 
 class SelfAttention(nn.Module):
@@ -45,7 +24,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.norm(x).flatten(2).transpose(1, 2)  # n c h w -> n (h w) c
-        return x + self.attention(tokens).transpose(1, 2).unflatten(2, x.shape[2:])
+        out: Tensor = x + self.attention(tokens).transpose(1, 2).unflatten(2, x.shape[2:])
+        return out
 
 
 class UNet(nn.Module):

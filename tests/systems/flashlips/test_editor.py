@@ -17,7 +17,7 @@ BACKBONES = ["tiny", "tiny-transformer"]
 def made(preset: str, *, trained: bool = True) -> Editor:
     """An editor with random weights; a new one gives back its source."""
     torch.manual_seed(0)
-    editor = Editor(PRESETS[preset].editor, LIPS).eval()
+    editor = Editor(PRESETS[preset].networks.editor, LIPS).eval()
     if trained:
         with torch.no_grad():
             for parameter in editor.backbone.parameters():

@@ -66,7 +66,7 @@ def test_the_picture_of_the_mouth_shows_the_mouth() -> None:
 @torch.no_grad()
 def test_both_parts_have_their_numbers() -> None:
     torch.manual_seed(0)
-    lips = LipsVector(PRESETS["tiny"].lips).eval()
+    lips = LipsVector(PRESETS["tiny"].networks.lips).eval()
     pictures = torch.rand(1, 3, 100, 100)
     before = lips(pictures, points())
     assert before.shape == (1, 12)
@@ -82,5 +82,5 @@ def test_both_parts_have_their_numbers() -> None:
 
 @pytest.mark.parametrize("size", [(40, 40), (64, 48)])
 def test_pictures_may_have_any_size(size: tuple[int, int]) -> None:
-    lips = LipsVector(PRESETS["tiny"].lips)
+    lips = LipsVector(PRESETS["tiny"].networks.lips)
     assert lips(torch.rand(2, 3, *size), points().expand(2, -1, -1)).shape == (2, 12)

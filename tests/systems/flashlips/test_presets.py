@@ -20,7 +20,7 @@ def millions(module: nn.Module) -> float:
 
 @pytest.mark.parametrize(("preset", "published"), [("full-unet", 250), ("full-transformer", 300)])
 def test_editors_are_as_large_as_published(preset: str, published: float) -> None:
-    networks = PRESETS[preset]
+    networks = PRESETS[preset].networks
     with torch.device("meta"):
         editor = Editor(networks.editor, networks.lips.width)
     assert millions(editor) == pytest.approx(published, rel=WITHIN)
@@ -28,7 +28,7 @@ def test_editors_are_as_large_as_published(preset: str, published: float) -> Non
 
 @pytest.mark.parametrize("preset", ["full-unet", "full-transformer"])
 def test_the_other_parts_are_as_large_as_published(preset: str) -> None:
-    networks = PRESETS[preset]
+    networks = PRESETS[preset].networks
     assert (networks.lips.points, networks.lips.picture, networks.lips.width) == (8, 4, 12)
     with torch.device("meta"):
         speech = SpeechToLips(networks.speech, networks.lips.width)
@@ -40,7 +40,7 @@ def test_the_other_parts_are_as_large_as_published(preset: str) -> None:
 
 def test_the_small_networks_ship() -> None:
     """Together with a VAE they stay below 30 MB in 16 bits."""
-    networks = PRESETS["small"]
+    networks = PRESETS["small"].networks
     with torch.device("meta"):
         parts = (
             Editor(networks.editor, networks.lips.width),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from keysync.systems.flashlips.networks import MOST_REFERENCES
 from keysync.systems.flashlips.presets import PRESETS
-from keysync.systems.flashlips.references import MOST_REFERENCES, References
+from keysync.systems.flashlips.references import References
 
-CONFIG = PRESETS["tiny"].editor.references
+CONFIG = PRESETS["tiny"].networks.editor.references
 
 
 @pytest.fixture

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import torch
 
+from keysync.systems.flashlips.networks import ResNetConfig
 from keysync.systems.flashlips.presets import PRESETS
-from keysync.systems.flashlips.resnet import ResNet, ResNetConfig, scaled
+from keysync.systems.flashlips.resnet import ResNet, scaled
 
 
 @torch.no_grad()
 def test_pictures_of_any_size_and_number() -> None:
     torch.manual_seed(0)
-    reader = ResNet(PRESETS["tiny"].reader, 12).eval()
+    reader = ResNet(PRESETS["tiny"].networks.reader, 12).eval()
     pictures = torch.rand(3, 3, 50, 70)
     read = reader(pictures)
     assert read.shape == (3, 12)

@@ -18,7 +18,7 @@ from keysync.systems.flashlips.speech_to_lips import (
     windows,
 )
 
-CONFIG = replace(PRESETS["tiny"].speech, speech=6)
+CONFIG = replace(PRESETS["tiny"].networks.speech, speech=6)
 LIPS = 12
 
 
