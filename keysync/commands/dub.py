@@ -107,14 +107,15 @@ def chosen_system(options: argparse.Namespace) -> System:
     Raises `KeySyncError` for files of another system: they would have no effect.
     """
     given = {name for name, option in _file_options().items() if getattr(options, name) is not None}
-    if options.system is not None:
-        system = SYSTEMS[options.system]
-        foreign = given - {option.name for option in system.files}
-        if foreign:
-            flag = _file_options()[min(foreign)].flag
-            raise KeySyncError(f"the system {system.name} does not use {flag}: leave it out, or choose another system")
-        return system
-    return next((one for one in SYSTEMS.values() if given & {option.name for option in one.files}), AUTOMATIC)
+    if options.system is None and not given:
+        return AUTOMATIC
+    files = {system.name: {option.name for option in system.files} for system in SYSTEMS.values()}
+    system = SYSTEMS[options.system or max(files, key=lambda name: len(given & files[name]))]
+    foreign = given - files[system.name]
+    if foreign:
+        flag = _file_options()[min(foreign)].flag
+        raise KeySyncError(f"the system {system.name} does not use {flag}: leave it out, or choose another system")
+    return system
 
 
 def _check_files(options: argparse.Namespace, video: Path, sounds: Sequence[Path]) -> None:

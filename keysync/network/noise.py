@@ -23,15 +23,15 @@ class Noise:
     @staticmethod
     def from_seed(seed: int) -> Noise:
         """New streams for a seed, which may be any integer."""
-        return Noise(*(_stream(f"{stage} {seed}") for stage in ("keyframe", "interpolation")))
+        return Noise(*(stream(f"{stage} {seed}") for stage in ("keyframe", "interpolation")))
 
 
-def draw(stream: np.random.Generator, shape: tuple[int, ...] | torch.Size) -> Tensor:
+def draw(source: np.random.Generator, shape: tuple[int, ...] | torch.Size) -> Tensor:
     """The stream's next Gaussian noise of this shape: float32, on the CPU."""
-    return torch.from_numpy(stream.standard_normal(tuple(shape), dtype=np.float32))
+    return torch.from_numpy(source.standard_normal(tuple(shape), dtype=np.float32))
 
 
-def _stream(label: str) -> np.random.Generator:
+def stream(label: str) -> np.random.Generator:
     """The stream of a label: a counter-based generator whose key is 128 bits of the label's hash.
 
     torch's CPU generator uses only 32 bits of its seed.

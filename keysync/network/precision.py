@@ -27,6 +27,18 @@ class Wider(Protocol):
     def in_float32(self) -> AbstractContextManager[None]: ...
 
 
+class Repairable(nn.Module):
+    """A module that is `Wider`."""
+
+    @property
+    def is_half(self) -> bool:
+        return is_half(self)
+
+    def in_float32(self) -> AbstractContextManager[None]:
+        """Inside it works in float32, and afterwards as before."""
+        return in_float32(self)
+
+
 def is_finite(tensor: Tensor) -> bool:
     """Whether no number is NaN or infinite."""
     return bool(torch.isfinite(tensor).all())

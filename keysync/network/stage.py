@@ -6,7 +6,6 @@ Latents are (b, t, 4, h, w): b windows of t frames, scaled by 0.18215. The mathe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from ..method import LATENT_CHANNELS, PIXELS_PER_LATENT, PUBLISHED_CROP_SCALE
 from .guidance import AUTOGUIDANCE, TWO_CONDITIONS, Guidance
 from .layers import at_least_float32, sinusoids
 from .peak import peak_bytes
-from .precision import in_float32, is_half
+from .precision import Repairable
 from .schedule import fall
 from .unet import INTERPOLATION, KEYFACE_KEYFRAME, KEYFRAME, UNetConfig, VideoUNet
 
@@ -278,7 +277,7 @@ class Condition:
         return Condition(**joined, silent=self.silent, vector=torch.cat(vectors) if vectors else None)
 
 
-class Stage(nn.Module):
+class Stage(Repairable):
     """One stage of the method; its name says which: keyframe or interpolation."""
 
     def __init__(self, spec: StageSpec) -> None:
@@ -293,14 +292,6 @@ class Stage(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.audio_projection.weight.device
-
-    @property
-    def is_half(self) -> bool:
-        return is_half(self)
-
-    def in_float32(self) -> AbstractContextManager[None]:
-        """Inside it works in float32, and afterwards as before."""
-        return in_float32(self)
 
     def peak_bytes(self, windows: int) -> int:
         """The most bytes that an evaluation for so many windows takes at once, besides the weights.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .automatic import automatic
+from .flashlips.system import FLASHLIPS
 from .keyface.system import KEYFACE
 from .keysync.system import KEYSYNC
 from .renderer import System
@@ -10,6 +11,6 @@ from .rewrite.system import REWRITE
 
 AUTOMATIC = automatic(REWRITE, KEYSYNC)
 
-SYSTEMS: dict[str, System] = {system.name: system for system in (AUTOMATIC, REWRITE, KEYSYNC)}
+SYSTEMS: dict[str, System] = {system.name: system for system in (AUTOMATIC, REWRITE, KEYSYNC, FLASHLIPS)}
 # Those that make a talking head of one picture.
 HEADS: dict[str, System] = {system.name: system for system in (KEYFACE,)}

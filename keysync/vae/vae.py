@@ -7,7 +7,6 @@ The network is diffusers' `AutoencoderKLTemporalDecoder`; encoder and decoder ma
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from ..imports import import_alone
 from ..network.layers import at_least_float32
 from ..network.parallel import SMALL, at_once, cores
 from ..network.peak import peak_bytes
-from ..network.precision import in_float32, is_half, only_finite
+from ..network.precision import Repairable, only_finite
 from ..network.stage import SCALE_FACTOR
 from ..strict_json import quoted
 from ..weights.complete import check_complete
@@ -54,7 +53,7 @@ def is_small(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory < SMALL_GPU
 
 
-class VAE(nn.Module):
+class VAE(Repairable):
     """Encoder (absent in a KeySync checkpoint) and temporal decoder."""
 
     def __init__(self, encoder: nn.Module | None, decoder: nn.Module, widths: Widths, source: str) -> None:
@@ -76,14 +75,6 @@ class VAE(nn.Module):
     def _device(self) -> torch.device:
         device: torch.device = next(self.decoder.parameters()).device
         return device
-
-    @property
-    def is_half(self) -> bool:
-        return is_half(self)
-
-    def in_float32(self) -> AbstractContextManager[None]:
-        """Inside it works in float32, and afterwards as before."""
-        return in_float32(self)
 
     def peak_bytes(self, size: tuple[int, int]) -> int:
         """The most bytes that encoding or decoding pictures of this size (H, W) takes at once, besides the weights."""

@@ -12,10 +12,13 @@ it, from which the network could read the mouth.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import KeySyncError
-from ...method import LATENT_CHANNELS
+from ...method import LATENT_CHANNELS, PIXELS_PER_LATENT
+from ...network.peak import peak_bytes
+from ...network.precision import Repairable
 from .networks import EditorConfig, TransformerConfig, UNetConfig
 from .references import References
 from .transformer import Transformer
@@ -26,7 +29,7 @@ MASK_CHANNELS = 1
 HIDDEN = 0.5
 
 
-class Editor(nn.Module):
+class Editor(Repairable):
     """Latents of sources and lips vectors to latents of the same frames with other mouths.
 
     Latents are scaled as the VAE scales them. A new editor gives back its source.
@@ -34,7 +37,7 @@ class Editor(nn.Module):
 
     def __init__(self, config: EditorConfig, lips: int) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.lips = config, lips
         channels = LATENT_CHANNELS + MASK_CHANNELS + config.references.features + lips
         self.references = References(config.references)
         self.backbone = backbone(config.backbone, channels, LATENT_CHANNELS)
@@ -49,6 +52,13 @@ class Editor(nn.Module):
         features = features.expand(count, -1, -1, -1)
         out: Tensor = source + self.backbone(torch.cat((source, mask, features, cells), dim=1))
         return out
+
+    def peak_bytes(self, count: int, latent_size: tuple[int, int]) -> int:
+        """The most bytes that drawing so many frames takes at once, besides the weights."""
+        like = next(self.parameters())
+        channels = (LATENT_CHANNELS, MASK_CHANNELS, self.config.references.features)
+        shapes = (*((count, one, *latent_size) for one in channels), (count, self.lips))
+        return peak_bytes(self, *(torch.empty(shape, dtype=like.dtype, device="meta") for shape in shapes))
 
 
 def backbone(config: UNetConfig | TransformerConfig, in_channels: int, out_channels: int) -> nn.Module:
@@ -66,3 +76,8 @@ def hidden(pictures: Tensor, masks: Tensor) -> Tensor:
             "the same size for each picture"
         )
     return torch.where(masks[..., None] > 0, HIDDEN, pictures)
+
+
+def hidden_cells(masks: Tensor) -> Tensor:
+    """The cells (n, 1, h, w) of latents of which masks (n, H, W) hide a pixel: 1 there, else 0."""
+    return F.max_pool2d((masks > 0).to(masks.dtype)[:, None], PIXELS_PER_LATENT)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...network.cpu import Linear
 from ...network.layers import sinusoids
+from ...network.precision import Repairable
 from .networks import SpeechToLipsConfig
 from .tokens import TokenBlock
 
@@ -21,7 +22,7 @@ from .tokens import TokenBlock
 TIMES = 1000.0
 
 
-class SpeechToLips(nn.Module):
+class SpeechToLips(Repairable):
     """The velocity of lips vectors on their way from noise to speech; see `forward`.
 
     Its lips vectors are normalised: `normalised` and `restored` go there and back by `mean` and `std` (width,), which

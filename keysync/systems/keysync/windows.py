@@ -21,9 +21,11 @@ from ...errors import KeySyncError
 from ...face.masks import to_latent
 from ...method import LATENT_CHANNELS
 from ...network.noise import Noise, draw
-from ...network.precision import NotFiniteError, Wider, is_finite
+from ...network.precision import NotFiniteError, is_finite
 from ...network.stage import Stage, Windows
 from ..renderer import NO_ACCOUNT, Account, Clock, Later, OnStep, Span
+from ..repaired import computed, in_wider
+from ..steps import Steps
 from .generate import HostStage, batches_at_once, sample, windows_at_once
 from .memo import key_of_inputs
 from .plan import Plan
@@ -79,20 +81,6 @@ class Run:
     decoding: torch.cuda.Stream | None = None
 
 
-@dataclass
-class Steps:
-    """Counts evaluations up to those that are planned: steps that are taken again are not counted again."""
-
-    on_step: OnStep | None
-    left: int
-
-    def __call__(self, evaluations: int) -> None:
-        evaluations = min(evaluations, self.left)
-        self.left -= evaluations
-        if self.on_step is not None and evaluations:
-            self.on_step(evaluations)
-
-
 def render(run: Run, span: Span) -> Iterator[Tensor | Later]:
     """Draws a span: its crops are encoded as they are needed, its frames decoded one window after another. Both are
     done in other threads where the VAE works beside the network.
@@ -146,11 +134,11 @@ def _latents(run: Run, frames: range, pictures: Tensor) -> tuple[Tensor, bool]:
             latents = _placed_and_encoded(run, pictures)
             if is_finite(latents):
                 return latents, False
-        wider = _wider(run, vae, name, frames, partial(_placed_and_encoded, run, pictures))
+        wider = in_wider(run.account, vae, name, frames, partial(_placed_and_encoded, run, pictures))
         if wider is not None:
             return wider, True
     parts = [
-        _computed(run, vae, name, range(frame, frame + 1), partial(_placed_and_encoded, run, picture[None]))
+        computed(run.account, vae, name, range(frame, frame + 1), partial(_placed_and_encoded, run, picture[None]))
         for frame, picture in zip(frames, pictures, strict=True)
     ]
     return torch.cat([latents for latents, _ in parts]), any(repaired for _, repaired in parts)
@@ -186,42 +174,8 @@ def decoded(run: Run, first: int, latents: Tensor) -> Tensor:
 
 
 def _finite(run: Run, model: object, name: str, frames: Sequence[int], compute: Callable[[], Tensor]) -> Tensor:
-    """What `_computed` gives, repaired or not."""
-    return _computed(run, model, name, frames, compute)[0]
-
-
-def _computed(
-    run: Run, model: object, name: str, frames: Sequence[int], compute: Callable[[], Tensor]
-) -> tuple[Tensor, bool]:
-    """What is computed with a model for these frames of a span: once more in float32 where halves overflow, and whether
-    it was.
-
-    Raises `KeySyncError` where it is not finite even so.
-    """
-    with suppress(NotFiniteError):
-        computed = compute()
-        if is_finite(computed):
-            return computed, False
-    wider = _wider(run, model, name, frames, compute)
-    if wider is not None:
-        return wider, True
-    half = isinstance(model, Wider) and model.is_half
-    raise KeySyncError(
-        f"{name} gives numbers that are not finite for {run.account.name(min(frames), max(frames))}"
-        f"{', in float32 too' if half else ''}: expected a picture; use other weights or a lower guidance"
-    )
-
-
-def _wider(run: Run, model: object, name: str, frames: Sequence[int], compute: Callable[[], Tensor]) -> Tensor | None:
-    """What is computed in float32 with a model in half precision, which the account notes; None where that is not
-    finite either, or the model is not in half precision."""
-    if isinstance(model, Wider) and model.is_half:
-        with model.in_float32(), suppress(NotFiniteError):
-            computed = compute()
-            if is_finite(computed):
-                run.account.repaired(name, min(frames), max(frames))
-                return computed
-    return None
+    """What `computed` gives, repaired or not."""
+    return computed(run.account, model, name, frames, compute)[0]
 
 
 def sampled(
@@ -273,7 +227,7 @@ def _apart(
             latents = compute()
             if is_finite(latents):
                 return latents.cpu()
-        wider = _wider(run, stage, name, [frame for window in frames for frame in window], compute)
+        wider = in_wider(run.account, stage, name, [frame for window in frames for frame in window], compute)
         if wider is not None:
             return wider.cpu()
     except torch.OutOfMemoryError as error:

@@ -1,0 +1,234 @@
+"""FlashLips as a renderer: loads its file, surveys a clip for references, draws spans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ...errors import KeySyncError
+from ...face.mesh import MeshReader
+from ...method import PIXELS_PER_LATENT
+from ...network.noise import stream
+from ...network.peak import is_on_cpu
+from ...speech.ears import CHANNELS as EARS_CHANNELS
+from ...speech.encoders import ENCODERS, load_encoder
+from ...speech.whisper import WEIGHTS as WHISPER
+from ...vae.vae import VAE, load_vae
+from ..keysync.small import BUILT_IN, SMALL
+from ..renderer import Clock, Given, Hearing, Look, Needs, OnStep, Renderer, Rendering, UnsuitableError
+from .bundle import open_bundle
+from .edit import frames_a_call
+from .editor import Editor
+from .person import Gallery, Person, Seen, choose
+from .render import CPU_FRAMES, Run, render, speech_evaluations
+from .resnet import ResNet
+from .settings import Drawing
+from .spec import SYSTEM, FlashLipsSpec
+from .speech_to_lips import SpeechToLips
+
+if TYPE_CHECKING:
+    from ..keysync.models import HostVAE
+
+# Encoders that are built in: the channels of their rows, what people call them, and their files.
+BUILT_IN_ENCODERS = {
+    "whisper": (384, "Whisper tiny.en, built in", WHISPER),
+    "hubert": (EARS_CHANNELS, BUILT_IN, SMALL["hubert"]),
+}
+# Seconds that drawing a frame with the small editor takes on one core of a CPU, and that a small VAE takes to encode
+# and decode it; others take as much more as they have weights and pixels.
+SMALL_EDIT, SMALL_FRAME, SMALL_WORK = 0.012, 0.06, 5.5e6 * 128 * 128
+
+
+@dataclass(frozen=True)
+class FlashLips:
+    """A `Renderer` that draws once it has surveyed the clip.
+
+    `people` are those of a surveyed clip, by shot. `encoders` hears speech; where it is `Given`, its rows are lips
+    vectors and `speech` is not used. `facts` are what the file says of itself, by name.
+    """
+
+    spec: FlashLipsSpec
+    editor: Editor
+    reader: ResNet
+    speech: SpeechToLips
+    vae: VAE | HostVAE
+    encoders: Mapping[str, Hearing]
+    device: torch.device = field(default_factory=partial(torch.device, "cpu"))
+    origins: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    people: Mapping[int, Person] = field(default_factory=dict)
+    system: str = SYSTEM
+
+    def __post_init__(self) -> None:
+        """Raises `KeySyncError` for a VAE or a speech encoder of another kind than the networks were trained with."""
+        if self.vae.encoder is None:
+            raise KeySyncError(
+                f"{self.vae.source} contains only the decoder of a VAE: expected a complete VAE", about="vae"
+            )
+        if self.vae.downscale != PIXELS_PER_LATENT:
+            raise KeySyncError(
+                f"{self.vae.source} is a VAE with {self.vae.downscale} pixels per latent but FlashLips expects "
+                f"{PIXELS_PER_LATENT}: use the VAE that it was trained with",
+                about="vae",
+            )
+        name, wanted = self.spec.speech_encoder, self.spec.networks.speech.speech
+        if name not in self.encoders:
+            raise KeySyncError(f"FlashLips needs the {name} speech encoder, which is missing: load {name}", about=name)
+        channels = getattr(self.encoders[name], "channels", wanted)
+        if channels != wanted:
+            raise KeySyncError(
+                f"FlashLips expects {wanted} speech channels but {name} provides {channels}: use the {name} that it "
+                "was trained with",
+                about=name,
+            )
+
+    @property
+    def given(self) -> bool:
+        """Whether lips vectors are given instead of speech."""
+        return isinstance(self.encoders[self.spec.speech_encoder], Given)
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(self.spec.image_size, self.spec.crop_scale, self.spec.mask, (self.spec.speech_encoder,))
+
+    def evaluations(self, frames: int, settings: Drawing | None) -> int:
+        """The editor's, one for each frame, and those of the speech transformer."""
+        steps = (settings or Drawing()).settled(self.spec).steps
+        return frames + speech_evaluations(steps, frames, self)
+
+    def remarks(self, settings: Drawing | None) -> Iterator[str]:
+        """See `Remarking`."""
+        settled = (settings or Drawing()).settled(self.spec)
+        lips = "given lips vectors" if self.given else f"lips made in steps: {settled.steps}"
+        mouth = "without a mask" if settled.mask_free else "into a hidden mouth"
+        yield f"drawn {mouth}; references of the clip, at most: {settled.references}; {lips}"
+        if self.facts.get("keysync.untrained") == "true":
+            yield "the FlashLips file is untrained: its pictures mean nothing"
+        if settled.mask_free and not self.spec.mask_free:
+            yield "the editor was not refined to work without a mask: the source's own mouth may stay"
+
+    @property
+    def seconds_per_evaluation(self) -> float:
+        """See `Costed`; most evaluations are the editor's."""
+        weights = sum(parameter.numel() for parameter in self.editor.parameters())
+        return SMALL_EDIT * weights * self._pixels / SMALL_WORK
+
+    @property
+    def seconds_per_frame(self) -> float:
+        """See `Costed`: the VAE's, by the pixels, as its width is unknown."""
+        return SMALL_FRAME * self._pixels / 128**2
+
+    @property
+    def _pixels(self) -> int:
+        height, width = self.spec.image_size
+        return height * width
+
+    def bytes_to_draw(self, crop: tuple[int, int], settings: Drawing | None) -> int:
+        """See `Weighed`: pictures that are drawn together, and the larger of the networks' activations where they are
+        here."""
+        pictures = 4 * 4 * 3 * CPU_FRAMES * self._pixels
+        size = self.spec.latent_size
+        each = [
+            self.editor.peak_bytes(frames_a_call(self.editor, size, CPU_FRAMES), size) if is_on_cpu(self.editor) else 0,
+            self.vae.peak_bytes(crop) if isinstance(self.vae, VAE) and is_on_cpu(self.vae) else 0,
+        ]
+        return pictures + max(each)
+
+    def survey(self, looks: Iterator[Look], note: Callable[[str], None]) -> Renderer:
+        """This renderer with the references of a clip. Raises `UnsuitableError` for a clip without a face."""
+        people: dict[int, Person] = {}
+        shot, gallery = None, Gallery()
+        for look in looks:
+            if look.shot != shot:
+                self._close(people, shot, gallery)
+                shot, gallery = look.shot, Gallery()
+            if gallery.wants_next():
+                gallery.add(Seen.of(look.number, look.crop, look.mask))
+        self._close(people, shot, gallery)
+        if not people:
+            raise UnsuitableError("no frame shows the face: there is nothing to take references from")
+        alone = sum(len(person.numbers) == 1 for person in people.values())
+        if alone:
+            note(f"{alone} shots have a single frame with the face, which is its own reference")
+        return replace(self, people=people)
+
+    def _close(self, people: dict[int, Person], shot: int | None, gallery: Gallery) -> None:
+        if shot is not None:
+            people[shot] = self.meet(gallery.seen)
+
+    @torch.no_grad()
+    def meet(self, seen: Sequence[Seen]) -> Person:
+        """The person of a shot, of which these frames were seen, at least one."""
+        chosen = choose(MeshReader(self.device), seen)
+        latents = self.vae.encode(torch.stack([one.picture for one in chosen]).to(self.device))
+        return Person([one.number for one in chosen], latents.cpu(), self.read([one.crop for one in seen]))
+
+    @torch.no_grad()
+    def read(self, crops: Sequence[Tensor]) -> Tensor:
+        """The lips vectors (n, width), float32 on the CPU, of crops (H, W, 3) uint8."""
+        like = next(self.reader.parameters())
+        read = []
+        for start in range(0, len(crops), CPU_FRAMES):
+            pictures = torch.stack([*crops[start : start + CPU_FRAMES]]).to(like.device).permute(0, 3, 1, 2)
+            read.append(self.reader((pictures.float() / 255).to(like.dtype)).float().cpu())
+        return torch.cat(read)
+
+    def begin(self, settings: Drawing | None, seed: int, clock: Clock, on_step: OnStep | None) -> Rendering:
+        """See `Renderer`: the seed decides how the lips move."""
+        settled = (settings or Drawing()).settled(self.spec)
+        return partial(render, Run(self, settled, stream(f"{SYSTEM} {seed}"), clock, on_step))
+
+
+def load_flashlips(
+    file: str | Path | None,
+    vae: str | Path | None = None,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    **encoders: str | Path | None,
+) -> FlashLips:
+    """Loads a FlashLips file, and the VAE and the speech encoder that it was trained with, by name (keys of
+    `ENCODERS`), where they are neither in it nor built in.
+
+    `dtype` is that of all networks but the speech encoder's, else float16 on a GPU and float32 on a CPU. Raises
+    `KeySyncError` where a file is missing or is not what it is given as, or where two models do not fit together.
+    """
+    if file is None:
+        raise KeySyncError("the FlashLips file is missing: load one", about=SYSTEM)
+    device = torch.device(device)
+    dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
+    bundle = open_bundle(file)
+    spec = bundle.spec
+    editor, reader, speech = (bundle.load(part, device, dtype) for part in ("editor", "reader", "speech"))
+    if vae is None and not bundle.has_vae:
+        raise KeySyncError(f"{file} has no VAE: load the VAE that it was trained with, {spec.vae}", about="vae")
+    source = Path(vae or file)
+    name = spec.speech_encoder
+    if name not in ENCODERS:
+        raise KeySyncError(
+            f"{file} needs the {name} speech encoder but this version of KeySync supports {', '.join(ENCODERS)}: "
+            "update KeySync"
+        )
+    channels, said, built_in = BUILT_IN_ENCODERS.get(name, (0, "", None))
+    heard = encoders.get(name) or (built_in if channels == spec.networks.speech.speech else None)
+    if heard is None:
+        raise KeySyncError(f"FlashLips needs the {name} speech encoder, which is missing: load {name}", about=name)
+    return FlashLips(
+        spec,
+        editor,
+        reader,
+        speech,
+        load_vae(source, device, dtype),
+        {name: load_encoder(name, heard, device)},
+        device,
+        {SYSTEM: str(file), "vae": str(source), name: str(encoders.get(name) or said)},
+        {SYSTEM: Path(file), "vae": source, name: Path(heard)},
+        bundle.metadata,
+    )

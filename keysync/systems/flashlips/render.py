@@ -1,0 +1,150 @@
+"""FlashLips at work on a span: speech to lips for all of it, then crops to pictures, some frames at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...network.noise import draw
+from ..renderer import Account, Clock, OnStep, Span
+from ..repaired import computed
+from ..steps import Steps
+from .edit import edit
+from .editor import hidden, hidden_cells
+from .person import MOST_SEEN, Person, Seen
+from .settings import Settled
+from .speech_to_lips import Conditions, sample, windows
+
+if TYPE_CHECKING:
+    from .models import FlashLips
+
+# Frames that are encoded, edited and decoded together, on a CPU and on another device.
+CPU_FRAMES, FRAMES = 8, 32
+# Sets of references whose features are kept: a frame that is a reference itself is drawn with the others.
+SETS = 8
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all spans of one dub share."""
+
+    models: FlashLips
+    settings: Settled
+    noise: np.random.Generator
+    clock: Clock
+    on_step: OnStep | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class References:
+    """The features (1, f, h, w) of sets of a person's references, made when a frame needs them."""
+
+    run: Run
+    person: Person
+    made: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
+
+    def of(self, account: Account, frames: Sequence[int]) -> Tensor:
+        """Features (n or 1, f, h, w) for these frames of the source: each is drawn without itself."""
+        sets = [self.person.references(frame, self.run.settings.references) for frame in frames]
+        if len(set(sets)) == 1:
+            return self._features(account, sets[0])
+        return torch.cat([self._features(account, one) for one in sets])
+
+    def _features(self, account: Account, places: tuple[int, ...]) -> Tensor:
+        if places not in self.made:
+            if len(self.made) >= SETS:
+                self.made.clear()
+            editor = self.run.models.editor
+            like = next(editor.parameters())
+            latents = self.person.latents[list(places)].to(like.device)
+
+            def compute() -> Tensor:
+                features: Tensor = editor.references(latents[None].to(next(editor.parameters()).dtype))
+                return features.float()
+
+            with torch.no_grad():
+                self.made[places], _ = computed(account, editor, "the editor", range(1), compute)
+        return self.made[places]
+
+
+def render(run: Run, span: Span) -> Iterator[Tensor]:
+    """Draws a span: its lips are made first, its crops then as they come.
+
+    Memory holds some frames and the lips, whatever the length. Raises `KeySyncError` where a model gives numbers that
+    are not finite, in float32 too.
+    """
+    models, crops = run.models, span.crops
+    person = models.people.get(span.shot)
+    if person is None:  # a shot that the survey did not look at
+        first = list(islice(crops, MOST_SEEN))
+        crops = chain(first, crops)
+        numbers = [*span.numbers] or [*range(span.frames)]
+        with run.clock("references"):
+            person = models.meet([Seen.of(*one) for one in zip(numbers, *zip(*first, strict=True), strict=False)])
+    lips = _lips(run, span, person)
+    references = References(run, person)
+    count = CPU_FRAMES if models.device.type == "cpu" else FRAMES
+    numbers = [*span.numbers] or [-1] * span.frames
+    start = 0
+    while some := list(islice(crops, count)):
+        part = range(start, start + len(some))
+        pictures, masks = (torch.stack(one).to(models.device) for one in zip(*some, strict=True))
+        features = references.of(span.account, numbers[part.start : part.stop])
+        yield from _drawn(run, span.account, part, pictures, masks, features, lips[part.start : part.stop])
+        if run.on_step is not None:
+            run.on_step(len(part))
+        start = part.stop
+
+
+def _lips(run: Run, span: Span, person: Person) -> Tensor:
+    """The lips vectors (frames, width) of a span, on the CPU: those that are given, or what the speech says."""
+    models = run.models
+    heard = span.speech[models.spec.speech_encoder]
+    if models.given:
+        return heard
+    network = models.speech
+    sources = person.lips[run.noise.permutation(len(person.lips))[: models.spec.sources]]
+    noise = draw(run.noise, (span.frames, models.spec.networks.lips.width))
+    steps = Steps(run.on_step, speech_evaluations(run.settings.steps, span.frames, models))
+
+    def compute() -> Tensor:
+        like = next(network.parameters())
+        placed = noise.to(like.device, like.dtype)
+        made = sample(network, Conditions(heard, sources), placed, run.settings.steps, on_step=steps)
+        return made.float().cpu()
+
+    with run.clock("lips"):
+        lips, _ = computed(span.account, network, "the speech transformer", range(span.frames), compute)
+    steps(steps.left)
+    return lips
+
+
+def speech_evaluations(steps: int, frames: int, models: FlashLips) -> int:
+    """How often the speech transformer is evaluated for so many frames."""
+    config = models.spec.networks.speech
+    return 0 if models.given else steps * len(windows(frames, config.window, config.overlap))
+
+
+def _drawn(
+    run: Run, account: Account, frames: range, pictures: Tensor, masks: Tensor, features: Tensor, lips: Tensor
+) -> Iterator[Tensor]:
+    """The pictures (H, W, 3) of some frames of a span, on the CPU."""
+    models = run.models
+    masked = not run.settings.mask_free
+    seen = hidden(pictures, masks) if masked else pictures
+    cells = hidden_cells(masks) if masked else None
+    with run.clock("encode"):
+        source, _ = computed(account, models.vae, "the VAE's encoder", frames, partial(models.vae.encode, seen))
+    with run.clock("editor"):
+        compute = partial(edit, models.editor, source, cells, features, lips)
+        latents, _ = computed(account, models.editor, "the editor", frames, compute)
+    with run.clock("decode"):
+        made, _ = computed(account, models.vae, "the VAE's decoder", frames, partial(models.vae.decode, latents))
+    yield from made.float().cpu()
