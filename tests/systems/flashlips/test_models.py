@@ -81,8 +81,9 @@ def test_the_seed_decides_how_the_lips_move(clip: dict[str, Path], models: Flash
 
 
 def test_a_survey_needs_a_face(models: FlashLips) -> None:
+    notes: list[str] = []
     with pytest.raises(UnsuitableError, match="no frame shows the face"):
-        models.survey(iter(()), [].append)
+        models.survey(iter(()), notes.append)
 
 
 def test_a_survey_meets_the_person_of_each_shot(models: FlashLips) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -20,9 +21,12 @@ def test_the_file_says_what_is_not_asked_for() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "message"),
-    [({"steps": 0}, "0 steps: expected 1 to 1000"), ({"references": 5}, "5 references: expected 1 to 4")],
+    [
+        ({"steps": 0}, "0 steps: expected 1 to 1000"),
+        ({"references": 5}, "5 references: expected 1 to 4"),
+    ],
 )
-def test_numbers_out_of_range_are_refused(asked: dict[str, int], message: str) -> None:
+def test_numbers_out_of_range_are_refused(asked: dict[str, Any], message: str) -> None:
     with pytest.raises(KeySyncError, match=message) as error:
         Drawing(**asked)
     assert error.value.about == next(iter(asked))
