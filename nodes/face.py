@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
 import numpy as np
@@ -35,8 +35,11 @@ from .host.audio import AudioDict
 from .host.checks import spec_of, want_finite
 from .host.frames import check_frames, each_frame, name_frames
 from .host.search import schema
-from .host.sockets import Faces, FaceTrackSocket
+from .host.sockets import Faces, FaceTrackSocket, FlashLipsSocket
 from .host.video import open_sound
+
+if TYPE_CHECKING:
+    from ..keysync.systems.flashlips.models import FlashLips
 
 # Made by the core's node MediaPipeFaceLandmarker, which the oldest supported ComfyUI lacks; the socket is only a name.
 FaceLandmarksSocket = io.Custom("FACE_LANDMARKS")
@@ -200,11 +203,12 @@ class CropFace(io.ComfyNode):
             inputs=[
                 io.Image.Input("images", tooltip="The frames used in Track Face."),
                 FaceTrackSocket.Input("track", tooltip="From Track Face."),
-                io.Model.Input(
+                io.MultiType.Input(
                     "model",
+                    types=[io.Model, FlashLipsSocket],
                     optional=True,
-                    tooltip="From Load KeySync Model. Sets the size and the scale of the crops. Without one, they are "
-                    "as Choose Mouths needs them.",
+                    tooltip="From Load KeySync Model or Load FlashLips. Sets the size and the scale of the crops. "
+                    "Without one, they are as Choose Mouths needs them.",
                 ),
                 io.Boolean.Input(
                     "align",
@@ -228,7 +232,7 @@ class CropFace(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, images: Tensor, track: Faces, model: ModelPatcher | None = None, align: bool = False
+        cls, images: Tensor, track: Faces, model: ModelPatcher | FlashLips | None = None, align: bool = False
     ) -> io.NodeOutput:
         check_frames(images, track.track)
         if model is None:
@@ -238,7 +242,7 @@ class CropFace(io.ComfyNode):
             side = min(int(boxes[:, 2].max()), *REWRITE.crop_size)
             size, scaling = (side, side), NATIVE_SCALING
         else:
-            spec = spec_of(model)
+            spec = spec_of(model) if isinstance(model, ModelPatcher) else model.spec
             boxes, size, scaling = boxes_of(track.track, spec.crop_scale, align), spec.image_size, "bilinear"
         return io.NodeOutput(cut(images, boxes, size, scaling), replace(track, boxes=boxes, crop_size=size))
 

@@ -54,7 +54,7 @@ class LipsCurveFromSpeech(io.ComfyNode):
             "frame by frame. It hears all kinds of people, English best. Nothing is downloaded.",
             inputs=[
                 io.Audio.Input("audio", tooltip="The new speech from Fit Audio, as long as the frames."),
-                _fps_input("Frame rate of the video, from Fit Audio."),
+                fps_input("Frame rate of the video, from Fit Audio."),
             ],
             outputs=[_lips_output()],
         )
@@ -87,7 +87,7 @@ class LipsCurveFromVideo(io.ComfyNode):
                     "images",
                     tooltip="The frames used in Track Face with its track, or crops with the face in the middle.",
                 ),
-                _fps_input("Frame rate of the images, from Get Video Components."),
+                fps_input("Frame rate of the images, from Get Video Components."),
                 FaceTrackSocket.Input(
                     "track",
                     optional=True,
@@ -274,7 +274,8 @@ def describe(measures: NDArray[np.float32]) -> str:
     return "\n".join([*lines, NOT_MEASURED])
 
 
-def _fps_input(tooltip: str) -> Any:
+def fps_input(tooltip: str) -> Any:
+    """The frame rate of what is given."""
     return io.Float.Input("fps", default=float(NETWORK_RATE), min=1.0, max=240.0, step=0.001, tooltip=tooltip)
 
 

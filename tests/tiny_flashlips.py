@@ -1,7 +1,11 @@
-"""A FlashLips of random weights, for tests: untrained, of 64 x 64 pixels, with a VAE of random weights inside."""
+"""A FlashLips of random weights, for tests: untrained, of 64 x 64 pixels, with a VAE of random weights inside.
+
+`python -m tests.tiny_flashlips FOLDER` writes it.
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import torch
@@ -36,3 +40,7 @@ def write_tiny_flashlips(
         tensors = read_tensors(write_vae(folder / "vae") / "diffusion_pytorch_model.safetensors")[0] if vae else None
         save_bundle(path, spec, built, vae=tensors, dtype=dtype, extra_metadata=UNTRAINED)
     return path
+
+
+if __name__ == "__main__":
+    write_tiny_flashlips(Path(sys.argv[1]))

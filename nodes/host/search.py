@@ -51,6 +51,12 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "KeySyncEmotionCurve": ("emotion", "valence", "arousal", "feeling", "情绪", "表情", *LIP_SYNC),
     "KeySyncAnimatePortrait": ("keyface", "talking portrait", "animate photo", "肖像", *LIP_SYNC, *DUBBING, "数字人"),
     "KeySyncJoinWindows": ("keyface", "average windows", "talking portrait", *LIP_SYNC),
+    "KeySyncLoadFlashLips": ("flashlips model", "fast lip sync", "real time lip sync", "口型模型", *LIP_SYNC),
+    "KeySyncLipsVectorsFromSpeech": ("audio to lips", "visemes", "flashlips", *LIP_SYNC),
+    "KeySyncLipsVectorsFromVideo": ("performance transfer", "read lips", "mouth tracking", "flashlips", *LIP_SYNC),
+    "KeySyncEditLipsVectors": ("blend lips", "shift lips", "smooth lips", "flashlips", *LIP_SYNC),
+    "KeySyncFlashLipsEdit": ("draw lips", "edit mouth", "latent editor", "flashlips", *LIP_SYNC, *DUBBING),
+    "KeySyncFlashLipsDub": (*LIP_SYNC, *DUBBING, "fast lip sync", "real time lip sync", "revoice", "数字人"),
     "KeySyncDubVideo": (*LIP_SYNC, *DUBBING, "dubbed video", "revoice", "video to video lip sync", "数字人"),
 }
 

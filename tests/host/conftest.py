@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ..tiny_flashlips import write_tiny_flashlips
 from ..tiny_keyface import write_tiny_keyface
 from ..tiny_models import write_tiny_models
 from ..tiny_sam2 import write_tiny_sam2
@@ -147,6 +148,8 @@ def furnish(base: Path, tiny_folder: Path) -> None:
             _copy(keyface[name], base / "models" / "keysync" / f"keyface_{tiny}.safetensors")
         for name in ("wav2vec2", "beats"):
             _copy(keyface[name], base / "models" / "audio_encoders" / keyface[name].name)
+        flashlips = write_tiny_flashlips(Path(made))
+        _copy(flashlips, base / "models" / "keysync" / flashlips.name)
     for folder in ("input", "models/upscale_models", "models/sam2"):
         (base / folder).mkdir(parents=True)
     write_tiny_sam2(base / "models" / "sam2" / "tiny_sam2.safetensors")

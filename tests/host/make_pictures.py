@@ -23,7 +23,7 @@ from .find_comfyui import ROOT, find_comfyuis
 from .graph import PADDING, TITLE
 from .server import Server
 from .test_browser import SETTINGS, open_page, show, upload, use_app
-from .workflows import APPS, TINY, WORKFLOWS, make, with_tiny
+from .workflows import APPS, TINY, WORKFLOWS, wants_files, with_tiny
 
 # Pixels of the page's own bars, left and above, and the widest picture.
 LEFT, ABOVE, WIDEST = 90, 130, 2400
@@ -53,7 +53,7 @@ def main() -> None:
                     continue
                 workflow = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
                 show(browser, with_tiny(workflow))
-                if not any(node.models for node in make(name).nodes):
+                if not wants_files(name):
                     run(browser, server)
                 name_files(browser)
                 save(picture(browser, workflow), ROOT / "workflows" / f"{name}.jpg")

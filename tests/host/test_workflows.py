@@ -26,7 +26,7 @@ from .find_comfyui import ROOT
 from .graph import NOTE, TITLE, Link, to_api
 from .make_workflows import TWINS, files
 from .server import Server
-from .workflows import APPS, FACELESS, NEWER, UNLINKED, WORKFLOWS, briefly, make, with_tiny
+from .workflows import APPS, FACELESS, NEWER, UNLINKED, WORKFLOWS, briefly, make, wants_files, with_tiny
 
 WRITTEN_WITH = "0.33.0"
 EXAMPLES = [name for name in WORKFLOWS if name not in APPS]
@@ -222,6 +222,8 @@ def test_an_app_explains_itself(name: str) -> None:
 def test_only_four_workflows_want_a_download() -> None:
     wanting = {name for name in WORKFLOWS if any(node.models for node in make(name).nodes)}
     assert wanting == {"simple_dub_published", "occlusion_sam2", "animate_portrait", "animate_and_dub"}
+    trained = {"draft_then_final", "transfer_performance"}  # by oneself
+    assert {name for name in WORKFLOWS if wants_files(name)} == wanting | trained
 
 
 def test_every_workflow_has_a_picture_and_a_twin() -> None:

@@ -1,7 +1,7 @@
 """The example workflows, each written once; `make_workflows.py` makes ComfyUI's files of them.
 
 All but the app begin with an example that comes with KeySync, and need no file in ComfyUI's input folder. All but four
-need no download either.
+need no download either, and all but two with FlashLips no file of one's own training.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ SAM2 = Model(
 # KeyFace's files, and the encoders that only it hears; no direct link to them is known to work.
 KEYFACE = ("keyframe.pt", "interpolation.pt", "interpolation_bad.pt")
 WAV2VEC2, BEATS = "wav2vec2-base-960h", "BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt"
-UNLINKED = (*KEYFACE, WAV2VEC2, BEATS)
+# A FlashLips of one's own training: none is published.
+FLASHLIPS = "flashlips.safetensors"
+UNLINKED = (*KEYFACE, WAV2VEC2, BEATS, FLASHLIPS)
 # The files of random weights that stand for what is downloaded in tests.
 TINY = {
     **{name: f"keyface_{name.removesuffix('.pt')}.safetensors" for name in KEYFACE},
@@ -682,6 +684,89 @@ def portrait_note(graph: Graph, title: str, does: str) -> None:
     graph.note((0, 0), "\n\n".join(parts), title)
 
 
+def flashlips_note(graph: Graph, title: str, does: str, *changes: str) -> None:
+    """The note of a workflow with FlashLips: the file to get, one's own clips, what to change."""
+    first = (
+        f"**First,** put a FlashLips file as `{FLASHLIPS}` into `models/keysync`. No weights are published: train one "
+        "as docs/training.md says."
+    )
+    note(graph, title, does, *changes, run=first)
+
+
+def draft_then_final(graph: Graph) -> None:
+    flashlips_note(
+        graph,
+        "A fast draft, then the final dub",
+        "Dubs a video with FlashLips, which draws each frame in one pass, then with KeySync, and shows both.",
+        "Bypass *Dub Video* until the draft is as you want it: speech, face and length are the same in both.",
+        "**seed** in *Dub with FlashLips* is another take of the lips. KeySync's own takes differ.",
+    )
+    models = load_built_in(graph)
+    x = COLUMN
+    flashlips = graph.add("KeySyncLoadFlashLips", (x, 0), model_name=FLASHLIPS)
+    clip = load_clip(graph, x=x)
+    graph.group("What to dub", flashlips, clip)
+    x = 2 * COLUMN
+    draft = graph.add(
+        "KeySyncFlashLipsDub",
+        (x, 0),
+        height=DUB_HEIGHT,
+        video=clip["video"],
+        audio=clip["audio"],
+        flashlips=flashlips["flashlips"],
+    )
+    saved = save_video(graph, (x, 0), draft["video"], "draft")
+    graph.group("Draft", draft, saved)
+    x = 3 * COLUMN
+    final = dub_video(graph, models, (x, 0), video=clip["video"], audio=clip["audio"])
+    graph.group("Final", final)
+    show(graph, (4 * COLUMN, 0), draft["video"], final, "final")
+
+
+def transfer_performance(graph: Graph) -> None:
+    flashlips_note(
+        graph,
+        "The lips of one video on another person",
+        "Reads the lips of a person who speaks, and draws them on a person in another video, with the same sound.",
+        "*Load Video* takes the place of each *Load Example*; the sound must be that of the performance.",
+        "**Edit Lips Vectors** smooths, shifts or holds the lips, or blends them with those of *Lips Vectors from "
+        "Speech*.",
+    )
+    flashlips = graph.add("KeySyncLoadFlashLips", (0, 0), model_name=FLASHLIPS)
+    performed = load_clip(graph, x=0)
+    parts = graph.add("GetVideoComponents", (0, 0), video=performed["video"])
+    graph.group("Performance", flashlips, performed, parts)
+    x = COLUMN
+    track, *preview = track_face(graph, x, parts["images"])
+    crop = graph.add(
+        "KeySyncCropFace", (x, 0), images=parts["images"], track=track["track"], model=flashlips["flashlips"]
+    )
+    graph.group("Face", track, *preview, crop)
+    x = 2 * COLUMN
+    read = graph.add(
+        "KeySyncLipsVectorsFromVideo",
+        (x, 0),
+        flashlips=flashlips["flashlips"],
+        crops=crop["crops"],
+        fps=parts["fps"],
+    )
+    edited = graph.add("KeySyncEditLipsVectors", (x, 0), vectors=read["vectors"], smoothing=0.5)
+    graph.group("Lips", read, edited)
+    x = 3 * COLUMN
+    other = load_clip(graph, example=TWO, x=x)
+    dubbed = graph.add(
+        "KeySyncFlashLipsDub",
+        (x, 0),
+        height=DUB_HEIGHT,
+        video=other["video"],
+        audio=performed["audio"],
+        flashlips=flashlips["flashlips"],
+        vectors=edited["vectors"],
+    )
+    graph.group("Another person", other, dubbed)
+    show(graph, (4 * COLUMN, 0), performed["video"], dubbed, "performance")
+
+
 @dataclass(frozen=True)
 class Prepared:
     """What the split graphs share: the models, the clip, the face in it and the speech over it."""
@@ -847,6 +932,8 @@ WORKFLOWS: dict[str, Callable[[Graph], None]] = {
             train_a_lora,
             animate_portrait,
             animate_and_dub,
+            draft_then_final,
+            transfer_performance,
         )
     },
 }
@@ -863,6 +950,11 @@ def make(name: str) -> Graph:
     graph = Graph()
     WORKFLOWS[name](graph)
     return graph
+
+
+def wants_files(name: str) -> bool:
+    """Whether a workflow wants files that do not come with KeySync."""
+    return any(node.models or not set(UNLINKED).isdisjoint(map(str, node.inputs.values())) for node in make(name).nodes)
 
 
 def briefly(prompt: dict[str, Any], seconds: float = 1.2) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,13 +16,16 @@ from ...face.mesh import MeshReader
 from ...method import PIXELS_PER_LATENT
 from ...network.noise import stream
 from ...network.peak import is_on_cpu
+from ...speech.context import CHANNELS as WHISPER_CHANNELS
 from ...speech.ears import CHANNELS as EARS_CHANNELS
 from ...speech.encoders import ENCODERS, load_encoder
 from ...speech.whisper import WEIGHTS as WHISPER
 from ...vae.vae import VAE, load_vae
+from ...weights.digest import weights_digest
+from ..given import GivenCurve
 from ..keysync.small import BUILT_IN, SMALL
 from ..renderer import Clock, Given, Hearing, Look, Needs, OnStep, Renderer, Rendering, UnsuitableError
-from .bundle import open_bundle
+from .bundle import Bundle, open_bundle
 from .edit import frames_a_call
 from .editor import Editor
 from .person import Gallery, Person, Seen, choose
@@ -31,14 +34,24 @@ from .resnet import ResNet
 from .settings import Drawing
 from .spec import SYSTEM, FlashLipsSpec
 from .speech_to_lips import SpeechToLips
+from .vectors import LipsVectors
 
 if TYPE_CHECKING:
     from ..keysync.models import HostVAE
 
-# Encoders that are built in: the channels of their rows, what people call them, and their files.
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """An encoder that is built in: the channels of its rows, what people call it, and its file."""
+
+    channels: int
+    title: str
+    file: Path
+
+
 BUILT_IN_ENCODERS = {
-    "whisper": (384, "Whisper tiny.en, built in", WHISPER),
-    "hubert": (EARS_CHANNELS, BUILT_IN, SMALL["hubert"]),
+    "whisper": BuiltIn(WHISPER_CHANNELS, "Whisper tiny.en, built in", WHISPER),
+    "hubert": BuiltIn(EARS_CHANNELS, BUILT_IN, SMALL["hubert"]),
 }
 # Seconds that drawing a frame with the small editor takes on one core of a CPU, and that a small VAE takes to encode
 # and decode it; others take as much more as they have weights and pixels.
@@ -50,7 +63,8 @@ class FlashLips:
     """A `Renderer` that draws once it has surveyed the clip.
 
     `people` are those of a surveyed clip, by shot. `encoders` hears speech; where it is `Given`, its rows are lips
-    vectors and `speech` is not used. `facts` are what the file says of itself, by name.
+    vectors and `speech` is not used. `facts` are what the file says of itself, by name. `device` is where pictures
+    are; `place` is called before the networks work: a host may have put them aside.
     """
 
     spec: FlashLipsSpec
@@ -64,6 +78,7 @@ class FlashLips:
     files: Mapping[str, Path] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     people: Mapping[int, Person] = field(default_factory=dict)
+    place: Callable[[], None] = lambda: None
     system: str = SYSTEM
 
     def __post_init__(self) -> None:
@@ -141,8 +156,25 @@ class FlashLips:
         ]
         return pictures + max(each)
 
+    @property
+    def key(self) -> str:
+        """The same for FlashLips whose lips vectors mean the same: by their reader."""
+        return weights_digest(self.reader)
+
+    def following(self, vectors: LipsVectors) -> FlashLips:
+        """This renderer with lips that follow vectors instead of the speech. Raises `KeySyncError` for those of another
+        file."""
+        vectors.want_model(self.key)
+        name = self.spec.speech_encoder
+        origins = {key: origin for key, origin in self.origins.items() if key != name}
+        return replace(self, encoders={name: GivenCurve(vectors)}, origins={**origins, "lips": "given lips vectors"})
+
     def survey(self, looks: Iterator[Look], note: Callable[[str], None]) -> Renderer:
         """This renderer with the references of a clip. Raises `UnsuitableError` for a clip without a face."""
+        return replace(self, people=self.meet_all(looks, note))
+
+    def meet_all(self, looks: Iterator[Look], note: Callable[[str], None]) -> dict[int, Person]:
+        """The person of each shot; see `survey`."""
         people: dict[int, Person] = {}
         shot, gallery = None, Gallery()
         for look in looks:
@@ -157,7 +189,7 @@ class FlashLips:
         alone = sum(len(person.numbers) == 1 for person in people.values())
         if alone:
             note(f"{alone} shots have a single frame with the face, which is its own reference")
-        return replace(self, people=people)
+        return people
 
     def _close(self, people: dict[int, Person], shot: int | None, gallery: Gallery) -> None:
         if shot is not None:
@@ -173,6 +205,7 @@ class FlashLips:
     @torch.no_grad()
     def read(self, crops: Sequence[Tensor]) -> Tensor:
         """The lips vectors (n, width), float32 on the CPU, of crops (H, W, 3) uint8."""
+        self.place()
         like = next(self.reader.parameters())
         read = []
         for start in range(0, len(crops), CPU_FRAMES):
@@ -202,33 +235,44 @@ def load_flashlips(
     """
     if file is None:
         raise KeySyncError("the FlashLips file is missing: load one", about=SYSTEM)
-    device = torch.device(device)
-    dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
-    bundle = open_bundle(file)
-    spec = bundle.spec
-    editor, reader, speech = (bundle.load(part, device, dtype) for part in ("editor", "reader", "speech"))
+    device, bundle = torch.device(device), open_bundle(file)
+    spec, name = bundle.spec, bundle.spec.speech_encoder
     if vae is None and not bundle.has_vae:
         raise KeySyncError(f"{file} has no VAE: load the VAE that it was trained with, {spec.vae}", about="vae")
-    source = Path(vae or file)
+    source, heard = Path(vae or file), encoder_file(spec, encoders.get(name))
+    dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
+    return FlashLips(
+        spec,
+        **load_networks(bundle, device, dtype),
+        vae=load_vae(source, device, dtype),
+        encoders={name: load_encoder(name, heard, device)},
+        device=device,
+        origins={SYSTEM: str(file), "vae": str(source), name: str(encoders.get(name) or BUILT_IN_ENCODERS[name].title)},
+        files={SYSTEM: Path(file), "vae": source, name: heard},
+        facts=bundle.metadata,
+    )
+
+
+def load_networks(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """The networks of a file that dubs need, by their names in `FlashLips`. Raises `KeySyncError` for a file whose
+    training is not complete."""
+    return {part: bundle.load(part, device, dtype) for part in ("editor", "reader", "speech")}
+
+
+def encoder_file(spec: FlashLipsSpec, given: str | Path | None) -> Path:
+    """The file or folder of the speech encoder: the given one, else the built-in one where that is what is heard.
+
+    Raises `KeySyncError` for an encoder that is not there, and for one of a newer version.
+    """
     name = spec.speech_encoder
     if name not in ENCODERS:
         raise KeySyncError(
-            f"{file} needs the {name} speech encoder but this version of KeySync supports {', '.join(ENCODERS)}: "
-            "update KeySync"
+            f"the FlashLips file needs the {name} speech encoder but this version of KeySync supports "
+            f"{', '.join(ENCODERS)}: update KeySync"
         )
-    channels, said, built_in = BUILT_IN_ENCODERS.get(name, (0, "", None))
-    heard = encoders.get(name) or (built_in if channels == spec.networks.speech.speech else None)
-    if heard is None:
+    built_in = BUILT_IN_ENCODERS.get(name)
+    if given is not None:
+        return Path(given)
+    if built_in is None or built_in.channels != spec.networks.speech.speech:
         raise KeySyncError(f"FlashLips needs the {name} speech encoder, which is missing: load {name}", about=name)
-    return FlashLips(
-        spec,
-        editor,
-        reader,
-        speech,
-        load_vae(source, device, dtype),
-        {name: load_encoder(name, heard, device)},
-        device,
-        {SYSTEM: str(file), "vae": str(source), name: str(encoders.get(name) or said)},
-        {SYSTEM: Path(file), "vae": source, name: Path(heard)},
-        bundle.metadata,
-    )
+    return built_in.file

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...network.noise import draw
+from ...network.peak import is_on_cpu
 from ..renderer import Account, Clock, OnStep, Span
 from ..repaired import computed
 from ..steps import Steps
@@ -62,6 +63,7 @@ class References:
             if len(self.made) >= SETS:
                 self.made.clear()
             editor = self.run.models.editor
+            self.run.models.place()
             like = next(editor.parameters())
             latents = self.person.latents[list(places)].to(like.device)
 
@@ -90,16 +92,18 @@ def render(run: Run, span: Span) -> Iterator[Tensor]:
             person = models.meet([Seen.of(*one) for one in zip(numbers, *zip(*first, strict=True), strict=False)])
     lips = _lips(run, span, person)
     references = References(run, person)
-    count = CPU_FRAMES if models.device.type == "cpu" else FRAMES
+    models.place()
+    count = CPU_FRAMES if is_on_cpu(models.editor) else FRAMES
     numbers = [*span.numbers] or [-1] * span.frames
     start = 0
     while some := list(islice(crops, count)):
         part = range(start, start + len(some))
         pictures, masks = (torch.stack(one).to(models.device) for one in zip(*some, strict=True))
         features = references.of(span.account, numbers[part.start : part.stop])
-        yield from _drawn(run, span.account, part, pictures, masks, features, lips[part.start : part.stop])
+        made = _drawn(run, span.account, part, pictures, masks, features, lips[part.start : part.stop])
         if run.on_step is not None:
             run.on_step(len(part))
+        yield from made
         start = part.stop
 
 
@@ -109,21 +113,29 @@ def _lips(run: Run, span: Span, person: Person) -> Tensor:
     heard = span.speech[models.spec.speech_encoder]
     if models.given:
         return heard
-    network = models.speech
-    sources = person.lips[run.noise.permutation(len(person.lips))[: models.spec.sources]]
-    noise = draw(run.noise, (span.frames, models.spec.networks.lips.width))
-    steps = Steps(run.on_step, speech_evaluations(run.settings.steps, span.frames, models))
+    with run.clock("lips"):
+        return say(run, span.account, heard, person.lips)
+
+
+def say(run: Run, account: Account, heard: Tensor, lips: Tensor) -> Tensor:
+    """The lips vectors (frames, width), on the CPU, of what is heard (frames, 2, c), for a person whose own are `lips`
+    (k, width), some of which are drawn by lot."""
+    models = run.models
+    network, frames = models.speech, len(heard)
+    sources = lips[run.noise.permutation(len(lips))[: models.spec.sources]]
+    noise = draw(run.noise, (frames, models.spec.networks.lips.width))
+    steps = Steps(run.on_step, speech_evaluations(run.settings.steps, frames, models))
 
     def compute() -> Tensor:
+        models.place()
         like = next(network.parameters())
         placed = noise.to(like.device, like.dtype)
         made = sample(network, Conditions(heard, sources), placed, run.settings.steps, on_step=steps)
         return made.float().cpu()
 
-    with run.clock("lips"):
-        lips, _ = computed(span.account, network, "the speech transformer", range(span.frames), compute)
+    said, _ = computed(account, network, "the speech transformer", range(frames), compute)
     steps(steps.left)
-    return lips
+    return said
 
 
 def speech_evaluations(steps: int, frames: int, models: FlashLips) -> int:
@@ -134,8 +146,8 @@ def speech_evaluations(steps: int, frames: int, models: FlashLips) -> int:
 
 def _drawn(
     run: Run, account: Account, frames: range, pictures: Tensor, masks: Tensor, features: Tensor, lips: Tensor
-) -> Iterator[Tensor]:
-    """The pictures (H, W, 3) of some frames of a span, on the CPU."""
+) -> Tensor:
+    """The pictures (n, H, W, 3) of some frames of a span, on the CPU."""
     models = run.models
     masked = not run.settings.mask_free
     seen = hidden(pictures, masks) if masked else pictures
@@ -143,8 +155,9 @@ def _drawn(
     with run.clock("encode"):
         source, _ = computed(account, models.vae, "the VAE's encoder", frames, partial(models.vae.encode, seen))
     with run.clock("editor"):
+        models.place()
         compute = partial(edit, models.editor, source, cells, features, lips)
         latents, _ = computed(account, models.editor, "the editor", frames, compute)
     with run.clock("decode"):
         made, _ = computed(account, models.vae, "the VAE's decoder", frames, partial(models.vae.decode, latents))
-    yield from made.float().cpu()
+    return made.float().cpu()

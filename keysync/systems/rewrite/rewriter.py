@@ -15,9 +15,9 @@ from torch import Tensor
 from ...cache import Entry
 from ...errors import KeySyncError
 from ...face.mesh import MeshReader, as_bytes
-from ...method import SAMPLE_RATE
 from ...speech.context import CONTEXT
 from ...speech.lips_curve import LIPS, LipsCurve, Values
+from ..given import GivenCurve
 from ..renderer import Clock, Hearing, Look, Needs, OnStep, Renderer, Rendering, Span, SpeechRows, Unchanged
 from .bank import Bank, Collector, NothingToBorrowError, Person, Watcher
 from .bank_file import pack, unpack
@@ -70,28 +70,6 @@ class HeardRows:
         return torch.cat(portions)
 
 
-@dataclass(frozen=True, eq=False)
-class GivenLips:
-    """A lips curve in place of speech: it stands for an encoder whose rows are lips."""
-
-    curve: LipsCurve
-    given: bool = True
-
-    def encode(self, waveform: Tensor) -> GivenLips:
-        """Itself, whatever the speech says. Raises `KeySyncError` where the curve ends before the speech."""
-        seconds = len(waveform) / SAMPLE_RATE
-        if self.curve.seconds + 1 / self.curve.fps < seconds:
-            raise KeySyncError(
-                f"the lips curve lasts {self.curve.seconds:.2f} s but the result {seconds:.2f} s: use a curve of the "
-                "whole speech",
-                about="lips",
-            )
-        return self
-
-    def at(self, times: Tensor | NDArray[np.float64]) -> Tensor:
-        return torch.from_numpy(self.curve.at(np.asarray(times)))
-
-
 @dataclass(frozen=True)
 class Rewriting:
     """`strength`: how much of ordinary speech's amplitude the mouth moves by."""
@@ -124,7 +102,7 @@ class Rewriter:
 
     def following(self, curve: LipsCurve) -> Rewriter:
         """This renderer with lips that follow a curve instead of the speech."""
-        given = GivenLips(curve)
+        given = GivenCurve(curve)
         return replace(self, encoders={self.needs.encoders[0]: given}, origins={"lips": "a given curve"})
 
     def survey(self, looks: Iterator[Look], note: Callable[[str], None]) -> Renderer:
