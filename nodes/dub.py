@@ -131,13 +131,7 @@ class DubVideo(io.ComfyNode):
             quiet_mouth=quiet_mouth,
             align=align,
         )
-        face = FaceSource(
-            FaceChoice(face_index),
-            detector,
-            detector_weights(),
-            track=None if track is None else track.track,
-            device=detector_device(),
-        )
+        face = face_source(face_index, detector, track)
         result, report = dub(video, audio, models, settings, face, progress, open_occluder(occluder, find_occluder))
         for note in notes_of(models):
             log.warning(note)
@@ -238,6 +232,17 @@ def _settings_inputs() -> list[Any]:
         *guidance_inputs(),
         *detector_inputs(),
     ]
+
+
+def face_source(index: int, detector: str, track: Faces | None) -> FaceSource:
+    """Which face is dubbed, by the inputs of `detector_inputs` and `face_inputs`."""
+    return FaceSource(
+        FaceChoice(index),
+        detector,
+        detector_weights(),
+        track=None if track is None else track.track,
+        device=detector_device(),
+    )
 
 
 def audio_input() -> Any:

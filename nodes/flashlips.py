@@ -13,8 +13,6 @@ from torch import Tensor
 
 from ..keysync.dub import Settings
 from ..keysync.errors import KeySyncError
-from ..keysync.face.track import FaceChoice
-from ..keysync.job import FaceSource
 from ..keysync.media.audio import hear
 from ..keysync.summary import summarize
 from ..keysync.systems.flashlips.models import FlashLips
@@ -24,7 +22,6 @@ from ..keysync.systems.flashlips.settings import Drawing
 from ..keysync.systems.flashlips.steps import edit_crops, vectors_of_crops, vectors_of_speech
 from ..keysync.systems.flashlips.vectors import LipsVectors
 from ..keysync.systems.renderer import Unchanged
-from .detector import detector_device, detector_weights
 from .dub import (
     NodeProgress,
     align_input,
@@ -33,6 +30,7 @@ from .dub import (
     dub,
     dub_outputs,
     face_inputs,
+    face_source,
     find_input,
     quiet_input,
     sync_input,
@@ -55,7 +53,7 @@ from .host.sockets import (
     SpeechEncoderSocket,
 )
 from .host.video import open_occluder, open_sound
-from .lips import PART, fps_input
+from .lips import PART, fps_input, timing_inputs
 from .mouths import describe
 from .sampling_inputs import seed_input
 
@@ -214,36 +212,7 @@ class EditLipsVectors(io.ComfyNode):
                     tooltip="How much of the other vectors is blended in: 0 none, 1 nothing else. Has an effect only "
                     "if other is connected.",
                 ),
-                io.Float.Input(
-                    "smoothing",
-                    default=0.0,
-                    min=0.0,
-                    max=25.0,
-                    step=0.1,
-                    tooltip="Averages each frame with its neighbours: standard deviation in frames. 0 is off.",
-                ),
-                io.Int.Input(
-                    "hold_from",
-                    default=0,
-                    min=0,
-                    max=1_000_000,
-                    tooltip="The frame whose lips are held, counted from 0. See hold_frames.",
-                ),
-                io.Int.Input(
-                    "hold_frames",
-                    default=0,
-                    min=0,
-                    max=1_000_000,
-                    tooltip="For how many frames from hold_from on the lips stand still. 0 is off.",
-                ),
-                io.Float.Input(
-                    "shift",
-                    default=0.0,
-                    min=-250.0,
-                    max=250.0,
-                    step=0.1,
-                    tooltip="Moves the vectors by so many frames: later if positive, earlier if negative.",
-                ),
+                *timing_inputs("the vectors"),
                 LipsVectorsSocket.Input(
                     "other",
                     optional=True,
@@ -416,13 +385,7 @@ class DubWithFlashLips(io.ComfyNode):
             raise KeySyncError(
                 "lips vectors are of one voice and audio of several: disconnect vectors, or connect one voice"
             )
-        face = FaceSource(
-            FaceChoice(face_index),
-            detector,
-            detector_weights(),
-            track=None if track is None else track.track,
-            device=detector_device(),
-        )
+        face = face_source(face_index, detector, track)
         settings = Settings(
             sync_mode,
             seed=seed,

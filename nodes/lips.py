@@ -147,36 +147,7 @@ class EditLipsCurve(io.ComfyNode):
                     step=0.01,
                     tooltip="Openings below this are closed. Those above twice as much stay as they are.",
                 ),
-                io.Float.Input(
-                    "smoothing",
-                    default=0.0,
-                    min=0.0,
-                    max=25.0,
-                    step=0.1,
-                    tooltip="Averages each frame with its neighbours: standard deviation in frames. 0 is off.",
-                ),
-                io.Int.Input(
-                    "hold_from",
-                    default=0,
-                    min=0,
-                    max=1_000_000,
-                    tooltip="The frame whose lips are held, counted from 0. See hold_frames.",
-                ),
-                io.Int.Input(
-                    "hold_frames",
-                    default=0,
-                    min=0,
-                    max=1_000_000,
-                    tooltip="For how many frames from hold_from on the lips stand still. 0 is off.",
-                ),
-                io.Float.Input(
-                    "shift",
-                    default=0.0,
-                    min=-250.0,
-                    max=250.0,
-                    step=0.1,
-                    tooltip="Moves the curve by so many frames: later if positive, earlier if negative.",
-                ),
+                *timing_inputs("the curve"),
             ],
             outputs=[_lips_output()],
         )
@@ -272,6 +243,42 @@ def describe(measures: NDArray[np.float32]) -> str:
     if not known.all():
         lines.append(f"no face, filled from the frames around: frames {name_frames(np.flatnonzero(~known).tolist())}")
     return "\n".join([*lines, NOT_MEASURED])
+
+
+def timing_inputs(moved: str) -> list[Any]:
+    """What is done to lips over time, in this order."""
+    return [
+        io.Float.Input(
+            "smoothing",
+            default=0.0,
+            min=0.0,
+            max=25.0,
+            step=0.1,
+            tooltip="Averages each frame with its neighbours: standard deviation in frames. 0 is off.",
+        ),
+        io.Int.Input(
+            "hold_from",
+            default=0,
+            min=0,
+            max=1_000_000,
+            tooltip="The frame whose lips are held, counted from 0. See hold_frames.",
+        ),
+        io.Int.Input(
+            "hold_frames",
+            default=0,
+            min=0,
+            max=1_000_000,
+            tooltip="For how many frames from hold_from on the lips stand still. 0 is off.",
+        ),
+        io.Float.Input(
+            "shift",
+            default=0.0,
+            min=-250.0,
+            max=250.0,
+            step=0.1,
+            tooltip=f"Moves {moved} by so many frames: later if positive, earlier if negative.",
+        ),
+    ]
 
 
 def fps_input(tooltip: str) -> Any:

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from ..keysync.dub import Settings
 from ..keysync.errors import KeySyncError
-from ..keysync.face.track import FaceChoice
-from ..keysync.job import FaceSource
 from ..keysync.speech.lips_curve import LipsCurve
 from ..keysync.summary import summarize
 from ..keysync.systems.automatic import automatic
@@ -20,7 +18,6 @@ from ..keysync.systems.renderer import Renderer, System
 from ..keysync.systems.rewrite.rewriter import Rewriting
 from ..keysync.systems.rewrite.system import REWRITE
 from ..keysync.systems.rewrite.system import load as load_rewriter
-from .detector import detector_device, detector_weights
 from .dub import (
     NodeProgress,
     align_input,
@@ -29,6 +26,7 @@ from .dub import (
     dub,
     dub_outputs,
     face_inputs,
+    face_source,
     find_input,
     quiet_input,
     sync_input,
@@ -120,13 +118,7 @@ class LipSync(io.ComfyNode):
             )
         sampling = {REWRITE.name: Rewriting(strength)}
         renderer = load(system, lips)
-        face = FaceSource(
-            FaceChoice(face_index),
-            detector,
-            detector_weights(),
-            track=None if track is None else track.track,
-            device=detector_device(),
-        )
+        face = face_source(face_index, detector, track)
         settings = Settings(sync_mode, sampling=sampling, provenance=provenance, quiet_mouth=quiet_mouth, align=align)
         result, report = dub(
             video, audio, renderer, settings, face, NodeProgress(), open_occluder(occluder, find_occluder)

@@ -22,7 +22,7 @@ from ..weights.published import SETS, PublishedFile, in_words
 from .options import system_options
 
 # Options of a conversion that stages alone have.
-OF_STAGES = ("--head-dim", "--latent-size", "--audio-guidance", "--identity-guidance", "--weak")
+OF_STAGES = ("head_dim", "latent_size", "audio_guidance", "identity_guidance", "weak")
 
 
 def download(options: argparse.Namespace) -> None:
@@ -55,7 +55,7 @@ def convert(options: argparse.Namespace) -> None:
     """Writes a checkpoint as safetensors with metadata. Raises `KeySyncError` for options that it has no use for."""
     dtype = DTYPES[options.dtype] if options.dtype else None
     if identify(shapes_of(read_tensors(options.source)[0]))[0] == FLASHLIPS:
-        unused = [flag for flag in OF_STAGES if getattr(options, flag.removeprefix("--").replace("-", "_"))]
+        unused = [name.replace("_", " ") for name in OF_STAGES if getattr(options, name)]
         if unused:
             raise KeySyncError(f"{options.source} is a FlashLips file, which has no {unused[0]}: leave it out")
         convert_bundle(options.source, options.target, dtype)

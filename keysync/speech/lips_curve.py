@@ -13,13 +13,9 @@ import numpy as np
 from ..errors import KeySyncError
 from .curve import Curve
 from .curve import Values as Values
-
-# Channels of a curve. Opening, jaw and teeth are 0 where closed or hidden, and 1 as in a wide open vowel of ordinary
-# speech, about the 95th percentile. Width and roundness are 0 at rest, and 1 and -1 likewise.
-LIPS = ("opening", "width", "roundness", "jaw", "teeth")
-# Those that have no negative values.
-POSITIVE = [LIPS.index(name) for name in ("opening", "jaw", "teeth")]
-WIDTHS = [number for number in range(len(LIPS)) if number not in POSITIVE]
+from .lips_channels import LIPS as LIPS
+from .lips_channels import POSITIVE as POSITIVE
+from .lips_channels import WIDTHS
 
 
 @dataclass(frozen=True, eq=False)

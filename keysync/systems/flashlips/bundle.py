@@ -153,7 +153,7 @@ def convert_bundle(source: str | Path, target: str | Path, dtype: torch.dtype | 
 
 
 def sizes_of(bundle: Bundle) -> dict[str, Any]:
-    """What a person may want to know of a file, by name."""
+    """What people need to know of a file, by name."""
     spec = bundle.spec
     counted = {
         PARTS[name].title: f"{sum(tensor.numel() for tensor in bundle.parts[name].values()):,} parameters"

@@ -181,7 +181,7 @@ class FlashLips:
             if look.shot != shot:
                 self._close(people, shot, gallery)
                 shot, gallery = look.shot, Gallery()
-            if gallery.wants_next():
+            if gallery.takes_next():
                 gallery.add(Seen.of(look.number, look.crop, look.mask))
         self._close(people, shot, gallery)
         if not people:

@@ -68,13 +68,13 @@ class Gallery:
         self.seen: list[Seen] = []
         self._count, self._stride = 0, 1
 
-    def wants_next(self) -> bool:
+    def takes_next(self) -> bool:
         """Whether the next frame is one that it keeps; counts it."""
         self._count += 1
         return (self._count - 1) % self._stride == 0
 
     def add(self, seen: Seen) -> None:
-        """Takes a frame that it wants."""
+        """Keeps a frame, as `takes_next` has said."""
         self.seen.append(seen)
         if len(self.seen) > MOST_SEEN:
             self.seen, self._stride = self.seen[::2], 2 * self._stride

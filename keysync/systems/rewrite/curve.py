@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import KeySyncError
 from ...face.mouth import MEASURED
-from ...speech.lips_curve import LIPS
+from ...speech.lips_channels import LIPS
 
 # The gap between the lips in a wide vowel of ordinary speech, and how much the mouth widens and narrows. Measured on
 # clips of 13 speakers: the medians of their 95th percentiles of opening, and of those of width beyond its median.

@@ -20,7 +20,7 @@ def seen(number: int, visible: float = 10.0) -> Seen:
 def test_a_gallery_keeps_some_frames_evenly_spread(frames: int) -> None:
     gallery = Gallery()
     for number in range(frames):
-        if gallery.wants_next():
+        if gallery.takes_next():
             gallery.add(seen(number))
     kept = [one.number for one in gallery.seen]
     assert min(frames, MOST_SEEN // 2) <= len(kept) <= MOST_SEEN
