@@ -2,6 +2,8 @@
 
     python -m training.small.occlusion OUT.safetensors --photographs FOLDER
 
+OUT is written after each epoch, and --start goes on from weights such as those that are built in.
+
 Each person is rendered talking, as is and behind hands, microphones, cups, forks, hair and shapes of any colour. The
 network sees what `keysync.face.occlusion` shows it in a video: the unfolded face, the person's usual look, and how far
 the two differ.
@@ -12,7 +14,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -25,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from keysync.face.face import Points
-from keysync.face.occlusion_network import OcclusionNetwork, network_inputs
+from keysync.face.occlusion_network import OcclusionNetwork, network_inputs, occlusion_network
 from keysync.face.unfolded import COLUMNS, ROWS, Unfolding
 from keysync.face.usual import Texture, Usual
 from keysync.weights.eight_bits import to_eight_bits
@@ -44,19 +46,19 @@ from ..synthetic.render.surface import linear
 from .likeness import Picture, photographs
 
 FIRST_PERSON = 1 << 29
-SIDE = 224  # of a picture
+SIDE = 320  # of a picture
 HEAD = 140.0  # mm that the points of a face cover
-POSES, COVERED = 10, 2  # of a person, and things before the mouth in each
-CHANCES = {"hand": 0.26, "microphone": 0.14, "cup": 0.12, "fork": 0.13, "strand": 0.12, "slab": 0.1, "limb": 0.13}
-
+POSES, COVERED = 10, 3  # of a person, and things before the mouth in each
+OWN = 0.8  # the share of hands, limbs and hair that are the person's own: those look most like the face
+CHANCES = {"hand": 0.3, "microphone": 0.12, "cup": 0.1, "fork": 0.19, "strand": 0.11, "slab": 0.08, "limb": 0.1}
 
 # The share of poses in which the head is turned, and how far: yaw and pitch, radians.
 TURNED, FURTHEST = 0.4, (0.8, 0.3)
 # Usual looks that each person's frames are compared with, and how often they come from what kind of clip.
-USUALS = 1
+USUALS = 2
 CLIPS = {"free": 0.45, "mixed": 0.3, "still": 0.1, "unknown": 0.15}
 PLANES = 11  # of the inputs, without the places
-BATCH, EPOCHS, RATE = 16, 6, 4e-3
+BATCH, EPOCHS, RATE = 16, 5, 4e-3
 OVERLAP = 0.8  # what an overlap that is missed counts, against the cross entropy
 
 log = logging.getLogger(__name__)
@@ -142,7 +144,7 @@ def looks_of(person: int) -> Looks:
 def thing_at(rng: np.random.Generator, pose: int, person: Identity, light: Light) -> Crossing:
     """A thing somewhere before the lower face in one pose."""
     make = {**COVERS, **SHAPES}[str(rng.choice(list(CHANCES), p=list(CHANCES.values())))]
-    owner = person if rng.random() < 0.5 else Identity.sample(rng)
+    owner = person if rng.random() < OWN else Identity.sample(rng)
     way = np.full((POSES, 3), np.nan)
     way[pose] = rng.uniform(-60, 60), rng.uniform(-50, 110), rng.normal(0, 0.7)
     return Crossing(make(owner, light, rng), way)
@@ -226,9 +228,16 @@ def loss(logits: Tensor, masks: Tensor) -> Tensor:
 
 
 def train(
-    people: Sequence[Looks], epochs: int = EPOCHS, rate: float = RATE, start: OcclusionNetwork | None = None
+    people: Sequence[Looks],
+    epochs: int = EPOCHS,
+    rate: float = RATE,
+    start: OcclusionNetwork | None = None,
+    on_epoch: Callable[[OcclusionNetwork], None] = lambda _: None,
 ) -> OcclusionNetwork:
-    """The network trained on these people, from random numbers or from where another stopped."""
+    """The network trained on these people, from random numbers or from where another stopped, which it changes.
+
+    `on_epoch` gets it after each epoch.
+    """
     torch.manual_seed(0)
     count = sum(USUALS * (len(one.bare) + len(one.covered)) for one in people)
     planes = torch.empty(count, PLANES, ROWS, COLUMNS, dtype=torch.half)
@@ -252,7 +261,9 @@ def train(
             if torch.rand(()) < 0.5:
                 seen, true = seen.flip(-1), true.flip(-1)
             seen = torch.cat([seen, places.expand(BATCH, -1, -1, -1)], 1)
-            error = loss(network(seen.contiguous(memory_format=torch.channels_last)), true)
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = network(seen.contiguous(memory_format=torch.channels_last))
+            error = loss(logits.float(), true)
             optimizer.zero_grad()
             error.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -262,6 +273,7 @@ def train(
             if step % 50 == 0:
                 log.info("step %d of %d: loss %.4f", step, steps, total / 50)
                 total = 0.0
+        on_epoch(network)
     return network.eval()
 
 
@@ -270,15 +282,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m training.small.occlusion", description="Trains the network that finds what covers a mouth."
     )
     parser.add_argument("output", type=Path, metavar="OUT", help="the weights: .safetensors")
-    parser.add_argument("--people", type=int, default=160, metavar="N", help="rendered people (default: %(default)s)")
+    parser.add_argument("--people", type=int, default=120, metavar="N", help="rendered people (default: %(default)s)")
     parser.add_argument("--photographs", type=Path, metavar="FOLDER", help="people who join the rendered ones")
     parser.add_argument("--epochs", type=int, default=EPOCHS, metavar="N", help="default: %(default)s")
+    parser.add_argument("--rate", type=float, default=RATE, help="the highest learning rate (default: %(default)s)")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="weights to go on from")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(1)
     people = [looks_of(person) for person in range(options.people)]
     people += photographed(options.photographs) if options.photographs else []
-    network = train(people, options.epochs)
-    save(network, options.output)
+    start = occlusion_network(options.start) if options.start else None
+    train(people, options.epochs, options.rate, start, lambda network: save(network, options.output))
     return 0
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from keysync.face.occlusion_network import INPUTS, OcclusionNetwork
+from keysync.face.occlusion_network import INPUTS, OcclusionNetwork, occlusion_network
 from keysync.face.unfolded import COLUMNS, ROWS
 from keysync.weights.eight_bits import from_eight_bits
-from training.small.occlusion import COVERED, POSES, Looks, looks_of, loss, samples, save, train
+from training.small.occlusion import COVERED, POSES, USUALS, Looks, looks_of, loss, samples, save, train
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_examples_are_inputs_of_the_network(looks: Looks) -> None:
         assert np.isfinite(inputs).all()
         assert mask.shape == (ROWS, COLUMNS)
         count += 1
-    assert count == len(looks.bare) + len(looks.covered)
+    assert count == USUALS * (len(looks.bare) + len(looks.covered))
 
 
 def test_a_full_overlap_costs_least() -> None:
@@ -51,10 +51,13 @@ def test_a_full_overlap_costs_least() -> None:
 def test_training_changes_all_and_is_stored_small(looks: Looks, tmp_path: Path) -> None:
     torch.manual_seed(0)
     before = OcclusionNetwork().state_dict()
-    network = train([looks], epochs=3)
+    path = tmp_path / "small.safetensors"
+    network = train([looks], epochs=3, on_epoch=lambda network: save(network, path))
     assert all(not torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    save(network, tmp_path / "small.safetensors")
-    stored = from_eight_bits("small", load_file(tmp_path / "small.safetensors"))
+    stored = from_eight_bits("small", load_file(path))
     assert stored.keys() == before.keys()
     off = max(float((stored[name].float() - value).abs().max()) for name, value in network.state_dict().items())
     assert off < 0.02
+    # A second training goes on from the first.
+    going_on = train([looks], epochs=1, rate=1e-9, start=occlusion_network(path)).state_dict()
+    assert all(torch.allclose(going_on[name], value.float(), atol=1e-4) for name, value in stored.items())
