@@ -1,4 +1,4 @@
-"""Compares prepared data with its checksums: python -m training.verify DATA.
+"""Compares prepared data with its checksums, and looks for numbers that are not finite: python -m training.verify DATA.
 
 Prints a line for each shard, and one for each part of a clip that is damaged. Exit codes: 0 no damage, 1 damage or an
 error. The tar headers between the parts are not checked: training does not read them.
@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+
 from keysync.errors import KeySyncError
 
 from .data.index import SPLITS, Clip, read_index
-from .data.shards import checksum
+from .data.shards import checksum, mapped
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,20 @@ def _damage(path: Path, size: int, clips: Sequence[Clip]) -> Iterator[str]:
         if held != size:
             yield f"{path.name} has {held} bytes, expected {size}"
         for clip in clips:
-            for part, crc in clip.checksums.items():
-                if checksum(path, *clip.members[part]) != crc:
+            for part, place in clip.members.items():
+                if part in clip.checksums and checksum(path, *place) != clip.checksums[part]:
                     yield f"{path.name}: {clip.key}.{part} is damaged, its checksum differs"
+                elif part.endswith(".npy") and not _finite(path, *place):
+                    yield f"{path.name}: {clip.key}.{part} has numbers that are not finite, or is no array"
     except OSError as error:
         yield f"cannot read {path.name} ({error.strerror or error})"
+
+
+def _finite(path: Path, offset: int, size: int) -> bool:
+    try:
+        return bool(np.isfinite(mapped(path, offset, size)).all())
+    except ValueError:
+        return False
 
 
 if __name__ == "__main__":

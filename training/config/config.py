@@ -143,6 +143,8 @@ class TrainConfig:
     seed: int = _setting("seed of all random draws", at_least(0), 0)
     workers: int = _setting("processes that read data", at_least(0), 4)
 
+    max_failures: int = _setting("damaged clips that are left out; more end the run", at_least(0), 10)
+
     checkpoint_every: int = _setting("steps between checkpoints", at_least(1), 5000)
     keep_checkpoints: int = _setting("checkpoints to keep, the newest; 0: all", at_least(0), 0)
     sample_every: int = _setting("steps between samples; 0: none", at_least(0), 0)

@@ -7,9 +7,9 @@ frames in a row (paper §3.3).
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from keysync.vae.vae import LATENT_CHANNELS
 
 from .draws import generator, permutation
 from .index import TRAIN, Clip
-from .shards import EMOTION, LANDMARKS, LATENTS
+from .shards import EMOTION, LANDMARKS, LATENTS, DamagedClip
 from .shards import Shards as Shards
 
 if TYPE_CHECKING:
@@ -34,6 +34,14 @@ if TYPE_CHECKING:
 LIPS = slice(48, 68)  # of the 68 points
 
 logger = logging.getLogger(__name__)
+
+
+class Lost(NamedTuple):
+    """A damaged clip: its shard, its key, and what is wrong."""
+
+    shard: str
+    key: str
+    why: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +58,7 @@ class Window:
     weight: Tensor | None = None
     identity: Tensor | None = None
     controls: Tensor | None = None
+    lost: tuple[Lost, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,21 +69,25 @@ class Batch(Window):
     (b, t, 1, h, w), 1 = generate; features (b, t, 2, c) of the speech encoders; pixels (b, 3, H, W) in -1..1 and
     pixel_mask (b, 1, H, W) of frame `pixel_frame` (b,) int64 of the window, None if the loss uses no pixels;
     weight (b, t, 1, h, w) of a latent's error, None for equal weights; identity (b, 4, h, w), scaled, None for the
-    window's first frame; controls (b, t, n), the numbers that the stage's row names, None where it names none.
+    window's first frame; controls (b, t, n), the numbers that the stage's row names, None where it names none; lost:
+    the damaged clips in whose place others are.
     """
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on another device."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved: dict[str, Any] = {name: None if part is None else part.to(device) for name, part in held.items()}
+        moved: dict[str, Any] = {
+            name: part.to(device) if isinstance(part, Tensor) else part for name, part in held.items()
+        }
         return Batch(**moved)
 
 
 def collate(windows: Sequence[Window]) -> Batch:
     """The windows as one batch."""
     parts = {field.name: [getattr(window, field.name) for window in windows] for field in fields(Window)}
+    lost = tuple(clip for clips in parts.pop("lost") for clip in clips)
     rows: dict[str, Any] = {name: None if part[0] is None else torch.stack(part) for name, part in parts.items()}
-    return Batch(**rows)
+    return Batch(**rows, lost=lost)
 
 
 def lip_weights(landmarks: Tensor, size: tuple[int, int], weight: float) -> Tensor:
@@ -91,8 +104,9 @@ def lip_weights(landmarks: Tensor, size: tuple[int, int], weight: float) -> Tens
 class Windows(Dataset[Window]):
     """Sample `number` >= 0 of a run; an epoch visits every clip of the split once, in a shuffled order.
 
-    `len` is the number of clips. Clips shorter than a window's span are skipped. Raises `KeySyncError` if the data has
-    another resolution, lacks the speech encoder, or has no clip that is long enough.
+    `len` is the number of clips. Clips shorter than a window's span are skipped. In the place of a damaged clip stands
+    the next intact one, unless `max_failures` is 0. Raises `KeySyncError` if the data has another resolution, lacks the
+    speech encoder, or has no clip that is long enough; a window raises it if no clip is intact.
     """
 
     def __init__(self, shards: Shards, config: TrainConfig, split: str = TRAIN) -> None:
@@ -110,12 +124,27 @@ class Windows(Dataset[Window]):
         self._span = (config.window - 1) * self._step + 1
         self._clips = self._long_enough(split)
         self._order: tuple[int, Tensor] | None = None
+        self._damaged: dict[tuple[str, str], str] = {}  # shard and key, and what is wrong
 
     def __len__(self) -> int:
         return len(self._clips)
 
     def __getitem__(self, number: int) -> Window:
-        config, clip = self._config, self._clip(number)
+        lost: list[Lost] = []
+        for clip in self._clips_from(number):
+            name = clip.shard, clip.key
+            if name not in self._damaged:
+                try:
+                    return replace(self._window(number, clip), lost=tuple(lost))
+                except DamagedClip as error:
+                    self._damaged[name] = str(error)
+            lost.append(Lost(*name, self._damaged[name]))
+            if not self._config.max_failures:
+                break
+        raise KeySyncError(lost[-1].why)
+
+    def _window(self, number: int, clip: Clip) -> Window:
+        config = self._config
         start = self._draw(number, "window start", clip.frames - self._span + 1)
         frames = start + self._step * np.arange(config.window)
         pixel_frame = self._draw(number, "pixel frame", config.window)
@@ -135,11 +164,13 @@ class Windows(Dataset[Window]):
             controls=self._controls(clip, frames) if self._row.controls else None,
         )
 
-    def _clip(self, number: int) -> Clip:
+    def _clips_from(self, number: int) -> Iterator[Clip]:
+        """All clips in the order of an epoch, from the one whose turn it is."""
         epoch, place = divmod(number, len(self._clips))
         if self._order is None or self._order[0] != epoch:
             self._order = epoch, permutation(self._config.seed, epoch, len(self._clips))
-        return self._clips[int(self._order[1][place])]
+        for turn in self._order[1].roll(-place):
+            yield self._clips[int(turn)]
 
     def _draw(self, number: int, purpose: str, choices: int) -> int:
         return int(torch.randint(choices, (), generator=generator(self._config.seed, number, purpose)))

@@ -1,7 +1,8 @@
 """Reads prepared data: any part of any clip, without reading its whole shard.
 
 No file stays open between two reads, so the object can be sent to worker processes. Each process compares a part with
-its checksum once, before it first uses it: reading a part whole for every window would multiply the reads.
+its checksum and looks for numbers that are not finite once, before it first uses it: reading a part whole for every
+window would multiply the reads.
 """
 
 from __future__ import annotations
@@ -40,6 +41,25 @@ def checksum(path: Path, offset: int, size: int) -> int:
     return crc
 
 
+def mapped(path: Path, offset: int, size: int) -> NDArray[Any]:
+    """The array of a part, memory-mapped. Raises `OSError` and `ValueError` if it cannot be read."""
+    npy: Any = np.lib.format
+    with path.open("rb") as file:
+        file.seek(offset)
+        npy.read_magic(file)
+        shape, fortran, dtype = npy.read_array_header_1_0(file)
+        start = file.tell()
+    if fortran or dtype.kind not in "fiub":
+        raise ValueError(f"{dtype} {shape} in {'columns' if fortran else 'rows'}")
+    if start + dtype.itemsize * int(np.prod(shape)) > offset + size:
+        raise ValueError("it is truncated")
+    return np.memmap(path, dtype, "r", start, shape)
+
+
+class DamagedClip(KeySyncError):
+    """Raised for a part of a clip that is missing, damaged or not finite; other clips may be intact."""
+
+
 class Shards:
     """The data in a folder. Raises `KeySyncError` if there is none, and for a missing or truncated shard.
 
@@ -52,6 +72,7 @@ class Shards:
         for name, size in self._index.sizes.items():
             self._check_size(self.folder / name, size)
         self._intact: set[tuple[str, str, str]] = set()  # shard, key, part
+        self._finite: set[tuple[str, str, str]] = set()
         held = {(clip.shard, clip.key): clip for clips in self._index.splits.values() for clip in clips}.values()
         if without := sum(not clip.checksums for clip in held):
             logger.warning(
@@ -104,30 +125,33 @@ class Shards:
         return self._index.splits[split]
 
     def array(self, clip: Clip, part: str, shape: tuple[int, ...]) -> NDArray[Any]:
-        """A clip's array, memory-mapped. Raises `KeySyncError` if it is missing, damaged or has another shape."""
+        """A clip's array, memory-mapped. Raises `DamagedClip` if it is missing, damaged, not finite or has another
+        shape."""
         path = self.folder / clip.shard
-        offset, size = self._place(clip, part)
+        place = self._place(clip, part)
         self._check(clip, part)
-        npy: Any = np.lib.format
         try:
-            with path.open("rb") as file:
-                file.seek(offset)
-                npy.read_magic(file)
-                held, fortran, dtype = npy.read_array_header_1_0(file)
-                start = file.tell()
-            if held != shape or fortran or dtype.kind != "f":
-                raise ValueError(f"{dtype} {held} instead of {shape}")
-            if start + dtype.itemsize * int(np.prod(shape)) > offset + size:
-                raise ValueError("it is truncated")
-            return np.memmap(path, dtype, "r", start, shape)
+            held = mapped(path, *place)
+            if held.shape != shape or held.dtype.kind != "f":
+                raise ValueError(f"{held.dtype} {held.shape} instead of {shape}")
         except (OSError, ValueError) as error:
-            raise KeySyncError(f"{path}: cannot read {clip.key}.{part} ({error}): prepare the data again") from error
+            raise DamagedClip(f"{path}: cannot read {clip.key}.{part} ({error}): prepare the data again") from error
+        self._check_finite(clip, part, held)
+        return held
 
     def picture(self, clip: Clip, frame: int) -> NDArray[np.uint8]:
         """The crop (H, W, 3) of one frame, decoded from the keyframe before it.
 
-        Raises `KeySyncError` if the video is missing, damaged or without that frame.
+        Raises `DamagedClip` if the video is missing, damaged or without that frame.
         """
+        try:
+            return self._picture(clip, frame)
+        except DamagedClip:
+            raise
+        except KeySyncError as error:
+            raise DamagedClip(str(error)) from error
+
+    def _picture(self, clip: Clip, frame: int) -> NDArray[np.uint8]:
         path = self.folder / clip.shard
         offset, size = self._place(clip, CROPS)
         self._check(clip, CROPS)
@@ -149,11 +173,11 @@ class Shards:
 
     def _place(self, clip: Clip, part: str) -> tuple[int, int]:
         if part not in clip.members:
-            raise KeySyncError(f"{self.folder / clip.shard} has no {clip.key}.{part}: prepare the data again")
+            raise DamagedClip(f"{self.folder / clip.shard} has no {clip.key}.{part}: prepare the data again")
         return clip.members[part]
 
     def _check(self, clip: Clip, part: str) -> None:
-        """Raises `KeySyncError` if a part is not what its checksum says."""
+        """Raises `DamagedClip` if a part is not what its checksum says."""
         name = clip.shard, clip.key, part
         if part not in clip.checksums or name in self._intact:
             return
@@ -161,12 +185,22 @@ class Shards:
         try:
             intact = checksum(path, *clip.members[part]) == clip.checksums[part]
         except OSError as error:
-            raise KeySyncError(f"{path}: cannot read {clip.key}.{part} ({error}): prepare the data again") from error
+            raise DamagedClip(f"{path}: cannot read {clip.key}.{part} ({error}): prepare the data again") from error
         if not intact:
-            raise KeySyncError(
+            raise DamagedClip(
                 f"{path}: {clip.key}.{part} is damaged, its checksum differs: copy or prepare the data again"
             )
         self._intact.add(name)
+
+    def _check_finite(self, clip: Clip, part: str, held: NDArray[Any]) -> None:
+        name = clip.shard, clip.key, part
+        if name in self._finite:
+            return
+        if not np.isfinite(held).all():
+            raise DamagedClip(
+                f"{self.folder / clip.shard}: {clip.key}.{part} has numbers that are not finite: prepare the data again"
+            )
+        self._finite.add(name)
 
     @staticmethod
     def _check_size(path: Path, size: int) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from keysync.errors import KeySyncError
 from training.data.index import Clip, read_index
-from training.data.shards import Shards, checksum
+from training.data.shards import DamagedClip, Shards, checksum
 
 from ..small_data import small_picture, write_small_data
 
@@ -194,6 +194,22 @@ def test_data_without_checksums_is_read_and_it_is_said_once(copy: Path, caplog: 
         f"{copy}: 2 of 2 clips have no checksums, so damage to them goes unnoticed: prepare the data again to add them"
     ]
     assert older.digest == whole.digest
+
+
+@pytest.mark.parametrize("part", SHAPES)
+def test_numbers_that_are_not_finite(part: str, copy: Path) -> None:
+    """With a checksum that fits, as a preparation would have written them."""
+    forget_checksums(copy)
+    shards = Shards(copy)
+    (clip,) = shards.clips("train")
+    offset, size = clip.members[part]
+    content = bytearray((copy / clip.shard).read_bytes())
+    content[offset + size - 4 : offset + size] = b"\xff" * 4
+    (copy / clip.shard).write_bytes(content)
+    message = rf"train-000000.tar: clip0.{part} has numbers that are not finite: prepare the data again"
+    for _ in range(2):
+        with pytest.raises(DamagedClip, match=message):
+            read(shards, clip, part)
 
 
 def test_arrays_of_another_shape_kind_or_length(data: Path) -> None:

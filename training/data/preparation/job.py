@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,11 @@ from keysync.method import NETWORK_RATE
 from .. import digest
 from ..disk import written
 from ..index import FILE, DataInfo, read_index
-from .chain import Chain, Record
+from .chain import Chain, Done, Record, attempt
 from .engine import ENGINES
 from .manifest import Manifest
 from .models import Models, open_models
+from .preview import check_preview, entries, write_preview
 from .report import Report
 from .settings import Settings
 from .shards import ClipFiles, write_shards
@@ -33,6 +34,9 @@ logger = logging.getLogger(__name__)
 Watch = Callable[[Video, str], None]
 
 SAME = "the same as another"
+FAILED = "failed, and tried again by the next run"
+# Videos that may fail by default.
+MOST_FAILURES = 10
 # In the folder of intermediate results: the digest of what the shards were last made from.
 PACKED = "packed.txt"
 
@@ -44,20 +48,26 @@ def prepare(
     engine: str = "local",
     workers: int = 1,
     validation: float = 0.05,
+    max_failures: int = MOST_FAILURES,
+    preview: Path | None = None,
     models: Models | None = None,
     watch: Watch | None = None,
 ) -> Report:
     """Prepares the videos in `given` (see `find_videos`) into the folder `settings.data`, and writes the report there.
 
     `models` of a host program are used in this process instead of those that the settings name; `watch` is called when
-    a stage begins, instead of a progress bar. A call after an interruption resumes. If all videos are discarded, there
+    a stage begins, instead of a progress bar. `preview` is the file of a contact sheet to write.
+    A call after an interruption resumes. If all videos are discarded, there
     are no shards and the report gives the reasons. Raises `KeySyncError` if there is no video, for models and settings
-    that do not fit, and on a full disk.
+    that do not fit, on a full disk, and if more than `max_failures` videos fail: a library cannot get through them, or
+    kills the process.
     """
     began = time.perf_counter()
     data = settings.data
     if not 0 < validation < 1:
         raise KeySyncError(f"a validation share of {validation}: expected a number between 0 and 1 (--validation)")
+    if preview is not None:
+        check_preview(preview)
     found = find_videos(given, leave_out=data)
     try:
         (data / WORK).mkdir(parents=True, exist_ok=True)
@@ -71,20 +81,36 @@ def prepare(
     videos = _identify(found.sources, Manifest(data), report)
     chain = open_chain(settings) if models is None else Chain(data / WORK, table(settings, models))
     if watch is None:
-        fresh = _work(chain, engine, settings, videos, workers)
+        outcomes = _work(chain, engine, settings, videos, workers)
     else:
         chain.watch = watch
-        fresh = {video.id for video in videos if chain.run(video).fresh}
+        outcomes = (attempt(chain, video) for video in videos)
+    fresh: set[str] = set()
+    failed: dict[str, str] = {}
+    for done in outcomes:
+        if done.fresh:
+            fresh.add(done.video.id)
+        if done.failure:
+            failed[done.video.id] = done.failure
+            logger.warning("%s", done.failure)
+        if len(failed) > max_failures:
+            few = f"{len(failed)} videos failed, {max_failures} may" if max_failures else "a video failed"
+            raise KeySyncError(f"{few}; the last: {done.failure}")
     clips: list[ClipFiles] = []
     contents: list[list[str]] = []
     for video in videos:
         records = chain.records(video)
+        if video.id in failed:
+            _account_failure(records, video, failed[video.id], report)
+            continue
         if _account(records, video, video.id in fresh, report):
             clips += clip_files(chain, video)
             contents.append([video.id, *(records[stage].content for stage in PARTS)])
     _pack(clips, info, data, validation, digest.of_json([contents, asdict(info), validation]))
     report.seconds_spent = time.perf_counter() - began
     report.write(data)
+    if preview is not None:
+        write_preview(preview, entries(chain, videos, settings, failed))
     return report
 
 
@@ -103,18 +129,15 @@ def _identify(sources: Sequence[Source], manifest: Manifest, report: Report) -> 
     return list(videos.values())
 
 
-def _work(chain: Chain, engine: str, settings: Settings, videos: Sequence[Video], workers: int) -> set[str]:
-    """Makes missing results; returns the ids of the videos that had any."""
-    fresh: set[str] = set()
+def _work(chain: Chain, engine: str, settings: Settings, videos: Sequence[Video], workers: int) -> Iterator[Done]:
+    """Makes missing results; yields the outcomes."""
     if not videos:
-        return fresh
+        return
     with tqdm(total=len(videos), desc="videos", unit="", dynamic_ncols=True, file=sys.stderr) as bar:
         chain.watch = lambda video, stage: bar.set_postfix_str(f"{video.name}: {stage}")
         for done in ENGINES[engine](partial(open_chain, settings), videos, workers):
             bar.update()
-            if done.fresh:
-                fresh.add(done.video.id)
-    return fresh
+            yield done
 
 
 def _account(records: Mapping[str, Record], video: Video, fresh: bool, report: Report) -> bool:
@@ -133,6 +156,14 @@ def _account(records: Mapping[str, Record], video: Video, fresh: bool, report: R
         return False
     report.keep(records["selection"].facts["clips"], NETWORK_RATE)
     return True
+
+
+def _account_failure(records: Mapping[str, Record], video: Video, why: str, report: Report) -> None:
+    """Adds a video that failed to the report, with its seconds where they are known."""
+    facts = [records[stage].facts.get("seconds", 0.0) for stage in ("clips", "probe") if stage in records]
+    seconds = next((known for known in facts if known), 0.0)
+    report.seconds += seconds
+    report.lose(FAILED, video.name, seconds, why.removeprefix(f"{video.name}: "))
 
 
 def _pack(clips: Sequence[ClipFiles], info: DataInfo, data: Path, validation: float, made_of: str) -> None:
