@@ -14,6 +14,7 @@ from tqdm import tqdm
 from keysync.errors import KeySyncError, install_line
 
 from ..data.disk import disk, written
+from .clock import Clock
 from .run import Run
 
 if TYPE_CHECKING:
@@ -23,24 +24,30 @@ if TYPE_CHECKING:
 class Board:
     """Reports the progress of the main process. As a context manager it writes everything to disk on exit."""
 
-    def __init__(self, run: Run, config: TrainConfig, first: int) -> None:
+    def __init__(self, run: Run, config: TrainConfig, clock: Clock) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise KeySyncError(f"training needs tensorboard: {install_line('tensorboard')}") from error
         self.run, self.config = run, config
-        run.forget_after(first)
-        self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=first + 1)
+        run.forget_after(clock.done)
+        self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=clock.done + 1)
         self._bar: tqdm[None] = tqdm(
-            initial=first, total=config.steps, desc=config.stage, unit="step", dynamic_ncols=True, file=sys.stderr
+            initial=clock.whole_steps,
+            total=config.steps,
+            desc=config.stage,
+            unit="step",
+            dynamic_ncols=True,
+            file=sys.stderr,
         )
 
-    def step(self, done: int, **figures: float) -> None:
-        """Reports the figures after `done` steps."""
-        self.run.log(step=done, **figures)
+    def step(self, clock: Clock, **figures: float) -> None:
+        """Reports the figures of a step that ends now."""
+        done = clock.done
+        self.run.log(step=done, clips=clock.clips, **figures)
         self._bar.set_postfix(loss=f"{figures['loss']:.4g}", refresh=False)
-        self._bar.update()
-        if done % self.config.log_every == 0 or done == self.config.steps:
+        self._bar.update(clock.whole_steps - self._bar.n)
+        if done % self.config.log_every == 0 or clock.whole_steps >= self.config.steps:
             with disk(self.run.folder / "tensorboard"):
                 for name, value in figures.items():
                     self._writer.add_scalar(f"train/{name}", value, done)

@@ -39,7 +39,7 @@ class Outcome(NamedTuple):
 class Validation:
     """Validates on fixed windows with fixed noise; on training clips if no validation clip is long enough.
 
-    Every process validates, because sharded weights need all of them.
+    Every process validates, because sharded weights need all of them. `lost` are damaged clips.
     """
 
     def __init__(self, shards: Shards, config: TrainConfig, vae: VAE) -> None:
@@ -49,6 +49,7 @@ class Validation:
             logger.warning("%s; validating on training clips instead", error)
             windows = Windows(shards, config)
         self.batches = [collate([windows[number]]) for number in range(WINDOWS)]
+        self.lost = [clip for batch in self.batches for clip in batch.lost]
         self.config, self.vae = config, vae
 
     @torch.no_grad()
