@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ from .run.ema import EMA
 from .run.quarantine import Quarantine
 from .run.run import Run
 from .run.schedule import schedule
-from .run.sharding import spread
+from .run.sharding import spread, whole
 from .run.signals import Stop
 from .run.together import check_shared, decided, gathered
 from .run.vae import load_vae_of
@@ -86,30 +86,32 @@ def train(config: TrainConfig, data: Path, out: Path, device: str = "") -> int:
     quarantine = Quarantine(run, config.max_failures, accelerator.is_main_process)
     lost = list(validation.lost) if validation else []
     batches = read_batches(windows, config, accelerator, clock.clips)
-    report = Board(run, config, clock) if accelerator.is_main_process else nullcontext()
+    report = Board(run, config, clock, accelerator.device) if accelerator.is_main_process else nullcontext()
     with Stop().listening() as stop, report as board:
         while clock.whole_steps < config.steps:
             rate = schedule(optimizer, config, clock.steps)
-            losses = take_step(batches, module, parameters, stepper, config, accelerator, lost)
+            taken = take_step(batches, module, parameters, stepper, config, accelerator)
+            lost += taken.lost
             if ema is not None:
                 ema.update(clock.steps, batch / clock.unit)
             clock = clock.after(batch)
-            figures = torch.cat((losses, losses.new_tensor([float(stop.requested), len(lost)])))
+            figures = torch.cat((taken.losses, taken.losses.new_tensor([float(stop.requested), len(lost)])))
             loss, latent, pixel, stopping, damaged = accelerator.reduce(figures, "mean").tolist()
             if damaged:
                 quarantine.add(clip for clips in gathered(accelerator, lost) for clip in clips)
                 lost.clear()
             check(loss, clock.done, run, config)
             if board:
-                board.step(clock, loss=loss, latent=latent, pixel=pixel, learning_rate=rate)
+                norm = float(taken.gradient_norm)
+                board.step(clock, loss=loss, latent=latent, pixel=pixel, gradient_norm=norm, learning_rate=rate)
             ended = clock.whole_steps >= config.steps
-            if stopping or ended or clock.done % config.checkpoint_every == 0:
-                save(run, clock, config, accelerator, module, optimizer, ema, shards)
-            if validation and (ended or clock.done % config.sample_every == 0):
+            if validation and not stopping and (ended or clock.done % config.sample_every == 0):
                 with ema.applied() if ema is not None else nullcontext(), accelerator.autocast():
                     outcome = validation.run(loss_module)
                 if board:
-                    board.validation(clock.done, *outcome)
+                    board.validation(clock, outcome)
+            if stopping or ended or clock.done % config.checkpoint_every == 0:
+                save(run, clock, config, accelerator, module, optimizer, ema, shards)
             if stopping:
                 break
     accelerator.end_training()
@@ -124,6 +126,15 @@ def loss_of(stage: Stage, decoder: nn.Module | None, config: TrainConfig, device
     return Distillation(stage, load_teacher(config, device), config)
 
 
+class Taken(NamedTuple):
+    """An optimiser step: the mean of this process's `Losses` (3,), the norm of the gradient before it was clipped, and
+    the damaged clips that it met."""
+
+    losses: Tensor
+    gradient_norm: Tensor
+    lost: list[Lost]
+
+
 def take_step(
     batches: Iterator[Batch],
     module: nn.Module,
@@ -131,11 +142,9 @@ def take_step(
     stepper: AcceleratedOptimizer,
     config: TrainConfig,
     accelerator: Accelerator,
-    lost: list[Lost],
-) -> Tensor:
-    """One optimiser step of `config.accumulate` passes; returns the mean of this process's `Losses` (3,). Damaged clips
-    are added to `lost`."""
-    mean = torch.zeros(3, device=accelerator.device)
+) -> Taken:
+    """One optimiser step of `config.accumulate` passes."""
+    mean, norm, lost = torch.zeros(3, device=accelerator.device), torch.zeros(()), list[Lost]()
     for _ in range(config.accumulate):
         batch = next(batches)
         lost += batch.lost
@@ -143,12 +152,12 @@ def take_step(
             with accelerator.autocast():
                 losses: Losses = module(batch, draw(config, batch))
             accelerator.backward(losses.total)
-            if config.max_grad_norm and accelerator.sync_gradients:
-                accelerator.clip_grad_norm_(parameters, config.max_grad_norm)
+            if accelerator.sync_gradients:
+                norm = whole(accelerator.clip_grad_norm_(parameters, config.max_grad_norm or math.inf))
             stepper.step()
             stepper.zero_grad()
         mean += torch.stack(losses).detach() / config.accumulate
-    return mean
+    return Taken(mean, norm, lost)
 
 
 def start_processes(config: TrainConfig, device: str) -> Accelerator:

@@ -20,13 +20,16 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from keysync.errors import KeySyncError
+from keysync.media.reader import VideoReader
 from keysync.weights.checkpoint import load_stage
 from keysync.weights.describe import describe
+from training import export
 from training.config.config import TrainConfig, load_config
 from training.data.index import read_index
 from training.loss.loss import Losses, LossModule
 from training.run.run import Run
 from training.run.schedule import learning_rate
+from training.run.validation import LEVELS
 from training.train import main, train
 
 from ..conftest import ROOT
@@ -186,7 +189,7 @@ def test_two_processes_train_what_one_does(
     stage: str, distributed: str, data: Path, whole: dict[str, Path], tmp_path: Path
 ) -> None:
     """One clip each where the one process has two; a run with sharded weights is also ended by one process."""
-    sample = 1 if distributed == "fsdp" else 0
+    sample = 4 if distributed == "fsdp" else 0
     words = command(stage, data, tmp_path, batch_size=1, distributed=distributed, sample_every=sample)
     process = started(words, processes=2)
     said = process.communicate()[1]
@@ -257,25 +260,40 @@ def test_halves_on_a_cpu(data: Path, whole: dict[str, Path], tmp_path: Path) -> 
     assert losses(tmp_path) != losses(whole["interpolation"])
 
 
-def test_adapters_alone_are_trained_and_go_on(data: Path, whole: dict[str, Path], tmp_path: Path) -> None:
+def test_adapters_alone_are_trained_and_go_on(
+    data: Path, whole: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     base = Run(whole["keyframe"]).checkpoint(4) / "stage.safetensors"
-    settings = {"start": base, "trainable": "lora", "ema_decay": 0, "lora_rank": 2}
+    settings = {"start": base, "trainable": "lora", "lora_rank": 2}
     for out, steps in (("once", 4), ("twice", 2), ("twice", 4)):
         made = config("keyframe", **settings, steps=steps)
         train(TrainConfig(**{**vars(made), "start": str(base)}), data, tmp_path / out)
     held = sorted(path.name for path in Run(tmp_path / "once").checkpoint(4).iterdir())
-    assert held == ["lora.safetensors", "optimizer.pt", "state.json"]
+    assert held == ["ema.safetensors", "lora.safetensors", "optimizer.pt", "state.json"]
     assert losses(tmp_path / "once") == losses(tmp_path / "twice")
     assert_same(weights(tmp_path / "once"), weights(tmp_path / "twice"))
+    last, averaged = (load_file(Run(tmp_path / "once").checkpoint(4) / name) for name in held[1::-1])
+    assert last.keys() == averaged.keys()
+    assert [name for name in last if name.endswith("lora_B.weight") and not torch.equal(last[name], averaged[name])]
+    for words, kind in (([], ", averaged weights"), (["--no-ema"], ""), (["--merge"], ", averaged weights, adapters")):
+        assert export.main([str(tmp_path / "once"), "-o", str(tmp_path / "out.safetensors"), *words]) == 0
+        assert f"step 4{kind}" in capsys.readouterr().out
     up = [tensor for name, tensor in weights(tmp_path / "once").items() if name.endswith("lora_B.weight")]
     assert up
     assert all(tensor.any() for tensor in up)
 
 
 def test_samples_and_the_validation_loss(data: Path, tmp_path: Path) -> None:
-    train(config("keyframe", sample_every=2, steps=2), data, tmp_path)
+    train(config("interpolation", sample_every=2, steps=2), data, tmp_path)
     assert (tmp_path / "samples" / "step-000002.png").stat().st_size > 1000
     assert list((tmp_path / "tensorboard").iterdir())
+    (line,) = Run(tmp_path).validated()
+    assert (line["step"], line["clips"]) == (2, 4)
+    assert {name for name in line if name.startswith("loss")} == {"loss", *(f"loss_at_{level:g}" for level in LEVELS)}
+    assert Run(tmp_path).best() == 2
+    film = VideoReader(tmp_path / "samples" / "step-000002.mp4")
+    assert (film.info.width, film.info.height, film.info.has_audio) == (128, 64, True)
+    assert sum(1 for _ in film.frames()) == 33  # eight windows of five frames that share their ends
 
 
 def test_without_a_long_validation_clip_others_stand_in_and_it_is_said(
@@ -475,4 +493,18 @@ def test_damaged_clips_end_in_a_table(
 def test_the_log_is_json(whole: dict[str, Path]) -> None:
     lines = [json.loads(line) for line in (whole["keyframe"] / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
-    assert lines[0].keys() == {"step", "clips", "loss", "latent", "pixel", "learning_rate"}
+    assert lines[0].keys() == {
+        *(
+            "step",
+            "clips",
+            "loss",
+            "latent",
+            "pixel",
+            "gradient_norm",
+            "learning_rate",
+            "clips_per_second",
+            "memory_gib",
+        )
+    }
+    assert all(line["gradient_norm"] > 0 and line["clips_per_second"] > 0 for line in lines)
+    assert 0.01 < lines[0]["memory_gib"] < 100

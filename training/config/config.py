@@ -44,6 +44,7 @@ IDENTITIES = ("first", "other")
 DISTILLED = (NO, GUIDANCE_FIRST, STEPS) = ("no", "guidance", "steps")
 SOURCES = (DATA, TRAJECTORY) = ("data", "trajectory")
 LOSS_REGIONS = ("frame", "mask")
+TRACKERS = (TENSORBOARD, *HOSTED) = ("tensorboard", "wandb", "mlflow")
 PRECISIONS = ("fp32", "bf16", "fp16")
 DISTRIBUTED = ("ddp", "fsdp")
 GUIDANCE = Rule(f"0 or a number from 1 to {MOST_GUIDANCE}", lambda value: value == 0 or 1 <= value <= MOST_GUIDANCE)
@@ -125,6 +126,8 @@ class TrainConfig:
     loss_region: str = _setting("average the loss over the frame or over the mask", one_of(LOSS_REGIONS), "frame")
     mouth_weight: float = _setting("weight of the latents at the lips; others have 1", at_least(1), 1.0)
 
+    min_snr: float = _setting("weights of min(1 / sigma^2, this); 0: those of the method", at_least(0), 0.0)
+
     lower_half_weight: float = _setting("weight of the frame's lower half; the upper has 1", at_least(0), 1.0)
     lpips_weight: float = _setting("weight of LPIPS on decoded pixels; 0 disables it", at_least(0), 0.0)
 
@@ -148,7 +151,12 @@ class TrainConfig:
     checkpoint_every: int = _setting("steps between checkpoints", at_least(1), 5000)
     keep_checkpoints: int = _setting("checkpoints to keep, the newest; 0: all", at_least(0), 0)
     sample_every: int = _setting("steps between samples; 0: none", at_least(0), 0)
-    log_every: int = _setting("steps between TensorBoard entries", at_least(1), 50)
+    log_every: int = _setting("steps between the entries of trackers", at_least(1), 50)
+    trackers: tuple[str, ...] = _setting(
+        "where figures go besides RUN/log.jsonl",
+        Rule(f"some of {', '.join(TRACKERS)}", lambda value: set(value) <= set(TRACKERS)),
+        (TENSORBOARD,),
+    )
     vae: str = _setting("VAE file or folder; empty: the one that made the data", ANYTHING, "")
 
     def __post_init__(self) -> None:
@@ -168,8 +176,6 @@ class TrainConfig:
             raise refusal("identity", self.identity, f"first for {self.stage}, which has no identity frame")
         if self.final_learning_rate > self.learning_rate:
             raise refusal("final_learning_rate", self.final_learning_rate, "at most learning_rate")
-        if self.ema_decay and self.trainable == "lora":
-            raise refusal("ema_decay", self.ema_decay, "0 with trainable lora")
         self._check_distillation()
 
     @property

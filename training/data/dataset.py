@@ -143,9 +143,35 @@ class Windows(Dataset[Window]):
                 break
         raise KeySyncError(lost[-1].why)
 
-    def _window(self, number: int, clip: Clip) -> Window:
+    def in_a_row(self, most: int) -> tuple[Clip, list[Window], int]:
+        """Up to `most` windows of the longest intact clip, from its first frame on, that share the frames at their
+        ends; the clip, and how many frames of a clip the frames of a window are apart.
+
+        Raises `KeySyncError` if no clip is intact.
+        """
+        lost: list[Lost] = []
+        for clip in sorted(self._clips, key=lambda clip: (-clip.frames, clip.key)):
+            starts = range(0, clip.frames - self._span + 1, self._span - 1)[:most]
+            try:
+                windows = [self._window(number, clip, start) for number, start in enumerate(starts)]
+            except DamagedClip as error:
+                lost.append(Lost(clip.shard, clip.key, str(error)))
+                if not self._config.max_failures:
+                    break
+                continue
+            windows[0] = replace(windows[0], lost=tuple(lost))
+            return clip, windows, self._step
+        raise KeySyncError(lost[-1].why)
+
+    def landmarks(self, clip: Clip) -> NDArray[np.float32]:
+        """The landmarks (n, 68, 2) of a clip, in pixels of its crops."""
+        return np.array(self._shards.array(clip, LANDMARKS, (clip.frames, 68, 2)))
+
+    def _window(self, number: int, clip: Clip, start: int | None = None) -> Window:
+        """The window at a frame of a clip, by default one that is drawn."""
         config = self._config
-        start = self._draw(number, "window start", clip.frames - self._span + 1)
+        if start is None:
+            start = self._draw(number, "window start", clip.frames - self._span + 1)
         frames = start + self._step * np.arange(config.window)
         pixel_frame = self._draw(number, "pixel frame", config.window)
         landmarks = self._landmarks(clip, frames)

@@ -139,6 +139,18 @@ class Shards:
         self._check_finite(clip, part, held)
         return held
 
+    def stored(self, clip: Clip, part: str) -> bytes:
+        """A part as it is stored. Raises `DamagedClip` if it is missing or damaged."""
+        offset, size = self._place(clip, part)
+        self._check(clip, part)
+        path = self.folder / clip.shard
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                return file.read(size)
+        except OSError as error:
+            raise DamagedClip(f"{path}: cannot read {clip.key}.{part} ({error}): prepare the data again") from error
+
     def picture(self, clip: Clip, frame: int) -> NDArray[np.uint8]:
         """The crop (H, W, 3) of one frame, decoded from the keyframe before it.
 

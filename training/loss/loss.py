@@ -101,16 +101,21 @@ def condition_of(stage: Stage, batch: Batch, draws: Draws) -> Condition:
     )
 
 
-def weight_of(sigma: Tensor) -> Tensor:
+def weight_of(sigma: Tensor, min_snr: float = 0.0) -> Tensor:
     """(sigma^2 + 1) / sigma^2, which turns the squared error of the denoised latent into that of the velocity; computed
-    in double precision, because it is large for small sigma."""
+    in double precision, because it is large for small sigma.
+
+    With `min_snr` it is the least of 1 / sigma^2 and that number (Hang et al., 2023, *Efficient Diffusion Training via
+    Min-SNR Weighting Strategy*, eq. 8 for the prediction of the velocity).
+    """
     variance = sigma.double() ** 2
-    return ((variance + 1.0) / variance).to(sigma.dtype)
+    weight = (1.0 / variance).clamp_max(min_snr) if min_snr else (variance + 1.0) / variance
+    return weight.to(sigma.dtype)
 
 
-def weighted_error(ours: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
+def weighted_error(ours: Tensor, target: Tensor, sigma: Tensor, min_snr: float = 0.0) -> Tensor:
     """The weighted squared error per element of tensors (b, ...) at noise level sigma (b,)."""
-    return weight_of(sigma).reshape(-1, *[1] * (ours.ndim - 1)) * (ours - target) ** 2
+    return weight_of(sigma, min_snr).reshape(-1, *[1] * (ours.ndim - 1)) * (ours - target) ** 2
 
 
 def mean_over(error: Tensor, region: Tensor | None = None) -> Tensor:
@@ -175,7 +180,7 @@ class LossModule(nn.Module):
             raise KeySyncError(f"rgb_weight is {self.config.rgb_weight:g} but the batch has no pixels: load them")
         clips = torch.arange(len(denoised), device=denoised.device)
         pictures = self.decode(denoised[clips, batch.pixel_frame])
-        pixel_error = weighted_error(pictures, batch.pixels, draws.sigma)
+        pixel_error = weighted_error(pictures, batch.pixels, draws.sigma, self.config.min_snr)
         pixel = mean_over(pixel_error, batch.pixel_mask if self._by_mask else None)
         if self.config.lpips_weight:
             pixel = pixel + self.config.lpips_weight * self._perceptual_error(pictures, batch.pixels, draws.sigma)
@@ -184,7 +189,7 @@ class LossModule(nn.Module):
 
     def latent_loss(self, denoised: Tensor, target: Tensor, batch: Batch, sigma: Tensor) -> Tensor:
         """The weighted error of denoised latents (b, t, 4, h, w) at noise levels sigma (b,), a scalar."""
-        error = weighted_error(denoised, target, sigma)
+        error = weighted_error(denoised, target, sigma, self.config.min_snr)
         if self.config.lower_half_weight != 1:
             error = error * lower_half(error.shape[-2], self.config.lower_half_weight, error)
         region = batch.mask if self._by_mask else None
@@ -197,7 +202,7 @@ class LossModule(nn.Module):
         (perceptual,) = self._perceptual
         assert perceptual is not None
         with torch.autocast(ours.device.type, enabled=False):
-            return weight_of(sigma) * perceptual(ours, target).flatten()
+            return weight_of(sigma, self.config.min_snr) * perceptual(ours, target).flatten()
 
     @property
     def _by_mask(self) -> bool:

@@ -24,7 +24,7 @@ from keysync.weights.stage_format import on_meta
 
 from ..data.shards import checksum
 from ..weights.initial_weights import starting_stage
-from ..weights.lora import MARK, load_lora, write_lora
+from ..weights.lora import MARK, load_lora, read_adapters, write_lora
 from ..weights.metadata import metadata_of
 from .clock import Clock
 from .run import Run, save_pickle
@@ -80,7 +80,9 @@ def save(
                 write_lora(folder / ADAPTERS, stage.spec, weights, config, metadata)
             else:
                 _save_stage(folder / STAGE, stage, weights, metadata)
-            if averages:
+            if averages and config.trainable == "lora":
+                write_lora(folder / AVERAGED, stage.spec, averages, config, metadata)
+            elif averages:
                 _save_stage(folder / AVERAGED, stage, weights | averages, metadata)
             save_pickle(state, folder / OPTIMIZER, run.checkpoint(step) / OPTIMIZER)
             checksums = {path.name: checksum(path, 0, path.stat().st_size) for path in sorted(folder.iterdir())}
@@ -180,7 +182,11 @@ def load_state(
         accelerator.scaler.load_state_dict(scaler)
     if ema is not None and (folder / AVERAGED).exists():  # averages that begin now are the weights
         stage: Stage = accelerator.unwrap_model(module).stage
-        ema.load(load_stage(folder / AVERAGED, expect=stage.spec.name, dtype=torch.float32).state_dict())
+        path = folder / AVERAGED
+        if (folder / ADAPTERS).exists():
+            ema.load(read_adapters(stage, path))
+        else:
+            ema.load(load_stage(path, expect=stage.spec.name, dtype=torch.float32).state_dict())
 
 
 def _read_state(folder: Path) -> dict[str, Any]:

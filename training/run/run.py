@@ -1,15 +1,17 @@
 """The folder of one training run: its settings, log and checkpoints. Every file is written atomically.
 
 RUN/config.toml, RUN/history.jsonl (a line each time the run begins or resumes), RUN/log.jsonl (a line per step),
-RUN/quarantine.jsonl (a line per damaged clip), RUN/tensorboard/, RUN/samples/, RUN/checkpoints/step-000500/. A
-checkpoint holds the stage in published names (`stage.safetensors`; averaged weights in `ema.safetensors`; only
-`lora.safetensors` if adapters are trained) and the training state (`optimizer.pt`, `state.json`).
+RUN/validation.jsonl (a line per validation), RUN/quarantine.jsonl (a line per damaged clip), RUN/tensorboard/,
+RUN/samples/, RUN/checkpoints/step-000500/. A checkpoint holds the stage in published names (`stage.safetensors`;
+averaged weights in `ema.safetensors`; only `lora.safetensors` if adapters are trained) and the training state
+(`optimizer.pt`, `state.json`).
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -36,6 +38,7 @@ FIXED = (
 DAMAGED = ".damaged"
 # What a line must have.
 LOGGED = {"step": int}
+VALIDATED = {"step": int, "loss": float}
 QUARANTINED = {"shard": str, "clip": str, "why": str}
 
 logger = logging.getLogger(__name__)
@@ -48,6 +51,7 @@ class Run:
         self.folder = folder
         self.config_file = folder / "config.toml"
         self.log_file = folder / "log.jsonl"
+        self.validation_file = folder / "validation.jsonl"
         self.history_file = folder / "history.jsonl"
         self.quarantine_file = folder / "quarantine.jsonl"
         self.checkpoints_folder = folder / "checkpoints"
@@ -108,8 +112,8 @@ class Run:
 
     @contextmanager
     def new_checkpoint(self, step: int, keep: int) -> Iterator[Path]:
-        """A folder to write a checkpoint into, renamed when complete; then all but the newest `keep` are deleted (0:
-        none)."""
+        """A folder to write a checkpoint into, renamed when complete; then all but the newest `keep` and the best are
+        deleted (0: none)."""
         path = self.checkpoint(step)
         part = path.with_name(f".{path.name}.part")
         try:
@@ -121,20 +125,36 @@ class Run:
                 part.replace(path)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+        best = self.best()
         for old in self.steps()[:-keep] if keep else []:
-            shutil.rmtree(self.checkpoint(old))
+            if old != best:
+                shutil.rmtree(self.checkpoint(old))
+
+    def best(self) -> int | None:
+        """The step of the checkpoint with the least loss on the validation clips; None if none was validated."""
+        there = set(self.steps())
+        rows = [row for row in self.validated() if row["step"] in there and math.isfinite(row["loss"])]
+        return min(rows, key=lambda row: row["loss"])["step"] if rows else None
 
     def log(self, **values: Any) -> None:
         """Appends a line to the log. Raises `KeySyncError` on a full disk."""
         _append(self.log_file, values)
 
+    def log_validation(self, **values: Any) -> None:
+        """Notes a validation. Raises `KeySyncError` on a full disk."""
+        _append(self.validation_file, values)
+
+    def validated(self) -> list[dict[str, Any]]:
+        """The validations: step, loss and other figures. Damaged lines are left out with a warning."""
+        return _rows(self.validation_file, VALIDATED) if self.validation_file.exists() else []
+
     def forget_after(self, step: int) -> None:
-        """Removes the lines after step `step` from the log: a resumed run repeats these steps."""
-        if not self.log_file.exists():
-            return
-        kept = [line for line in self.logged() if line["step"] <= step]
-        with written(self.log_file) as part:
-            part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        """Removes what was logged after step `step`: a resumed run repeats these steps."""
+        for path, wanted in ((self.log_file, LOGGED), (self.validation_file, VALIDATED)):
+            if path.exists():
+                kept = [line for line in _rows(path, wanted) if line["step"] <= step]
+                with written(path) as part:
+                    part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
     def logged(self) -> list[dict[str, Any]]:
         """The lines of the log, without an incomplete last one and, with a warning, without damaged ones."""

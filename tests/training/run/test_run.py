@@ -49,6 +49,21 @@ def test_the_history_tells_what_changed(config: TrainConfig, tmp_path: Path) -> 
     assert second["changed"] == {"learning_rate": [config.learning_rate, 1e-5], "precision": ["fp32", "bf16"]}
 
 
+def test_the_best_checkpoint_is_kept(config: TrainConfig, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.begin(config)
+    assert run.best() is None
+    for step, loss in enumerate((0.5, 0.3, 0.4, float("nan"), 0.6), 1):
+        run.log_validation(step=step, loss=loss)
+        with run.new_checkpoint(step, keep=1) as folder:
+            (folder / "stage.safetensors").write_text("weights")
+    run.log_validation(step=6, loss=0.1)  # of which there is no checkpoint
+    assert run.best() == 2
+    assert run.steps() == [2, 5]
+    run.forget_after(1)
+    assert [row["step"] for row in run.validated()] == [1]
+
+
 def test_a_checkpoint_that_is_set_aside_is_none(config: TrainConfig, tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.begin(config)
