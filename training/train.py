@@ -28,6 +28,7 @@ from keysync.network.stage import ALL_STAGES, Stage
 from .config.config import NO, PRESETS, TrainConfig, load_config, overrides_of, preset_of
 from .data.dataset import Batch, Lost, Shards, Windows, collate
 from .loss.distillation import Distillation, load_teacher
+from .loss.lipsync import load_sync
 from .loss.loss import Losses, LossModule, draw
 from .loss.perceptual import load_lpips
 from .run.board import Board
@@ -96,22 +97,23 @@ def train(config: TrainConfig, data: Path, out: Path, device: str = "") -> int:
                 ema.update(clock.steps, batch / clock.unit)
             clock = clock.after(batch)
             figures = torch.cat((taken.losses, taken.losses.new_tensor([float(stop.requested), len(lost)])))
-            loss, latent, pixel, stopping, damaged = accelerator.reduce(figures, "mean").tolist()
+            *each, stopping, damaged = accelerator.reduce(figures, "mean").tolist()
+            losses = dict(zip(("loss", *Losses._fields[1:]), each, strict=True))
             if damaged:
                 quarantine.add(clip for clips in gathered(accelerator, lost) for clip in clips)
                 lost.clear()
-            check(loss, clock.done, run, config)
+            check(losses["loss"], clock.done, run, config)
             if board:
                 norm = float(taken.gradient_norm)
-                board.step(clock, loss=loss, latent=latent, pixel=pixel, gradient_norm=norm, learning_rate=rate)
+                board.step(clock, **losses, gradient_norm=norm, learning_rate=rate)
             ended = clock.whole_steps >= config.steps
+            if stopping or ended or clock.done % config.checkpoint_every == 0:
+                save(run, clock, config, accelerator, module, optimizer, ema, shards)
             if validation and not stopping and (ended or clock.done % config.sample_every == 0):
                 with ema.applied() if ema is not None else nullcontext(), accelerator.autocast():
                     outcome = validation.run(loss_module)
                 if board:
                     board.validation(clock, outcome)
-            if stopping or ended or clock.done % config.checkpoint_every == 0:
-                save(run, clock, config, accelerator, module, optimizer, ema, shards)
             if stopping:
                 break
     accelerator.end_training()
@@ -122,12 +124,13 @@ def loss_of(stage: Stage, decoder: nn.Module | None, config: TrainConfig, device
     """What the stage learns by: the data, or a teacher."""
     if config.distill == NO:
         perceptual = load_lpips(device) if config.lpips_weight else None
-        return LossModule(stage, decoder, config, perceptual)
+        sync = load_sync(config.sync_loss, device) if config.sync_weight else None
+        return LossModule(stage, decoder, config, perceptual, sync)
     return Distillation(stage, load_teacher(config, device), config)
 
 
 class Taken(NamedTuple):
-    """An optimiser step: the mean of this process's `Losses` (3,), the norm of the gradient before it was clipped, and
+    """An optimiser step: the mean of this process's `Losses` (4,), the norm of the gradient before it was clipped, and
     the damaged clips that it met."""
 
     losses: Tensor
@@ -144,7 +147,7 @@ def take_step(
     accelerator: Accelerator,
 ) -> Taken:
     """One optimiser step of `config.accumulate` passes."""
-    mean, norm, lost = torch.zeros(3, device=accelerator.device), torch.zeros(()), list[Lost]()
+    mean, norm, lost = torch.zeros(len(Losses._fields), device=accelerator.device), torch.zeros(()), list[Lost]()
     for _ in range(config.accumulate):
         batch = next(batches)
         lost += batch.lost

@@ -468,6 +468,15 @@ def test_settings_that_make_no_sense(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_lip_sync_loss_of_one_s_own(data: Path, whole: dict[str, Path], tmp_path: Path) -> None:
+    name = "tests.training.loss.test_lipsync:openings_and_loudness"
+    train(config("interpolation", steps=2, sync_loss=name, sync_weight=2), data, tmp_path)
+    for ours, theirs in zip(Run(tmp_path).logged()[:1], Run(whole["interpolation"]).logged()[:1], strict=True):
+        assert ours["latent"] == theirs["latent"]
+        assert ours["sync"] > 0
+        assert ours["loss"] == pytest.approx(theirs["loss"] + 2 * ours["sync"], rel=1e-5)
+
+
 def test_damaged_clips_end_in_a_table(
     tiny_files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -500,6 +509,7 @@ def test_the_log_is_json(whole: dict[str, Path]) -> None:
             "loss",
             "latent",
             "pixel",
+            "sync",
             "gradient_norm",
             "learning_rate",
             "clips_per_second",

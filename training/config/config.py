@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -20,6 +20,7 @@ from keysync.network.schedule import AYS, fall
 from keysync.network.stage import ALL_STAGES, ENCODERS_JOINED, IDENTITY, MOST_GUIDANCE
 from keysync.speech.encoders import ENCODERS
 
+from .named import is_named
 from .values import (
     ABOVE_ZERO,
     ANYTHING,
@@ -53,6 +54,8 @@ HEARD = Rule(
     f"one of {', '.join(ENCODERS)}, or several joined by {ENCODERS_JOINED}",
     lambda value: all(name in ENCODERS for name in value.split(ENCODERS_JOINED)),
 )
+# Frames that a lip-sync loss sees, as many as SyncNet.
+SYNC_FRAMES = 5
 # Groups of the group norms, which must divide every width.
 NORM_GROUPS = 32
 
@@ -131,6 +134,13 @@ class TrainConfig:
     lower_half_weight: float = _setting("weight of the frame's lower half; the upper has 1", at_least(0), 1.0)
     lpips_weight: float = _setting("weight of LPIPS on decoded pixels; 0 disables it", at_least(0), 0.0)
 
+    sync_loss: str = _setting(
+        "your distance of lips and speech, package.module:function; empty: none",
+        Rule("package.module:function", lambda value: not value or is_named(value)),
+        "",
+    )
+    sync_weight: float = _setting("weight of `sync_loss` on decoded frames in a row; 0 disables it", at_least(0), 0.0)
+
     final_learning_rate: float = _setting("end of a cosine schedule; 0: constant", at_least(0), 0.0)
     warmup_steps: int = _setting("steps of linear warm-up", at_least(0), 1000)
     weight_decay: float = _setting("weight decay of AdamW", at_least(0), 0.01)
@@ -170,6 +180,7 @@ class TrainConfig:
             raise refusal("loss_region", self.loss_region, f"frame for {self.stage}, which has no mask")
         if self.lpips_weight and not self.rgb_weight:
             raise refusal("lpips_weight", self.lpips_weight, "0 with rgb_weight 0: both compare the decoded pixels")
+        self._check_sync()
         if self.identity_dropout_per_frame and not one_identity:
             raise refusal("identity_dropout_per_frame", True, f"false for {self.stage}, which has no identity frame")
         if self.identity != "first" and not one_identity:
@@ -184,6 +195,18 @@ class TrainConfig:
         if self.distill == STEPS or self.distill_from == TRAJECTORY:
             return self.levels or AYS
         return ()
+
+    def _check_sync(self) -> None:
+        if not self.sync_weight:
+            return
+        if not self.sync_loss:
+            raise refusal("sync_loss", self.sync_loss, "package.module:function with sync_weight")
+        if replace(ALL_STAGES[self.stage], window=self.window).frames_apart != 1:
+            raise refusal("sync_weight", self.sync_weight, f"0 for {self.stage}, whose frames are not in a row")
+        if self.window < SYNC_FRAMES:
+            raise refusal("window", self.window, f"{SYNC_FRAMES} or more with sync_weight")
+        if self.distill != NO:
+            raise refusal("sync_weight", self.sync_weight, f"0 with distill {self.distill}")
 
     def _check_distillation(self) -> None:
         if self.distill != NO and not ALL_STAGES[self.stage].row.masked:

@@ -21,8 +21,10 @@ from keysync.errors import KeySyncError
 from keysync.face.masks import MASKS, Mask, mouth, to_latent
 from keysync.method import PIXELS_PER_LATENT
 from keysync.network.stage import ALL_STAGES, ENCODERS_JOINED, SCALE_FACTOR
+from keysync.speech.features import FRAME
 from keysync.vae.vae import LATENT_CHANNELS
 
+from ..config.config import SYNC_FRAMES
 from .draws import generator, permutation
 from .index import TRAIN, Clip
 from .shards import EMOTION, LANDMARKS, LATENTS, DamagedClip
@@ -58,6 +60,8 @@ class Window:
     weight: Tensor | None = None
     identity: Tensor | None = None
     controls: Tensor | None = None
+    sync_frame: Tensor | None = None
+    sound: Tensor | None = None
     lost: tuple[Lost, ...] = ()
 
 
@@ -69,8 +73,9 @@ class Batch(Window):
     (b, t, 1, h, w), 1 = generate; features (b, t, 2, c) of the speech encoders; pixels (b, 3, H, W) in -1..1 and
     pixel_mask (b, 1, H, W) of frame `pixel_frame` (b,) int64 of the window, None if the loss uses no pixels;
     weight (b, t, 1, h, w) of a latent's error, None for equal weights; identity (b, 4, h, w), scaled, None for the
-    window's first frame; controls (b, t, n), the numbers that the stage's row names, None where it names none; lost:
-    the damaged clips in whose place others are.
+    window's first frame; controls (b, t, n), the numbers that the stage's row names, None where it names none;
+    sync_frame (b,) int64, the first of the frames that a lip-sync loss sees, and sound (b, n), theirs at 16 kHz, None
+    without one; lost: the damaged clips in whose place others are.
     """
 
     def to(self, device: torch.device | str) -> Batch:
@@ -177,6 +182,7 @@ class Windows(Dataset[Window]):
         landmarks = self._landmarks(clip, frames)
         masks = self._masks(number, landmarks)
         with_pixels = config.rgb_weight != 0
+        sync = self._draw(number, "sync frame", config.window - SYNC_FRAMES + 1) if config.sync_weight else None
         return Window(
             number=torch.tensor(number),
             latents=self._latents(number, clip, frames),
@@ -188,6 +194,8 @@ class Windows(Dataset[Window]):
             weight=self._weight(landmarks) if config.mouth_weight != 1 else None,
             identity=self._identity(number, clip, frames) if config.identity == "other" else None,
             controls=self._controls(clip, frames) if self._row.controls else None,
+            sync_frame=None if sync is None else torch.tensor(sync),
+            sound=None if sync is None else self._sound(clip, start + sync),
         )
 
     def _clips_from(self, number: int) -> Iterator[Clip]:
@@ -253,6 +261,10 @@ class Windows(Dataset[Window]):
                 "prepare the videos again with --emotion FILE"
             )
         return torch.from_numpy(self._shards.array(clip, EMOTION, (clip.frames, len(self._row.controls)))[frames])
+
+    def _sound(self, clip: Clip, start: int) -> Tensor:
+        samples = self._shards.sound(clip)[start * FRAME : (start + SYNC_FRAMES) * FRAME]
+        return torch.from_numpy(samples)
 
     def _pixels(self, clip: Clip, frame: int) -> Tensor:
         picture = torch.from_numpy(self._shards.picture(clip, frame))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import zlib
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,11 +22,12 @@ from keysync.errors import KeySyncError
 from keysync.media.container import libav_errors, url
 from keysync.method import NETWORK_RATE
 from keysync.network.stage import ENCODERS_JOINED
+from keysync.speech.features import FRAME
 
 from . import digest
 from .index import Clip, DataInfo, read_index
 
-LATENTS, LANDMARKS, EMOTION, CROPS = "latents.npy", "landmarks.npy", "emotion.npy", "mp4"
+LATENTS, LANDMARKS, EMOTION, CROPS, SOUND = "latents.npy", "landmarks.npy", "emotion.npy", "mp4", "flac"
 CHUNK = 4 * 2**20
 
 logger = logging.getLogger(__name__)
@@ -150,6 +152,21 @@ class Shards:
                 return file.read(size)
         except OSError as error:
             raise DamagedClip(f"{path}: cannot read {clip.key}.{part} ({error}): prepare the data again") from error
+
+    def sound(self, clip: Clip) -> NDArray[np.float32]:
+        """The sound (640 n,) of a clip of n frames in -1..1, 16 kHz. Raises `DamagedClip` if it cannot be read."""
+        held = self.stored(clip, SOUND)
+        where = f"{self.folder / clip.shard}: cannot decode {clip.key}.{SOUND} ({{}}): prepare the data again"
+        try:
+            with libav_errors(where), av.open(BytesIO(held), "r", format=SOUND) as container:
+                parts = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
+        except KeySyncError as error:
+            raise DamagedClip(str(error)) from error
+        samples = np.concatenate([np.zeros(0, np.int16), *parts])
+        if samples.dtype != np.int16 or len(samples) != clip.frames * FRAME:
+            raise DamagedClip(where.replace("{}", f"{len(samples)} samples of {samples.dtype}"))
+        scaled: NDArray[np.float32] = samples.astype(np.float32) / np.float32(2**15)
+        return scaled
 
     def picture(self, clip: Clip, frame: int) -> NDArray[np.uint8]:
         """The crop (H, W, 3) of one frame, decoded from the keyframe before it.

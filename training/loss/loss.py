@@ -19,7 +19,9 @@ from keysync.errors import KeySyncError
 from keysync.method import LATENT_CHANNELS
 from keysync.network.stage import ENDS, SCALE_FACTOR, Condition, Stage, Windows
 
+from ..config.config import SYNC_FRAMES
 from ..data.draws import generator
+from .lipsync import Distance
 
 if TYPE_CHECKING:
     from ..config.config import TrainConfig
@@ -47,11 +49,12 @@ class Draws:
 
 
 class Losses(NamedTuple):
-    """The losses of a batch, scalars; `total` = latent + rgb_weight * pixel is minimised."""
+    """The losses of a batch, scalars; `total` = latent + rgb_weight * pixel + sync_weight * sync is minimised."""
 
     total: Tensor
     latent: Tensor
     pixel: Tensor
+    sync: Tensor
 
 
 def draw(config: TrainConfig, batch: Batch) -> Draws:
@@ -137,8 +140,9 @@ def lower_half(rows: int, weight: float, like: Tensor) -> Tensor:
 class LossModule(nn.Module):
     """The loss of a stage as a module that holds all trained parameters, for wrapping in several processes.
 
-    The VAE's `decoder` is needed if `rgb_weight` is not 0, and the `perceptual` distance (b,) of pictures (b, 3, H, W)
-    in -1..1 if `lpips_weight` is not 0, in float32 and on the stage's device. They are frozen and not submodules: they
+    The VAE's `decoder` is needed if `rgb_weight` or `sync_weight` is not 0, the `perceptual` distance (b,) of pictures
+    (b, 3, H, W) in -1..1 if `lpips_weight` is not 0, and the lip-sync loss `sync` if `sync_weight` is not 0, in float32
+    and on the stage's device. They are frozen and not submodules: they
     are not saved, averaged, sharded, moved or cast. Raises `KeySyncError` if one is missing.
     """
 
@@ -148,13 +152,17 @@ class LossModule(nn.Module):
         decoder: nn.Module | None,
         config: TrainConfig,
         perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
+        sync: Distance | None = None,
     ) -> None:
         super().__init__()
-        if config.rgb_weight and decoder is None:
-            raise KeySyncError(
-                f"rgb_weight is {config.rgb_weight:g} but there is no VAE decoder: name a VAE with --vae, or set "
-                "rgb_weight to 0"
-            )
+        for name, weight in (("rgb_weight", config.rgb_weight), ("sync_weight", config.sync_weight)):
+            if weight and decoder is None:
+                raise KeySyncError(
+                    f"{name} is {weight:g} but there is no VAE decoder: name a VAE with --vae, or set {name} to 0"
+                )
+        if config.sync_weight and sync is None:
+            raise KeySyncError(f"sync_weight is {config.sync_weight:g} but there is no lip-sync loss: load it")
+        self._sync = (sync,)
         if config.lpips_weight and perceptual is None:
             raise KeySyncError(f"lpips_weight is {config.lpips_weight:g} but there is no LPIPS network: load it")
         self._perceptual = (perceptual,)  # in a tuple, as the decoder
@@ -174,8 +182,25 @@ class LossModule(nn.Module):
         batch, draws = batch.to(self.stage.device), draws.to(self.stage.device)
         denoised = self.denoise(batch, draws)
         latent = self.latent_loss(denoised, batch.latents, batch, draws.sigma)
-        if not self.config.rgb_weight:
-            return Losses(latent, latent.detach(), torch.zeros_like(latent))
+        none = torch.zeros_like(latent)
+        pixel = self._pixel_loss(denoised, batch, draws) if self.config.rgb_weight else none
+        sync = self.sync_loss(denoised, batch) if self.config.sync_weight else none
+        total = latent + self.config.rgb_weight * pixel + self.config.sync_weight * sync
+        return Losses(total, latent.detach(), pixel.detach(), sync.detach())
+
+    def sync_loss(self, denoised: Tensor, batch: Batch) -> Tensor:
+        """The distance of the lips in decoded frames from their sound, a scalar; noise levels weigh the same."""
+        if batch.sync_frame is None or batch.sound is None:
+            raise KeySyncError(f"sync_weight is {self.config.sync_weight:g} but the batch has no sound: load it")
+        clips = torch.arange(len(denoised), device=denoised.device)[:, None]
+        frames = batch.sync_frame[:, None] + torch.arange(SYNC_FRAMES, device=denoised.device)
+        shown = denoised[clips, frames]  # b t c h w -> b n c h w
+        pictures = self.decode(shown.flatten(0, 1)).unflatten(0, shown.shape[:2])
+        assert self._sync[0] is not None
+        with torch.autocast(pictures.device.type, enabled=False):
+            return self._sync[0](pictures, batch.sound).mean()
+
+    def _pixel_loss(self, denoised: Tensor, batch: Batch, draws: Draws) -> Tensor:
         if batch.pixels is None:
             raise KeySyncError(f"rgb_weight is {self.config.rgb_weight:g} but the batch has no pixels: load them")
         clips = torch.arange(len(denoised), device=denoised.device)
@@ -184,8 +209,7 @@ class LossModule(nn.Module):
         pixel = mean_over(pixel_error, batch.pixel_mask if self._by_mask else None)
         if self.config.lpips_weight:
             pixel = pixel + self.config.lpips_weight * self._perceptual_error(pictures, batch.pixels, draws.sigma)
-        pixel = pixel.mean()
-        return Losses(latent + self.config.rgb_weight * pixel, latent.detach(), pixel.detach())
+        return pixel.mean()
 
     def latent_loss(self, denoised: Tensor, target: Tensor, batch: Batch, sigma: Tensor) -> Tensor:
         """The weighted error of denoised latents (b, t, 4, h, w) at noise levels sigma (b,), a scalar."""

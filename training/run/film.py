@@ -75,20 +75,21 @@ class FilmMaker:
 
     def __init__(self, shards: Shards, windows: Windows, vae: VAE) -> None:
         self._vae = vae
-        clip, found, self._apart = windows.in_a_row(WINDOWS)
+        clip, found, step = windows.in_a_row(WINDOWS)
+        self._apart = step * shards.info.spacing
         self.batches: list[Batch] = [collate([window]) for window in found]
         self.lost = [lost for batch in self.batches for lost in batch.lost]
         self._flac = shards.stored(clip, SOUND)
         self._own = self._decoded([batch.latents for batch in self.batches])
-        frames = self._apart * np.arange(len(self._own))
-        points = windows.landmarks(clip)[frames]
+        numbers = np.arange(len(self._own))
+        points = windows.landmarks(clip)[step * numbers]
         self._track = from_landmarks(list(points), (self._own.shape[1], self._own.shape[2]))
         self._reader = MeshReader()
         with TemporaryDirectory() as folder:
             sound = Path(folder) / f"sound.{SOUND}"
             sound.write_bytes(self._flac)
             self._samples = read_speech(sound)[0].numpy()
-            asked = listen(open_sound(sound)).lips_at(frames / NETWORK_RATE)
+            asked = listen(open_sound(sound)).lips_at(self._apart * numbers / NETWORK_RATE)
         self._asked = asked[:, LIPS.index("opening")]
         self._mouth = self._opening(self._own)
 

@@ -100,7 +100,8 @@ class LoraRun:
         self.run.check(config)
         self._check_optimizer(optimizer)
         self._checkpoint = newest(self.run)
-        self.clock = clock_of(self._checkpoint, config.batch_size)
+        before = self.run.config() if self.run.config_file.exists() else config
+        self.clock = clock_of(self._checkpoint, before.batch_size)
         self.stage: Stage = load_weights(self._checkpoint, config, self.shards)
         freeze(self.stage, config)
         hold(self.stage, frozen, device)
@@ -153,7 +154,7 @@ class LoraRun:
         self._quarantine.add(batch.lost)
         optimizer.zero_grad()
         losses = module(batch, draw(config, batch))
-        loss, latent, pixel = (float(part.detach()) for part in losses)
+        loss, latent, pixel, _ = (float(part.detach()) for part in losses)
         if not math.isfinite(loss):
             raise KeySyncError(
                 f"the loss is {loss} after step {self.done}; the steps before it are saved: lower the learning rate "

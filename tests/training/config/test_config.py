@@ -159,6 +159,9 @@ def test_toml_there_and_back(name: str) -> None:
             {"trackers": "tensorboard,paper"},
             'trackers is ["tensorboard", "paper"]: expected some of tensorboard, wandb',
         ),
+        ({"sync_loss": "syncnet"}, 'sync_loss is "syncnet": expected package.module:function'),
+        ({"sync_weight": "1"}, 'sync_loss is "": expected package.module:function with sync_weight'),
+        ({"sync_weight": "1", "sync_loss": "a:b"}, "sync_weight is 1.0: expected 0 for keyframe, whose frames"),
         ({"min_snr": "-1"}, "min_snr is -1.0: expected 0 or more"),
     ],
 )

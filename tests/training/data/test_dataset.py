@@ -183,7 +183,7 @@ def test_shapes_and_types_of_a_batch(small: Path) -> None:
     config = replace(KEYFRAME, mouth_weight=2.0, identity="other")
     batch = collate([Windows(Shards(small), config)[number] for number in range(3)])
     assert batch.controls is None
-    names = [field.name for field in fields(batch) if field.name not in ("controls", "lost")]
+    names = [field.name for field in fields(batch) if field.name not in ("controls", "sync_frame", "sound", "lost")]
     shapes = {name: tuple(getattr(batch, name).shape) for name in names}
     assert shapes == {
         "number": (3,),
@@ -250,6 +250,25 @@ def test_an_error_of_a_worker_is_told_with_the_file(small: Path, tmp_path: Path)
     loader = DataLoader(windows, batch_sampler=[[0]], num_workers=1, collate_fn=collate)
     with pytest.raises(KeySyncError, match=r"train-000000.tar: cannot read .*landmarks.npy"):
         next(iter(loader))
+
+
+def test_the_sound_of_frames_in_a_row(small: Path) -> None:
+    shards = Shards(small)
+    plain = Windows(shards, INTERPOLATION)
+    windows = Windows(shards, replace(INTERPOLATION, sync_loss="a:b", sync_weight=1.0))
+    firsts = set()
+    for number in range(20):
+        window = windows[number]
+        assert window.sync_frame is not None
+        assert window.sound is not None
+        assert torch.equal(window.latents, plain[number].latents)
+        (clip,) = [clip for clip in shards.clips("train") if clip == next(windows._clips_from(number))]
+        start = windows._draw(number, "window start", clip.frames - 13) + int(window.sync_frame)
+        assert window.sound.tolist() == shards.sound(clip)[640 * start : 640 * (start + 5)].tolist()
+        firsts.add(int(window.sync_frame))
+    assert firsts <= set(range(10))
+    assert len(firsts) > 5
+    assert plain[0].sound is None
 
 
 def test_the_next_intact_clip_stands_in_for_a_damaged_one(small: Path, tmp_path: Path) -> None:

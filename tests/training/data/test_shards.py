@@ -212,6 +212,22 @@ def test_numbers_that_are_not_finite(part: str, copy: Path) -> None:
             read(shards, clip, part)
 
 
+def test_the_sound_of_a_clip(copy: Path) -> None:
+    shards = Shards(copy)
+    (clip,) = shards.clips("train")
+    samples = shards.sound(clip)
+    assert samples.dtype == np.float32
+    assert samples.shape == (FRAMES * 640,)
+    assert 0.4 < np.abs(samples).max() <= 0.51
+    offset, size = clip.members["flac"]
+    forget_checksums(copy)
+    content = bytearray((copy / clip.shard).read_bytes())
+    content[offset : offset + size] = bytes(size)
+    (copy / clip.shard).write_bytes(content)
+    with pytest.raises(DamagedClip, match=r"cannot decode clip0.flac \(.+\): prepare the data again"):
+        Shards(copy).sound(Shards(copy).clips("train")[0])
+
+
 def test_arrays_of_another_shape_kind_or_length(data: Path) -> None:
     shards = Shards(data)
     (clip,) = shards.clips("train")

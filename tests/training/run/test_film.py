@@ -49,7 +49,9 @@ def maker(tmp_path_factory: pytest.TempPathFactory) -> FilmMaker:
         for number in range(COUNT)
     ]
     given: Any = SimpleNamespace(in_a_row=lambda most: ("clip", batches, 1), landmarks=lambda clip: landmarks)
-    shards: Any = SimpleNamespace(stored=lambda clip, part: (folder / "clip.flac").read_bytes())
+    shards: Any = SimpleNamespace(
+        stored=lambda clip, part: (folder / "clip.flac").read_bytes(), info=SimpleNamespace(spacing=1)
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.run.film.collate", lambda held: held[0])
         vae: Any = Cinema(frames)
