@@ -293,7 +293,7 @@ def test_samples_and_the_validation_loss(data: Path, tmp_path: Path) -> None:
     assert Run(tmp_path).best() == 2
     film = VideoReader(tmp_path / "samples" / "step-000002.mp4")
     assert (film.info.width, film.info.height, film.info.has_audio) == (128, 64, True)
-    assert sum(1 for _ in film.frames()) == 33  # eight windows of five frames that share their ends
+    assert sum(1 for _ in film.frames()) == 17  # four windows of five frames that share their ends
 
 
 def test_without_a_long_validation_clip_others_stand_in_and_it_is_said(

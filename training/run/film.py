@@ -35,8 +35,8 @@ from ..data.disk import disk
 if TYPE_CHECKING:
     from keysync.vae.vae import VAE
 
-# The most windows in a row: 4.2 s of the interpolation stage.
-WINDOWS = 8
+# The most windows in a row: 2.1 s of the interpolation stage.
+WINDOWS = 4
 # Fewer frames with a mouth give no correlation.
 FEWEST = 8
 SOUND = "flac"
