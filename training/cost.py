@@ -73,9 +73,10 @@ class Cost:
 def measure(config: TrainConfig, audio_channels: int = 0) -> Cost:
     """The cost of a step with these settings, starting from new weights; needs little memory and no GPU.
 
-    LPIPS, which compares one picture of a window, is left out. `audio_channels` is by default the published stage's.
+    LPIPS and a lip-sync loss, which compare few pictures of a window, are left out. `audio_channels` is by default the
+    published stage's.
     """
-    config, size = replace(config, lpips_weight=0.0), config.resolution // PIXELS_PER_LATENT
+    config, size = replace(config, lpips_weight=0.0, sync_weight=0.0), config.resolution // PIXELS_PER_LATENT
     audio_channels = audio_channels or ALL_STAGES[config.stage].audio_channels
     with FakeTensorMode():
         stage = Stage(new_spec(config, (size, size), audio_channels)).train()

@@ -26,7 +26,9 @@ from keysync.weights.stage_format import EMBEDDED, embed, metadata_of, published
 
 from .config.config import TrainConfig
 from .data.disk import written
+from .run.card import card
 from .run.checkpoints import ADAPTERS, AVERAGED, STAGE
+from .run.hub import check_hub, push
 from .run.run import Run, save_pickle
 from .weights.embedded_vae import decoder_tensors
 from .weights.initial_weights import trained_spec
@@ -66,11 +68,13 @@ def export(
     if weak and (lora or ALL_STAGES[config.stage].guidance is not AUTOGUIDANCE):
         raise KeySyncError(f"no weaker copy guides {'a LoRA' if lora else f'the {config.stage} stage'}: omit --weak")
     step, place = _checkpoint(run, config, step)
+    averaged = averaged and (place / AVERAGED).is_file()
+    file = place / (AVERAGED if averaged else ADAPTERS if lora or merge else STAGE)
+    kind = ", averaged weights" if averaged else ""
     if lora:
-        tensors, metadata = read_tensors(place / ADAPTERS)
+        tensors, metadata = read_tensors(file)
         write_tensors(_cast(tensors, dtype), target, metadata)
-        return f"LoRA for the {config.stage} stage, step {step}"
-    file = place / (ADAPTERS if merge else AVERAGED if averaged and (place / AVERAGED).is_file() else STAGE)
+        return f"LoRA for the {config.stage} stage, step {step}{kind}"
     stage = _merged(file, config) if merge else load_stage(file, expect=config.stage)
     stage.spec = replace(stage.spec, weak=weak)
     state = stage.state_dict()
@@ -79,7 +83,7 @@ def export(
         tensors |= decoder_tensors(vae)
     cast = to_eight_bits(_cast(tensors, torch.float16)) if eight_bits else _cast(tensors, dtype)
     _write(cast, target, stage, read_tensors(file)[1])
-    kind = {ADAPTERS: ", adapters merged in", AVERAGED: ", averaged weights", STAGE: ""}[file.name]
+    kind += ", adapters merged in" if merge else ""
     return f"{config.stage} stage, step {step}{kind}{', the weaker copy' if weak else ''}"
 
 
@@ -144,12 +148,18 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a training run")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="a .safetensors or .pt file")
-    parser.add_argument("--step", type=int, metavar="N", help="export the checkpoint of this step; default: the newest")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--step", type=int, metavar="N", help="export the checkpoint of this step; default: the newest")
+    which.add_argument("--best", action="store_true", help="export the one with the least loss on validation clips")
     parser.add_argument("--no-ema", action="store_true", help="export the last weights instead of the averaged ones")
     parser.add_argument("--dtype", choices=[*DTYPES, INT8], help="precision to store; default: as trained")
     parser.add_argument("--merge", action="store_true", help="merge a run's adapters into its stage")
     parser.add_argument("--weak", action="store_true", help="KeyFace: as the weaker copy that guides the interpolation")
     parser.add_argument("--vae", type=Path, metavar="PATH", help="add the decoder of this VAE")
+    parser.add_argument("--card", type=Path, metavar="FILE", help="write a model card in Markdown")
+    parser.add_argument("--licence", default="", metavar="ID", help="for the card, as the hub names it: apache-2.0 ...")
+    parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="upload the file with its card to Hugging Face")
+    parser.add_argument("--public", action="store_true", help="a new repository there is public; default: private")
     return parser.parse_args(arguments)
 
 
@@ -158,10 +168,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     logging.basicConfig(level=logging.WARNING, format="export: %(message)s")
     try:
+        if options.push_to_hub:
+            check_hub(options.push_to_hub)
+        step = _best(Run(options.run)) if options.best else options.step
         what = export(
             options.run,
             options.output,
-            step=options.step,
+            step=step,
             averaged=not options.no_ema,
             dtype=DTYPES.get(options.dtype),
             eight_bits=options.dtype == INT8,
@@ -169,11 +182,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
             vae=options.vae,
             weak=options.weak,
         )
+        print(f"export: {options.output}: {what}")
+        if options.card or options.push_to_hub:
+            text = _card(options, step, what)
+            if options.card:
+                with written(options.card) as part:
+                    part.write_text(text, encoding="utf-8")
+            if options.push_to_hub:
+                print(f"export: {push(options.output, text, options.push_to_hub, public=options.public)}")
     except KeySyncError as error:
         print(f"export: error: {error}", file=sys.stderr)
         return 1
-    print(f"export: {options.output}: {what}")
     return 0
+
+
+def _best(run: Run) -> int:
+    best = run.best()
+    if best is None:
+        raise KeySyncError(f"{run.folder} has no checkpoint that was validated: set sample_every, or omit --best")
+    return best
+
+
+def _card(options: argparse.Namespace, step: int | None, what: str) -> str:
+    run = Run(options.run)
+    step, place = _checkpoint(run, run.config(), step)
+    file = place / (ADAPTERS if (place / ADAPTERS).is_file() else STAGE)
+    return card(run, step, what, options.output.name, read_tensors(file)[1], options.licence)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from keysync.systems.keysync.small import BUILT_IN, CROP_SCALE, RESOLUTION, SMAL
 from .data.index import FILE
 from .data.preparation import quality, speaker
 from .data.preparation.engine import ENGINES
-from .data.preparation.job import prepare
+from .data.preparation.job import MOST_FAILURES, prepare
 from .data.preparation.people import PEOPLE, VIDEO
 from .data.preparation.report import NAME
 from .data.preparation.settings import NONE, PUBLISHED_RESOLUTION, ModelFile, Settings
@@ -64,6 +64,8 @@ def _run(options: argparse.Namespace) -> None:
         workers=options.workers,
         validation=options.validation,
         shards=options.shards,
+        max_failures=options.max_failures,
+        preview=options.preview and options.preview.absolute(),
     )
     for line in report.lines():
         print(line)
@@ -160,6 +162,15 @@ def _parser() -> argparse.ArgumentParser:
         help="all clips of a person are in one split; a person is who is in a video, in a folder, or alike (default: "
         "%(default)s), or whom a .txt list names after a tab",
     )
+    add(
+        "--max-failures",
+        type=_limit,
+        default=MOST_FAILURES,
+        metavar="N",
+        help="videos that may fail, as when a library cannot get through them; more end the preparation; default: "
+        "%(default)s",
+    )
+    add("--preview", type=Path, metavar="FILE", help="write a contact sheet of kept and dropped clips, PNG or JPEG")
     add("--engine", choices=sorted(ENGINES), default="local", help="local processes, or Ray (RAY_ADDRESS: a cluster)")
     add("--workers", type=_count, default=1, metavar="N", help="number of workers, one core each")
     add(
@@ -172,6 +183,12 @@ def _parser() -> argparse.ArgumentParser:
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} workers: expected 1 or more")
+    return int(text)
+
+
+def _limit(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} failures: expected 0 or more")
     return int(text)
 
 

@@ -1,7 +1,7 @@
 """Trains a stage on prepared data: `python -m training.train keyframe --data DATA --out RUN [--key value ...]`.
 
 On several GPUs: `torchrun --nproc-per-node N -m training.train ...`. A stopped run resumes when the same command is
-given again, with the losses of a run that never stopped.
+given again, with the losses of a run that never stopped; also with another number of processes, and other settings.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,21 +26,25 @@ from keysync.errors import KeySyncError, install_line
 from keysync.network.stage import ALL_STAGES, Stage
 
 from .config.config import NO, PRESETS, TrainConfig, load_config, overrides_of, preset_of
-from .data.dataset import Batch, Windows, collate
+from .data.dataset import Batch, Lost, Windows, collate
 from .data.shards import Shards
 from .data.store import named_place
 from .loss.distillation import Distillation, load_teacher
+from .loss.lipsync import load_sync
 from .loss.loss import Losses, LossModule, draw
 from .loss.perceptual import load_lpips
 from .run.board import Board
-from .run.checkpoints import load_state, load_weights, save
+from .run.checkpoints import clock_of, load_state, load_weights, newest, save
+from .run.clock import Clock
 from .run.ema import EMA
 from .run.mirror import Mirror
 from .run.optimizers import MAKERS
+from .run.quarantine import Quarantine
 from .run.run import Run
-from .run.schedule import learning_rate
-from .run.sharding import spread
+from .run.schedule import schedule
+from .run.sharding import spread, whole
 from .run.signals import Stop
+from .run.together import check_shared, decided, gathered
 from .run.vae import load_vae_of
 from .run.validation import Validation
 from .weights.frozen import hold
@@ -54,7 +59,8 @@ Parse = Callable[[Sequence[str] | None], tuple[TrainConfig, argparse.Namespace]]
 
 
 def train(config: TrainConfig, data: Path | str, out: Path, device: str = "", mirror: str = "") -> int:
-    """Trains until `config.steps`, resuming from the newest checkpoint in `out`; returns the number of steps done.
+    """Trains until `config.steps`, resuming from the newest intact checkpoint in `out`; returns the steps done, counted
+    in the batch that the run began with (`Clock`).
 
     `data` is a folder or a URL; a copy of the run is kept at the URL `mirror`, and resumed if it is newer.
     Raises `KeySyncError` for settings, data or weights that do not fit, a loss that is not finite, and a full disk.
@@ -63,14 +69,10 @@ def train(config: TrainConfig, data: Path | str, out: Path, device: str = "", mi
     shards = Shards(data)
     windows = Windows(shards, config)
     run = Run(out)
-    copy = Mirror(run, mirror) if mirror and accelerator.is_main_process else None
-    if copy:
-        copy.pull()
-    if accelerator.is_main_process:
-        run.begin(config)
-    accelerator.wait_for_everyone()
-    done = max(run.steps(), default=0)
-    checkpoint = run.checkpoint(done) if done else None
+    copy = Mirror(run, mirror) if mirror else None
+    run.check(config)
+    check_shared(accelerator, out, data, shards.digest)
+    checkpoint, clock = decided(accelerator, lambda: resumed(run, copy, config, accelerator.num_processes))
 
     stage = load_weights(checkpoint, config, shards)
     freeze(stage, config)
@@ -86,45 +88,77 @@ def train(config: TrainConfig, data: Path | str, out: Path, device: str = "", mi
     # Not moved: AdamW's step counts on a GPU would each cost a synchronisation.
     stepper = accelerator.prepare_optimizer(optimizer, device_placement=False)
     validation = Validation(shards, config, vae) if config.sample_every else None
-
-    batches = read_batches(windows, config, accelerator, done)
-    report = Board(run, config, done) if accelerator.is_main_process else nullcontext()
+    batch = config.batch_size * config.accumulate * accelerator.num_processes
+    about = {"step": clock.done, "clips": clock.clips, "processes": accelerator.num_processes, "clips_per_step": batch}
+    decided(accelerator, lambda: run.begin(config, **about))
+    quarantine = Quarantine(run, config.max_failures, accelerator.is_main_process)
+    lost = list(validation.lost) if validation else []
+    batches = read_batches(windows, config, accelerator, clock.clips)
+    report = Board(run, config, clock, accelerator.device) if accelerator.is_main_process else nullcontext()
     with Stop().listening() as stop, report as board:
-        while done < config.steps:
-            rate = learning_rate(config, done)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            losses = take_step(batches, module, parameters, stepper, config, accelerator)
+        while clock.whole_steps < config.steps:
+            rate = schedule(optimizer, config, clock.steps)
+            taken = take_step(batches, module, parameters, stepper, config, accelerator)
+            lost += taken.lost
             if ema is not None:
-                ema.update(done)
-            done += 1
-            figures = torch.cat((losses, losses.new_tensor([float(stop.requested)])))
-            loss, latent, pixel, stopping = accelerator.reduce(figures, "mean").tolist()
-            check(loss, done, run, config)
+                ema.update(clock.steps, batch / clock.unit)
+            clock = clock.after(batch)
+            figures = torch.cat((taken.losses, taken.losses.new_tensor([float(stop.requested), len(lost)])))
+            *each, stopping, damaged = accelerator.reduce(figures, "mean").tolist()
+            losses = dict(zip(("loss", *Losses._fields[1:]), each, strict=True))
+            if damaged:
+                quarantine.add(clip for clips in gathered(accelerator, lost) for clip in clips)
+                lost.clear()
+            check(losses["loss"], clock.done, run, config)
             if board:
-                board.step(done, loss=loss, latent=latent, pixel=pixel, learning_rate=rate)
-            last = stopping > 0 or done == config.steps
-            if last or done % config.checkpoint_every == 0:
-                save(run, done, config, accelerator, module, optimizer, ema, shards)
+                norm = float(taken.gradient_norm)
+                board.step(clock, **losses, gradient_norm=norm, learning_rate=rate)
+            ended = clock.whole_steps >= config.steps
+            if stopping or ended or clock.done % config.checkpoint_every == 0:
+                save(run, clock, config, accelerator, module, optimizer, ema, shards)
                 if copy:
-                    copy.push()
-            if validation and (done % config.sample_every == 0 or done == config.steps):
+                    decided(accelerator, copy.push)
+            if validation and not stopping and (ended or clock.done % config.sample_every == 0):
                 with ema.applied() if ema is not None else nullcontext(), accelerator.autocast():
                     outcome = validation.run(loss_module)
                 if board:
-                    board.validation(done, *outcome)
+                    board.validation(clock, outcome)
             if stopping:
                 break
     accelerator.end_training()
-    return done
+    return clock.whole_steps
+
+
+def resumed(run: Run, copy: Mirror | None, config: TrainConfig, processes: int) -> tuple[Path | None, Clock]:
+    """The checkpoint that a run goes on from, None at its beginning, and its clock. The copy's is fetched if that is
+    newer than all that are intact here.
+
+    Raises `KeySyncError` if all checkpoints are damaged, and if the copy is of a run that these settings do not resume.
+    """
+    checkpoint = newest(run)
+    if copy and copy.pull():
+        run.check(config)
+        checkpoint = newest(run)
+    before = run.config() if run.config_file.exists() else config
+    return checkpoint, clock_of(checkpoint, before.batch_size * before.accumulate * processes)
 
 
 def loss_of(stage: Stage, decoder: nn.Module | None, config: TrainConfig, device: torch.device) -> LossModule:
     """What the stage learns by: the data, or a teacher."""
     if config.distill == NO:
         perceptual = load_lpips(device) if config.lpips_weight else None
-        return LossModule(stage, decoder, config, perceptual)
+        sync = load_sync(config.sync_loss, device) if config.sync_weight else None
+        return LossModule(stage, decoder, config, perceptual, sync)
     return Distillation(stage, load_teacher(config, device), config)
+
+
+class Taken(NamedTuple):
+    """An optimiser step: the mean of this process's `Losses` (4,), the norm of the gradient before it was clipped, and
+    the damaged clips that it met."""
+
+    losses: Tensor
+    gradient_norm: Tensor
+    lost: list[Lost]
 
 
 def take_step(
@@ -134,21 +168,22 @@ def take_step(
     stepper: AcceleratedOptimizer,
     config: TrainConfig,
     accelerator: Accelerator,
-) -> Tensor:
-    """One optimiser step of `config.accumulate` passes; returns the mean of this process's `Losses` (3,)."""
-    mean = torch.zeros(3, device=accelerator.device)
+) -> Taken:
+    """One optimiser step of `config.accumulate` passes."""
+    mean, norm, lost = torch.zeros(len(Losses._fields), device=accelerator.device), torch.zeros(()), list[Lost]()
     for _ in range(config.accumulate):
         batch = next(batches)
+        lost += batch.lost
         with accelerator.accumulate(module):
             with accelerator.autocast():
                 losses: Losses = module(batch, draw(config, batch))
             accelerator.backward(losses.total)
-            if config.max_grad_norm and accelerator.sync_gradients:
-                accelerator.clip_grad_norm_(parameters, config.max_grad_norm)
+            if accelerator.sync_gradients:
+                norm = whole(accelerator.clip_grad_norm_(parameters, config.max_grad_norm or math.inf))
             stepper.step()
             stepper.zero_grad()
         mean += torch.stack(losses).detach() / config.accumulate
-    return mean
+    return Taken(mean, norm, lost)
 
 
 def start_processes(config: TrainConfig, device: str) -> Accelerator:
@@ -178,17 +213,15 @@ def start_processes(config: TrainConfig, device: str) -> Accelerator:
         ) from error
 
 
-def read_batches(windows: Windows, config: TrainConfig, accelerator: Accelerator, done: int) -> Iterator[Batch]:
-    """This process's batches after `done` steps, endlessly. Samples are numbered by step, pass and process, so the
-    samples of a step do not depend on the number of processes."""
-    passes, process, processes = config.accumulate, accelerator.process_index, accelerator.num_processes
+def read_batches(windows: Windows, config: TrainConfig, accelerator: Accelerator, seen: int) -> Iterator[Batch]:
+    """This process's batches after `seen` clips, endlessly. Clips are numbered over all processes, so those of a step
+    do not depend on the number of processes, and whatever the batch, none is left out or seen twice."""
+    process, processes = accelerator.process_index, accelerator.num_processes
 
     def numbers() -> Iterator[list[int]]:
-        turn = done * passes
-        while True:
-            first = (turn * processes + process) * config.batch_size
+        for turn in count():
+            first = seen + (turn * processes + process) * config.batch_size
             yield list(range(first, first + config.batch_size))
-            turn += 1
 
     loader = DataLoader(
         windows,
@@ -266,6 +299,8 @@ def main(arguments: Sequence[str] | None = None, parse: Parse = parse) -> int:
     if done < config.steps:
         print(f"training: stopped after step {done}; the same command resumes", file=sys.stderr)
         return 130
+    for line in Quarantine(Run(options.out), config.max_failures).lines():
+        print(f"training: {line}")
     print(f"training: {options.out}: {done} steps done; export it with python -m training.export {options.out} -o FILE")
     return 0
 

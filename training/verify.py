@@ -1,4 +1,4 @@
-"""Compares prepared data with its checksums: python -m training.verify DATA.
+"""Compares prepared data with its checksums, and looks for numbers that are not finite: python -m training.verify DATA.
 
 Prints a line for each shard, and one for each part of a clip that is damaged. Exit codes: 0 no damage, 1 damage or an
 error. The tar headers between the parts are not checked: training does not read them.
@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+
 from keysync.errors import KeySyncError
 
 from .data.index import SPLITS, read_index
-from .data.shards import checksum
+from .data.shards import checksum, loaded, mapped
 from .data.store import Store, named_place, open_store
 from .data.table import Clip
 
@@ -96,11 +99,29 @@ def _damage(store: Store, shard: str, size: int, held: int | None, clips: Sequen
         yield f"{shard} has {held} bytes, expected {size}"
     try:
         for clip in clips:
-            for part, crc in clip.checksums.items():
-                if checksum(store, shard, *clip.members[part]) != crc:
-                    yield f"{shard}: {clip.key}.{part} is damaged, its checksum differs"
+            for part in clip.members:
+                if problem := _problem(store, shard, clip, part):
+                    yield f"{shard}: {clip.key}.{part} {problem}"
     except OSError as error:
         yield f"cannot read {shard} ({error.strerror or error})"
+
+
+def _problem(store: Store, shard: str, clip: Clip, part: str) -> str:
+    """What is wrong with a part, or ""; of data at a URL it is read once. Raises `OSError` if it cannot be read."""
+    place, path = clip.members[part], store.path(shard)
+    content = b"" if path is not None else store.read(shard, *place)
+    if part in clip.checksums:
+        crc = zlib.crc32(content) if path is None else checksum(path, *place)
+        if crc != clip.checksums[part]:
+            return "is damaged, its checksum differs"
+    if not part.endswith(".npy"):
+        return ""
+    try:
+        array = loaded(content) if path is None else mapped(path, *place)
+        finite = bool(np.isfinite(array).all())
+    except ValueError:
+        finite = False
+    return "" if finite else "has numbers that are not finite, or is no array"
 
 
 if __name__ == "__main__":

@@ -75,7 +75,8 @@ def prepare_clips(
     models.encoders = {encoder.name: encoder for encoder in encoders}
     models.detector = WatchedDetector(models.detector)
     step = steps(len(videos) * len(table(settings, models)))
-    report = prepare(videos, settings, models=models, watch=lambda video, stage: step())
+    # A cancelled prompt is an error like others in some versions of the core: none may be passed over.
+    report = prepare(videos, settings, max_failures=0, models=models, watch=lambda video, stage: step())
     if not report.clips:
         raise KeySyncError(f"no clip can be used: {'; '.join(_lost(report))}")
     shards = Shards(settings.data)

@@ -70,7 +70,7 @@ def train_lora(
 ) -> Trained:
     """Trains or resumes the run in `folder`. MODEL stays as it is: a copy of its file's weights is trained on.
 
-    Raises `KeySyncError` for what does not fit the model, and for a run with other settings.
+    Raises `KeySyncError` for what does not fit the model, and for a run with settings that it cannot change.
     """
     spec = spec_of(model)
     file = _file(model)

@@ -340,8 +340,7 @@ def _log(folder: Path) -> Path:
 def _read_log(folder: Path) -> None:
     from training.run.run import Run
 
-    run = Run.__new__(Run)  # a run's folder, without a run in it
-    run.folder, run.log_file = folder, folder / "log.jsonl"
+    run = Run(folder)
     run.forget_after(4)
     run.logged()
 

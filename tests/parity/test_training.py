@@ -147,8 +147,10 @@ Given = TypeVar("Given", Batch, Draws)
 def in_float64(given: Given) -> Given:
     """A batch or its draws, every tensor of real numbers in float64."""
     held = {field.name: getattr(given, field.name) for field in fields(given)}
-    real = {name: part for name, part in held.items() if isinstance(part, Tensor) and part.is_floating_point()}
-    return replace(given, **{name: part.double() for name, part in real.items()})
+    real: dict[str, Any] = {
+        name: part.double() for name, part in held.items() if isinstance(part, Tensor) and part.is_floating_point()
+    }
+    return replace(given, **real)
 
 
 @by_stage

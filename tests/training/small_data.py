@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
+import zlib
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,9 +16,12 @@ from numpy.typing import NDArray
 from keysync.media.info import BT709, PictureFormat
 from keysync.systems.keysync.small import BUILT_IN
 from tests.synthetic_face import face_points
-from training.data.index import DataInfo, EncoderInfo
+from training.data.index import FILE, TRAIN, DataInfo, EncoderInfo, Listed, read_index, to_json
+from training.data.parts import LATENTS
 from training.data.preparation.encode import CropWriter, save_array, write_sound
 from training.data.preparation.shards import ClipFiles, write_shards
+from training.data.store import Folder
+from training.data.table import Clip, Table
 
 
 def write_small_data(
@@ -71,6 +76,26 @@ def write_small_clip(
     (folder / f"{key}.json").write_text(json.dumps(said | {"sharpness": 1.0, "speaker_score": 1.0}))
     parts = {path.name[len(key) + 1 :]: path for path in folder.glob(f"{key}.*")}
     return ClipFiles(key, f"{key}.mp4", frames, parts)
+
+
+def spoil(data: Path, number: int) -> Clip:
+    """Makes the last latents of a clip of the training not finite, as a preparation would have written them, with a
+    checksum that fits."""
+    index = read_index(Folder(data))
+    assert index.listed is not None
+    clips = list(index.splits[TRAIN])
+    clip = clips[number]
+    path, (offset, size) = data / clip.shard, clip.members[LATENTS]
+    content = bytearray(path.read_bytes())
+    content[offset + size - 2 : offset + size] = np.float16("nan").tobytes()
+    path.write_bytes(content)
+    checksums = {**clip.checksums, LATENTS: zlib.crc32(content[offset : offset + size])}
+    clips[number] = replace(clip, checksums=checksums)
+    table, name = Table.of(clips, index.sizes), index.listed[TRAIN][0].table
+    table.save(data / name)
+    listed = {**index.listed, TRAIN: (Listed.of(name, data / name, table),)}
+    (data / FILE).write_text(to_json(index.info, listed))
+    return clips[number]
 
 
 def small_picture(frame: int, size: tuple[int, int]) -> NDArray[np.uint8]:

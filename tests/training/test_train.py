@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,17 +20,22 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from keysync.errors import KeySyncError
+from keysync.media.reader import VideoReader
 from keysync.weights.checkpoint import load_stage
 from keysync.weights.describe import describe
+from training import export
 from training.config.config import TrainConfig, load_config
+from training.data.index import read_index
 from training.loss.loss import Losses, LossModule
 from training.run.run import Run
+from training.run.schedule import learning_rate
+from training.run.validation import LEVELS
 from training.train import main, train
 
 from ..conftest import ROOT
 from .older_data import make_older
 from .small_config import small_settings
-from .small_data import write_small_data
+from .small_data import spoil, write_small_data
 
 # Windows of 5 frames and one level: a step in tens of milliseconds.
 SMALL = {
@@ -184,7 +190,7 @@ def test_two_processes_train_what_one_does(
     stage: str, distributed: str, data: Path, whole: dict[str, Path], tmp_path: Path
 ) -> None:
     """One clip each where the one process has two; a run with sharded weights is also ended by one process."""
-    sample = 1 if distributed == "fsdp" else 0
+    sample = 4 if distributed == "fsdp" else 0
     words = command(stage, data, tmp_path, batch_size=1, distributed=distributed, sample_every=sample)
     process = started(words, processes=2)
     said = process.communicate()[1]
@@ -204,31 +210,91 @@ def test_passes_add_up_to_a_batch(data: Path, whole: dict[str, Path], tmp_path: 
     assert losses(tmp_path) == pytest.approx(losses(whole["keyframe"]), rel=1e-4)
 
 
+def test_a_run_bends(data: Path, whole: dict[str, Path], tmp_path: Path) -> None:
+    """Two processes, one, and two again, at the same batch of all together."""
+
+    def two(steps: int) -> None:
+        process = started(command("keyframe", data, tmp_path, batch_size=1, steps=steps), processes=2)
+        said = process.communicate()[1]
+        assert process.returncode == 0, said
+
+    two(1)
+    train(config("keyframe", batch_size=1, accumulate=2, steps=2), data, tmp_path)
+    train(config("keyframe", steps=3), data, tmp_path)
+    two(4)
+    assert losses(tmp_path) == pytest.approx(losses(whole["keyframe"]), rel=1e-4)
+    assert [line["clips"] for line in Run(tmp_path).logged()] == [2, 4, 6, 8]
+    told = Run(tmp_path).history()
+    assert [(line["step"], line["processes"], line["clips_per_step"]) for line in told] == [
+        *((0, 2, 2), (1, 1, 2), (2, 1, 2), (3, 2, 2))
+    ]
+    assert told[1]["changed"] == {"steps": [1, 2], "accumulate": [1, 2]}
+
+
+def test_clips_are_the_clock_when_the_batch_changes(data: Path, tmp_path: Path) -> None:
+    """A batch twice as large: half as many steps, the rest of the clips, and a schedule by clips."""
+    settings = {"ema_decay": 0, "warmup_steps": 4, "final_learning_rate": 1e-4}
+    train(config("interpolation", steps=2, **settings), data, tmp_path)
+    assert train(config("interpolation", batch_size=4, **settings), data, tmp_path) == 4
+    lines = Run(tmp_path).logged()
+    assert [line["clips"] for line in lines] == [2, 4, 8]
+    assert Run(tmp_path).steps() == [2, 3]
+    assert lines[2]["learning_rate"] == learning_rate(config("interpolation", **settings), 2)
+
+
+def test_what_an_error_advises_is_accepted(data: Path, tmp_path: Path) -> None:
+    """Settings of learning may change, and what the checkpoint's optimizer holds of them does, too."""
+    train(config("keyframe", steps=2), data, tmp_path)
+    changes = {"learning_rate": 1e-5, "max_grad_norm": 0.5, "weight_decay": 0.5, "ema_decay": 0.0, "rgb_weight": 0.0}
+    assert train(config("keyframe", steps=4, **changes), data, tmp_path) == 4
+    state = torch.load(Run(tmp_path).checkpoint(4) / "optimizer.pt", weights_only=True)
+    assert {(group["lr"], group["weight_decay"]) for group in state["param_groups"]} == {(1e-5, 0.5)}
+    assert not (Run(tmp_path).checkpoint(4) / "ema.safetensors").exists()
+    assert train(config("keyframe", steps=5, ema_decay=0.9), data, tmp_path) == 5  # averages begin again
+    assert (Run(tmp_path).checkpoint(5) / "ema.safetensors").exists()
+    assert Run(tmp_path).history()[1]["changed"].keys() == {"steps", *changes}
+
+
 def test_halves_on_a_cpu(data: Path, whole: dict[str, Path], tmp_path: Path) -> None:
     train(config("interpolation", precision="bf16", gradient_checkpointing=True), data, tmp_path)
     assert losses(tmp_path) == pytest.approx(losses(whole["interpolation"]), rel=0.05)
     assert losses(tmp_path) != losses(whole["interpolation"])
 
 
-def test_adapters_alone_are_trained_and_go_on(data: Path, whole: dict[str, Path], tmp_path: Path) -> None:
+def test_adapters_alone_are_trained_and_go_on(
+    data: Path, whole: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     base = Run(whole["keyframe"]).checkpoint(4) / "stage.safetensors"
-    settings = {"start": base, "trainable": "lora", "ema_decay": 0, "lora_rank": 2}
+    settings = {"start": base, "trainable": "lora", "lora_rank": 2}
     for out, steps in (("once", 4), ("twice", 2), ("twice", 4)):
         made = config("keyframe", **settings, steps=steps)
         train(TrainConfig(**{**vars(made), "start": str(base)}), data, tmp_path / out)
     held = sorted(path.name for path in Run(tmp_path / "once").checkpoint(4).iterdir())
-    assert held == ["lora.safetensors", "optimizer.pt", "state.json"]
+    assert held == ["ema.safetensors", "lora.safetensors", "optimizer.pt", "state.json"]
     assert losses(tmp_path / "once") == losses(tmp_path / "twice")
     assert_same(weights(tmp_path / "once"), weights(tmp_path / "twice"))
+    last, averaged = (load_file(Run(tmp_path / "once").checkpoint(4) / name) for name in held[1::-1])
+    assert last.keys() == averaged.keys()
+    assert [name for name in last if name.endswith("lora_B.weight") and not torch.equal(last[name], averaged[name])]
+    for words, kind in (([], ", averaged weights"), (["--no-ema"], ""), (["--merge"], ", averaged weights, adapters")):
+        assert export.main([str(tmp_path / "once"), "-o", str(tmp_path / "out.safetensors"), *words]) == 0
+        assert f"step 4{kind}" in capsys.readouterr().out
     up = [tensor for name, tensor in weights(tmp_path / "once").items() if name.endswith("lora_B.weight")]
     assert up
     assert all(tensor.any() for tensor in up)
 
 
 def test_samples_and_the_validation_loss(data: Path, tmp_path: Path) -> None:
-    train(config("keyframe", sample_every=2, steps=2), data, tmp_path)
+    train(config("interpolation", sample_every=2, steps=2), data, tmp_path)
     assert (tmp_path / "samples" / "step-000002.png").stat().st_size > 1000
     assert list((tmp_path / "tensorboard").iterdir())
+    (line,) = Run(tmp_path).validated()
+    assert (line["step"], line["clips"]) == (2, 4)
+    assert {name for name in line if name.startswith("loss")} == {"loss", *(f"loss_at_{level:g}" for level in LEVELS)}
+    assert Run(tmp_path).best() == 2
+    film = VideoReader(tmp_path / "samples" / "step-000002.mp4")
+    assert (film.info.width, film.info.height, film.info.has_audio) == (128, 64, True)
+    assert sum(1 for _ in film.frames()) == 17  # four windows of five frames that share their ends
 
 
 def test_without_a_long_validation_clip_others_stand_in_and_it_is_said(
@@ -279,6 +345,75 @@ def test_weights_that_are_no_numbers_are_not_saved(
     assert Run(tmp_path).steps() == []
 
 
+@pytest.mark.parametrize("damage", ["cut", "bit", "state", "old"])
+def test_a_damaged_checkpoint_is_passed_over(
+    damage: str, data: Path, whole: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(config("keyframe"), data, tmp_path)
+    folder = Run(tmp_path).checkpoint(4)
+    file = folder / {"state": "state.json", "bit": "ema.safetensors"}.get(damage, "optimizer.pt")
+    held = bytearray(file.read_bytes())
+    if damage == "bit":
+        held[len(held) // 2] ^= 1
+    else:
+        held = held[: len(held) // 2]
+    file.write_bytes(held)
+    if damage == "old":  # a checkpoint without checksums
+        about = json.loads((folder / "state.json").read_text())
+        (folder / "state.json").write_text(json.dumps({"step": 4, "scaler": None, "data": about["data"]}))
+    assert train(config("keyframe"), data, tmp_path) == 4
+    assert f"{folder} is damaged" in caplog.text
+    assert "resuming from step 2 instead; it is now step-000004.damaged, which you can delete" in caplog.text
+    assert losses(tmp_path) == losses(whole["keyframe"])
+    assert_same(weights(tmp_path), weights(whole["keyframe"]))
+    assert (tmp_path / "checkpoints" / "step-000004.damaged").is_dir()
+
+
+def test_a_checkpoint_of_the_first_version_goes_on(data: Path, whole: dict[str, Path], tmp_path: Path) -> None:
+    train(config("keyframe", steps=2), data, tmp_path)
+    (tmp_path / "history.jsonl").unlink()
+    state = Run(tmp_path).checkpoint(2) / "state.json"
+    about = json.loads(state.read_text())
+    state.write_text(json.dumps({"step": 2, "scaler": about["scaler"], "data": about["data"]}))
+    assert train(config("keyframe"), data, tmp_path) == 4
+    assert losses(tmp_path) == losses(whole["keyframe"])
+
+
+def test_nothing_is_written_before_all_has_loaded(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeySyncError, match="gone"):
+        train(config("keyframe", start=tmp_path / "gone.safetensors"), data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_not_shared_is_refused(data: Path, tmp_path: Path) -> None:
+    """Two processes with a folder of their own each, as on two machines that share nothing."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    running = []
+    for rank in ("0", "1"):
+        words = command("keyframe", data, tmp_path / rank, batch_size=1)
+        program = (
+            "import training.run.together as t; t.SECONDS = 0.5; "
+            f"from training.train import main; raise SystemExit(main({words[1:]!r}))"
+        )
+        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        running.append(
+            subprocess.Popen(
+                [sys.executable, "-c", program],
+                cwd=ROOT,
+                env={**ENVIRONMENT, **place},
+                text=True,
+                stderr=subprocess.PIPE,
+            )
+        )
+    for process in running:
+        assert "does not see the folder" in process.communicate()[1]
+        assert process.returncode == 1
+    assert not list(tmp_path.rglob("*.jsonl"))
+    assert not list(tmp_path.rglob(".shared*"))
+
+
 def test_a_damaged_checkpoint_is_named(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(config("keyframe", steps=2), data, tmp_path)
     folder = Run(tmp_path).checkpoint(2)
@@ -310,8 +445,8 @@ def test_a_full_disk_loses_nothing(data: Path, tmp_path: Path) -> None:
 
 
 def test_another_run_in_the_folder_is_an_error(data: Path, whole: dict[str, Path]) -> None:
-    with pytest.raises(KeySyncError, match=r"holds a run with learning_rate 0\.001, not 0\.002"):
-        train(config("keyframe", learning_rate=0.002), data, whole["keyframe"])
+    with pytest.raises(KeySyncError, match="holds a run with seed 0, not 3: resume it with 0"):
+        train(config("keyframe", seed=3), data, whole["keyframe"])
 
 
 @pytest.mark.parametrize(
@@ -335,7 +470,53 @@ def test_settings_that_make_no_sense(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_lip_sync_loss_of_one_s_own(data: Path, whole: dict[str, Path], tmp_path: Path) -> None:
+    name = "tests.training.loss.test_lipsync:openings_and_loudness"
+    train(config("interpolation", steps=2, sync_loss=name, sync_weight=2), data, tmp_path)
+    for ours, theirs in zip(Run(tmp_path).logged()[:1], Run(whole["interpolation"]).logged()[:1], strict=True):
+        assert ours["latent"] == theirs["latent"]
+        assert ours["sync"] > 0
+        assert ours["loss"] == pytest.approx(theirs["loss"] + 2 * ours["sync"], rel=1e-5)
+
+
+def test_damaged_clips_end_in_a_table(
+    tiny_files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A shard whose numbers are not finite, and a clip with a wrong bit, among four."""
+    data = write_small_data(tmp_path / "data", frames=40, clips=5, shard_bytes=1, vae=str(tiny_files["vae"]))
+    spoilt, bad = spoil(data, 0), read_index(data).splits["train"][2]
+    content = bytearray((data / bad.shard).read_bytes())
+    content[sum(bad.members["landmarks.npy"]) - 1] ^= 1
+    (data / bad.shard).write_bytes(content)
+    words = command("interpolation", data, tmp_path / "run", max_failures=2, workers=1)[1:]
+    assert main(words) == 0
+    table = capsys.readouterr().out
+    assert "2 damaged clips were left out:" in table
+    assert f"{spoilt.shard}  {spoilt.key}: " in table
+    assert f"{bad.key}.landmarks.npy is damaged, its checksum differs" in table
+    assert {row["clip"] for row in Run(tmp_path / "run").quarantined()} == {spoilt.key, bad.key}
+    assert all(loss == loss for loss in losses(tmp_path / "run"))
+    assert main([*words, "--max-failures", "1", "--steps", "5"]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "2 clips are damaged, 1 may be (max_failures): " in error
+
+
 def test_the_log_is_json(whole: dict[str, Path]) -> None:
     lines = [json.loads(line) for line in (whole["keyframe"] / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
-    assert lines[0].keys() == {"step", "loss", "latent", "pixel", "learning_rate"}
+    assert lines[0].keys() == {
+        *(
+            "step",
+            "clips",
+            "loss",
+            "latent",
+            "pixel",
+            "sync",
+            "gradient_norm",
+            "learning_rate",
+            "clips_per_second",
+            "memory_gib",
+        )
+    }
+    assert all(line["gradient_norm"] > 0 and line["clips_per_second"] > 0 for line in lines)
+    assert 0.01 < lines[0]["memory_gib"] < 100

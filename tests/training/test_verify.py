@@ -12,7 +12,7 @@ from training.data.store import Folder
 from training.verify import main
 
 from .older_data import make_older
-from .small_data import write_small_data
+from .small_data import spoil, write_small_data
 
 PARTS = ("latents.npy", "landmarks.npy", "hubert.npy", "wavlm.npy", "mp4", "flac", "json")
 
@@ -84,6 +84,17 @@ def test_data_without_checksums(copy: Path, capsys: pytest.CaptureFixture[str]) 
     said = capsys.readouterr()
     assert said.out.splitlines()[-1].split()[-2:] == [str(parts), "0"]
     assert said.err == f"verify: {parts} parts have no checksum: prepare the data again to add them\n"
+
+
+@pytest.mark.parametrize("checksums", [True, False])
+def test_numbers_that_are_not_finite(checksums: bool, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = spoil(copy, 1)
+    if not checksums:
+        make_older(copy)
+    assert main([str(copy)]) == 1
+    assert capsys.readouterr().err.splitlines()[0] == (
+        f"verify: {clip.shard}: {clip.key}.latents.npy has numbers that are not finite, or is no array"
+    )
 
 
 def test_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -20,6 +20,7 @@ from keysync.network.schedule import AYS, fall
 from keysync.network.stage import ALL_STAGES, ENCODERS_JOINED, IDENTITY, MOST_GUIDANCE
 from keysync.speech.encoders import ENCODERS
 
+from .named import is_named
 from .values import (
     ABOVE_ZERO,
     ANYTHING,
@@ -44,6 +45,7 @@ IDENTITIES = ("first", "other")
 DISTILLED = (NO, GUIDANCE_FIRST, STEPS) = ("no", "guidance", "steps")
 SOURCES = (DATA, TRAJECTORY) = ("data", "trajectory")
 LOSS_REGIONS = ("frame", "mask")
+TRACKERS = (TENSORBOARD, *HOSTED) = ("tensorboard", "wandb", "mlflow")
 PRECISIONS = ("fp32", "bf16", "fp16")
 DISTRIBUTED = ("ddp", "fsdp", "hsdp")
 # Of the weights that adapters leave as they are.
@@ -55,6 +57,8 @@ HEARD = Rule(
     f"one of {', '.join(ENCODERS)}, or several joined by {ENCODERS_JOINED}",
     lambda value: all(name in ENCODERS for name in value.split(ENCODERS_JOINED)),
 )
+# Frames that a lip-sync loss sees, as many as SyncNet.
+SYNC_FRAMES = 5
 # Groups of the group norms, which must divide every width.
 NORM_GROUPS = 32
 
@@ -129,8 +133,17 @@ class TrainConfig:
     loss_region: str = _setting("average the loss over the frame or over the mask", one_of(LOSS_REGIONS), "frame")
     mouth_weight: float = _setting("weight of the latents at the lips; others have 1", at_least(1), 1.0)
 
+    min_snr: float = _setting("weights of min(1 / sigma^2, this); 0: those of the method", at_least(0), 0.0)
+
     lower_half_weight: float = _setting("weight of the frame's lower half; the upper has 1", at_least(0), 1.0)
     lpips_weight: float = _setting("weight of LPIPS on decoded pixels; 0 disables it", at_least(0), 0.0)
+
+    sync_loss: str = _setting(
+        "your distance of lips and speech, package.module:function; empty: none",
+        Rule("package.module:function", lambda value: not value or is_named(value)),
+        "",
+    )
+    sync_weight: float = _setting("weight of `sync_loss` on decoded frames in a row; 0 disables it", at_least(0), 0.0)
 
     final_learning_rate: float = _setting("end of a cosine schedule; 0: constant", at_least(0), 0.0)
     warmup_steps: int = _setting("steps of linear warm-up", at_least(0), 1000)
@@ -156,10 +169,17 @@ class TrainConfig:
     seed: int = _setting("seed of all random draws", at_least(0), 0)
     workers: int = _setting("processes that read data", at_least(0), 4)
 
+    max_failures: int = _setting("damaged clips that are left out; more end the run", at_least(0), 10)
+
     checkpoint_every: int = _setting("steps between checkpoints", at_least(1), 5000)
     keep_checkpoints: int = _setting("checkpoints to keep, the newest; 0: all", at_least(0), 0)
     sample_every: int = _setting("steps between samples; 0: none", at_least(0), 0)
-    log_every: int = _setting("steps between TensorBoard entries", at_least(1), 50)
+    log_every: int = _setting("steps between the entries of trackers", at_least(1), 50)
+    trackers: tuple[str, ...] = _setting(
+        "where figures go besides RUN/log.jsonl",
+        Rule(f"some of {', '.join(TRACKERS)}", lambda value: set(value) <= set(TRACKERS)),
+        (TENSORBOARD,),
+    )
     vae: str = _setting("VAE file or folder; empty: the one that made the data", ANYTHING, "")
 
     def __post_init__(self) -> None:
@@ -173,14 +193,13 @@ class TrainConfig:
             raise refusal("loss_region", self.loss_region, f"frame for {self.stage}, which has no mask")
         if self.lpips_weight and not self.rgb_weight:
             raise refusal("lpips_weight", self.lpips_weight, "0 with rgb_weight 0: both compare the decoded pixels")
+        self._check_sync()
         if self.identity_dropout_per_frame and not one_identity:
             raise refusal("identity_dropout_per_frame", True, f"false for {self.stage}, which has no identity frame")
         if self.identity != "first" and not one_identity:
             raise refusal("identity", self.identity, f"first for {self.stage}, which has no identity frame")
         if self.final_learning_rate > self.learning_rate:
             raise refusal("final_learning_rate", self.final_learning_rate, "at most learning_rate")
-        if self.ema_decay and self.trainable == "lora":
-            raise refusal("ema_decay", self.ema_decay, "0 with trainable lora")
         self._check_memory()
         self._check_distillation()
 
@@ -193,7 +212,7 @@ class TrainConfig:
             raise refusal("distributed", self.distributed, f"ddp with frozen {self.frozen}")
         if self.optimizer != ADAMW and self.distributed != "ddp":
             raise refusal("optimizer", self.optimizer, f"{ADAMW} with distributed {self.distributed}")
-        if (self.decoder_tile or self.offload_decoder) and not self.rgb_weight:
+        if (self.decoder_tile or self.offload_decoder) and not (self.rgb_weight or self.sync_weight):
             raise refusal("rgb_weight", self.rgb_weight, "more than 0 with decoder_tile or offload_decoder")
 
     @property
@@ -202,6 +221,18 @@ class TrainConfig:
         if self.distill == STEPS or self.distill_from == TRAJECTORY:
             return self.levels or AYS
         return ()
+
+    def _check_sync(self) -> None:
+        if not self.sync_weight:
+            return
+        if not self.sync_loss:
+            raise refusal("sync_loss", self.sync_loss, "package.module:function with sync_weight")
+        if replace(ALL_STAGES[self.stage], window=self.window).frames_apart != 1:
+            raise refusal("sync_weight", self.sync_weight, f"0 for {self.stage}, whose frames are not in a row")
+        if self.window < SYNC_FRAMES:
+            raise refusal("window", self.window, f"{SYNC_FRAMES} or more with sync_weight")
+        if self.distill != NO:
+            raise refusal("sync_weight", self.sync_weight, f"0 with distill {self.distill}")
 
     def _check_distillation(self) -> None:
         if self.distill != NO and not ALL_STAGES[self.stage].row.masked:

@@ -19,7 +19,7 @@ PARSERS: dict[Any, Callable[[str], Any]] = {
     bool: lambda text: {"true": True, "false": False}[text.lower()],
 }
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-EXAMPLES = {int: "1,2,4,4", float: "700,6,0.9", bool: "true,false"}
+EXAMPLES = {int: "1,2,4,4", float: "700,6,0.9", bool: "true,false", str: "tensorboard,wandb"}
 # Whole numbers beyond this fit no tensor, and the largest no float either.
 MOST = 2**63 - 1
 
@@ -76,7 +76,8 @@ def parse(key: str, text: str, kind: Any) -> Any:
     try:
         if kind in PARSERS:
             return PARSERS[kind](text)
-        return tuple(PARSERS[kind.__args__[0]](part.strip()) for part in text.strip("[]()").split(","))
+        parts = [part.strip() for part in text.strip("[]()").split(",")]
+        return tuple(PARSERS[kind.__args__[0]](part) for part in parts if part or len(parts) > 1)
     except (ValueError, KeyError) as error:
         raise refusal(key, text, _words(kind)) from error
 

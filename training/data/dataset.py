@@ -7,9 +7,10 @@ frames in a row (paper §3.3).
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,11 +22,14 @@ from keysync.errors import KeySyncError
 from keysync.face.masks import MASKS, Mask, mouth, to_latent
 from keysync.method import PIXELS_PER_LATENT
 from keysync.network.stage import ALL_STAGES, ENCODERS_JOINED, SCALE_FACTOR
+from keysync.speech.features import FRAME
 from keysync.vae.vae import LATENT_CHANNELS
 
+from ..config.config import SYNC_FRAMES
 from .draws import generator, visited
 from .index import TRAIN
 from .parts import EMOTION, LANDMARKS, LATENTS
+from .shards import DamagedClip
 from .table import Clip
 
 if TYPE_CHECKING:
@@ -35,6 +39,14 @@ if TYPE_CHECKING:
 LIPS = slice(48, 68)  # of the 68 points
 
 logger = logging.getLogger(__name__)
+
+
+class Lost(NamedTuple):
+    """A damaged clip: its shard, its key, and what is wrong."""
+
+    shard: str
+    key: str
+    why: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +63,9 @@ class Window:
     weight: Tensor | None = None
     identity: Tensor | None = None
     controls: Tensor | None = None
+    sync_frame: Tensor | None = None
+    sound: Tensor | None = None
+    lost: tuple[Lost, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,21 +76,26 @@ class Batch(Window):
     (b, t, 1, h, w), 1 = generate; features (b, t, 2, c) of the speech encoders; pixels (b, 3, H, W) in -1..1 and
     pixel_mask (b, 1, H, W) of frame `pixel_frame` (b,) int64 of the window, None if the loss uses no pixels;
     weight (b, t, 1, h, w) of a latent's error, None for equal weights; identity (b, 4, h, w), scaled, None for the
-    window's first frame; controls (b, t, n), the numbers that the stage's row names, None where it names none.
+    window's first frame; controls (b, t, n), the numbers that the stage's row names, None where it names none;
+    sync_frame (b,) int64, the first of the frames that a lip-sync loss sees, and sound (b, n), theirs at 16 kHz, None
+    without one; lost: the damaged clips in whose place others are.
     """
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on another device."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved: dict[str, Any] = {name: None if part is None else part.to(device) for name, part in held.items()}
+        moved: dict[str, Any] = {
+            name: part.to(device) if isinstance(part, Tensor) else part for name, part in held.items()
+        }
         return Batch(**moved)
 
 
 def collate(windows: Sequence[Window]) -> Batch:
     """The windows as one batch."""
     parts = {field.name: [getattr(window, field.name) for window in windows] for field in fields(Window)}
+    lost = tuple(clip for clips in parts.pop("lost") for clip in clips)
     rows: dict[str, Any] = {name: None if part[0] is None else torch.stack(part) for name, part in parts.items()}
-    return Batch(**rows)
+    return Batch(**rows, lost=lost)
 
 
 def lip_weights(landmarks: Tensor, size: tuple[int, int], weight: float) -> Tensor:
@@ -92,8 +112,10 @@ def lip_weights(landmarks: Tensor, size: tuple[int, int], weight: float) -> Tens
 class Windows(Dataset[Window]):
     """Sample `number` >= 0 of a run; a clip is drawn in proportion to its length, in the order of `visited`.
 
-    `len` is the number of clips, and so of samples of an epoch. Clips shorter than a window's span are skipped. Raises
-    `KeySyncError` if the data has another resolution, lacks the speech encoder, or has no clip that is long enough.
+    `len` is the number of clips, and so of samples of an epoch. Clips shorter than a window's span are skipped. In the
+    place of a damaged clip stands the next intact one, unless `max_failures` is 0. Raises `KeySyncError` if the data
+    has another resolution, lacks the speech encoder, or has no clip that is long enough; a window raises it if no clip
+    is intact.
     """
 
     def __init__(self, shards: Shards, config: TrainConfig, split: str = TRAIN) -> None:
@@ -113,18 +135,61 @@ class Windows(Dataset[Window]):
         self._numbers = self._long_enough(split)
         self._ends = np.cumsum(self._clips.frames[self._numbers], dtype=np.int64)
         self._order: tuple[int, NDArray[np.int64]] | None = None
+        self._damaged: dict[tuple[str, str], str] = {}  # shard and key, and what is wrong
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def __getitem__(self, number: int) -> Window:
-        config, clip = self._config, self._clip(number)
-        start = self._draw(number, "window start", clip.frames - self._span + 1)
+        lost: list[Lost] = []
+        for clip in self._clips_from(number):
+            name = clip.shard, clip.key
+            if name not in self._damaged:
+                try:
+                    return replace(self._window(number, clip), lost=tuple(lost))
+                except DamagedClip as error:
+                    self._damaged[name] = str(error)
+            lost.append(Lost(*name, self._damaged[name]))
+            if not self._config.max_failures:
+                break
+        raise KeySyncError(lost[-1].why)
+
+    def in_a_row(self, most: int) -> tuple[Clip, list[Window], int]:
+        """Up to `most` windows of the longest intact clip, from its first frame on, that share the frames at their
+        ends; the clip, and how many frames of a clip the frames of a window are apart.
+
+        Raises `KeySyncError` if no clip is intact.
+        """
+        lost: list[Lost] = []
+        for number in self._numbers[np.argsort(-self._clips.frames[self._numbers], kind="stable")]:
+            clip = self._clips[int(number)]
+            starts = range(0, clip.frames - self._span + 1, self._span - 1)[:most]
+            try:
+                windows = [self._window(number, clip, start) for number, start in enumerate(starts)]
+            except DamagedClip as error:
+                lost.append(Lost(clip.shard, clip.key, str(error)))
+                if not self._config.max_failures:
+                    break
+                continue
+            windows[0] = replace(windows[0], lost=tuple(lost))
+            return clip, windows, self._step
+        raise KeySyncError(lost[-1].why)
+
+    def landmarks(self, clip: Clip) -> NDArray[np.float32]:
+        """The landmarks (n, 68, 2) of a clip, in pixels of its crops."""
+        return np.array(self._shards.array(clip, LANDMARKS, (clip.frames, 68, 2)))
+
+    def _window(self, number: int, clip: Clip, start: int | None = None) -> Window:
+        """The window at a frame of a clip, by default one that is drawn."""
+        config = self._config
+        if start is None:
+            start = self._draw(number, "window start", clip.frames - self._span + 1)
         frames = start + self._step * np.arange(config.window)
         pixel_frame = self._draw(number, "pixel frame", config.window)
         landmarks = self._landmarks(clip, frames)
         masks = self._masks(number, landmarks)
         with_pixels = config.rgb_weight != 0
+        sync = self._draw(number, "sync frame", config.window - SYNC_FRAMES + 1) if config.sync_weight else None
         return Window(
             number=torch.tensor(number),
             latents=self._latents(number, clip, frames),
@@ -136,13 +201,18 @@ class Windows(Dataset[Window]):
             weight=self._weight(landmarks) if config.mouth_weight != 1 else None,
             identity=self._identity(number, clip, frames) if config.identity == "other" else None,
             controls=self._controls(clip, frames) if self._row.controls else None,
+            sync_frame=None if sync is None else torch.tensor(sync),
+            sound=None if sync is None else self._sound(clip, start + sync),
         )
 
-    def _clip(self, number: int) -> Clip:
+    def _clips_from(self, number: int) -> Iterator[Clip]:
+        """The clips in the order of an epoch, from the one whose turn it is; then all, of which some had no turn."""
         epoch, place = divmod(number, len(self))
         if self._order is None or self._order[0] != epoch:
             self._order = epoch, visited(self._config.seed, epoch, self._ends)
-        return self._clips[int(self._numbers[self._order[1][place]])]
+        order = self._order[1]
+        for turn in chain(order[place:], order[:place], range(len(self))):
+            yield self._clips[int(self._numbers[turn])]
 
     def _draw(self, number: int, purpose: str, choices: int) -> int:
         return int(torch.randint(choices, (), generator=generator(self._config.seed, number, purpose)))
@@ -199,6 +269,10 @@ class Windows(Dataset[Window]):
                 "prepare the videos again with --emotion FILE"
             )
         return torch.from_numpy(self._shards.array(clip, EMOTION, (clip.frames, len(self._row.controls)))[frames])
+
+    def _sound(self, clip: Clip, start: int) -> Tensor:
+        samples = self._shards.sound(clip)[start * FRAME : (start + SYNC_FRAMES) * FRAME]
+        return torch.from_numpy(samples)
 
     def _pixels(self, clip: Clip, frame: int) -> Tensor:
         picture = torch.from_numpy(self._shards.picture(clip, frame))

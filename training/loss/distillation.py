@@ -76,7 +76,7 @@ class Distillation(LossModule):
             teacher.stage.requires_grad_(False).eval()
 
     def forward(self, batch: Batch, draws: Draws) -> Losses:
-        """The losses of a batch; `pixel` is 0."""
+        """The losses of a batch; `pixel` and `sync` are 0."""
         batch, draws = batch.to(self.stage.device), draws.to(self.stage.device)
         with torch.no_grad():
             x, target = self.lesson(batch, draws)
@@ -84,7 +84,8 @@ class Distillation(LossModule):
             condition = self.stage.condition(windows_of(self.stage, batch))
         denoised = self.stage(x, draws.sigma, condition)
         latent = self.latent_loss(denoised, target, batch, draws.sigma)
-        return Losses(latent, latent.detach(), torch.zeros_like(latent))
+        none = torch.zeros_like(latent)
+        return Losses(latent, latent.detach(), none, none)
 
     def lesson(self, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor]:
         """Noisy latents (b, t, 4, h, w) at the levels drawn, and the denoised ones that the student is to give."""

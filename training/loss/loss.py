@@ -19,7 +19,9 @@ from keysync.errors import KeySyncError
 from keysync.method import LATENT_CHANNELS, PIXELS_PER_LATENT
 from keysync.network.stage import ENDS, SCALE_FACTOR, Condition, Stage, Windows
 
+from ..config.config import SYNC_FRAMES
 from ..data.draws import generator
+from .lipsync import Distance
 from .tiles import called_on, in_tiles
 
 if TYPE_CHECKING:
@@ -48,11 +50,12 @@ class Draws:
 
 
 class Losses(NamedTuple):
-    """The losses of a batch, scalars; `total` = latent + rgb_weight * pixel is minimised."""
+    """The losses of a batch, scalars; `total` = latent + rgb_weight * pixel + sync_weight * sync is minimised."""
 
     total: Tensor
     latent: Tensor
     pixel: Tensor
+    sync: Tensor
 
 
 def draw(config: TrainConfig, batch: Batch) -> Draws:
@@ -102,16 +105,21 @@ def condition_of(stage: Stage, batch: Batch, draws: Draws) -> Condition:
     )
 
 
-def weight_of(sigma: Tensor) -> Tensor:
+def weight_of(sigma: Tensor, min_snr: float = 0.0) -> Tensor:
     """(sigma^2 + 1) / sigma^2, which turns the squared error of the denoised latent into that of the velocity; computed
-    in double precision, because it is large for small sigma."""
+    in double precision, because it is large for small sigma.
+
+    With `min_snr` it is the least of 1 / sigma^2 and that number (Hang et al., 2023, *Efficient Diffusion Training via
+    Min-SNR Weighting Strategy*, eq. 8 for the prediction of the velocity).
+    """
     variance = sigma.double() ** 2
-    return ((variance + 1.0) / variance).to(sigma.dtype)
+    weight = (1.0 / variance).clamp_max(min_snr) if min_snr else (variance + 1.0) / variance
+    return weight.to(sigma.dtype)
 
 
-def weighted_error(ours: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
+def weighted_error(ours: Tensor, target: Tensor, sigma: Tensor, min_snr: float = 0.0) -> Tensor:
     """The weighted squared error per element of tensors (b, ...) at noise level sigma (b,)."""
-    return weight_of(sigma).reshape(-1, *[1] * (ours.ndim - 1)) * (ours - target) ** 2
+    return weight_of(sigma, min_snr).reshape(-1, *[1] * (ours.ndim - 1)) * (ours - target) ** 2
 
 
 def mean_over(error: Tensor, region: Tensor | None = None) -> Tensor:
@@ -133,8 +141,9 @@ def lower_half(rows: int, weight: float, like: Tensor) -> Tensor:
 class LossModule(nn.Module):
     """The loss of a stage as a module that holds all trained parameters, for wrapping in several processes.
 
-    The VAE's `decoder` is needed if `rgb_weight` is not 0, and the `perceptual` distance (b,) of pictures (b, 3, H, W)
-    in -1..1 if `lpips_weight` is not 0, in float32 and on the stage's device. They are frozen and not submodules: they
+    The VAE's `decoder` is needed if `rgb_weight` or `sync_weight` is not 0, the `perceptual` distance (b,) of pictures
+    (b, 3, H, W) in -1..1 if `lpips_weight` is not 0, and the lip-sync loss `sync` if `sync_weight` is not 0, in float32
+    and on the stage's device. They are frozen and not submodules: they
     are not saved, averaged, sharded, moved or cast. Raises `KeySyncError` if one is missing.
     """
 
@@ -144,13 +153,17 @@ class LossModule(nn.Module):
         decoder: nn.Module | None,
         config: TrainConfig,
         perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
+        sync: Distance | None = None,
     ) -> None:
         super().__init__()
-        if config.rgb_weight and decoder is None:
-            raise KeySyncError(
-                f"rgb_weight is {config.rgb_weight:g} but there is no VAE decoder: name a VAE with --vae, or set "
-                "rgb_weight to 0"
-            )
+        for name, weight in (("rgb_weight", config.rgb_weight), ("sync_weight", config.sync_weight)):
+            if weight and decoder is None:
+                raise KeySyncError(
+                    f"{name} is {weight:g} but there is no VAE decoder: name a VAE with --vae, or set {name} to 0"
+                )
+        if config.sync_weight and sync is None:
+            raise KeySyncError(f"sync_weight is {config.sync_weight:g} but there is no lip-sync loss: load it")
+        self._sync = (sync,)
         if config.lpips_weight and perceptual is None:
             raise KeySyncError(f"lpips_weight is {config.lpips_weight:g} but there is no LPIPS network: load it")
         self._perceptual = (perceptual,)  # in a tuple, as the decoder
@@ -170,22 +183,38 @@ class LossModule(nn.Module):
         batch, draws = batch.to(self.stage.device), draws.to(self.stage.device)
         denoised = self.denoise(batch, draws)
         latent = self.latent_loss(denoised, batch.latents, batch, draws.sigma)
-        if not self.config.rgb_weight:
-            return Losses(latent, latent.detach(), torch.zeros_like(latent))
+        none = torch.zeros_like(latent)
+        pixel = self._pixel_loss(denoised, batch, draws) if self.config.rgb_weight else none
+        sync = self.sync_loss(denoised, batch) if self.config.sync_weight else none
+        total = latent + self.config.rgb_weight * pixel + self.config.sync_weight * sync
+        return Losses(total, latent.detach(), pixel.detach(), sync.detach())
+
+    def sync_loss(self, denoised: Tensor, batch: Batch) -> Tensor:
+        """The distance of the lips in decoded frames from their sound, a scalar; noise levels weigh the same."""
+        if batch.sync_frame is None or batch.sound is None:
+            raise KeySyncError(f"sync_weight is {self.config.sync_weight:g} but the batch has no sound: load it")
+        clips = torch.arange(len(denoised), device=denoised.device)[:, None]
+        frames = batch.sync_frame[:, None] + torch.arange(SYNC_FRAMES, device=denoised.device)
+        shown = denoised[clips, frames]  # b t c h w -> b n c h w
+        pictures = self.decode(shown.flatten(0, 1)).unflatten(0, shown.shape[:2])
+        assert self._sync[0] is not None
+        with torch.autocast(pictures.device.type, enabled=False):
+            return self._sync[0](pictures, batch.sound).mean()
+
+    def _pixel_loss(self, denoised: Tensor, batch: Batch, draws: Draws) -> Tensor:
         if batch.pixels is None:
             raise KeySyncError(f"rgb_weight is {self.config.rgb_weight:g} but the batch has no pixels: load them")
         clips = torch.arange(len(denoised), device=denoised.device)
         pictures = self.decode(denoised[clips, batch.pixel_frame])
-        pixel_error = weighted_error(pictures, batch.pixels, draws.sigma)
+        pixel_error = weighted_error(pictures, batch.pixels, draws.sigma, self.config.min_snr)
         pixel = mean_over(pixel_error, batch.pixel_mask if self._by_mask else None)
         if self.config.lpips_weight:
             pixel = pixel + self.config.lpips_weight * self._perceptual_error(pictures, batch.pixels, draws.sigma)
-        pixel = pixel.mean()
-        return Losses(latent + self.config.rgb_weight * pixel, latent.detach(), pixel.detach())
+        return pixel.mean()
 
     def latent_loss(self, denoised: Tensor, target: Tensor, batch: Batch, sigma: Tensor) -> Tensor:
         """The weighted error of denoised latents (b, t, 4, h, w) at noise levels sigma (b,), a scalar."""
-        error = weighted_error(denoised, target, sigma)
+        error = weighted_error(denoised, target, sigma, self.config.min_snr)
         if self.config.lower_half_weight != 1:
             error = error * lower_half(error.shape[-2], self.config.lower_half_weight, error)
         region = batch.mask if self._by_mask else None
@@ -198,7 +227,7 @@ class LossModule(nn.Module):
         (perceptual,) = self._perceptual
         assert perceptual is not None
         with torch.autocast(ours.device.type, enabled=False):
-            return weight_of(sigma) * perceptual(ours, target).flatten()
+            return weight_of(sigma, self.config.min_snr) * perceptual(ours, target).flatten()
 
     @property
     def _by_mask(self) -> bool:

@@ -22,9 +22,12 @@ class EMA:
         }
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Updates after step `step`, counted from 0. Early averages forget faster, so that initial weights fade."""
-        decay = min(self.decay, (1 + step) / (10 + step))
+    def update(self, step: float, length: float = 1.0) -> None:
+        """Updates after the step that began at `step` and lasted `length` on the run's clock.
+
+        Early averages forget faster, so that initial weights fade.
+        """
+        decay = min(self.decay, (1 + step) / (10 + step)) ** length
         for name, parameter in self._parameters.items():
             self.averages[name].lerp_(parameter.detach().float(), 1.0 - decay)
 

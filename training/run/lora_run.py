@@ -26,11 +26,12 @@ from ..weights.frozen import hold
 from ..weights.lora import without_adapters, write_lora
 from ..weights.metadata import metadata_of
 from ..weights.trainable import freeze
-from .checkpoints import load_state, load_weights, save
+from .checkpoints import clock_of, load_state, load_weights, newest, save
 from .optimizers import adamw, adamw_of_bitsandbytes, bitsandbytes
+from .quarantine import Quarantine
 from .run import Run
 from .samples import sample
-from .schedule import learning_rate
+from .schedule import schedule
 
 if TYPE_CHECKING:
     from keysync.network.stage import Stage
@@ -101,20 +102,31 @@ class LoraRun:
         self.shards = Shards(data)
         self.windows = Windows(self.shards, config)
         self.run = Run(folder)
-        self.run.begin(config)
-        self._optimizer = self._same_optimizer(optimizer)
-        self.done = max(self.run.steps(), default=0)
-        self._checkpoint = self.run.checkpoint(self.done) if self.done else None
+        self.run.check(config)
+        self._check_optimizer(optimizer)
+        self._checkpoint = newest(self.run)
+        before = self.run.config() if self.run.config_file.exists() else config
+        self.clock = clock_of(self._checkpoint, before.batch_size)
         self.stage: Stage = load_weights(self._checkpoint, config, self.shards)
         freeze(self.stage, config)
         hold(self.stage, frozen, device)
+        self.run.begin(config, step=self.done, clips=self.clock.clips, processes=1, clips_per_step=config.batch_size)
+        self._optimizer = optimizer
+        self._quarantine = Quarantine(self.run, config.max_failures)
+        with written(self.run.folder / OPTIMIZER) as part:
+            part.write_text(optimizer, encoding="utf-8")
         unet = self.stage.unet
         for block in (*list(unet.input_blocks)[1:], unet.middle_block, *unet.output_blocks):
             block.register_forward_pre_hook(lambda module, arguments: alive())
 
+    @property
+    def done(self) -> int:
+        """The steps that are done."""
+        return self.clock.done
+
     def train(self, decoder: nn.Module | None, watch: Watch) -> None:
-        """Trains until `config.steps`; `watch(steps done, loss)` follows each step. The VAE's `decoder` is needed if
-        `rgb_weight` is not 0.
+        """Trains until `config.steps`, in steps of the run's first batch; `watch(steps done, loss)` follows each step.
+        The VAE's `decoder` is needed if `rgb_weight` is not 0.
 
         Whatever ends it, the steps that are done are saved. Raises `KeySyncError` for a loss that is not finite.
         """
@@ -128,27 +140,26 @@ class LoraRun:
         self.run.forget_after(self.done)
         saved = self.done
         try:
-            while self.done < config.steps:
+            while self.clock.whole_steps < config.steps:
                 self._step(module, parameters, optimizer, watch)
                 if self.done % config.checkpoint_every == 0:
-                    save(self.run, self.done, config, alone, module, optimizer, None, self.shards)
+                    save(self.run, self.clock, config, alone, module, optimizer, None, self.shards)
                     saved = self.done
         finally:
             if self.done > saved:
-                save(self.run, self.done, config, alone, module, optimizer, None, self.shards)
+                save(self.run, self.clock, config, alone, module, optimizer, None, self.shards)
 
     def _step(
         self, module: LossModule, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, watch: Watch
     ) -> None:
         config = self.config
-        rate = learning_rate(config, self.done)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        first = self.done * config.batch_size
+        rate = schedule(optimizer, config, self.clock.steps)
+        first = self.clock.clips
         batch = collate([self.windows[number] for number in range(first, first + config.batch_size)])
+        self._quarantine.add(batch.lost)
         optimizer.zero_grad()
         losses = module(batch, draw(config, batch))
-        loss, latent, pixel = (float(part.detach()) for part in losses)
+        loss, latent, pixel, _ = (float(part.detach()) for part in losses)
         if not math.isfinite(loss):
             raise KeySyncError(
                 f"the loss is {loss} after step {self.done}; the steps before it are saved: lower the learning rate "
@@ -158,8 +169,8 @@ class LoraRun:
         if config.max_grad_norm:
             nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
         optimizer.step()
-        self.done += 1
-        self.run.log(step=self.done, loss=loss, latent=latent, pixel=pixel, learning_rate=rate)
+        self.clock = self.clock.after(config.batch_size)
+        self.run.log(step=self.done, clips=self.clock.clips, loss=loss, latent=latent, pixel=pixel, learning_rate=rate)
         watch(self.done, loss)
 
     @torch.no_grad()
@@ -198,18 +209,15 @@ class LoraRun:
 
     def write(self, path: Path) -> None:
         """Writes the adapters as ComfyUI's LoRA loaders read them; an existing file is replaced at the end."""
-        metadata = metadata_of(self.config, self.done, self.shards.folder)
+        metadata = metadata_of(self.config, self.clock, self.shards.folder)
         write_lora(path, self.stage.spec, self.stage.state_dict(), self.config, metadata)
 
-    def _same_optimizer(self, name: str) -> str:
-        """Notes the optimizer, whose state only it can read. Raises `KeySyncError` where the run has another."""
+    def _check_optimizer(self, name: str) -> None:
+        """Raises `KeySyncError` where the run has another optimizer, whose state only it can read."""
         note = self.run.folder / OPTIMIZER
         before = note.read_text(encoding="utf-8") if note.exists() else name
         if before != name:
             raise KeySyncError(
-                f"{self.run.folder} holds a run with the optimizer {before}, not {name}: resume it with the same "
-                "settings, or name another folder"
+                f"{self.run.folder} holds a run with the optimizer {before}, not {name}: resume it with {before}, or "
+                "name another folder"
             )
-        with written(note) as part:
-            part.write_text(name, encoding="utf-8")
-        return name

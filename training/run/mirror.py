@@ -30,15 +30,16 @@ class Mirror:
         self._store = open_store(url)
 
     def push(self) -> None:
-        """Copies the checkpoints that are not there yet, the settings and the log; drops what the run has dropped.
+        """Copies the checkpoints that are not there yet, the settings and the logs; drops what the run has dropped.
 
-        Raises `KeySyncError` if it cannot.
+        The newest is copied in any case: a run that resumed before it has made it anew. Raises `KeySyncError` if it
+        cannot.
         """
         there, here = self._listed(), self.run.steps()
         for step in here:
-            if step not in there:
+            if step not in there or step == here[-1]:
                 self._copy(self.run.checkpoint(step), self._checkpoint(step))
-        for path in (self.run.config_file, self.run.log_file):
+        for path in self.run.notes:
             if path.exists():
                 self._put(path, self._store)
         with self._store.write(LIST) as file:
@@ -48,14 +49,15 @@ class Mirror:
             for name in store.sizes():
                 store.remove(name)
 
-    def pull(self) -> None:
-        """Fetches the newest checkpoint, with the settings and the log, if the folder of the run has none as new.
+    def pull(self) -> bool:
+        """Fetches the newest checkpoint, with the settings and the logs, if the folder of the run has none as new;
+        returns whether it did.
 
         Raises `KeySyncError` if it cannot.
         """
         newest = max(self._listed(), default=0)
         if newest <= max(self.run.steps(), default=0):
-            return
+            return False
         path = self.run.checkpoint(newest)
         part = path.with_name(f".{path.name}.part")
         with disk(path):
@@ -64,10 +66,11 @@ class Mirror:
         store = self._checkpoint(newest)
         for name in store.sizes():
             self._fetch(store, part / name)
-        for target in (self.run.config_file, self.run.log_file):
+        for target in self.run.notes:
             if target.name in self._store.sizes():
                 self._fetch(self._store, target)
         part.replace(path)
+        return True
 
     def _checkpoint(self, step: int) -> Store:
         return open_store(f"{self.url}/checkpoints/{self.run.checkpoint(step).name}")

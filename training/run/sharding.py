@@ -70,17 +70,17 @@ def gather(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
     tensor at a time."""
     kept = {}
     for name, tensor in tensors.items():
-        whole = _whole(tensor.detach())
+        unsharded = whole(tensor.detach())
         if keep:
-            kept[name] = whole.cpu()
+            kept[name] = unsharded.cpu()
     return kept
 
 
-def scatter(whole: Tensor, like: Tensor) -> Tensor:
+def scatter(unsharded: Tensor, like: Tensor) -> Tensor:
     """A tensor, sharded like `like`; every process must call it."""
     if not isinstance(like, DTensor):
-        return whole
-    return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
+        return unsharded
+    return distribute_tensor(unsharded.to(like.device), like.device_mesh, like.placements)
 
 
 def optimizer_state(module: nn.Module, optimizer: torch.optim.Optimizer, keep: bool) -> dict[str, Any]:
@@ -98,5 +98,6 @@ def load_optimizer_state(module: nn.Module, optimizer: torch.optim.Optimizer, st
     set_optimizer_state_dict(module, optimizer, state, options=StateDictOptions(full_state_dict=True))
 
 
-def _whole(tensor: Tensor) -> Tensor:
+def whole(tensor: Tensor) -> Tensor:
+    """The unsharded tensor; every process must call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -160,6 +160,12 @@ def load_lora(stage: Stage, path: Path) -> None:
             own[ours].copy_(tensors[name])
 
 
+def read_adapters(stage: Stage, path: Path) -> dict[str, Tensor]:
+    """The adapters in a file, under the names of the parameters of an adapted stage that it was written for."""
+    tensors = read_tensors(path)[0]
+    return {ours: tensors[theirs] for ours, theirs in _file_names(stage.state_dict()).items()}
+
+
 def merged(stage: Stage) -> Stage:
     """A plain stage that is equivalent to an adapted one, which stays unchanged."""
     plain = on_meta(stage.spec)

@@ -5,16 +5,27 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from ..config.config import TrainConfig
 
 
-def metadata_of(config: TrainConfig, steps: int, data: Path | str) -> dict[str, str]:
-    """The metadata of a checkpoint after `steps` steps on data in a folder or at a URL; paths become names."""
+class Progress(Protocol):
+    """How far a run is: optimiser steps, and clips seen in them."""
+
+    @property
+    def done(self) -> int: ...
+
+    @property
+    def clips(self) -> int: ...
+
+
+def metadata_of(config: TrainConfig, progress: Progress, data: Path | str) -> dict[str, str]:
+    """The metadata of a checkpoint of a run on data in a folder or at a URL; paths become names."""
     return {
-        "keysync.training.steps": str(steps),
+        "keysync.training.steps": str(progress.done),
+        "keysync.training.clips": str(progress.clips),
         "keysync.training.data": Path(data).resolve().name,
         "keysync.training.config": json.dumps(
             {**asdict(config), "start": Path(config.start).name, "vae": Path(config.vae).name}

@@ -323,8 +323,8 @@ def test_refused(parts: Parts, clips: Any, extension: ModuleType, error: type[Ex
     model, *_ = train(parts, clips)
     with pytest.raises(error, match="has patches, as from a LoRA loader or a merge: connect Load KeySync Model"):
         train(parts, clips, model=model, name="onto")
-    with pytest.raises(error, match="holds a run with learning_rate"):
-        train(parts, clips, learning_rate=1e-3)
+    with pytest.raises(error, match="holds a run with seed"):
+        train(parts, clips, random_seed=77)
 
 
 def test_another_model_is_refused(parts: Parts, clips: Any, error: type[Exception]) -> None:

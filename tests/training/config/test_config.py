@@ -155,7 +155,14 @@ def test_toml_there_and_back(name: str) -> None:
         ({"mask": "nose"}, 'mask is "nose": expected one of box, '),
         ({"stage": "interpolation"}, "identity_dropout_per_frame is true: expected false for interpolation"),
         ({"final_learning_rate": "1"}, "final_learning_rate is 1.0: expected at most learning_rate"),
-        ({"trainable": "lora", "ema_decay": "0.9"}, "ema_decay is 0.9: expected 0 with trainable lora"),
+        (
+            {"trackers": "tensorboard,paper"},
+            'trackers is ["tensorboard", "paper"]: expected some of tensorboard, wandb',
+        ),
+        ({"sync_loss": "syncnet"}, 'sync_loss is "syncnet": expected package.module:function'),
+        ({"sync_weight": "1"}, 'sync_loss is "": expected package.module:function with sync_weight'),
+        ({"sync_weight": "1", "sync_loss": "a:b"}, "sync_weight is 1.0: expected 0 for keyframe, whose frames"),
+        ({"min_snr": "-1"}, "min_snr is -1.0: expected 0 or more"),
     ],
 )
 def test_a_bad_value_is_named_with_what_is_expected(overrides: dict[str, str], message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import shutil
 from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from training.data.store import Folder
 from training.data.table import Clips, Table
 
 from ..small_config import small_config
-from ..small_data import small_picture, write_small_clip, write_small_data
+from ..small_data import small_picture, spoil, write_small_clip, write_small_data
 
 KEYFRAME = small_config("keyframe", rgb_weight=1.0)
 INTERPOLATION = small_config("interpolation", rgb_weight=1.0)
@@ -148,7 +149,8 @@ def test_an_epoch_visits_every_clip_once(small: Path) -> None:
     shards = Shards(small)
     windows = Windows(shards, KEYFRAME)
     assert len(windows) == 5
-    epochs = [[windows._clip(number).key for number in range(5 * epoch, 5 * epoch + 5)] for epoch in range(4)]
+    keys = [next(windows._clips_from(number)).key for number in range(20)]
+    epochs = [keys[5 * epoch : 5 * epoch + 5] for epoch in range(4)]
     assert all(sorted(epoch) == sorted(clip.key for clip in shards.clips("train")) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
 
@@ -202,9 +204,8 @@ def test_shapes_and_types_of_a_batch(small: Path) -> None:
     config = replace(KEYFRAME, mouth_weight=2.0, identity="other")
     batch = collate([Windows(Shards(small), config)[number] for number in range(3)])
     assert batch.controls is None
-    shapes = {
-        field.name: tuple(getattr(batch, field.name).shape) for field in fields(batch) if field.name != "controls"
-    }
+    names = [field.name for field in fields(batch) if field.name not in ("controls", "sync_frame", "sound", "lost")]
+    shapes = {name: tuple(getattr(batch, name).shape) for name in names}
     assert shapes == {
         "number": (3,),
         "latents": (3, 14, 4, 8, 8),
@@ -270,6 +271,51 @@ def test_an_error_of_a_worker_is_told_with_the_file(small: Path, tmp_path: Path)
     loader = DataLoader(windows, batch_sampler=[[0]], num_workers=1, collate_fn=collate)
     with pytest.raises(KeySyncError, match=r"train-000000.tar: cannot read .*landmarks.npy"):
         next(iter(loader))
+
+
+def test_the_sound_of_frames_in_a_row(small: Path) -> None:
+    shards = Shards(small)
+    plain = Windows(shards, INTERPOLATION)
+    windows = Windows(shards, replace(INTERPOLATION, sync_loss="a:b", sync_weight=1.0))
+    firsts = set()
+    for number in range(20):
+        window = windows[number]
+        assert window.sync_frame is not None
+        assert window.sound is not None
+        assert torch.equal(window.latents, plain[number].latents)
+        (clip,) = [clip for clip in shards.clips("train") if clip == next(windows._clips_from(number))]
+        start = windows._draw(number, "window start", clip.frames - 13) + int(window.sync_frame)
+        assert window.sound.tolist() == shards.sound(clip)[640 * start : 640 * (start + 5)].tolist()
+        firsts.add(int(window.sync_frame))
+    assert firsts <= set(range(10))
+    assert len(firsts) > 5
+    assert plain[0].sound is None
+
+
+def test_the_next_intact_clip_stands_in_for_a_damaged_one(small: Path, tmp_path: Path) -> None:
+    """Whatever a reader has met before: what stands in follows from the data alone."""
+    data = shutil.copytree(small, tmp_path / "data")
+    bad = spoil(data, 2)
+    windows, whole = Windows(Shards(data), KEYFRAME), Windows(Shards(small), KEYFRAME)
+    lost = [windows[number].lost for number in range(5)]
+    (turn,) = [number for number in range(5) if lost[number]]
+    assert [clip[:2] for clip in lost[turn]] == [(bad.shard, bad.key)]
+    assert "latents.npy has numbers that are not finite" in lost[turn][0].why
+    for number in set(range(5)) - {turn}:
+        assert torch.equal(windows[number].latents, whole[number].latents)
+    again = Windows(Shards(data), KEYFRAME)[turn]
+    assert torch.equal(again.latents, windows[turn].latents)
+    assert not torch.equal(again.latents, whole[turn].latents)
+    assert collate([windows[0], again]).lost == windows[0].lost + again.lost
+    with pytest.raises(KeySyncError, match="not finite"):
+        Windows(Shards(data), replace(KEYFRAME, max_failures=0))[turn]
+
+
+def test_data_without_an_intact_clip(tmp_path: Path) -> None:
+    data = write_small_data(tmp_path / "data", frames=180, channels=4)
+    spoil(data, 0)
+    with pytest.raises(KeySyncError, match=r"latents.npy has numbers that are not finite"):
+        Windows(Shards(data), KEYFRAME)[0]
 
 
 def test_lips_weigh_more_where_asked(small: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from keysync.errors import KeySyncError
-from training.data.shards import Shards, checksum
+from training.data.shards import DamagedClip, Shards, checksum
 from training.data.table import Clip
 
 from ..older_data import make_older
@@ -190,6 +190,38 @@ def test_data_without_checksums_is_read_and_it_is_said_once(copy: Path, caplog: 
         f"{copy}: 2 of 2 clips have no checksums, so damage to them goes unnoticed: prepare the data again to add them"
     ]
     assert older.digest == whole.digest
+
+
+@pytest.mark.parametrize("part", SHAPES)
+def test_numbers_that_are_not_finite(part: str, copy: Path) -> None:
+    """With a checksum that fits, as a preparation would have written them."""
+    make_older(copy)
+    shards = Shards(copy)
+    (clip,) = shards.clips("train")
+    offset, size = clip.members[part]
+    content = bytearray((copy / clip.shard).read_bytes())
+    content[offset + size - 4 : offset + size] = b"\xff" * 4
+    (copy / clip.shard).write_bytes(content)
+    message = rf"train-000000.tar: clip0.{part} has numbers that are not finite: prepare the data again"
+    for _ in range(2):
+        with pytest.raises(DamagedClip, match=message):
+            read(shards, clip, part)
+
+
+def test_the_sound_of_a_clip(copy: Path) -> None:
+    shards = Shards(copy)
+    (clip,) = shards.clips("train")
+    samples = shards.sound(clip)
+    assert samples.dtype == np.float32
+    assert samples.shape == (FRAMES * 640,)
+    assert 0.4 < np.abs(samples).max() <= 0.51
+    offset, size = clip.members["flac"]
+    make_older(copy)
+    content = bytearray((copy / clip.shard).read_bytes())
+    content[offset : offset + size] = bytes(size)
+    (copy / clip.shard).write_bytes(content)
+    with pytest.raises(DamagedClip, match=r"cannot decode clip0.flac \(.+\): prepare the data again"):
+        Shards(copy).sound(Shards(copy).clips("train")[0])
 
 
 def test_arrays_of_another_shape_kind_or_length(data: Path) -> None:

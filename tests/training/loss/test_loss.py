@@ -260,6 +260,8 @@ def test_weights_make_it_the_error_of_the_velocity() -> None:
     sigma = torch.tensor([0.002, 0.5, 2.7, 700.0])
     exact = [1 + 1 / float(value) ** 2 for value in sigma.tolist()]
     assert weight_of(sigma).tolist() == pytest.approx(exact, rel=1e-6)
+    least = [min(1 / s**2, 5.0) for s in sigma.double().tolist()]
+    assert weight_of(sigma, min_snr=5.0).tolist() == pytest.approx(least, rel=1e-6)
     x0, velocity, wrong = (torch.randn(4, 50, generator=torch.Generator().manual_seed(n)).double() for n in range(3))
     scale = (sigma.double() / (sigma.double() ** 2 + 1).sqrt())[:, None]  # |c_out|
     error = weighted_error(x0 + scale * wrong, x0 + scale * velocity, sigma.double())

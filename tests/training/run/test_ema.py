@@ -30,6 +30,15 @@ def test_it_follows_faster_at_first(module: nn.Linear) -> None:
     assert ema.averages["weight"].item() == pytest.approx(0.95)  # half of the old
 
 
+def test_a_longer_step_forgets_as_much_as_the_steps_that_it_lasts(module: nn.Linear) -> None:
+    twice, once = EMA(module, 0.5), EMA(module, 0.5)
+    nn.init.ones_(module.weight)
+    for step in (10_000, 10_001):
+        twice.update(step)
+    once.update(10_000, length=2)
+    assert once.averages["weight"].item() == pytest.approx(twice.averages["weight"].item()) == pytest.approx(0.75)
+
+
 def test_it_stands_in_and_goes_again(module: nn.Linear) -> None:
     ema = EMA(module, 0.5)
     nn.init.ones_(module.weight)

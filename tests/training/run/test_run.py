@@ -28,12 +28,51 @@ def test_the_settings_are_kept(config: TrainConfig, tmp_path: Path) -> None:
 def test_what_may_change_and_what_may_not(config: TrainConfig, tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.begin(config)
-    longer = load_config("tiny-keyframe", None, {"steps": "9", "workers": "3"})
-    run.begin(longer)
+    longer = load_config("tiny-keyframe", None, {"steps": "9", "learning_rate": "1e-5"})
+    run.begin(longer, step=2)
     assert run.config() == longer
-    with pytest.raises(KeySyncError, match=r"a run with seed 0, not 5: resume it with the same settings"):
-        run.begin(load_config("tiny-keyframe", None, {"seed": "5"}))
+    other = load_config("tiny-keyframe", None, {"seed": "5"})
+    for refuse in (run.check, run.begin):
+        with pytest.raises(KeySyncError, match=r"a run with seed 0, not 5: resume it with 0, or name another folder"):
+            refuse(other)
     assert run.config() == longer
+
+
+def test_the_history_tells_what_changed(config: TrainConfig, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    assert run.history() == []
+    run.begin(config, step=0, processes=2)
+    run.begin(load_config("tiny-keyframe", None, {"learning_rate": "1e-5", "precision": "bf16"}), step=7, processes=1)
+    first, second = run.history()
+    assert (first["step"], first["processes"], first["changed"]) == (0, 2, {})
+    assert (second["step"], second["processes"]) == (7, 1)
+    assert second["changed"] == {"learning_rate": [config.learning_rate, 1e-5], "precision": ["fp32", "bf16"]}
+
+
+def test_the_best_checkpoint_is_kept(config: TrainConfig, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.begin(config)
+    assert run.best() is None
+    for step, loss in enumerate((0.5, 0.3, 0.4, float("nan"), 0.6), 1):
+        run.log_validation(step=step, loss=loss)
+        with run.new_checkpoint(step, keep=1) as folder:
+            (folder / "stage.safetensors").write_text("weights")
+    run.log_validation(step=6, loss=0.1)  # of which there is no checkpoint
+    assert run.best() == 2
+    assert run.steps() == [2, 5]
+    run.forget_after(1)
+    assert [row["step"] for row in run.validated()] == [1]
+
+
+def test_a_checkpoint_that_is_set_aside_is_none(config: TrainConfig, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.begin(config)
+    for content in ("first", "second"):
+        with run.new_checkpoint(3, keep=0) as folder:
+            (folder / "stage.safetensors").write_text(content)
+        aside = run.set_aside(3)
+        assert (aside / "stage.safetensors").read_text() == content
+        assert run.steps() == []
 
 
 def test_a_folder_without_a_run(tmp_path: Path) -> None:

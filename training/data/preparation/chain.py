@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, one_line
 
 from .. import digest
 from .videos import Video
@@ -35,6 +35,10 @@ class Discard(Exception):
     def __init__(self, losses: Losses) -> None:
         super().__init__("; ".join(f"{reason}: {why}" for reason, (_, why) in losses.items()))
         self.losses = losses
+
+
+class VideoFailed(KeySyncError):
+    """Raised when a stage cannot get through a video, for a reason that may lie in the video: others may do."""
 
 
 @contextmanager
@@ -89,10 +93,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class Done:
-    """The outcome of a run through the chain: the stages that were made, and an error that stops the preparation."""
+    """The outcome of a run through the chain: the stages that were made, why the video failed, and an error that stops
+    the preparation."""
 
     video: Video
     fresh: tuple[str, ...] = ()
+    failure: str = ""
     error: str = ""
 
 
@@ -104,7 +110,10 @@ class Chain:
         self.watch: Callable[[Video, str], None] = lambda video, stage: None
 
     def run(self, video: Video, only: Collection[str] | None = None) -> Done:
-        """Makes the missing results of a video, up to a discard; only stages in `only` if given."""
+        """Makes the missing results of a video, up to a discard; only stages in `only` if given.
+
+        Raises `VideoFailed` if a stage cannot get through the video.
+        """
         fresh: list[str] = []
         records: dict[str, Record] = {}
         for stage in self.stages:
@@ -163,11 +172,13 @@ class Chain:
                 facts = stage.run(place)
             except Discard as reason:
                 discard = reason.losses
+            except VideoFailed as error:
+                raise VideoFailed(f"{video.name}: the stage {stage.name} failed: {error}") from error
             except (KeySyncError, OSError):
                 raise
             except Exception as error:  # of a library or a user's scorer: name the video
-                raise KeySyncError(
-                    f"{video.name}: the stage {stage.name} failed ({type(error).__name__}: {error})"
+                raise VideoFailed(
+                    f"{video.name}: the stage {stage.name} failed ({type(error).__name__}: {one_line(error)})"
                 ) from error
             spent = round(time.perf_counter() - began, 4)
             record = Record(_key(stage, video, records), digest.of_path(folder), facts, discard, spent)
@@ -184,6 +195,14 @@ class Chain:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return record
+
+
+def attempt(chain: Chain, video: Video, only: Collection[str] | None = None) -> Done:
+    """The outcome of a video that may fail."""
+    try:
+        return chain.run(video, only)
+    except VideoFailed as error:
+        return Done(video, failure=str(error))
 
 
 def _key(stage: Stage, video: Video, records: Mapping[str, Record]) -> str:

@@ -23,6 +23,8 @@ from torch import Tensor
 from keysync.errors import KeySyncError, install_line, one_line
 from keysync.face.face import Frame, Points
 
+from .chain import VideoFailed
+
 # Of the 68 points, those that a face is aligned by: they hardly move when it talks.
 STABLE = (28, 33, 36, 39, 42, 45, 48, 54)
 MEAN_FACE = (100, 2)
@@ -64,7 +66,7 @@ class EmotionPredictor:
     def read(self, frames: Iterable[Frame], landmarks: Points) -> NDArray[np.float32]:
         """Valence and arousal (n, 2) in -1..1 of frames (h, w, 3) with landmarks (n, 68, 2) in their pixels.
 
-        Raises `KeySyncError` where the network returns anything but numbers.
+        Raises `VideoFailed` where the network returns anything but numbers.
         """
         source, parts = iter(frames), [np.zeros((0, 2), np.float32)]
         while batch := list(islice(source, BATCH)):
@@ -76,7 +78,7 @@ class EmotionPredictor:
             parts.append(read.float().cpu().numpy())
         values = np.concatenate(parts)
         if not np.isfinite(values).all():
-            raise KeySyncError(
+            raise VideoFailed(
                 "the emotion predictor returns values that are not finite: check that it is the right file"
             )
         return np.clip(values, -1, 1)

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from keysync.errors import KeySyncError
 from keysync.face.crop import crop, to_crop
 from keysync.face.face import Points
 from keysync.media.info import BT709, PictureFormat
@@ -34,6 +33,7 @@ from keysync.vae.vae import VAE
 
 from ..disk import written
 from ..parts import CROPS, LANDMARKS, LATENTS
+from .chain import VideoFailed
 from .faces import Faces
 
 # Nearly lossless; every frame within twelve of a keyframe, without B-frames; one thread, so that the bytes are
@@ -147,5 +147,5 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
 def _half(tensor: Tensor, model: str) -> NDArray[np.float16]:
     half = tensor.half()
     if not half.isfinite().all():
-        raise KeySyncError(f"{model} returns values that are not finite in float16: check that it is the right model")
+        raise VideoFailed(f"{model} returns values that are not finite in float16: check that it is the right model")
     return half.cpu().numpy()

@@ -20,7 +20,7 @@ from typing import Any
 
 from keysync.errors import KeySyncError
 
-from .chain import Chain, Done
+from .chain import Chain, Done, attempt
 from .ray_engine import Hashed, hash_on_ray, hashed, run_on_ray
 from .turns import begin
 from .videos import Video
@@ -32,11 +32,41 @@ Engine = Callable[[Make, Sequence[Video], int], Iterator[Done]]
 
 
 def run_here(make: Make, videos: Sequence[Video], workers: int) -> Iterator[Done]:
-    """In this process, or in `workers` processes if there are more than one; `make` must then be picklable."""
+    """In this process, or in `workers` processes if there are more than one; `make` must then be picklable.
+
+    Where a process is killed, those videos that it may have worked on are tried alone; one that is fatal again fails.
+    """
     if workers == 1:
         chain = make()
-        yield from map(chain.run, videos)
+        yield from (attempt(chain, video) for video in videos)
         return
+    left = dict.fromkeys(videos)
+    while left:
+        try:
+            for done in _in_processes(make, list(left), workers):
+                del left[done.video]
+                yield done
+        except BrokenProcessPool:
+            # Videos are begun in order, so those under work are the first that are not done.
+            suspects = list(left)[:workers]
+            names = ", ".join(video.name for video in suspects)
+            logger.warning("a process was killed, probably for lack of memory; one by one are tried: %s", names)
+            for video in suspects:
+                yield _alone(make, video)
+                del left[video]
+
+
+def _alone(make: Make, video: Video) -> Done:
+    try:
+        (done,) = _in_processes(make, [video], 1)
+    except BrokenProcessPool:
+        why = f"{video.name}: the process was killed, by a fault in the video or for lack of memory"
+        return Done(video, failure=why)
+    return done
+
+
+def _in_processes(make: Make, videos: Sequence[Video], workers: int) -> Iterator[Done]:
+    """Raises `BrokenProcessPool` where a process is killed."""
     # Spawned: libraries with threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
     others = multiprocessing.active_children()
@@ -48,8 +78,6 @@ def run_here(make: Make, videos: Sequence[Video], workers: int) -> Iterator[Done
             if done.error:
                 raise KeySyncError(done.error)
             yield done
-    except BrokenProcessPool as error:
-        raise KeySyncError("a worker was killed, probably for lack of memory: use fewer --workers") from error
     finally:
         for child in multiprocessing.active_children():
             if child not in others:
@@ -84,6 +112,6 @@ def _end_with_parent() -> None:
 def _work(make: Make, video: Video) -> Done:
     """Returns errors as text: not every exception can be pickled."""
     try:
-        return make().run(video)
+        return attempt(make(), video)
     except KeySyncError as error:
         return Done(video, error=str(error))

@@ -21,11 +21,12 @@ from .. import digest
 from ..disk import written
 from ..index import FILE, DataInfo, read_index
 from ..store import Store, open_store
-from .chain import Chain, Record
+from .chain import Chain, Done, Record, attempt
 from .engine import ENGINES, HASHERS
 from .manifest import Manifest
 from .models import Models, open_models
 from .people import LIKENESS, Looks, alike, name_of
+from .preview import check_preview, entries, write_preview
 from .ray_engine import Hashed
 from .report import Report
 from .settings import Settings
@@ -39,6 +40,9 @@ Watch = Callable[[Video, str], None]
 Hash = Callable[[Sequence[Path]], Iterator[Hashed]]
 
 SAME = "the same as another"
+FAILED = "failed, and tried again by the next run"
+# Videos that may fail by default.
+MOST_FAILURES = 10
 # In the folder of intermediate results: the digest of what the shards were last made from.
 PACKED = "packed.json"
 # In the data's folder: the person of each clip, told by likeness.
@@ -54,6 +58,8 @@ def prepare(
     workers: int = 1,
     validation: float = 0.05,
     shards: str = "",
+    max_failures: int = MOST_FAILURES,
+    preview: Path | None = None,
     models: Models | None = None,
     watch: Watch | None = None,
 ) -> Report:
@@ -61,14 +67,18 @@ def prepare(
 
     The shards are written to the URL `shards`, or else there too.
     `models` of a host program are used in this process instead of those that the settings name; `watch` is called when
-    a stage begins, instead of a progress bar. A call after an interruption resumes. If all videos are discarded, there
+    a stage begins, instead of a progress bar. `preview` is the file of a contact sheet to write.
+    A call after an interruption resumes. If all videos are discarded, there
     are no shards and the report gives the reasons. Raises `KeySyncError` if there is no video, for models and settings
-    that do not fit, and on a full disk.
+    that do not fit, on a full disk, and if more than `max_failures` videos fail: a library cannot get through them, or
+    kills the process.
     """
     began = time.perf_counter()
     data = settings.data
     if not 0 < validation < 1:
         raise KeySyncError(f"a validation share of {validation}: expected a number between 0 and 1 (--validation)")
+    if preview is not None:
+        check_preview(preview)
     found = find_videos(given, leave_out=data)
     try:
         (data / WORK).mkdir(parents=True, exist_ok=True)
@@ -82,15 +92,29 @@ def prepare(
     videos = _identify(found.sources, Manifest(data), report, lambda files: HASHERS[engine](files, workers))
     chain = open_chain(settings) if models is None else Chain(data / WORK, table(settings, models))
     if watch is None:
-        fresh = _work(chain, engine, settings, videos, workers)
+        outcomes = _work(chain, engine, settings, videos, workers)
     else:
         chain.watch = watch
-        fresh = {video.id for video in videos if chain.run(video).fresh}
+        outcomes = (attempt(chain, video) for video in videos)
+    fresh: set[str] = set()
+    failed: dict[str, str] = {}
+    for done in outcomes:
+        if done.fresh:
+            fresh.add(done.video.id)
+        if done.failure:
+            failed[done.video.id] = done.failure
+            logger.warning("%s", done.failure)
+        if len(failed) > max_failures:
+            few = f"{len(failed)} videos failed, {max_failures} may" if max_failures else "a video failed"
+            raise KeySyncError(f"{few}; the last: {done.failure}")
     clips: list[ClipFiles] = []
     contents: dict[str, str] = {}
     looks: dict[str, Looks] = {}
     for video in videos:
         records = chain.records(video)
+        if video.id in failed:
+            _account_failure(records, video, failed[video.id], report)
+            continue
         if _account(records, video, video.id in fresh, report):
             person = name_of(video, settings.people)
             clips += [replace(clip, person=person) for clip in clip_files(chain, video)]
@@ -104,6 +128,8 @@ def prepare(
     _pack(clips, info, data, open_store(shards or data), validation, contents)
     report.seconds_spent = time.perf_counter() - began
     report.write(data)
+    if preview is not None:
+        write_preview(preview, entries(chain, videos, settings, failed))
     return report
 
 
@@ -142,18 +168,15 @@ def _identified(
         yield source, video
 
 
-def _work(chain: Chain, engine: str, settings: Settings, videos: Sequence[Video], workers: int) -> set[str]:
-    """Makes missing results; returns the ids of the videos that had any."""
-    fresh: set[str] = set()
+def _work(chain: Chain, engine: str, settings: Settings, videos: Sequence[Video], workers: int) -> Iterator[Done]:
+    """Makes missing results; yields the outcomes."""
     if not videos:
-        return fresh
+        return
     with tqdm(total=len(videos), desc="videos", unit="", dynamic_ncols=True, file=sys.stderr) as bar:
         chain.watch = lambda video, stage: bar.set_postfix_str(f"{video.name}: {stage}")
         for done in ENGINES[engine](partial(open_chain, settings), videos, workers):
             bar.update()
-            if done.fresh:
-                fresh.add(done.video.id)
-    return fresh
+            yield done
 
 
 def _account(records: Mapping[str, Record], video: Video, fresh: bool, report: Report) -> bool:
@@ -172,6 +195,14 @@ def _account(records: Mapping[str, Record], video: Video, fresh: bool, report: R
         return False
     report.keep(records["selection"].facts["clips"], NETWORK_RATE)
     return True
+
+
+def _account_failure(records: Mapping[str, Record], video: Video, why: str, report: Report) -> None:
+    """Adds a video that failed to the report, with its seconds where they are known."""
+    facts = [records[stage].facts.get("seconds", 0.0) for stage in ("clips", "probe") if stage in records]
+    seconds = next((known for known in facts if known), 0.0)
+    report.seconds += seconds
+    report.lose(FAILED, video.name, seconds, why.removeprefix(f"{video.name}: "))
 
 
 def _alike(looks: Mapping[str, Looks], data: Path) -> dict[str, str]:

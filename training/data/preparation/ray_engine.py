@@ -16,7 +16,7 @@ from typing import Any
 from keysync.errors import KeySyncError, install_line
 
 from .. import digest
-from .chain import Chain, Done
+from .chain import Chain, Done, attempt
 from .videos import Video
 
 # Blocks of videos per worker: many, so that long videos do not leave other workers idle.
@@ -73,7 +73,7 @@ def _results(ray: Any, make: Callable[[], Chain], videos: Sequence[Video], worke
     ray.data.DataContext.get_current().enable_progress_bars = False
     stages = make().stages
     before_gpu = [stage.name for stage in takewhile(lambda stage: not stage.gpu, stages)]
-    rows: list[Row] = [{"number": number, "fresh": "", "error": ""} for number in range(len(videos))]
+    rows: list[Row] = [{"number": number, "fresh": "", "failure": "", "error": ""} for number in range(len(videos))]
     data = ray.data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS * workers))
     # Stored in Ray once, not per row.
     known = ray.put(list(videos))
@@ -87,7 +87,7 @@ def _results(ray: Any, make: Callable[[], Chain], videos: Sequence[Video], worke
     for row in data.iter_rows():
         if row["error"]:
             raise KeySyncError(row["error"])
-        yield Done(videos[row["number"]], tuple(row["fresh"].split()))
+        yield Done(videos[row["number"]], tuple(row["fresh"].split()), row["failure"])
 
 
 class _Worker:
@@ -100,13 +100,13 @@ class _Worker:
         self._videos: list[Video] = ray.get(videos)
 
     def __call__(self, row: Row) -> Row:
-        if row["error"]:
+        if row["error"] or row["failure"]:
             return row
         try:
-            done = self._chain.run(self._videos[row["number"]], self._only)
+            done = attempt(self._chain, self._videos[row["number"]], self._only)
         except KeySyncError as error:
             return {**row, "error": str(error)}
-        return {**row, "fresh": " ".join((*row["fresh"].split(), *done.fresh))}
+        return {**row, "fresh": " ".join((*row["fresh"].split(), *done.fresh)), "failure": done.failure}
 
 
 def _import_ray() -> Any:

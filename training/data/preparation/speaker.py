@@ -6,9 +6,8 @@ open mouth sounds brighter than a closed one, because its formants are higher.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +15,8 @@ from scipy.ndimage import gaussian_filter1d
 
 from keysync.errors import KeySyncError
 from keysync.method import NETWORK_RATE, SAMPLE_RATE
+
+from ...config.named import function_named, is_named
 
 # (landmarks (F, 68, 2) at 25 frames a second, the clip's waveform (n,) at 16 kHz) -> -1..1
 Scorer = Callable[[ArrayLike, ArrayLike], float]
@@ -116,21 +117,10 @@ def load_scorer(name: str) -> Scorer:
     """
     if name in SPEAKER:
         return SPEAKER[name]
-    module, colon, function = name.partition(":")
-    if not (module and colon and function):
+    if not is_named(name):
         raise KeySyncError(
             f"unknown speaker scorer {name!r}: choose from {', '.join(SPEAKER)}, or name your own as "
             "package.module:function"
         )
-    try:
-        scorer: Any = importlib.import_module(module)
-    except Exception as error:  # a user's module may raise anything
-        raise KeySyncError(
-            f"cannot load the speaker scorer {name} ({type(error).__name__}: {error}): name a module that Python can "
-            "import"
-        ) from error
-    for part in function.split("."):
-        scorer = getattr(scorer, part, None)
-    if not callable(scorer):
-        raise KeySyncError(f"{module} has no function {function}: name one that takes landmarks and a waveform")
+    scorer = function_named(name, "speaker scorer", "landmarks and a waveform")
     return cast("Scorer", scorer)

@@ -28,4 +28,6 @@ def _second(place: Place) -> Facts:
         raise KeySyncError("the VAE is no VAE: give another")
     if place.video.name == "deadly.mp4":
         os._exit(9)
+    if place.video.name == "broken.mp4":
+        raise ZeroDivisionError("a library fell over")
     return {}

@@ -53,10 +53,24 @@ def test_an_error_comes_through(workers: int, tmp_path: Path) -> None:
         list(run_here(partial(make_chain, tmp_path), [good, replace(bad, name="bad.mp4")], workers))
 
 
-def test_a_worker_that_dies(tmp_path: Path) -> None:
+def test_a_worker_that_dies_costs_one_video(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, bad, *others = small_videos(4)
+    videos = [first, replace(bad, name="deadly.mp4"), *others]
+    done = {each.video.name: each for each in run_here(partial(make_chain, tmp_path), videos, 2)}
+    assert done.keys() == {video.name for video in videos}
+    assert "the process was killed" in done.pop("deadly.mp4").failure
+    assert not [each for each in done.values() if each.failure]
+    assert "a process was killed, probably for lack of memory; one by one are tried: " in caplog.text
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_library_that_fails_costs_one_video(workers: int, tmp_path: Path) -> None:
     good, bad = small_videos(2)
-    with pytest.raises(KeySyncError, match="a worker was killed"):
-        list(run_here(partial(make_chain, tmp_path), [good, replace(bad, name="deadly.mp4")], 2))
+    videos = [replace(bad, name="broken.mp4"), good]
+    done = {each.video.name: each for each in run_here(partial(make_chain, tmp_path), videos, workers)}
+    failure = "broken.mp4: the stage second failed (ZeroDivisionError: a library fell over)"
+    assert done["broken.mp4"].failure == failure
+    assert done[good.name].fresh == ("first", "second")
 
 
 def test_a_consumer_that_stops_ends_the_workers(tmp_path: Path) -> None:

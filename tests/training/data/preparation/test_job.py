@@ -154,6 +154,46 @@ def test_what_is_discarded_is_named(videos: Path, data: Path, tmp_path: Path) ->
     assert json.loads((data / "report.json").read_text())["videos_kept"] == 3
 
 
+def test_a_video_that_fails_stops_nothing(
+    videos: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A library cannot get through one video, and a clip of the other has features that are not finite."""
+    write_talk(videos / "bad.mp4", [(FACE, 20)])
+    write_talk(videos / "odd.mp4", [(FACE, 21)])
+    rows, crops = encode.speech_rows, encode.write_crops
+
+    def not_finite(waveform: Tensor, encoder: Any) -> Any:
+        odd = 21 <= len(waveform) / 640 < 25
+        return encode._half(waveform[None] * float("nan"), "x") if odd else rows(waveform, encoder)
+
+    def fail(reader: Any, faces: Any, start: int, stop: int, *rest: Any) -> None:
+        if stop - start == 20:
+            raise ZeroDivisionError("in a library")
+        crops(reader, faces, start, stop, *rest)
+
+    monkeypatch.setattr(encode, "speech_rows", not_finite)
+    monkeypatch.setattr(encode, "write_crops", fail)
+    try:
+        report = run(data, [videos])
+        failed = report.discarded[job.FAILED].videos
+        assert {name: video["seconds"] for name, video in failed.items()} == {"bad.mp4": 0.8, "odd.mp4": 0.84}
+        assert failed["bad.mp4"]["why"] == "the stage crops failed (ZeroDivisionError: in a library)"
+        assert "the stage hubert failed: x returns values that are not finite" in failed["odd.mp4"]["why"]
+        assert (report.clips, report.videos_kept) == (3, 2)
+        assert report.seconds == pytest.approx(
+            report.seconds_kept + sum(loss.seconds for loss in report.discarded.values())
+        )
+        with pytest.raises(KeySyncError, match=r"2 videos failed, 1 may; the last: odd.mp4: the stage hubert failed"):
+            job.prepare([videos], small_settings(data), validation=0.5, max_failures=1)
+        with pytest.raises(KeySyncError, match=r"a video failed; the last: bad.mp4"):
+            job.prepare([videos], small_settings(data), validation=0.5, max_failures=0)
+        monkeypatch.undo()
+        assert run(data, [videos]).clips == 5  # tried again
+    finally:
+        for name in ("bad", "odd"):
+            (videos / f"{name}.mp4").unlink()
+
+
 def test_all_is_discarded(data: Path, videos: Path) -> None:
     report = run(data, [videos], least_quality=1e9)
     assert (report.clips, report.seconds_kept) == (0, 0)
