@@ -26,6 +26,7 @@ from keysync.weights.describe import describe
 from training import export
 from training.config.config import TrainConfig, load_config
 from training.data.index import read_index
+from training.data.store import Folder
 from training.loss.loss import Losses, LossModule
 from training.run.run import Run
 from training.run.schedule import learning_rate
@@ -484,7 +485,7 @@ def test_damaged_clips_end_in_a_table(
 ) -> None:
     """A shard whose numbers are not finite, and a clip with a wrong bit, among four."""
     data = write_small_data(tmp_path / "data", frames=40, clips=5, shard_bytes=1, vae=str(tiny_files["vae"]))
-    spoilt, bad = spoil(data, 0), read_index(data).splits["train"][2]
+    spoilt, bad = spoil(data, 0), read_index(Folder(data)).splits["train"][2]
     content = bytearray((data / bad.shard).read_bytes())
     content[sum(bad.members["landmarks.npy"]) - 1] ^= 1
     (data / bad.shard).write_bytes(content)

@@ -26,10 +26,10 @@ from keysync.speech.features import FRAME
 from keysync.vae.vae import LATENT_CHANNELS
 
 from ..config.config import SYNC_FRAMES
+from .damaged import DamagedClip
 from .draws import generator, visited
 from .index import TRAIN
 from .parts import EMOTION, LANDMARKS, LATENTS
-from .shards import DamagedClip
 from .table import Clip
 
 if TYPE_CHECKING:
@@ -154,15 +154,15 @@ class Windows(Dataset[Window]):
                 break
         raise KeySyncError(lost[-1].why)
 
-    def in_a_row(self, most: int) -> tuple[Clip, list[Window], int]:
+    def in_a_row(self, most: int) -> tuple[Clip, list[Batch], int]:
         """Up to `most` windows of the longest intact clip, from its first frame on, that share the frames at their
-        ends; the clip, and how many frames of a clip the frames of a window are apart.
+        ends, each as a batch; the clip, and how many frames of a clip the frames of a window are apart.
 
         Raises `KeySyncError` if no clip is intact.
         """
         lost: list[Lost] = []
-        for number in self._numbers[np.argsort(-self._clips.frames[self._numbers], kind="stable")]:
-            clip = self._clips[int(number)]
+        for place in self._numbers[np.argsort(-self._clips.frames[self._numbers], kind="stable")]:
+            clip = self._clips[int(place)]
             starts = range(0, clip.frames - self._span + 1, self._span - 1)[:most]
             try:
                 windows = [self._window(number, clip, start) for number, start in enumerate(starts)]
@@ -172,7 +172,7 @@ class Windows(Dataset[Window]):
                     break
                 continue
             windows[0] = replace(windows[0], lost=tuple(lost))
-            return clip, windows, self._step
+            return clip, [collate([window]) for window in windows], self._step
         raise KeySyncError(lost[-1].why)
 
     def landmarks(self, clip: Clip) -> NDArray[np.float32]:

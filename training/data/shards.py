@@ -27,6 +27,7 @@ from keysync.method import NETWORK_RATE
 from keysync.network.stage import ENCODERS_JOINED
 from keysync.speech.features import FRAME
 
+from .damaged import DamagedClip
 from .index import DataInfo, read_index
 from .parts import CROPS, SOUND
 from .store import open_store
@@ -60,10 +61,6 @@ def loaded(content: bytes) -> NDArray[Any]:
     shape, dtype, start = _header(BytesIO(content), len(content))
     array: NDArray[Any] = np.frombuffer(content, dtype, math.prod(shape), start).reshape(shape)
     return array
-
-
-class DamagedClip(KeySyncError):
-    """Raised for a part of a clip that is missing, damaged or not finite; other clips may be intact."""
 
 
 class Shards:

@@ -1,6 +1,6 @@
 """The model card of a run's result, in Markdown with the front matter of the Hugging Face hub.
 
-It says what the run's folder knows and no more: what was not measured is said to be so, and so is a licence that nobody
+It says what the run's folder knows and no more: what was not measured is said to be so, and so is a licence that no one
 stated.
 """
 

@@ -29,13 +29,13 @@ from keysync.media.writer import VideoWriter
 from keysync.method import NETWORK_RATE
 from keysync.speech.lips_curve import LIPS
 
-from ..data.dataset import Batch, Windows, collate
 from ..data.disk import disk
 from ..data.parts import SOUND
 
 if TYPE_CHECKING:
     from keysync.vae.vae import VAE
 
+    from ..data.dataset import Windows
     from ..data.shards import Shards
 
 # The most windows in a row: 2.1 s of the interpolation stage.
@@ -77,9 +77,8 @@ class FilmMaker:
 
     def __init__(self, shards: Shards, windows: Windows, vae: VAE) -> None:
         self._vae = vae
-        clip, found, step = windows.in_a_row(WINDOWS)
+        clip, self.batches, step = windows.in_a_row(WINDOWS)
         self._apart = step * shards.info.spacing
-        self.batches: list[Batch] = [collate([window]) for window in found]
         self.lost = [lost for batch in self.batches for lost in batch.lost]
         self._flac = shards.stored(clip, SOUND)
         self._own = self._decoded([batch.latents for batch in self.batches])

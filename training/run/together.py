@@ -54,7 +54,7 @@ def gathered(accelerator: Accelerator, value: Result) -> list[Result]:
     return values
 
 
-def check_shared(accelerator: Accelerator, folder: Path, data: Path, digest: str) -> None:
+def check_shared(accelerator: Accelerator, folder: Path, data: Path | str, digest: str) -> None:
     """Checks that all processes see the run's folder, which is created, and read the data with this digest.
 
     Every process must call it. Raises `KeySyncError` in all of them if one does not.

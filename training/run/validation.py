@@ -60,6 +60,7 @@ class Validation:
         self.lost = [clip for batch in self.batches for clip in batch.lost]
         self.config, self.vae = config, vae
         self._maker = FilmMaker(shards, windows, vae)
+        self.lost += self._maker.lost
 
     @torch.no_grad()
     def run(self, module: LossModule) -> Outcome:

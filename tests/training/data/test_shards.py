@@ -15,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from keysync.errors import KeySyncError
-from training.data.shards import DamagedClip, Shards, checksum
+from training.data.damaged import DamagedClip
+from training.data.shards import Shards, checksum
 from training.data.table import Clip
 
 from ..older_data import make_older

@@ -52,10 +52,8 @@ def maker(tmp_path_factory: pytest.TempPathFactory) -> FilmMaker:
     shards: Any = SimpleNamespace(
         stored=lambda clip, part: (folder / "clip.flac").read_bytes(), info=SimpleNamespace(spacing=1)
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.run.film.collate", lambda held: held[0])
-        vae: Any = Cinema(frames)
-        return FilmMaker(shards, given, vae)
+    vae: Any = Cinema(frames)
+    return FilmMaker(shards, given, vae)
 
 
 def windows(frames: Any) -> Tensor:

@@ -70,8 +70,8 @@ class Settings:
     "none"; clips that score below the least values are dropped. `cuts` is one of `CUTS`.
 
     `emotion` is a predictor of valence and arousal, for KeyFace. With `still` the crops of a clip do not follow the
-    face: the head moves in them, as in KeyFace's videos. `people` is one of
-    `people.PEOPLE`: how clips of one person are told.
+    face: the head moves in them, as in KeyFace's videos. `people` is one of `people.PEOPLE`: how one person's clips are
+    recognized.
     """
 
     data: Path

@@ -1,7 +1,7 @@
 """Who is trained on and who validates: all clips of a person belong to one split, so that validation uses no face of
 the training clips.
 
-A person's name decides, by its hash: others who are added later move nobody. The data's people.json remembers.
+A person's name decides, by its hash: others who are added later move none of them. The data's people.json remembers.
 """
 
 from __future__ import annotations

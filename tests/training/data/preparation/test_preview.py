@@ -15,7 +15,7 @@ from training.data.preparation import job
 from training.data.preparation.manifest import Manifest
 from training.data.preparation.preview import COLUMNS, LINE, SIDE, check_preview, entries
 from training.data.preparation.stages import open_chain
-from training.data.preparation.videos import find_videos
+from training.data.preparation.videos import Source, Video, find_videos
 
 from .small_videos import FACE, NO_FACE, BrightnessDetector, small_settings, write_talk
 
@@ -36,12 +36,19 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def identified(data: Path, source: Source) -> Video:
+    """The video in a file that was prepared."""
+    video = Manifest(data).known(source)
+    assert video is not None
+    return video
+
+
 def test_kept_and_dropped_clips(videos: Path, tmp_path: Path) -> None:
     sheet, settings = tmp_path / "sheet.png", small_settings(tmp_path / "data")
     report = job.prepare([videos], settings, preview=sheet)
     assert report.clips == 2
     chain = open_chain(settings)
-    found = [Manifest(settings.data).identify(source) for source in find_videos([videos]).sources]
+    found = [identified(settings.data, source) for source in find_videos([videos]).sources]
     rows = list(entries(chain, found, settings, {}))
     assert [(row.kept, row.title.split(" (")[0]) for row in rows] == [
         (True, "kept.mp4, 0.00 to 0.60 s"),
@@ -64,7 +71,7 @@ def test_clips_that_are_too_poor(videos: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.jpg"
     assert job.prepare([videos / "kept.mp4"], settings, preview=sheet).clips == 0
     (source,) = find_videos([videos / "kept.mp4"]).sources
-    video = Manifest(settings.data).identify(source)
+    video = identified(settings.data, source)
     rows = list(entries(open_chain(settings), [video], settings, {}))
     assert [(row.kept, len(row.pictures)) for row in rows] == [(False, COLUMNS)] * 2
     assert "poor picture (2 of 2 clips: quality" in rows[0].title
