@@ -15,16 +15,17 @@ from torch.utils.data import DataLoader
 
 from keysync.errors import KeySyncError
 from training import verify
+from training.data.damaged import DamagedClip
 from training.data.dataset import Windows, collate
 from training.data.index import DataInfo, EncoderInfo, read_index
 from training.data.preparation.shards import write_shards
 from training.data.shards import Shards
-from training.data.store import Store, named_place, open_store
+from training.data.store import Remote, Store, named_place, open_store
 
 from ..places import remote as remote
 from ..places import s3_server as s3_server
 from ..small_config import small_config
-from ..small_data import write_small_clip
+from ..small_data import spoil, write_small_clip
 
 INFO = DataInfo((64, 64), (8, 8), 14, {name: EncoderInfo(4, "none") for name in ("hubert", "wavlm")}, "none", "none")
 
@@ -121,6 +122,37 @@ def test_damage_is_named(remote: str, clips: list[Any], capsys: pytest.CaptureFi
     store.remove(clip.shard)  # twice is no error
     with pytest.raises(KeySyncError, match=rf"cannot read {remote}/{clip.shard} \(No such file or directory\): copy"):
         Shards(remote)
+
+
+def test_numbers_that_are_not_finite(
+    remote: str, local: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A clip with them is left out, as on a disk; a place that cannot be reached ends the reading, and no clip is
+    blamed."""
+    clip = spoil(local, 0)
+    store = open_store(remote)
+    for name, content in contents(open_store(local)).items():
+        with store.write(name) as file:
+            file.write_bytes(content)
+    shards = Shards(remote)
+    for _ in range(2):
+        with pytest.raises(DamagedClip, match=rf"{remote}/{clip.shard}: {clip.key}.latents.npy has numbers that are"):
+            shards.array(clip, "latents.npy", (clip.frames, 2, 4, 8, 8))
+    there, here = (Windows(Shards(place), small_config("keyframe")) for place in (remote, local))
+    for number in range(6):
+        assert torch.equal(there[number].latents, here[number].latents)
+        assert [lost.key for lost in there[number].lost] == [lost.key for lost in here[number].lost]
+    assert {lost.key for number in range(6) for lost in there[number].lost} == {clip.key}
+    assert verify.main([remote]) == 1
+    assert f"{clip.key}.latents.npy has numbers that are not finite, or is no array" in capsys.readouterr().err
+
+    def lost(*_: object) -> bytes:
+        raise OSError("the connection is lost")
+
+    monkeypatch.setattr(Remote, "read", lost)
+    with pytest.raises(KeySyncError, match=r"\(the connection is lost\): check the access to it") as caught:
+        there[0]
+    assert not isinstance(caught.value, DamagedClip)
 
 
 def test_a_damaged_table(remote: str, clips: list[Any]) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 
 import pytest
 
 from keysync.errors import KeySyncError
 from training.data.store import open_store
+from training.run.clock import Clock
 from training.run.mirror import Mirror
 from training.run.run import Run
+from training.train import resumed
 
 from ..places import remote as remote
 from ..places import s3_server as s3_server
@@ -29,7 +32,9 @@ def save(run: Run, step: int, keep: int = 0) -> None:
     run.log(step=step, loss=1.0)
     with run.new_checkpoint(step, keep) as folder:
         (folder / "stage.safetensors").write_bytes(bytes([step]) * 1000)
-        (folder / "state.json").write_text(json.dumps({"step": step}))
+        crc = {"stage.safetensors": zlib.crc32(bytes([step]) * 1000)}
+        about = {"done": step, "clips": 2 * step, "unit": 2, "crc32": crc}
+        (folder / "state.json").write_text(json.dumps(about))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -78,6 +83,24 @@ def test_half_of_a_checkpoint_counts_for_nothing(remote: str, tmp_path: Path, mo
     other = Run(tmp_path / "other")
     Mirror(other, remote).pull()
     assert other.steps() == [1]
+
+
+def test_a_damaged_checkpoint_is_fetched_from_the_copy(remote: str, tmp_path: Path) -> None:
+    """And one that was made anew replaces that in the copy."""
+    run = begun(tmp_path / "run")
+    for step in (1, 2):
+        save(run, step)
+    copy = Mirror(run, remote)
+    copy.push()
+    weights = run.checkpoint(2) / "stage.safetensors"
+    weights.write_bytes(bytes(1000))
+    checkpoint, clock = resumed(run, copy, CONFIG, 1)
+    assert (checkpoint, clock) == (run.checkpoint(2), Clock(2, 4, 2))
+    assert weights.read_bytes() == bytes([2]) * 1000
+    assert resumed(run, None, CONFIG, 1) == (checkpoint, clock)
+    weights.write_bytes(bytes([3]) * 1000)
+    copy.push()
+    assert open_store(f"{remote}/checkpoints/step-000002").read("stage.safetensors") == bytes([3]) * 1000
 
 
 def test_an_empty_place_and_a_damaged_list(remote: str, tmp_path: Path) -> None:
