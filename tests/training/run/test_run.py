@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,16 @@ def test_what_may_change_and_what_may_not(config: TrainConfig, tmp_path: Path) -
         with pytest.raises(KeySyncError, match=r"a run with seed 0, not 5: resume it with 0, or name another folder"):
             refuse(other)
     assert run.config() == longer
+
+
+def test_memory_may_change_and_the_optimizer_may_not(config: TrainConfig, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    adapters = replace(config, trainable="lora", rgb_weight=1.0)
+    run.begin(adapters, step=0)
+    run.begin(replace(adapters, frozen="bf16", decoder_tile=64, offload_decoder=True), step=2)
+    assert set(run.history()[-1]["changed"]) == {"frozen", "decoder_tile", "offload_decoder"}
+    with pytest.raises(KeySyncError, match="a run with optimizer 'adamw', not 'adamw8bit': resume it with 'adamw'"):
+        run.begin(replace(adapters, optimizer="adamw8bit"))
 
 
 def test_the_history_tells_what_changed(config: TrainConfig, tmp_path: Path) -> None:
