@@ -15,24 +15,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from keysync.errors import KeySyncError, install_line
-from keysync.network.stage import ALL_STAGES, Stage
+from keysync.network.stage import ALL_STAGES
 
-from .config.config import NO, PRESETS, TrainConfig, load_config, overrides_of, preset_of
-from .data.dataset import Batch, Windows, collate
+from .config.config import PRESETS, Config, TrainConfig, load_as, overrides_of, preset_of
+from .config.run_config import RunConfig
 from .data.shards import Shards
 from .data.store import named_place
-from .loss.distillation import Distillation, load_teacher
-from .loss.loss import Losses, LossModule, draw
-from .loss.perceptual import load_lpips
+from .flashlips.config import LIPS_STAGES, FlashLipsConfig
 from .run.board import Board
-from .run.checkpoints import load_state, load_weights, save
+from .run.checkpoints import load_state, save
+from .run.course import Course
 from .run.ema import EMA
 from .run.mirror import Mirror
 from .run.optimizers import MAKERS
@@ -40,28 +39,23 @@ from .run.run import Run
 from .run.schedule import learning_rate
 from .run.sharding import spread
 from .run.signals import Stop
-from .run.vae import load_vae_of
-from .run.validation import Validation
-from .weights.frozen import hold
-from .weights.trainable import freeze
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from accelerate.optimizer import AcceleratedOptimizer
 
 # Reads a command line: the settings in it, and its other options.
-Parse = Callable[[Sequence[str] | None], tuple[TrainConfig, argparse.Namespace]]
+Parse = Callable[[Sequence[str] | None], tuple[RunConfig, argparse.Namespace]]
 
 
-def train(config: TrainConfig, data: Path | str, out: Path, device: str = "", mirror: str = "") -> int:
+def train(config: RunConfig, data: Path | str, out: Path, device: str = "", mirror: str = "") -> int:
     """Trains until `config.steps`, resuming from the newest checkpoint in `out`; returns the number of steps done.
 
     `data` is a folder or a URL; a copy of the run is kept at the URL `mirror`, and resumed if it is newer.
     Raises `KeySyncError` for settings, data or weights that do not fit, a loss that is not finite, and a full disk.
     """
     accelerator = start_processes(config, device)
-    shards = Shards(data)
-    windows = Windows(shards, config)
+    course = course_of(config, Shards(data))
     run = Run(out)
     copy = Mirror(run, mirror) if mirror and accelerator.is_main_process else None
     if copy:
@@ -72,40 +66,38 @@ def train(config: TrainConfig, data: Path | str, out: Path, device: str = "", mi
     done = max(run.steps(), default=0)
     checkpoint = run.checkpoint(done) if done else None
 
-    stage = load_weights(checkpoint, config, shards)
-    freeze(stage, config)
-    hold(stage, config.frozen, accelerator.device)
-    vae = load_vae_of(config, shards, torch.device("cpu") if config.offload_decoder else accelerator.device)
-    loss_module = loss_of(stage, vae.decoder, config, accelerator.device)
-    module = spread(loss_module, accelerator, config.distributed)
+    course.load(checkpoint)
+    loss_module = course.loss(accelerator.device)
+    module = spread(loss_module, course, accelerator)
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = MAKERS[config.optimizer](parameters, config)
-    ema = EMA(stage, config.ema_decay) if config.ema_decay else None
+    ema = EMA(course.network, config.ema_decay) if config.ema_decay else None
     if checkpoint is not None:
-        load_state(checkpoint, accelerator, module, optimizer, ema, shards)
+        load_state(checkpoint, course, accelerator, module, optimizer, ema)
     # Not moved: AdamW's step counts on a GPU would each cost a synchronisation.
     stepper = accelerator.prepare_optimizer(optimizer, device_placement=False)
-    validation = Validation(shards, config, vae) if config.sample_every else None
+    validation = course.validation() if config.sample_every else None
 
-    batches = read_batches(windows, config, accelerator, done)
+    batches = read_batches(course, accelerator, done)
     report = Board(run, config, done) if accelerator.is_main_process else nullcontext()
     with Stop().listening() as stop, report as board:
         while done < config.steps:
             rate = learning_rate(config, done)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            losses = take_step(batches, module, parameters, stepper, config, accelerator)
+            losses = take_step(batches, course, module, parameters, stepper, accelerator)
             if ema is not None:
                 ema.update(done)
             done += 1
-            figures = torch.cat((losses, losses.new_tensor([float(stop.requested)])))
-            loss, latent, pixel, stopping = accelerator.reduce(figures, "mean").tolist()
-            check(loss, done, run, config)
+            total = losses["loss"]
+            figures = torch.stack([*losses.values(), total.new_tensor(float(stop.requested))])
+            *means, stopping = accelerator.reduce(figures, "mean").tolist()
+            check(means[0], done, run, config)
             if board:
-                board.step(done, loss=loss, latent=latent, pixel=pixel, learning_rate=rate)
+                board.step(done, **dict(zip(losses, means, strict=True)), learning_rate=rate)
             last = stopping > 0 or done == config.steps
             if last or done % config.checkpoint_every == 0:
-                save(run, done, config, accelerator, module, optimizer, ema, shards)
+                save(run, done, course, accelerator, module, optimizer, ema)
                 if copy:
                     copy.push()
             if validation and (done % config.sample_every == 0 or done == config.steps):
@@ -119,39 +111,49 @@ def train(config: TrainConfig, data: Path | str, out: Path, device: str = "", mi
     return done
 
 
-def loss_of(stage: Stage, decoder: nn.Module | None, config: TrainConfig, device: torch.device) -> LossModule:
-    """What the stage learns by: the data, or a teacher."""
-    if config.distill == NO:
-        perceptual = load_lpips(device) if config.lpips_weight else None
-        return LossModule(stage, decoder, config, perceptual)
-    return Distillation(stage, load_teacher(config, device), config)
+def course_of(config: RunConfig, shards: Shards) -> Course[Any]:
+    """What a run with these settings teaches. Raises `KeySyncError` for data that does not fit them."""
+    # Here: a run needs one kind.
+    if isinstance(config, FlashLipsConfig):
+        from .flashlips.courses import COURSES
+
+        return COURSES[config.stage](config, shards)
+    from .run.stage_course import StageCourse
+
+    assert isinstance(config, TrainConfig)
+    return StageCourse(config, shards)
 
 
 def take_step(
-    batches: Iterator[Batch],
+    batches: Iterator[Any],
+    course: Course[Any],
     module: nn.Module,
     parameters: list[nn.Parameter],
     stepper: AcceleratedOptimizer,
-    config: TrainConfig,
     accelerator: Accelerator,
-) -> Tensor:
-    """One optimiser step of `config.accumulate` passes; returns the mean of this process's `Losses` (3,)."""
-    mean = torch.zeros(3, device=accelerator.device)
+) -> dict[str, Tensor]:
+    """One optimiser step of `config.accumulate` passes; returns the means of this process's losses by name, the total
+    first as `loss`."""
+    config = course.config
+    means: dict[str, Tensor] = {}
     for _ in range(config.accumulate):
         batch = next(batches)
         with accelerator.accumulate(module):
             with accelerator.autocast():
-                losses: Losses = module(batch, draw(config, batch))
+                losses = module(*course.inputs(batch))
             accelerator.backward(losses.total)
             if config.max_grad_norm and accelerator.sync_gradients:
                 accelerator.clip_grad_norm_(parameters, config.max_grad_norm)
             stepper.step()
             stepper.zero_grad()
-        mean += torch.stack(losses).detach() / config.accumulate
-    return mean
+        for name, part in losses._asdict().items():
+            name = "loss" if name == "total" else name
+            share = part.detach() / config.accumulate
+            means[name] = means[name] + share if name in means else share
+    return means
 
 
-def start_processes(config: TrainConfig, device: str) -> Accelerator:
+def start_processes(config: RunConfig, device: str) -> Accelerator:
     """This process among the others, on a GPU if there is one, unless `device` is "cpu".
 
     Raises `KeySyncError` for a device or precision that is not available.
@@ -178,9 +180,10 @@ def start_processes(config: TrainConfig, device: str) -> Accelerator:
         ) from error
 
 
-def read_batches(windows: Windows, config: TrainConfig, accelerator: Accelerator, done: int) -> Iterator[Batch]:
+def read_batches(course: Course[Any], accelerator: Accelerator, done: int) -> Iterator[Any]:
     """This process's batches after `done` steps, endlessly. Samples are numbered by step, pass and process, so the
     samples of a step do not depend on the number of processes."""
+    config = course.config
     passes, process, processes = config.accumulate, accelerator.process_index, accelerator.num_processes
 
     def numbers() -> Iterator[list[int]]:
@@ -191,9 +194,9 @@ def read_batches(windows: Windows, config: TrainConfig, accelerator: Accelerator
             turn += 1
 
     loader = DataLoader(
-        windows,
+        course.windows,
         batch_sampler=numbers(),
-        collate_fn=collate,
+        collate_fn=course.collate,
         num_workers=config.workers,
         persistent_workers=config.workers > 0,
         worker_init_fn=own_group,
@@ -211,7 +214,7 @@ def own_group(worker: int) -> None:
         os.setpgid(0, 0)
 
 
-def check(loss: float, done: int, run: Run, config: TrainConfig) -> None:
+def check(loss: float, done: int, run: Run, config: RunConfig) -> None:
     """Raises `KeySyncError` for a loss that is not finite, before it is saved."""
     if not math.isfinite(loss):
         before = max(run.steps(), default=0)
@@ -222,29 +225,34 @@ def check(loss: float, done: int, run: Run, config: TrainConfig) -> None:
         )
 
 
-def absolute(config: TrainConfig) -> TrainConfig:
+def absolute(config: Config) -> Config:
     """The settings with absolute paths, so that the run can be resumed and exported from any folder."""
-    start, vae = (str(Path(path).resolve()) if path else "" for path in (config.start, config.vae))
-    return replace(config, start=start, vae=vae)
+    paths: dict[str, Any] = {key: str(Path(path).resolve()) if path else "" for key, path in config.paths.items()}
+    return replace(config, **paths)
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Adds what a command that trains asks for besides the settings."""
     parser.add_argument("--data", type=named_place, required=True, help="what training.prepare wrote: a folder or URL")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the folder of the run")
-    parser.add_argument("--preset", choices=sorted(PRESETS), help="default: the stage's own, at full size")
+    parser.add_argument(
+        "--preset",
+        choices=sorted({**PRESETS, **FlashLipsConfig.PRESETS}),
+        help="default: the stage's own, at full size",
+    )
     parser.add_argument("--config", type=Path, metavar="TOML", help="settings that override the preset's")
     parser.add_argument("--mirror", default="", metavar="URL", help="keep a copy of the run there, and resume from it")
     parser.add_argument("--device", default="", help="cpu or cuda; default: a GPU if there is one")
 
 
-def parse(arguments: Sequence[str] | None) -> tuple[TrainConfig, argparse.Namespace]:
+def parse(arguments: Sequence[str] | None) -> tuple[RunConfig, argparse.Namespace]:
     """The settings in a command line, and its other options. Raises `KeySyncError` for invalid settings."""
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__, allow_abbrev=False)
-    parser.add_argument("stage", choices=sorted(map(preset_of, ALL_STAGES)))
+    parser.add_argument("stage", choices=sorted(map(preset_of, (*ALL_STAGES, *LIPS_STAGES))))
     add_run_options(parser)
     options, rest = parser.parse_known_args(arguments)
-    config = absolute(load_config(options.preset or options.stage, options.config, overrides_of(rest)))
+    kind: type[RunConfig] = FlashLipsConfig if options.stage in map(preset_of, LIPS_STAGES) else TrainConfig
+    config = absolute(load_as(kind, options.preset or options.stage, options.config, overrides_of(rest)))
     if preset_of(config.stage) != options.stage:
         stage = preset_of(config.stage)
         raise KeySyncError(f"the preset is for the {stage} stage, not {options.stage}: choose another --preset")

@@ -20,10 +20,10 @@ from torch.utils.data import Dataset
 from keysync.errors import KeySyncError
 from keysync.face.masks import MASKS, Mask, mouth, to_latent
 from keysync.method import PIXELS_PER_LATENT
-from keysync.network.stage import ALL_STAGES, ENCODERS_JOINED, SCALE_FACTOR
+from keysync.network.stage import ALL_STAGES, SCALE_FACTOR
 from keysync.vae.vae import LATENT_CHANNELS
 
-from .draws import generator, visited
+from .draws import Order, generator
 from .index import TRAIN
 from .parts import EMOTION, LANDMARKS, LATENTS
 from .table import Clip
@@ -99,7 +99,6 @@ class Windows(Dataset[Window]):
     def __init__(self, shards: Shards, config: TrainConfig, split: str = TRAIN) -> None:
         self._shards, self._config = shards, config
         self._row = ALL_STAGES[config.stage].row
-        self._encoders = config.speech_encoder.split(ENCODERS_JOINED)
         shards.channels(config.speech_encoder)  # an error where one is missing
         if shards.resolution != (config.resolution, config.resolution):
             height, width = shards.resolution
@@ -110,15 +109,13 @@ class Windows(Dataset[Window]):
         self._step = self._frames_apart(replace(ALL_STAGES[config.stage], window=config.window).frames_apart)
         self._span = (config.window - 1) * self._step + 1
         self._clips = shards.clips(split)
-        self._numbers = self._long_enough(split)
-        self._ends = np.cumsum(self._clips.frames[self._numbers], dtype=np.int64)
-        self._order: tuple[int, NDArray[np.int64]] | None = None
+        self._order = Order(self._clips, self._long_enough(split), config.seed)
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._order)
 
     def __getitem__(self, number: int) -> Window:
-        config, clip = self._config, self._clip(number)
+        config, clip = self._config, self._order[number]
         start = self._draw(number, "window start", clip.frames - self._span + 1)
         frames = start + self._step * np.arange(config.window)
         pixel_frame = self._draw(number, "pixel frame", config.window)
@@ -129,7 +126,7 @@ class Windows(Dataset[Window]):
             number=torch.tensor(number),
             latents=self._latents(number, clip, frames),
             mask=to_latent(masks, self._shards.latent_size)[:, None],
-            features=self._features(clip, frames),
+            features=torch.from_numpy(self._shards.features(clip, config.speech_encoder, frames)),
             pixel_frame=torch.tensor(pixel_frame),
             pixels=self._pixels(clip, int(frames[pixel_frame])) if with_pixels else None,
             pixel_mask=masks[pixel_frame][None].clone() if with_pixels else None,
@@ -137,12 +134,6 @@ class Windows(Dataset[Window]):
             identity=self._identity(number, clip, frames) if config.identity == "other" else None,
             controls=self._controls(clip, frames) if self._row.controls else None,
         )
-
-    def _clip(self, number: int) -> Clip:
-        epoch, place = divmod(number, len(self))
-        if self._order is None or self._order[0] != epoch:
-            self._order = epoch, visited(self._config.seed, epoch, self._ends)
-        return self._clips[int(self._numbers[self._order[1][place]])]
 
     def _draw(self, number: int, purpose: str, choices: int) -> int:
         return int(torch.randint(choices, (), generator=generator(self._config.seed, number, purpose)))
@@ -180,16 +171,6 @@ class Windows(Dataset[Window]):
         mean, std = torch.from_numpy(self._shards.array(clip, LATENTS, shape)[frames]).float().unbind(1)
         noise = torch.randn(mean.shape, generator=generator(self._config.seed, number, purpose))
         return (mean + std * noise) * SCALE_FACTOR
-
-    def _features(self, clip: Clip, frames: NDArray[np.int64]) -> Tensor:
-        """Features (t, 2, c), those of several encoders side by side."""
-        each = [
-            self._shards.array(clip, f"{name}.npy", (2 * clip.frames, self._shards.channels(name)))
-            for name in self._encoders
-        ]
-        return torch.from_numpy(
-            np.concatenate([rows.reshape(clip.frames, 2, -1)[frames] for rows in each], axis=-1)
-        ).float()
 
     def _controls(self, clip: Clip, frames: NDArray[np.int64]) -> Tensor:
         """Valence and arousal (t, 2)."""

@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import zlib
+from collections.abc import Iterator
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -138,23 +139,51 @@ class Shards:
             name = self._store.named(clip.shard)
             raise KeySyncError(f"{name}: cannot read {clip.key}.{part} ({error}): prepare the data again") from error
 
+    def features(self, clip: Clip, encoders: str, frames: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The speech features (t, 2, c) of frames (t,) of a clip, those of several encoders, joined by "+", side by
+        side. Raises `KeySyncError` as `array` does."""
+        each = [
+            self.array(clip, f"{name}.npy", (2 * clip.frames, self._channels(name)))
+            for name in encoders.split(ENCODERS_JOINED)
+        ]
+        rows = np.concatenate([rows.reshape(clip.frames, 2, -1)[frames] for rows in each], axis=-1)
+        return rows.astype(np.float32)
+
     def picture(self, clip: Clip, frame: int) -> NDArray[np.uint8]:
         """The crop (H, W, 3) of one frame, decoded from the keyframe before it.
 
         Raises `KeySyncError` if the video is missing, damaged or without that frame.
         """
-        message = f"{self._store.named(clip.shard)}: cannot decode {clip.key}.{CROPS} ({{}}): prepare the data again"
+        for number, picture in self._decoded(clip, frame):
+            if number == frame:
+                return picture
+        raise KeySyncError(self._undecodable(clip).replace("{}", f"frame {frame} is missing"))
+
+    def pictures(self, clip: Clip) -> NDArray[np.uint8]:
+        """The crops (n, H, W, 3) of all frames of a clip. Raises `KeySyncError` as `picture` does."""
+        pictures = dict(self._decoded(clip, 0))
+        if list(pictures) != list(range(clip.frames)):
+            raise KeySyncError(self._undecodable(clip).replace("{}", f"{len(pictures)} of {clip.frames} frames"))
+        return np.stack(list(pictures.values()))
+
+    def _decoded(self, clip: Clip, first: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """The numbers and crops (H, W, 3) of a clip's frames from the keyframe before `first` on."""
+        message = self._undecodable(clip)
         with libav_errors(message), self._video(clip) as container:
             stream = container.streams.video[0]
             if stream.codec_context is None:
                 raise KeySyncError(message.replace("{}", "unknown codec"))
             stream.codec_context.thread_count = 1
-            pts = round(Fraction(frame, NETWORK_RATE) / (stream.time_base or Fraction(1, NETWORK_RATE)))
-            container.seek(pts, stream=stream)
+            ticks = Fraction(1, NETWORK_RATE) / (stream.time_base or Fraction(1, NETWORK_RATE))
+            container.seek(round(first * ticks), stream=stream)
             for decoded in container.decode(stream):
-                if decoded.pts == pts and (decoded.height, decoded.width) == self.resolution:
-                    return cast("NDArray[np.uint8]", decoded.to_ndarray(format="rgb24"))
-        raise KeySyncError(message.replace("{}", f"frame {frame} is missing"))
+                number = None if decoded.pts is None else decoded.pts / ticks
+                fits = (decoded.height, decoded.width) == self.resolution
+                if number is not None and number.denominator == 1 and fits:
+                    yield int(number), cast("NDArray[np.uint8]", decoded.to_ndarray(format="rgb24"))
+
+    def _undecodable(self, clip: Clip) -> str:
+        return f"{self._store.named(clip.shard)}: cannot decode {clip.key}.{CROPS} ({{}}): prepare the data again"
 
     def _video(self, clip: Clip) -> InputContainer:
         """The video of a clip, opened."""

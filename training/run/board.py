@@ -17,13 +17,13 @@ from ..data.disk import disk, written
 from .run import Run
 
 if TYPE_CHECKING:
-    from ..config.config import TrainConfig
+    from ..config.run_config import RunConfig
 
 
 class Board:
     """Reports the progress of the main process. As a context manager it writes everything to disk on exit."""
 
-    def __init__(self, run: Run, config: TrainConfig, first: int) -> None:
+    def __init__(self, run: Run, config: RunConfig, first: int) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:

@@ -25,12 +25,12 @@ from ..loss.loss import LossModule, draw
 from ..weights.frozen import hold
 from ..weights.lora import without_adapters, write_lora
 from ..weights.metadata import metadata_of
-from ..weights.trainable import freeze
-from .checkpoints import load_state, load_weights, save
+from .checkpoints import load_state, save
 from .optimizers import adamw, adamw_of_bitsandbytes, bitsandbytes
 from .run import Run
 from .samples import sample
 from .schedule import learning_rate
+from .stage_course import StageCourse
 
 if TYPE_CHECKING:
     from keysync.network.stage import Stage
@@ -51,9 +51,6 @@ class Alone:
 
     is_main_process = True
     scaler = None
-
-    def unwrap_model(self, module: nn.Module) -> nn.Module:
-        return module
 
     def wait_for_everyone(self) -> None:
         """There is no other process."""
@@ -99,17 +96,17 @@ class LoraRun:
             bitsandbytes()
         self.config = config
         self.shards = Shards(data)
-        self.windows = Windows(self.shards, config)
+        self._course = StageCourse(config, self.shards)
+        self.windows = self._course.windows
         self.run = Run(folder)
         self.run.begin(config)
         self._optimizer = self._same_optimizer(optimizer)
         self.done = max(self.run.steps(), default=0)
         self._checkpoint = self.run.checkpoint(self.done) if self.done else None
-        self.stage: Stage = load_weights(self._checkpoint, config, self.shards)
-        freeze(self.stage, config)
+        self._course.load(self._checkpoint)
+        self.stage: Stage = self._course.network
         hold(self.stage, frozen, device)
-        unet = self.stage.unet
-        for block in (*list(unet.input_blocks)[1:], unet.middle_block, *unet.output_blocks):
+        for block in self._course.blocks():
             block.register_forward_pre_hook(lambda module, arguments: alive())
 
     def train(self, decoder: nn.Module | None, watch: Watch) -> None:
@@ -124,18 +121,18 @@ class LoraRun:
         optimizer = OPTIMIZERS[self._optimizer](parameters, config)
         alone: Any = Alone()
         if self._checkpoint is not None:
-            load_state(self._checkpoint, alone, module, optimizer, None, self.shards)
+            load_state(self._checkpoint, self._course, alone, module, optimizer, None)
         self.run.forget_after(self.done)
         saved = self.done
         try:
             while self.done < config.steps:
                 self._step(module, parameters, optimizer, watch)
                 if self.done % config.checkpoint_every == 0:
-                    save(self.run, self.done, config, alone, module, optimizer, None, self.shards)
+                    save(self.run, self.done, self._course, alone, module, optimizer, None)
                     saved = self.done
         finally:
             if self.done > saved:
-                save(self.run, self.done, config, alone, module, optimizer, None, self.shards)
+                save(self.run, self.done, self._course, alone, module, optimizer, None)
 
     def _step(
         self, module: LossModule, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, watch: Watch

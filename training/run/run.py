@@ -1,8 +1,7 @@
 """The folder of one training run: its settings, log and checkpoints. Every file is written atomically.
 
 RUN/config.toml, RUN/log.jsonl (a line per step), RUN/tensorboard/, RUN/samples/, RUN/checkpoints/step-000500/. A
-checkpoint holds the stage in published names (`stage.safetensors`; averaged weights in `ema.safetensors`; only
-`lora.safetensors` if adapters are trained) and the training state (`optimizer.pt`, `state.json`).
+checkpoint holds the network, as its course writes it, and the training state (`optimizer.pt`, `state.json`).
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ import torch
 
 from keysync.errors import KeySyncError
 
-from ..config.config import TrainConfig, config_of, read_toml, to_toml
+from ..config.config import Config, TrainConfig, config_as, read_toml, to_toml
+from ..config.run_config import RunConfig
 from ..data.disk import disk, written
 
 # Settings that may change when a run resumes: its length, what it writes, and how it computes.
@@ -48,7 +48,7 @@ class Run:
         self.log_file = folder / "log.jsonl"
         self.checkpoints_folder = folder / "checkpoints"
 
-    def begin(self, config: TrainConfig) -> None:
+    def begin(self, config: RunConfig) -> None:
         """Creates the folder, or checks that `config` resumes the run in it. Raises `KeySyncError` if it does not."""
         with disk(self.folder):
             self.checkpoints_folder.mkdir(parents=True, exist_ok=True)
@@ -61,10 +61,22 @@ class Run:
             part.write_text(to_toml(config), encoding="utf-8")
 
     def config(self) -> TrainConfig:
-        """The settings of the run. Raises `KeySyncError` if there is no run."""
+        """The settings of a run of a stage. Raises `KeySyncError` as `config_as` does."""
+        return self.config_as(TrainConfig)
+
+    def config_as(self, kind: type[Config]) -> Config:
+        """The settings of the run, of this kind. Raises `KeySyncError` if there is no run, or one of another kind."""
+        return config_as(kind, self._settings(), str(self.config_file))
+
+    @property
+    def stage(self) -> str:
+        """What the run trains. Raises `KeySyncError` if there is no run."""
+        return str(self._settings().get("stage", ""))
+
+    def _settings(self) -> dict[str, Any]:
         if not self.config_file.is_file():
             raise KeySyncError(f"{self.folder} is not a training run: it has no config.toml; name the folder of a run")
-        return config_of(read_toml(self.config_file), str(self.config_file))
+        return read_toml(self.config_file)
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, in order."""
@@ -74,6 +86,21 @@ class Run:
     def checkpoint(self, step: int) -> Path:
         """The folder of a checkpoint."""
         return self.checkpoints_folder / f"step-{step:06d}"
+
+    def chosen(self, step: int | None, every: int) -> tuple[int, Path]:
+        """A step with a checkpoint, for None the newest, and the checkpoint's folder; there is one in so many steps.
+
+        Raises `KeySyncError` if there is no such checkpoint.
+        """
+        steps = self.steps()
+        if not steps:
+            raise KeySyncError(f"{self.folder} has no checkpoint yet: the run writes the first one after step {every}")
+        if step is not None and step not in steps:
+            raise KeySyncError(
+                f"{self.folder} has no checkpoint of step {step}: choose from {', '.join(map(str, steps))}"
+            )
+        found = steps[-1] if step is None else step
+        return found, self.checkpoint(found)
 
     @contextmanager
     def new_checkpoint(self, step: int, keep: int) -> Iterator[Path]:
@@ -116,8 +143,8 @@ class Run:
             )
         return rows
 
-    def _check(self, config: TrainConfig) -> None:
-        before, now = asdict(self.config()), asdict(config)
+    def _check(self, config: RunConfig) -> None:
+        before, now = asdict(self.config_as(type(config))), asdict(config)
         changed = [key for key in now if before[key] != now[key] and key not in CHANGEABLE]
         if changed:
             key = changed[0]

@@ -1,13 +1,11 @@
-"""Validation of a run: the loss on clips that it does not train on, and a sample of one of them."""
+"""Validation of a stage: the loss on clips that it does not train on, and a sample of one of them."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.distributed.fsdp import FSDPModule
 
 from keysync.errors import KeySyncError
@@ -16,6 +14,7 @@ from keysync.systems.keyface.sampling import KeyFaceSampling
 from ..data.dataset import Windows, collate
 from ..data.index import VALIDATION
 from ..loss.loss import LossModule, draw
+from .course import Outcome
 from .samples import grid, sample
 
 if TYPE_CHECKING:
@@ -30,14 +29,7 @@ logger = logging.getLogger(__name__)
 WINDOWS, SAMPLED = 8, 1
 
 
-class Outcome(NamedTuple):
-    """The loss on the validation clips, and a picture of the clips above the generated ones."""
-
-    loss: float
-    picture: NDArray[np.uint8]
-
-
-class Validation:
+class StageValidation:
     """Validates on fixed windows with fixed noise; on training clips if no validation clip is long enough.
 
     Every process validates, because sharded weights need all of them.

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..config.config import TrainConfig
+    from ..config.run_config import RunConfig
 
 
-def metadata_of(config: TrainConfig, steps: int, data: Path | str) -> dict[str, str]:
+def metadata_of(config: RunConfig, steps: int, data: Path | str) -> dict[str, str]:
     """The metadata of a checkpoint after `steps` steps on data in a folder or at a URL; paths become names."""
     return {
         "keysync.training.steps": str(steps),
         "keysync.training.data": Path(data).resolve().name,
         "keysync.training.config": json.dumps(
-            {**asdict(config), "start": Path(config.start).name, "vae": Path(config.vae).name}
+            {**asdict(config), **{key: Path(path).name for key, path in config.paths.items()}}
         ),
     }
