@@ -41,7 +41,7 @@ class FlashLipsConfig(RunConfig):
     network: str = setting("lips_editor: the networks of new weights", one_of(NETWORKS), "full-unet")
     speech_encoder: str = setting("lips_audio: the speech encoder of its features", one_of(ENCODERS), "wav2vec2")
 
-    mask: str = setting("the region that is hidden, and compared", one_of(MASKS), "mouth")
+    mask: str = setting("the region that is hidden, and compared", one_of(MASKS), "box")
     references: int = setting("most reference frames of a sample", UP_TO_MOST, MOST_REFERENCES)
     reference_gap: int = setting("least frames between a frame and its references", at_least(1), 25)
     other_people: float = setting("lips_refine: share of mouths altered by another person's lips", SHARE, 0.5)

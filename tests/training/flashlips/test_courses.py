@@ -130,11 +130,11 @@ def test_a_run_in_two_parts_is_the_same_run(stage: str, chain: dict[str, Path], 
 
 
 def test_an_editor_goes_on_from_a_file(chain: dict[str, Path], data: Path, tmp_path: Path) -> None:
-    settings = words("lips_editor", chain["lips_audio.safetensors"], mask="box", sample_every="0", steps="1")
+    settings = words("lips_editor", chain["lips_audio.safetensors"], mask="face", sample_every="0", steps="1")
     config = load_as(FlashLipsConfig, "lips-editor", None, settings)
     assert train(config, data, tmp_path / "run", "cpu") == 1
     made = open_bundle(Run(tmp_path / "run").checkpoint(1) / "flashlips.safetensors")
-    assert (made.spec.mask, made.spec.mask_free) == ("box", False)
+    assert (made.spec.mask, made.spec.mask_free) == ("face", False)
     assert made.parts.keys() == {"editor", "lips", "reader", "speech"}
 
 
@@ -165,7 +165,7 @@ def test_files_and_data_that_do_not_fit(
     assert "has no speech features of whisper" in problem(
         "lips_audio", start=str(chain["lips_refine.safetensors"]), speech_encoder="whisper"
     )
-    assert "hides the mouth mask but mask is box: set mask to mouth" in problem("lips_refine", start=editor, mask="box")
+    assert "hides the box mask but mask is mouth: set mask to box" in problem("lips_refine", start=editor, mask="mouth")
     other = write_small_data(tmp_path / "other", frames=14, latent_size=(16, 16))
     assert "was trained with crops of 64x64 but" in problem("lips_vector", other, start=editor)
     assert not (tmp_path / "run").exists()
