@@ -19,7 +19,7 @@ LONGEST_CHAIN = 8
 # library; in training they are the verbs, which `small` strings together.
 ROOMS = {
     "keysync": ("network", "weights", "vae", "speech", "media", "face", "measure", "systems"),
-    "training": ("config", "data", "weights", "loss", "run", "synthetic", "evaluation", "verbs", "small"),
+    "training": ("config", "data", "weights", "loss", "run", "flashlips", "synthetic", "evaluation", "verbs", "small"),
 }
 
 Name = tuple[str, ...]

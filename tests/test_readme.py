@@ -22,6 +22,7 @@ from keysync.media.reader import VideoReader
 from keysync.systems.keysync.small import SMALL
 from training import train
 from training.config.config import TrainConfig, preset_of
+from training.flashlips.config import FlashLipsConfig
 
 from .clips import write_speech
 from .conftest import ROOT
@@ -36,7 +37,7 @@ BENCH = "python -m tests.bench"
 # A clause of a shell line may follow the words of a loop.
 CLAUSE = re.compile(
     r"^(?:do\s+)?(keysync"
-    r"|python -m training\.(?:\w+|synthetic\.data|synthetic\.measure\.head_meter_training|small\.keyface)"
+    r"|python -m training\.(?:synthetic\.data|synthetic\.measure\.head_meter_training|small\.(?:keyface|flashlips)|\w+)"
     rf"|{re.escape(BENCH)})\s+(.*)$"
 )
 # The least that each command takes.
@@ -48,6 +49,7 @@ LEAST = {
     "python -m training.export": "RUN -o FILE",
     "python -m training.small": "-o FOLDER",
     "python -m training.small.keyface": "-o FOLDER",
+    "python -m training.small.flashlips": "-o FOLDER",
     "python -m training.evaluate": "",
     "python -m training.benchmark": "CLIPS -o FOLDER",
     "python -m training.vote": "FOLDER",
@@ -175,7 +177,8 @@ def test_every_option_is_one_of_ours(parsers: list[argparse.ArgumentParser]) -> 
     for command, words in LEAST.items():
         with pytest.raises(Parsed):
             run(command, words.split())
-    known = {f"--{setting.name.replace('_', '-')}" for setting in fields(TrainConfig)} | FOREIGN
+    settings = {setting.name for config in (TrainConfig, FlashLipsConfig) for setting in fields(config)}
+    known = {f"--{name.replace('_', '-')}" for name in settings} | FOREIGN
     for parser in parsers:
         known |= set(options_of(parser))
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", ALL)) <= known

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from .config.config import load_config
-from .cost import GIB, measure
+from .cost import measure
+from .run.counting import GIB
 
 LORA = {"trainable": "lora"}
 LADDER: dict[str, dict[str, str]] = {

@@ -1,7 +1,8 @@
 """Writes the result of a training run as one file: `python -m training.export RUN -o FILE`.
 
 A .safetensors file with metadata is for KeySync and ComfyUI, a .pt file for the method's original code. A run that
-trained adapters exports a LoRA, or with --merge the stage with the adapters merged in.
+trained adapters exports a LoRA, or with --merge the stage with the adapters merged in. A part of FlashLips comes with
+the parts before it.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from keysync.weights.stage_format import EMBEDDED, embed, metadata_of, published
 
 from .config.config import TrainConfig
 from .data.disk import written
+from .flashlips import export as flashlips
+from .flashlips.config import LIPS_STAGES
 from .run.card import card
-from .run.checkpoints import ADAPTERS, AVERAGED, STAGE
+from .run.course import ADAPTERS, AVERAGED, STAGE
 from .run.hub import check_hub, push
 from .run.run import Run, save_pickle
 from .weights.embedded_vae import decoder_tensors
@@ -60,6 +63,11 @@ def export(
     Raises `KeySyncError` if there is no such checkpoint, or if the file cannot be written as requested.
     """
     run = Run(folder)
+    if run.stage in LIPS_STAGES:
+        for what, asked in (("8 bits", eight_bits), ("merge", merge), ("vae", vae is not None), ("weak", weak)):
+            if asked:
+                raise KeySyncError(f"{what} is not for parts of FlashLips: omit it")
+        return flashlips.export(folder, target, step=step, averaged=averaged, dtype=dtype)
     config = run.config()
     lora = config.trainable == "lora" and not merge
     _check(config, target, merge, vae, lora)
@@ -67,7 +75,7 @@ def export(
         raise KeySyncError(f"8 bits are for stages in {SAFETENSORS} files: choose another precision")
     if weak and (lora or ALL_STAGES[config.stage].guidance is not AUTOGUIDANCE):
         raise KeySyncError(f"no weaker copy guides {'a LoRA' if lora else f'the {config.stage} stage'}: omit --weak")
-    step, place = _checkpoint(run, config, step)
+    step, place = run.chosen(step, config.checkpoint_every)
     averaged = averaged and (place / AVERAGED).is_file()
     file = place / (AVERAGED if averaged else ADAPTERS if lora or merge else STAGE)
     kind = ", averaged weights" if averaged else ""
@@ -102,18 +110,6 @@ def _check(config: TrainConfig, target: Path, merge: bool, vae: Path | None, lor
     if lora and (suffix == PICKLE or vae is not None):
         what = f"be a {PICKLE} file" if suffix == PICKLE else "hold a VAE's decoder"
         raise KeySyncError(f"the run trained a LoRA, which cannot {what}: add --merge")
-
-
-def _checkpoint(run: Run, config: TrainConfig, step: int | None) -> tuple[int, Path]:
-    steps = run.steps()
-    if not steps:
-        raise KeySyncError(
-            f"{run.folder} has no checkpoint yet: the run writes the first one after step {config.checkpoint_every}"
-        )
-    if step is not None and step not in steps:
-        raise KeySyncError(f"{run.folder} has no checkpoint of step {step}: choose from {', '.join(map(str, steps))}")
-    chosen = steps[-1] if step is None else step
-    return chosen, run.checkpoint(chosen)
 
 
 def _merged(file: Path, config: TrainConfig) -> Stage:
@@ -168,6 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     logging.basicConfig(level=logging.WARNING, format="export: %(message)s")
     try:
+        if (options.card or options.push_to_hub) and Run(options.run).stage in LIPS_STAGES:
+            raise KeySyncError("a model card is not for parts of FlashLips: omit --card and --push-to-hub")
         if options.push_to_hub:
             check_hub(options.push_to_hub)
         step = _best(Run(options.run)) if options.best else options.step
@@ -205,7 +203,7 @@ def _best(run: Run) -> int:
 
 def _card(options: argparse.Namespace, step: int | None, what: str) -> str:
     run = Run(options.run)
-    step, place = _checkpoint(run, run.config(), step)
+    step, place = run.chosen(step, run.config().checkpoint_every)
     file = place / (ADAPTERS if (place / ADAPTERS).is_file() else STAGE)
     return card(run, step, what, options.output.name, read_tensors(file)[1], options.licence)
 

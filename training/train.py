@@ -16,26 +16,25 @@ from contextlib import nullcontext
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from keysync.errors import KeySyncError, install_line
-from keysync.network.stage import ALL_STAGES, Stage
+from keysync.network.stage import ALL_STAGES
 
-from .config.config import NO, PRESETS, TrainConfig, load_config, overrides_of, preset_of
-from .data.dataset import Batch, Lost, Windows, collate
+from .config.config import PRESETS, Config, TrainConfig, load_as, overrides_of, preset_of
+from .config.run_config import RunConfig
+from .data.dataset import Lost
 from .data.shards import Shards
 from .data.store import named_place
-from .loss.distillation import Distillation, load_teacher
-from .loss.lipsync import load_sync
-from .loss.loss import Losses, LossModule, draw
-from .loss.perceptual import load_lpips
+from .flashlips.config import LIPS_STAGES, FlashLipsConfig
 from .run.board import Board
-from .run.checkpoints import clock_of, load_state, load_weights, newest, save
+from .run.checkpoints import clock_of, load_state, newest, save
 from .run.clock import Clock
+from .run.course import Course
 from .run.ema import EMA
 from .run.mirror import Mirror
 from .run.optimizers import MAKERS
@@ -45,20 +44,16 @@ from .run.schedule import schedule
 from .run.sharding import spread, whole
 from .run.signals import Stop
 from .run.together import check_shared, decided, gathered
-from .run.vae import load_vae_of
-from .run.validation import Validation
-from .weights.frozen import hold
-from .weights.trainable import freeze
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from accelerate.optimizer import AcceleratedOptimizer
 
 # Reads a command line: the settings in it, and its other options.
-Parse = Callable[[Sequence[str] | None], tuple[TrainConfig, argparse.Namespace]]
+Parse = Callable[[Sequence[str] | None], tuple[RunConfig, argparse.Namespace]]
 
 
-def train(config: TrainConfig, data: Path | str, out: Path, device: str = "", mirror: str = "") -> int:
+def train(config: RunConfig, data: Path | str, out: Path, device: str = "", mirror: str = "") -> int:
     """Trains until `config.steps`, resuming from the newest intact checkpoint in `out`; returns the steps done, counted
     in the batch that the run began with (`Clock`).
 
@@ -66,46 +61,43 @@ def train(config: TrainConfig, data: Path | str, out: Path, device: str = "", mi
     Raises `KeySyncError` for settings, data or weights that do not fit, a loss that is not finite, and a full disk.
     """
     accelerator = start_processes(config, device)
-    shards = Shards(data)
-    windows = Windows(shards, config)
+    course = course_of(config, Shards(data))
     run = Run(out)
     copy = Mirror(run, mirror) if mirror else None
     run.check(config)
-    check_shared(accelerator, out, data, shards.digest)
+    check_shared(accelerator, out, data, course.shards.digest)
     checkpoint, clock = decided(accelerator, lambda: resumed(run, copy, config, accelerator.num_processes))
 
-    stage = load_weights(checkpoint, config, shards)
-    freeze(stage, config)
-    hold(stage, config.frozen, accelerator.device)
-    vae = load_vae_of(config, shards, torch.device("cpu") if config.offload_decoder else accelerator.device)
-    loss_module = loss_of(stage, vae.decoder, config, accelerator.device)
-    module = spread(loss_module, accelerator, config.distributed)
+    course.load(checkpoint)
+    loss_module = course.loss(accelerator.device)
+    module = spread(loss_module, course, accelerator)
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = MAKERS[config.optimizer](parameters, config)
-    ema = EMA(stage, config.ema_decay) if config.ema_decay else None
+    ema = EMA(course.network, config.ema_decay) if config.ema_decay else None
     if checkpoint is not None:
-        load_state(checkpoint, accelerator, module, optimizer, ema, shards)
+        load_state(checkpoint, course, accelerator, module, optimizer, ema)
     # Not moved: AdamW's step counts on a GPU would each cost a synchronisation.
     stepper = accelerator.prepare_optimizer(optimizer, device_placement=False)
-    validation = Validation(shards, config, vae) if config.sample_every else None
+    validation = course.validation() if config.sample_every else None
     batch = config.batch_size * config.accumulate * accelerator.num_processes
     about = {"step": clock.done, "clips": clock.clips, "processes": accelerator.num_processes, "clips_per_step": batch}
     decided(accelerator, lambda: run.begin(config, **about))
-    quarantine = Quarantine(run, config.max_failures, accelerator.is_main_process)
-    lost = list(validation.lost) if validation else []
-    batches = read_batches(windows, config, accelerator, clock.clips)
+    quarantine = Quarantine(run, config.most_damaged, accelerator.is_main_process)
+    lost = list(course.lost(validation)) if validation else []
+    batches = read_batches(course, accelerator, clock.clips)
     report = Board(run, config, clock, accelerator.device) if accelerator.is_main_process else nullcontext()
     with Stop().listening() as stop, report as board:
         while clock.whole_steps < config.steps:
             rate = schedule(optimizer, config, clock.steps)
-            taken = take_step(batches, module, parameters, stepper, config, accelerator)
+            taken = take_step(batches, course, module, parameters, stepper, accelerator)
             lost += taken.lost
             if ema is not None:
                 ema.update(clock.steps, batch / clock.unit)
             clock = clock.after(batch)
-            figures = torch.cat((taken.losses, taken.losses.new_tensor([float(stop.requested), len(lost)])))
-            *each, stopping, damaged = accelerator.reduce(figures, "mean").tolist()
-            losses = dict(zip(("loss", *Losses._fields[1:]), each, strict=True))
+            each = [*taken.losses.values()]
+            figures = torch.stack([*each, each[0].new_tensor(float(stop.requested)), each[0].new_tensor(len(lost))])
+            *means, stopping, damaged = accelerator.reduce(figures, "mean").tolist()
+            losses = dict(zip(taken.losses, means, strict=True))
             if damaged:
                 quarantine.add(clip for clips in gathered(accelerator, lost) for clip in clips)
                 lost.clear()
@@ -115,7 +107,7 @@ def train(config: TrainConfig, data: Path | str, out: Path, device: str = "", mi
                 board.step(clock, **losses, gradient_norm=norm, learning_rate=rate)
             ended = clock.whole_steps >= config.steps
             if stopping or ended or clock.done % config.checkpoint_every == 0:
-                save(run, clock, config, accelerator, module, optimizer, ema, shards)
+                save(run, clock, course, accelerator, module, optimizer, ema)
                 if copy:
                     decided(accelerator, copy.push)
             if validation and not stopping and (ended or clock.done % config.sample_every == 0):
@@ -129,7 +121,7 @@ def train(config: TrainConfig, data: Path | str, out: Path, device: str = "", mi
     return clock.whole_steps
 
 
-def resumed(run: Run, copy: Mirror | None, config: TrainConfig, processes: int) -> tuple[Path | None, Clock]:
+def resumed(run: Run, copy: Mirror | None, config: RunConfig, processes: int) -> tuple[Path | None, Clock]:
     """The checkpoint that a run goes on from, None at its beginning, and its clock. The copy's is fetched if that is
     newer than all that are intact here.
 
@@ -139,54 +131,62 @@ def resumed(run: Run, copy: Mirror | None, config: TrainConfig, processes: int) 
     if copy and copy.pull():
         run.check(config)
         checkpoint = newest(run)
-    before = run.config() if run.config_file.exists() else config
+    before = run.config_as(type(config)) if run.config_file.exists() else config
     return checkpoint, clock_of(checkpoint, before.batch_size * before.accumulate * processes)
 
 
-def loss_of(stage: Stage, decoder: nn.Module | None, config: TrainConfig, device: torch.device) -> LossModule:
-    """What the stage learns by: the data, or a teacher."""
-    if config.distill == NO:
-        perceptual = load_lpips(device) if config.lpips_weight else None
-        sync = load_sync(config.sync_loss, device) if config.sync_weight else None
-        return LossModule(stage, decoder, config, perceptual, sync)
-    return Distillation(stage, load_teacher(config, device), config)
+def course_of(config: RunConfig, shards: Shards) -> Course[Any]:
+    """What a run with these settings teaches. Raises `KeySyncError` for data that does not fit them."""
+    # Here: a run needs one kind.
+    if isinstance(config, FlashLipsConfig):
+        from .flashlips.courses import COURSES
+
+        return COURSES[config.stage](config, shards)
+    from .run.stage_course import StageCourse
+
+    assert isinstance(config, TrainConfig)
+    return StageCourse(config, shards)
 
 
 class Taken(NamedTuple):
-    """An optimiser step: the mean of this process's `Losses` (4,), the norm of the gradient before it was clipped, and
-    the damaged clips that it met."""
+    """An optimiser step: the means of this process's losses by name, the total first as `loss`, the norm of the
+    gradient before it was clipped, and the damaged clips that were left out."""
 
-    losses: Tensor
+    losses: dict[str, Tensor]
     gradient_norm: Tensor
     lost: list[Lost]
 
 
 def take_step(
-    batches: Iterator[Batch],
+    batches: Iterator[Any],
+    course: Course[Any],
     module: nn.Module,
     parameters: list[nn.Parameter],
     stepper: AcceleratedOptimizer,
-    config: TrainConfig,
     accelerator: Accelerator,
 ) -> Taken:
     """One optimiser step of `config.accumulate` passes."""
-    mean, norm, lost = torch.zeros(len(Losses._fields), device=accelerator.device), torch.zeros(()), list[Lost]()
+    config = course.config
+    means, norm, lost = dict[str, Tensor](), torch.zeros(()), list[Lost]()
     for _ in range(config.accumulate):
         batch = next(batches)
-        lost += batch.lost
+        lost += course.lost(batch)
         with accelerator.accumulate(module):
             with accelerator.autocast():
-                losses: Losses = module(batch, draw(config, batch))
+                losses = module(*course.inputs(batch))
             accelerator.backward(losses.total)
             if accelerator.sync_gradients:
                 norm = whole(accelerator.clip_grad_norm_(parameters, config.max_grad_norm or math.inf))
             stepper.step()
             stepper.zero_grad()
-        mean += torch.stack(losses).detach() / config.accumulate
-    return Taken(mean, norm, lost)
+        for name, part in losses._asdict().items():
+            name = "loss" if name == "total" else name
+            share = part.detach() / config.accumulate
+            means[name] = means[name] + share if name in means else share
+    return Taken(means, norm, lost)
 
 
-def start_processes(config: TrainConfig, device: str) -> Accelerator:
+def start_processes(config: RunConfig, device: str) -> Accelerator:
     """This process among the others, on a GPU if there is one, unless `device` is "cpu".
 
     Raises `KeySyncError` for a device or precision that is not available.
@@ -213,10 +213,10 @@ def start_processes(config: TrainConfig, device: str) -> Accelerator:
         ) from error
 
 
-def read_batches(windows: Windows, config: TrainConfig, accelerator: Accelerator, seen: int) -> Iterator[Batch]:
+def read_batches(course: Course[Any], accelerator: Accelerator, seen: int) -> Iterator[Any]:
     """This process's batches after `seen` clips, endlessly. Clips are numbered over all processes, so those of a step
     do not depend on the number of processes, and whatever the batch, none is left out or seen twice."""
-    process, processes = accelerator.process_index, accelerator.num_processes
+    config, process, processes = course.config, accelerator.process_index, accelerator.num_processes
 
     def numbers() -> Iterator[list[int]]:
         for turn in count():
@@ -224,9 +224,9 @@ def read_batches(windows: Windows, config: TrainConfig, accelerator: Accelerator
             yield list(range(first, first + config.batch_size))
 
     loader = DataLoader(
-        windows,
+        course.windows,
         batch_sampler=numbers(),
-        collate_fn=collate,
+        collate_fn=course.collate,
         num_workers=config.workers,
         persistent_workers=config.workers > 0,
         worker_init_fn=own_group,
@@ -244,7 +244,7 @@ def own_group(worker: int) -> None:
         os.setpgid(0, 0)
 
 
-def check(loss: float, done: int, run: Run, config: TrainConfig) -> None:
+def check(loss: float, done: int, run: Run, config: RunConfig) -> None:
     """Raises `KeySyncError` for a loss that is not finite, before it is saved."""
     if not math.isfinite(loss):
         before = max(run.steps(), default=0)
@@ -255,29 +255,34 @@ def check(loss: float, done: int, run: Run, config: TrainConfig) -> None:
         )
 
 
-def absolute(config: TrainConfig) -> TrainConfig:
+def absolute(config: Config) -> Config:
     """The settings with absolute paths, so that the run can be resumed and exported from any folder."""
-    start, vae = (str(Path(path).resolve()) if path else "" for path in (config.start, config.vae))
-    return replace(config, start=start, vae=vae)
+    paths: dict[str, Any] = {key: str(Path(path).resolve()) if path else "" for key, path in config.paths.items()}
+    return replace(config, **paths)
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Adds what a command that trains asks for besides the settings."""
     parser.add_argument("--data", type=named_place, required=True, help="what training.prepare wrote: a folder or URL")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the folder of the run")
-    parser.add_argument("--preset", choices=sorted(PRESETS), help="default: the stage's own, at full size")
+    parser.add_argument(
+        "--preset",
+        choices=sorted({**PRESETS, **FlashLipsConfig.PRESETS}),
+        help="default: the stage's own, at full size",
+    )
     parser.add_argument("--config", type=Path, metavar="TOML", help="settings that override the preset's")
     parser.add_argument("--mirror", default="", metavar="URL", help="keep a copy of the run there, and resume from it")
     parser.add_argument("--device", default="", help="cpu or cuda; default: a GPU if there is one")
 
 
-def parse(arguments: Sequence[str] | None) -> tuple[TrainConfig, argparse.Namespace]:
+def parse(arguments: Sequence[str] | None) -> tuple[RunConfig, argparse.Namespace]:
     """The settings in a command line, and its other options. Raises `KeySyncError` for invalid settings."""
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__, allow_abbrev=False)
-    parser.add_argument("stage", choices=sorted(map(preset_of, ALL_STAGES)))
+    parser.add_argument("stage", choices=sorted(map(preset_of, (*ALL_STAGES, *LIPS_STAGES))))
     add_run_options(parser)
     options, rest = parser.parse_known_args(arguments)
-    config = absolute(load_config(options.preset or options.stage, options.config, overrides_of(rest)))
+    kind: type[RunConfig] = FlashLipsConfig if options.stage in map(preset_of, LIPS_STAGES) else TrainConfig
+    config = absolute(load_as(kind, options.preset or options.stage, options.config, overrides_of(rest)))
     if preset_of(config.stage) != options.stage:
         stage = preset_of(config.stage)
         raise KeySyncError(f"the preset is for the {stage} stage, not {options.stage}: choose another --preset")
@@ -299,7 +304,7 @@ def main(arguments: Sequence[str] | None = None, parse: Parse = parse) -> int:
     if done < config.steps:
         print(f"training: stopped after step {done}; the same command resumes", file=sys.stderr)
         return 130
-    for line in Quarantine(Run(options.out), config.max_failures).lines():
+    for line in Quarantine(Run(options.out), config.most_damaged).lines():
         print(f"training: {line}")
     print(f"training: {options.out}: {done} steps done; export it with python -m training.export {options.out} -o FILE")
     return 0

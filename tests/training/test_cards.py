@@ -7,7 +7,7 @@ import pytest
 from training import cards
 from training.cards import LADDER, counted, table_of_cards
 from training.config.config import TrainConfig
-from training.cost import GIB, Cost
+from training.run.counting import GIB, Cost
 
 
 def test_each_rung_is_counted_where_it_changes_something(monkeypatch: pytest.MonkeyPatch) -> None:

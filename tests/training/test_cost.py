@@ -6,8 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from training.config.config import load_config
-from training.cost import GIB, Cost, Memory, main, measure, table
+from keysync.systems.flashlips.bundle import on_meta
+from keysync.systems.flashlips.presets import PRESETS
+from training.config.config import load_as, load_config
+from training.cost import main, measure, table
+from training.flashlips.config import FlashLipsConfig
+from training.flashlips.cost import measure as measure_flashlips
+from training.run.counting import GIB, Cost, Memory
 
 SMALL = {"resolution": "64", "model_channels": "64", "channel_mult": "1,1", "attention": "false,true", "head_dim": "32"}
 
@@ -121,3 +126,43 @@ def test_8_bits_of_state_and_a_decoder_in_tiles() -> None:
     decoder = whole.memory["weights"] - tiled.memory["weights"]
     assert 200e6 < decoder < 300e6
     assert tiled.memory["activations"] < 0.6 * whole.memory["activations"]
+
+
+def test_the_parts_of_flashlips() -> None:
+    """At full size a speech transformer of about 150 million numbers; small ones else, which count in a moment."""
+
+    def cost(preset: str, **changes: str) -> Cost:
+        settings = {"start": "a file", "batch_size": "1", **changes}
+        return measure_flashlips(load_as(FlashLipsConfig, preset, None, settings))
+
+    audio = cost("lips-audio")
+    assert audio.trained == audio.parameters
+    assert 0.9 * 150e6 < audio.trained < 1.1 * 150e6
+    assert audio.memory["AdamW"] == 8 * audio.trained
+    quick = {"network": "small", "lower_weight": "0", "lips_weight": "0"}
+    editor, refine, vector = (cost(f"lips-{part}", **quick) for part in ("editor", "refine", "vector"))
+    networks = PRESETS["small"].networks
+    numbers = {
+        name: sum(value.numel() for value in on_meta(name, networks).parameters())
+        for name in ("editor", "lips", "reader")
+    }
+    assert editor.trained == numbers["editor"] + numbers["lips"]
+    assert refine.trained == numbers["editor"]
+    assert vector.trained == numbers["reader"]
+    assert refine.flops > editor.flops  # by the frozen copy
+
+
+def test_decoding_fewer_pictures_costs_less() -> None:
+    each = {"network": "small", "batch_size": "4"}
+    all_of_them, one, none = (
+        measure_flashlips(load_as(FlashLipsConfig, "lips-editor", None, {**each, **changes})).flops
+        for changes in ({}, {"decoded": "1"}, {"lower_weight": "0", "lips_weight": "0"})
+    )
+    decoding = all_of_them - none
+    assert one - none == pytest.approx(decoding / 4, rel=0.01)
+    assert decoding > 0
+
+
+def test_the_table_knows_flashlips(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lips-audio", "--batch-size", "1"]) == 0
+    assert "| lips-audio | 0.15 / 0.15 billion |" in capsys.readouterr().out

@@ -9,9 +9,9 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from keysync.errors import KeySyncError, install_line, one_line
 from keysync.face.masks import MASKS
@@ -21,6 +21,7 @@ from keysync.network.stage import ALL_STAGES, ENCODERS_JOINED, IDENTITY, MOST_GU
 from keysync.speech.encoders import ENCODERS
 
 from .named import is_named
+from .run_config import RunConfig, presets_in, setting
 from .values import (
     ABOVE_ZERO,
     ANYTHING,
@@ -29,7 +30,6 @@ from .values import (
     SHARE,
     Rule,
     at_least,
-    check,
     from_plain,
     literal,
     multiple_of,
@@ -38,19 +38,15 @@ from .values import (
     refusal,
 )
 
-PRESETS = {path.stem: path for path in sorted(Path(__file__).parent.glob("presets/*.toml"))}
+PRESETS = presets_in(Path(__file__).parent / "presets")
 TRAINABLE = ("published", "all", "lora")
 IDENTITIES = ("first", "other")
 # What is distilled, and where the noisy latents that the student learns at are from.
 DISTILLED = (NO, GUIDANCE_FIRST, STEPS) = ("no", "guidance", "steps")
 SOURCES = (DATA, TRAJECTORY) = ("data", "trajectory")
 LOSS_REGIONS = ("frame", "mask")
-TRACKERS = (TENSORBOARD, *HOSTED) = ("tensorboard", "wandb", "mlflow")
-PRECISIONS = ("fp32", "bf16", "fp16")
-DISTRIBUTED = ("ddp", "fsdp", "hsdp")
 # Of the weights that adapters leave as they are.
 FROZEN = (FP32, BF16, FP8) = ("fp32", "bf16", "fp8")
-OPTIMIZERS = (ADAMW, ADAMW_BITSANDBYTES, ADAMW_TORCHAO) = ("adamw", "adamw8bit", "adamw8bit-torchao")
 GUIDANCE = Rule(f"0 or a number from 1 to {MOST_GUIDANCE}", lambda value: value == 0 or 1 <= value <= MOST_GUIDANCE)
 FALLING = Rule("positive noise levels, each below the one before", lambda value: not value or fall(value))
 HEARD = Rule(
@@ -59,133 +55,98 @@ HEARD = Rule(
 )
 # Frames that a lip-sync loss sees, as many as SyncNet.
 SYNC_FRAMES = 5
+Config = TypeVar("Config", bound=RunConfig)
 # Groups of the group norms, which must divide every width.
 NORM_GROUPS = 32
 
 
-def _setting(help: str, rule: Rule, default: Any = MISSING) -> Any:
-    """A field. One without a default must be set for each run, because the stages differ in it."""
-    metadata = {"help": help, "rule": rule}
-    return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(RunConfig):
+    """The settings of a run of one of the stages. Raises `KeySyncError` for an invalid value."""
 
+    PATHS: ClassVar[tuple[str, ...]] = ("start", "vae")
+    PRESETS: ClassVar[Mapping[str, Path]] = PRESETS
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """The settings of a run; each field's help is in its metadata. Raises `KeySyncError` for an invalid value."""
+    stage: str = setting("the stage to train", one_of(ALL_STAGES))
+    speech_encoder: str = setting("the speech encoder of its features, or several, joined by +", HEARD)
+    identity_dropout_per_frame: bool = setting("drop the identity per frame instead of per clip", ANYTHING)
+    rgb_weight: float = setting("weight of the loss on decoded pixels; 0 disables it", at_least(0))
 
-    stage: str = _setting("the stage to train", one_of(ALL_STAGES))
-    speech_encoder: str = _setting("the speech encoder of its features, or several, joined by +", HEARD)
-    identity_dropout_per_frame: bool = _setting("drop the identity per frame instead of per clip", ANYTHING)
-    rgb_weight: float = _setting("weight of the loss on decoded pixels; 0 disables it", at_least(0))
-    learning_rate: float = _setting("learning rate after the warm-up", ABOVE_ZERO)
-    steps: int = _setting("optimiser steps", at_least(1))
-
-    start: str = _setting("a KeySync checkpoint, SVD as a file or folder; empty: new weights", ANYTHING, "")
-    model_channels: int = _setting("new weights: width", multiple_of(NORM_GROUPS), 320)
-    channel_mult: tuple[int, ...] = _setting(
-        "new weights: factor of the width per level", EACH_ABOVE_ZERO, (1, 2, 4, 4)
-    )
-    attention: tuple[bool, ...] = _setting(
+    start: str = setting("a KeySync checkpoint, SVD as a file or folder; empty: new weights", ANYTHING, "")
+    model_channels: int = setting("new weights: width", multiple_of(NORM_GROUPS), 320)
+    channel_mult: tuple[int, ...] = setting("new weights: factor of the width per level", EACH_ABOVE_ZERO, (1, 2, 4, 4))
+    attention: tuple[bool, ...] = setting(
         "new weights: attention per level",
         Rule("true or false for each level", lambda value: len(value) > 0),
         (True, True, True, False),
     )
-    num_res_blocks: int = _setting("new weights: residual blocks per level", at_least(1), 2)
-    head_dim: int = _setting("new weights and SVD: channels of an attention head", at_least(1), 64)
-    context_dim: int = _setting("new weights: channels of an audio token", at_least(1), 1024)
+    num_res_blocks: int = setting("new weights: residual blocks per level", at_least(1), 2)
+    head_dim: int = setting("new weights and SVD: channels of an attention head", at_least(1), 64)
+    context_dim: int = setting("new weights: channels of an audio token", at_least(1), 1024)
 
-    window: int = _setting("frames of a window", at_least(3), 14)
-    resolution: int = _setting("height and width of the crops in pixels", multiple_of(PIXELS_PER_LATENT), 512)
-    mask: str = _setting("the region to generate", one_of(MASKS), "box")
-    mouth_mask_share: float = _setting("share of clips with the mouth mask instead of `mask`", SHARE, 0.0)
-    audio_dropout: float = _setting("share of clips without speech", SHARE, 0.2)
-    identity_dropout: float = _setting("share of clips or frames without identity", SHARE, 0.1)
+    window: int = setting("frames of a window", at_least(3), 14)
+    resolution: int = setting("height and width of the crops in pixels", multiple_of(PIXELS_PER_LATENT), 512)
+    mask: str = setting("the region to generate", one_of(MASKS), "box")
+    mouth_mask_share: float = setting("share of clips with the mouth mask instead of `mask`", SHARE, 0.0)
+    audio_dropout: float = setting("share of clips without speech", SHARE, 0.2)
+    identity_dropout: float = setting("share of clips or frames without identity", SHARE, 0.1)
 
-    identity: str = _setting(
+    identity: str = setting(
         "keyframe stage: first: the window's first frame; other: a frame of the clip outside the window",
         one_of(IDENTITIES),
         "first",
     )
 
-    audio_guidance: float = _setting("recommended scale for sampling; 0: that of `start`, or 5", GUIDANCE, 0.0)
-    identity_guidance: float = _setting("recommended scale for sampling; 0: that of `start`, or 2", GUIDANCE, 0.0)
-    autoguidance: float = _setting("recommended scale for sampling; 0: that of `start`, or 2", GUIDANCE, 0.0)
+    audio_guidance: float = setting("recommended scale for sampling; 0: that of `start`, or 5", GUIDANCE, 0.0)
+    identity_guidance: float = setting("recommended scale for sampling; 0: that of `start`, or 2", GUIDANCE, 0.0)
+    autoguidance: float = setting("recommended scale for sampling; 0: that of `start`, or 2", GUIDANCE, 0.0)
 
-    trainable: str = _setting("published: no temporal layers; all; lora: adapters", one_of(TRAINABLE), "published")
-    lora_rank: int = _setting("rank of the adapters", at_least(1), 16)
-    lora_alpha: float = _setting("the adapters are scaled by alpha / rank", ABOVE_ZERO, 16.0)
-    frozen: str = _setting("adapters: precision of the other weights in memory", one_of(FROZEN), FP32)
+    trainable: str = setting("published: no temporal layers; all; lora: adapters", one_of(TRAINABLE), "published")
+    lora_rank: int = setting("rank of the adapters", at_least(1), 16)
+    lora_alpha: float = setting("the adapters are scaled by alpha / rank", ABOVE_ZERO, 16.0)
+    frozen: str = setting("adapters: precision of the other weights in memory", one_of(FROZEN), FP32)
 
-    distill: str = _setting(
+    distill: str = setting(
         "no: learn from the data; guidance: learn the guided prediction of `start`; steps: learn its several steps",
         one_of(DISTILLED),
         NO,
     )
-    distill_from: str = _setting(
+    distill_from: str = setting(
         "data: noisy latents of the data; trajectory: what `start` samples on its way", one_of(SOURCES), DATA
     )
-    levels: tuple[float, ...] = _setting("noise levels of the distilled schedule; empty: any", FALLING, ())
-    teacher_steps: int = _setting("steps of `start` for one of these; 0: its own schedule", at_least(0), 0)
+    levels: tuple[float, ...] = setting("noise levels of the distilled schedule; empty: any", FALLING, ())
+    teacher_steps: int = setting("steps of `start` for one of these; 0: its own schedule", at_least(0), 0)
 
-    noise_mean: float = _setting("mean of the logarithm of the noise level", FINITE, 1.0)
-    noise_std: float = _setting("standard deviation of the logarithm of the noise level", at_least(0), 1.2)
-    high_noise_share: float = _setting("share of clips with noise levels of 50 to 700 instead", SHARE, 0.0)
-    loss_region: str = _setting("average the loss over the frame or over the mask", one_of(LOSS_REGIONS), "frame")
-    mouth_weight: float = _setting("weight of the latents at the lips; others have 1", at_least(1), 1.0)
+    noise_mean: float = setting("mean of the logarithm of the noise level", FINITE, 1.0)
+    noise_std: float = setting("standard deviation of the logarithm of the noise level", at_least(0), 1.2)
+    high_noise_share: float = setting("share of clips with noise levels of 50 to 700 instead", SHARE, 0.0)
+    loss_region: str = setting("average the loss over the frame or over the mask", one_of(LOSS_REGIONS), "frame")
+    mouth_weight: float = setting("weight of the latents at the lips; others have 1", at_least(1), 1.0)
 
-    min_snr: float = _setting("weights of min(1 / sigma^2, this); 0: those of the method", at_least(0), 0.0)
+    min_snr: float = setting("weights of min(1 / sigma^2, this); 0: those of the method", at_least(0), 0.0)
 
-    lower_half_weight: float = _setting("weight of the frame's lower half; the upper has 1", at_least(0), 1.0)
-    lpips_weight: float = _setting("weight of LPIPS on decoded pixels; 0 disables it", at_least(0), 0.0)
+    lower_half_weight: float = setting("weight of the frame's lower half; the upper has 1", at_least(0), 1.0)
+    lpips_weight: float = setting("weight of LPIPS on decoded pixels; 0 disables it", at_least(0), 0.0)
 
-    sync_loss: str = _setting(
+    sync_loss: str = setting(
         "your distance of lips and speech, package.module:function; empty: none",
         Rule("package.module:function", lambda value: not value or is_named(value)),
         "",
     )
-    sync_weight: float = _setting("weight of `sync_loss` on decoded frames in a row; 0 disables it", at_least(0), 0.0)
+    sync_weight: float = setting("weight of `sync_loss` on decoded frames in a row; 0 disables it", at_least(0), 0.0)
 
-    final_learning_rate: float = _setting("end of a cosine schedule; 0: constant", at_least(0), 0.0)
-    warmup_steps: int = _setting("steps of linear warm-up", at_least(0), 1000)
-    optimizer: str = _setting("AdamW; its state in 8 bits by bitsandbytes or torchao", one_of(OPTIMIZERS), ADAMW)
-    weight_decay: float = _setting("weight decay of AdamW", at_least(0), 0.01)
-    max_grad_norm: float = _setting("clip gradients to this norm; 0: never", at_least(0), 0.0)
-    batch_size: int = _setting("clips per process and pass", at_least(1), 1)
-    accumulate: int = _setting("passes per step", at_least(1), 1)
-    precision: str = _setting("precision of the network", one_of(PRECISIONS), "fp32")
-    gradient_checkpointing: bool = _setting("trade time for memory", ANYTHING, True)
-    decoder_tile: int = _setting(
+    gradient_checkpointing: bool = setting("trade time for memory", ANYTHING, True)
+    decoder_tile: int = setting(
         "loss on pixels: decode again for the gradients, in tiles of so many pixels; 0: whole, kept in memory",
         Rule(f"0 or a multiple of {PIXELS_PER_LATENT}", lambda value: value >= 0 and value % PIXELS_PER_LATENT == 0),
         0,
     )
-    offload_decoder: bool = _setting("loss on pixels: keep the decoder's weights in the CPU's memory", ANYTHING, False)
-    distributed: str = _setting(
-        "ddp: a copy per process; fsdp: sharded weights; hsdp: sharded within each machine", one_of(DISTRIBUTED), "ddp"
-    )
-    ema_decay: float = _setting(
-        "decay of the averaged weights; 0: no average", Rule("0 or more and below 1", lambda value: 0 <= value < 1), 0.0
-    )
-    seed: int = _setting("seed of all random draws", at_least(0), 0)
-    workers: int = _setting("processes that read data", at_least(0), 4)
+    offload_decoder: bool = setting("loss on pixels: keep the decoder's weights in the CPU's memory", ANYTHING, False)
 
-    max_failures: int = _setting("damaged clips that are left out; more end the run", at_least(0), 10)
-
-    checkpoint_every: int = _setting("steps between checkpoints", at_least(1), 5000)
-    keep_checkpoints: int = _setting("checkpoints to keep, the newest; 0: all", at_least(0), 0)
-    sample_every: int = _setting("steps between samples; 0: none", at_least(0), 0)
-    log_every: int = _setting("steps between the entries of trackers", at_least(1), 50)
-    trackers: tuple[str, ...] = _setting(
-        "where figures go besides RUN/log.jsonl",
-        Rule(f"some of {', '.join(TRACKERS)}", lambda value: set(value) <= set(TRACKERS)),
-        (TENSORBOARD,),
-    )
-    vae: str = _setting("VAE file or folder; empty: the one that made the data", ANYTHING, "")
+    max_failures: int = setting("damaged clips that are left out; more end the run", at_least(0), 10)
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for setting in fields(self):
-            check(setting.name, getattr(self, setting.name), hints[setting.name], setting.metadata["rule"])
+        super().__post_init__()
         self._check_network()
         row = ALL_STAGES[self.stage].row
         one_identity = row.reference == IDENTITY
@@ -198,8 +159,6 @@ class TrainConfig:
             raise refusal("identity_dropout_per_frame", True, f"false for {self.stage}, which has no identity frame")
         if self.identity != "first" and not one_identity:
             raise refusal("identity", self.identity, f"first for {self.stage}, which has no identity frame")
-        if self.final_learning_rate > self.learning_rate:
-            raise refusal("final_learning_rate", self.final_learning_rate, "at most learning_rate")
         self._check_memory()
         self._check_distillation()
 
@@ -210,10 +169,17 @@ class TrainConfig:
             raise refusal("precision", self.precision, f"{FP32} with frozen {self.frozen}, which decides")
         if self.frozen != FP32 and self.distributed != "ddp":
             raise refusal("distributed", self.distributed, f"ddp with frozen {self.frozen}")
-        if self.optimizer != ADAMW and self.distributed != "ddp":
-            raise refusal("optimizer", self.optimizer, f"{ADAMW} with distributed {self.distributed}")
         if (self.decoder_tile or self.offload_decoder) and not (self.rgb_weight or self.sync_weight):
             raise refusal("rgb_weight", self.rgb_weight, "more than 0 with decoder_tile or offload_decoder")
+
+    @property
+    def most_damaged(self) -> int:
+        return self.max_failures
+
+    @staticmethod
+    def implied(values: Mapping[str, Any]) -> dict[str, Any]:
+        stage = ALL_STAGES.get(values.get("stage", ""))
+        return {} if stage is None else {"speech_encoder": stage.speech_encoder}
 
     @property
     def schedule(self) -> tuple[float, ...]:
@@ -275,35 +241,46 @@ def preset_of(stage: str) -> str:
 
 
 def load_config(preset: str | None, file: Path | None, overrides: Mapping[str, str]) -> TrainConfig:
+    """The settings of a stage: see `load_as`."""
+    return load_as(TrainConfig, preset, file, overrides)
+
+
+def load_as(kind: type[Config], preset: str | None, file: Path | None, overrides: Mapping[str, str]) -> Config:
     """A preset, overridden by a TOML file, overridden by single keys as text, with dashes or underscores.
 
     Raises `KeySyncError` for an unknown preset, key or value, and for a missing key that has no default.
     """
     values: dict[str, Any] = {}
     if preset is not None:
-        if preset not in PRESETS:
-            raise KeySyncError(f"unknown preset {preset}: choose from {', '.join(PRESETS)}")
-        values = _settings(read_toml(PRESETS[preset]), str(PRESETS[preset]))
+        if preset not in kind.PRESETS:
+            raise KeySyncError(f"unknown preset {preset}: choose from {', '.join(kind.PRESETS)}")
+        file_of_preset = kind.PRESETS[preset]
+        values = _settings(read_toml(file_of_preset), str(file_of_preset), kind)
     if file is not None:
-        values = {**values, **_settings(read_toml(file), str(file))}
-    hints = get_type_hints(TrainConfig)
+        values = {**values, **_settings(read_toml(file), str(file), kind)}
+    hints = get_type_hints(kind)
     for key, text in overrides.items():
-        name = _known(key.replace("-", "_"), f"--{key}")
+        name = _known(key.replace("-", "_"), f"--{key}", kind)
         values[name] = parse(f"--{key}", text, hints[name])
-    return _made(values)
+    return _made(values, "", kind)
 
 
 def from_toml(text: str, where: str) -> TrainConfig:
-    """The settings in a TOML text; `where` names it in errors. Raises `KeySyncError` as `load_config` does."""
+    """The settings in a TOML text; `where` names it in errors. Raises `KeySyncError` as `load_as` does."""
     return config_of(_loaded(text, where), where)
 
 
 def config_of(values: Mapping[str, Any], where: str) -> TrainConfig:
-    """The settings of plain values, such as TOML holds. Raises `KeySyncError` as `load_config` does."""
-    return _made(_settings(values, where), f"{where}: ")
+    """The settings of a stage: see `config_as`."""
+    return config_as(TrainConfig, values, where)
 
 
-def to_toml(config: TrainConfig) -> str:
+def config_as(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
+    """The settings of plain values, such as TOML holds. Raises `KeySyncError` as `load_as` does."""
+    return _made(_settings(values, where, kind), f"{where}: ", kind)
+
+
+def to_toml(config: RunConfig) -> str:
     """All settings as TOML that `from_toml` reads, with their help as comments."""
     return "".join(
         f"# {setting.metadata['help']}\n{setting.name} = {literal(getattr(config, setting.name))}\n"
@@ -351,28 +328,26 @@ def _loaded(text: str, where: str) -> dict[str, Any]:
         raise KeySyncError(f"{where} is not TOML: {one_line(error)}") from error
 
 
-def _settings(values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    hints = get_type_hints(TrainConfig)
-    return {key: from_plain(value, hints[_known(key, f"{where}: {key}")]) for key, value in values.items()}
+def _settings(values: Mapping[str, Any], where: str, kind: type[RunConfig]) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {key: from_plain(value, hints[_known(key, f"{where}: {key}", kind)]) for key, value in values.items()}
 
 
-def _made(values: Mapping[str, Any], where: str = "") -> TrainConfig:
-    stage = ALL_STAGES.get(values.get("stage", ""))
-    if stage is not None:
-        values = {"speech_encoder": stage.speech_encoder, **values}
-    missing = [setting.name for setting in fields(TrainConfig) if setting.default is MISSING]
+def _made(values: Mapping[str, Any], where: str, kind: type[Config]) -> Config:
+    values = {**kind.implied(values), **values}
+    missing = [setting.name for setting in fields(kind) if setting.default is MISSING]
     missing = [name for name in missing if name not in values]
     if missing:
-        presets = ", ".join(PRESETS)
+        presets = ", ".join(kind.PRESETS)
         raise KeySyncError(f"{where}missing settings: {', '.join(missing)}; choose a preset ({presets}) or set them")
     try:
-        return TrainConfig(**values)
+        return kind(**values)
     except KeySyncError as error:
         raise KeySyncError(f"{where}{error}") from error
 
 
-def _known(key: str, where: str) -> str:
-    names = [setting.name for setting in fields(TrainConfig)]
+def _known(key: str, where: str, kind: type[RunConfig]) -> str:
+    names = [setting.name for setting in fields(kind)]
     if key not in names:
         nearest = difflib.get_close_matches(key, names, n=1, cutoff=0)[0]
         raise KeySyncError(f"{where} is not a setting: did you mean {nearest}?")

@@ -7,9 +7,8 @@ frames in a row (paper §3.3).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,13 +20,13 @@ from torch.utils.data import Dataset
 from keysync.errors import KeySyncError
 from keysync.face.masks import MASKS, Mask, mouth, to_latent
 from keysync.method import PIXELS_PER_LATENT
-from keysync.network.stage import ALL_STAGES, ENCODERS_JOINED, SCALE_FACTOR
+from keysync.network.stage import ALL_STAGES, SCALE_FACTOR
 from keysync.speech.features import FRAME
 from keysync.vae.vae import LATENT_CHANNELS
 
 from ..config.config import SYNC_FRAMES
 from .damaged import DamagedClip
-from .draws import generator, visited
+from .draws import Order, generator
 from .index import TRAIN
 from .parts import EMOTION, LANDMARKS, LATENTS
 from .table import Clip
@@ -121,7 +120,6 @@ class Windows(Dataset[Window]):
     def __init__(self, shards: Shards, config: TrainConfig, split: str = TRAIN) -> None:
         self._shards, self._config = shards, config
         self._row = ALL_STAGES[config.stage].row
-        self._encoders = config.speech_encoder.split(ENCODERS_JOINED)
         shards.channels(config.speech_encoder)  # an error where one is missing
         if shards.resolution != (config.resolution, config.resolution):
             height, width = shards.resolution
@@ -132,17 +130,15 @@ class Windows(Dataset[Window]):
         self._step = self._frames_apart(replace(ALL_STAGES[config.stage], window=config.window).frames_apart)
         self._span = (config.window - 1) * self._step + 1
         self._clips = shards.clips(split)
-        self._numbers = self._long_enough(split)
-        self._ends = np.cumsum(self._clips.frames[self._numbers], dtype=np.int64)
-        self._order: tuple[int, NDArray[np.int64]] | None = None
+        self._order = Order(self._clips, self._long_enough(split), config.seed)
         self._damaged: dict[tuple[str, str], str] = {}  # shard and key, and what is wrong
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._order)
 
     def __getitem__(self, number: int) -> Window:
         lost: list[Lost] = []
-        for clip in self._clips_from(number):
+        for clip in self._order.following(number):
             name = clip.shard, clip.key
             if name not in self._damaged:
                 try:
@@ -161,8 +157,7 @@ class Windows(Dataset[Window]):
         Raises `KeySyncError` if no clip is intact.
         """
         lost: list[Lost] = []
-        for place in self._numbers[np.argsort(-self._clips.frames[self._numbers], kind="stable")]:
-            clip = self._clips[int(place)]
+        for clip in self._order.longest_first():
             starts = range(0, clip.frames - self._span + 1, self._span - 1)[:most]
             try:
                 windows = [self._window(number, clip, start) for number, start in enumerate(starts)]
@@ -194,7 +189,7 @@ class Windows(Dataset[Window]):
             number=torch.tensor(number),
             latents=self._latents(number, clip, frames),
             mask=to_latent(masks, self._shards.latent_size)[:, None],
-            features=self._features(clip, frames),
+            features=torch.from_numpy(self._shards.features(clip, config.speech_encoder, frames)),
             pixel_frame=torch.tensor(pixel_frame),
             pixels=self._pixels(clip, int(frames[pixel_frame])) if with_pixels else None,
             pixel_mask=masks[pixel_frame][None].clone() if with_pixels else None,
@@ -204,15 +199,6 @@ class Windows(Dataset[Window]):
             sync_frame=None if sync is None else torch.tensor(sync),
             sound=None if sync is None else self._sound(clip, start + sync),
         )
-
-    def _clips_from(self, number: int) -> Iterator[Clip]:
-        """The clips in the order of an epoch, from the one whose turn it is; then all, of which some had no turn."""
-        epoch, place = divmod(number, len(self))
-        if self._order is None or self._order[0] != epoch:
-            self._order = epoch, visited(self._config.seed, epoch, self._ends)
-        order = self._order[1]
-        for turn in chain(order[place:], order[:place], range(len(self))):
-            yield self._clips[int(self._numbers[turn])]
 
     def _draw(self, number: int, purpose: str, choices: int) -> int:
         return int(torch.randint(choices, (), generator=generator(self._config.seed, number, purpose)))
@@ -250,16 +236,6 @@ class Windows(Dataset[Window]):
         mean, std = torch.from_numpy(self._shards.array(clip, LATENTS, shape)[frames]).float().unbind(1)
         noise = torch.randn(mean.shape, generator=generator(self._config.seed, number, purpose))
         return (mean + std * noise) * SCALE_FACTOR
-
-    def _features(self, clip: Clip, frames: NDArray[np.int64]) -> Tensor:
-        """Features (t, 2, c), those of several encoders side by side."""
-        each = [
-            self._shards.array(clip, f"{name}.npy", (2 * clip.frames, self._shards.channels(name)))
-            for name in self._encoders
-        ]
-        return torch.from_numpy(
-            np.concatenate([rows.reshape(clip.frames, 2, -1)[frames] for rows in each], axis=-1)
-        ).float()
 
     def _controls(self, clip: Clip, frames: NDArray[np.int64]) -> Tensor:
         """Valence and arousal (t, 2)."""

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import zlib
+from collections.abc import Iterator
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -175,11 +176,36 @@ class Shards:
         scaled: NDArray[np.float32] = samples.astype(np.float32) / np.float32(2**15)
         return scaled
 
+    def features(self, clip: Clip, encoders: str, frames: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The speech features (t, 2, c) of frames (t,) of a clip, those of several encoders, joined by "+", side by
+        side. Raises `DamagedClip` as `array` does, and `KeySyncError` as `channels` does."""
+        each = [
+            self.array(clip, f"{name}.npy", (2 * clip.frames, self._channels(name)))
+            for name in encoders.split(ENCODERS_JOINED)
+        ]
+        rows = np.concatenate([rows.reshape(clip.frames, 2, -1)[frames] for rows in each], axis=-1)
+        return rows.astype(np.float32)
+
     def picture(self, clip: Clip, frame: int) -> NDArray[np.uint8]:
         """The crop (H, W, 3) of one frame, decoded from the keyframe before it.
 
         Raises `DamagedClip` if the video is missing, damaged or without that frame.
         """
+        for number, picture in self._decoded(clip, frame):
+            if number == frame:
+                return picture
+        raise DamagedClip(self._undecodable(clip, CROPS).replace("{}", f"frame {frame} is missing"))
+
+    def pictures(self, clip: Clip) -> NDArray[np.uint8]:
+        """The crops (n, H, W, 3) of all frames of a clip. Raises `DamagedClip` as `picture` does."""
+        pictures = dict(self._decoded(clip, 0))
+        if list(pictures) != list(range(clip.frames)):
+            where = self._undecodable(clip, CROPS)
+            raise DamagedClip(where.replace("{}", f"{len(pictures)} of {clip.frames} frames"))
+        return np.stack(list(pictures.values()))
+
+    def _decoded(self, clip: Clip, first: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """The numbers and crops (H, W, 3) of a clip's frames from the keyframe before `first` on."""
         message = self._undecodable(clip, CROPS)
         source, options = self._video(clip)
         try:
@@ -188,14 +214,15 @@ class Shards:
                 if stream.codec_context is None:
                     raise KeySyncError(message.replace("{}", "unknown codec"))
                 stream.codec_context.thread_count = 1
-                pts = round(Fraction(frame, NETWORK_RATE) / (stream.time_base or Fraction(1, NETWORK_RATE)))
-                container.seek(pts, stream=stream)
+                ticks = Fraction(1, NETWORK_RATE) / (stream.time_base or Fraction(1, NETWORK_RATE))
+                container.seek(round(first * ticks), stream=stream)
                 for decoded in container.decode(stream):
-                    if decoded.pts == pts and (decoded.height, decoded.width) == self.resolution:
-                        return cast("NDArray[np.uint8]", decoded.to_ndarray(format="rgb24"))
+                    number = None if decoded.pts is None else decoded.pts / ticks
+                    fits = (decoded.height, decoded.width) == self.resolution
+                    if number is not None and number.denominator == 1 and fits:
+                        yield int(number), cast("NDArray[np.uint8]", decoded.to_ndarray(format="rgb24"))
         except KeySyncError as error:
             raise DamagedClip(str(error)) from error
-        raise DamagedClip(message.replace("{}", f"frame {frame} is missing"))
 
     def _video(self, clip: Clip) -> tuple[BytesIO | str, dict[str, str]]:
         """What libav opens a clip's video from, and the options for it."""

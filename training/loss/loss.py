@@ -255,12 +255,25 @@ class LossModule(nn.Module):
 
     def _decode(self, latents: Tensor) -> Tensor:
         decoder = self._outside[0]
+        if not self.config.offload_decoder:
+            return _raw(decoder, latents)
         z = latents.to(next(decoder.parameters()).dtype) / SCALE_FACTOR
         video = z.new_zeros(len(z), 1)  # 0: a clip, not an image
-        if self.config.offload_decoder:
-            return called_on(decoder, z.device, z, image_only_indicator=video, num_frames=1)
-        pictures: Tensor = decoder(z, image_only_indicator=video, num_frames=1)
-        return pictures
+        return called_on(decoder, z.device, z, image_only_indicator=video, num_frames=1)
+
+
+def decoded(decoder: nn.Module, latents: Tensor) -> Tensor:
+    """Pictures (n, 3, 8h, 8w), clamped to -1..1, of scaled latents (n, 4, h, w), each decoded as a clip of one frame.
+    Gradients reach the latents, except where a value was clamped."""
+    return _raw(decoder, latents).clamp(-1.0, 1.0)
+
+
+def _raw(decoder: nn.Module, latents: Tensor) -> Tensor:
+    """What a decoder makes of scaled latents (n, 4, h, w)."""
+    z = latents.to(next(decoder.parameters()).dtype) / SCALE_FACTOR
+    video = z.new_zeros(len(z), 1)  # 0: a clip, not an image
+    pictures: Tensor = decoder(z, image_only_indicator=video, num_frames=1)
+    return pictures
 
 
 def _noise_level(config: TrainConfig, source: torch.Generator) -> Tensor:

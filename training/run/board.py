@@ -16,20 +16,19 @@ from keysync.method import SAMPLE_RATE
 
 from ..data.disk import written
 from .clock import Clock
+from .counting import GIB
 from .run import Run
 from .trackers import open_trackers
 
 if TYPE_CHECKING:
-    from ..config.config import TrainConfig
-    from .validation import Outcome
-
-GIB = 2**30
+    from ..config.run_config import RunConfig
+    from .course import Outcome
 
 
 class Board:
     """Reports the progress of the main process. As a context manager it writes everything to disk on exit."""
 
-    def __init__(self, run: Run, config: TrainConfig, clock: Clock, device: torch.device) -> None:
+    def __init__(self, run: Run, config: RunConfig, clock: Clock, device: torch.device) -> None:
         self.run, self.config, self.device = run, config, device
         run.forget_after(clock.done)
         self._trackers = open_trackers(run, config, clock)

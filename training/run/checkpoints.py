@@ -1,5 +1,5 @@
-"""Checkpoints of a run: the stage in published names, and the state needed to resume. They hold unsharded tensors, so a
-run can resume with another number of processes.
+"""Checkpoints of a run: its network, as its course writes it, and the state needed to resume. They hold unsharded
+tensors, so a run can resume with another number of processes.
 
 `state.json` holds the run's clock, the digest of the data, and the CRC-32 of the checkpoint's other files: one that a
 crash or a bad disk has damaged is noticed before it is resumed from.
@@ -19,14 +19,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from keysync.errors import KeySyncError, one_line
-from keysync.weights.checkpoint import load_stage, save_stage
-from keysync.weights.stage_format import on_meta
 
 from ..data.shards import checksum
-from ..weights.initial_weights import starting_stage
-from ..weights.lora import MARK, load_lora, read_adapters, write_lora
 from ..weights.metadata import metadata_of
 from .clock import Clock
+from .course import AVERAGED
 from .run import Run, save_pickle
 from .sharding import gather, load_optimizer_state, optimizer_state
 
@@ -35,15 +32,11 @@ if TYPE_CHECKING:
 
     from accelerate import Accelerator
 
-    from keysync.network.stage import Stage
-
-    from ..config.config import TrainConfig
-    from ..data.shards import Shards
+    from .course import Course
     from .ema import EMA
 
 logger = logging.getLogger(__name__)
 
-STAGE, AVERAGED, ADAPTERS = "stage.safetensors", "ema.safetensors", "lora.safetensors"
 OPTIMIZER, STATE = "optimizer.pt", "state.json"
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError)
 
@@ -51,23 +44,18 @@ UNREADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, EOFErro
 def save(
     run: Run,
     clock: Clock,
-    config: TrainConfig,
+    course: Course[Any],
     accelerator: Accelerator,
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     ema: EMA | None,
-    shards: Shards,
 ) -> None:
     """Writes the checkpoint of this moment; every process must call it.
 
     Raises `KeySyncError` if it cannot be written; earlier checkpoints stay intact.
     """
-    stage: Stage = accelerator.unwrap_model(module).stage
-    main = accelerator.is_main_process
-    held = stage.state_dict()
-    if config.trainable == "lora":  # the rest is as it was
-        held = {name: tensor for name, tensor in held.items() if MARK in name}
-    weights = gather(held, keep=main)
+    main, config, shards = accelerator.is_main_process, course.config, course.shards
+    weights = gather(course.held(), keep=main)
     averages = gather(ema.averages, keep=main) if ema is not None else {}
     state = optimizer_state(module, optimizer, keep=main)
     if main:
@@ -76,14 +64,7 @@ def save(
         metadata = metadata_of(config, clock, shards.folder)
         scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
         with run.new_checkpoint(step, config.keep_checkpoints) as folder:
-            if config.trainable == "lora":
-                write_lora(folder / ADAPTERS, stage.spec, weights, config, metadata)
-            else:
-                _save_stage(folder / STAGE, stage, weights, metadata)
-            if averages and config.trainable == "lora":
-                write_lora(folder / AVERAGED, stage.spec, averages, config, metadata)
-            elif averages:
-                _save_stage(folder / AVERAGED, stage, weights | averages, metadata)
+            course.write(folder, weights, averages, metadata)
             save_pickle(state, folder / OPTIMIZER, run.checkpoint(step) / OPTIMIZER)
             checksums = {path.name: checksum(path, 0, path.stat().st_size) for path in sorted(folder.iterdir())}
             about = {**asdict(clock), "scaler": scaler, "data": shards.digest, "crc32": checksums}
@@ -145,27 +126,13 @@ def clock_of(folder: Path | None, unit: int) -> Clock:
     return Clock(about["step"], about["step"] * unit, unit)
 
 
-def load_weights(folder: Path | None, config: TrainConfig, shards: Shards) -> Stage:
-    """The stage to train: that of a checkpoint folder, or for None the one that the settings start from."""
-    if folder is not None and config.trainable != "lora":
-        try:
-            return load_stage(folder / STAGE, expect=config.stage, dtype=torch.float32)
-        except KeySyncError as error:
-            raise KeySyncError(f"{folder} is damaged ({error}): delete it to resume from an earlier one") from error
-    channels = shards.channels(config.speech_encoder)
-    stage = starting_stage(config, shards.latent_size, channels, shards.info.crop_scale)
-    if folder is not None:
-        load_lora(stage, folder / ADAPTERS)
-    return stage
-
-
 def load_state(
     folder: Path,
+    course: Course[Any],
     accelerator: Accelerator,
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     ema: EMA | None,
-    shards: Shards,
 ) -> None:
     """Loads everything but the weights from a checkpoint, once the module is distributed; warns if the data differs."""
     try:
@@ -176,17 +143,13 @@ def load_state(
         scaler = about["scaler"]
     except UNREADABLE as error:
         raise KeySyncError(f"{folder} is damaged ({error}): delete it to resume from an earlier one") from error
+    shards = course.shards
     if about.get("data", shards.digest) != shards.digest:  # missing in checkpoints of the first version
         logger.warning("%s was trained on other data than %s: resuming with the latter", folder, shards.folder)
     if accelerator.scaler is not None and scaler is not None:
         accelerator.scaler.load_state_dict(scaler)
     if ema is not None and (folder / AVERAGED).exists():  # averages that begin now are the weights
-        stage: Stage = accelerator.unwrap_model(module).stage
-        path = folder / AVERAGED
-        if (folder / ADAPTERS).exists():
-            ema.load(read_adapters(stage, path))
-        else:
-            ema.load(load_stage(path, expect=stage.spec.name, dtype=torch.float32).state_dict())
+        ema.load(course.averages(folder))
 
 
 def _read_state(folder: Path) -> dict[str, Any]:
@@ -203,9 +166,3 @@ def _check_finite(weights: Mapping[str, Tensor], step: int) -> None:
             f"{broken} has values that are not finite after step {step}, so the checkpoint was not saved: lower "
             "learning_rate, set max_grad_norm, or choose precision fp32"
         )
-
-
-def _save_stage(path: Path, like: Stage, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    whole = on_meta(like.spec)
-    whole.load_state_dict(dict(weights), assign=True)
-    save_stage(whole, path, extra_metadata=metadata)

@@ -25,13 +25,13 @@ from ..loss.loss import LossModule, draw
 from ..weights.frozen import hold
 from ..weights.lora import without_adapters, write_lora
 from ..weights.metadata import metadata_of
-from ..weights.trainable import freeze
-from .checkpoints import clock_of, load_state, load_weights, newest, save
+from .checkpoints import clock_of, load_state, newest, save
 from .optimizers import adamw, adamw_of_bitsandbytes, bitsandbytes
 from .quarantine import Quarantine
 from .run import Run
 from .samples import sample
 from .schedule import schedule
+from .stage_course import StageCourse
 
 if TYPE_CHECKING:
     from keysync.network.stage import Stage
@@ -52,9 +52,6 @@ class Alone:
 
     is_main_process = True
     scaler = None
-
-    def unwrap_model(self, module: nn.Module) -> nn.Module:
-        return module
 
     def wait_for_everyone(self) -> None:
         """There is no other process."""
@@ -100,23 +97,23 @@ class LoraRun:
             bitsandbytes()
         self.config = config
         self.shards = Shards(data)
-        self.windows = Windows(self.shards, config)
+        self._course = StageCourse(config, self.shards)
+        self.windows = self._course.windows
         self.run = Run(folder)
         self.run.check(config)
         self._check_optimizer(optimizer)
         self._checkpoint = newest(self.run)
         before = self.run.config() if self.run.config_file.exists() else config
         self.clock = clock_of(self._checkpoint, before.batch_size)
-        self.stage: Stage = load_weights(self._checkpoint, config, self.shards)
-        freeze(self.stage, config)
+        self._course.load(self._checkpoint)
+        self.stage: Stage = self._course.network
         hold(self.stage, frozen, device)
         self.run.begin(config, step=self.done, clips=self.clock.clips, processes=1, clips_per_step=config.batch_size)
         self._optimizer = optimizer
         self._quarantine = Quarantine(self.run, config.max_failures)
         with written(self.run.folder / OPTIMIZER) as part:
             part.write_text(optimizer, encoding="utf-8")
-        unet = self.stage.unet
-        for block in (*list(unet.input_blocks)[1:], unet.middle_block, *unet.output_blocks):
+        for block in self._course.blocks():
             block.register_forward_pre_hook(lambda module, arguments: alive())
 
     @property
@@ -136,18 +133,18 @@ class LoraRun:
         optimizer = OPTIMIZERS[self._optimizer](parameters, config)
         alone: Any = Alone()
         if self._checkpoint is not None:
-            load_state(self._checkpoint, alone, module, optimizer, None, self.shards)
+            load_state(self._checkpoint, self._course, alone, module, optimizer, None)
         self.run.forget_after(self.done)
         saved = self.done
         try:
             while self.clock.whole_steps < config.steps:
                 self._step(module, parameters, optimizer, watch)
                 if self.done % config.checkpoint_every == 0:
-                    save(self.run, self.clock, config, alone, module, optimizer, None, self.shards)
+                    save(self.run, self.clock, self._course, alone, module, optimizer, None)
                     saved = self.done
         finally:
             if self.done > saved:
-                save(self.run, self.clock, config, alone, module, optimizer, None, self.shards)
+                save(self.run, self.clock, self._course, alone, module, optimizer, None)
 
     def _step(
         self, module: LossModule, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, watch: Watch

@@ -10,18 +10,18 @@ from torch import nn
 
 from keysync.errors import KeySyncError, install_line
 
-from ..config.config import ADAMW, ADAMW_BITSANDBYTES, ADAMW_TORCHAO
+from ..config.run_config import ADAMW, ADAMW_BITSANDBYTES, ADAMW_TORCHAO
 
 if TYPE_CHECKING:
-    from ..config.config import TrainConfig
+    from ..config.run_config import RunConfig
 
 
-def adamw(parameters: Sequence[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+def adamw(parameters: Sequence[nn.Parameter], config: RunConfig) -> torch.optim.Optimizer:
     """PyTorch's own."""
     return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
-def adamw_of_bitsandbytes(parameters: Sequence[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+def adamw_of_bitsandbytes(parameters: Sequence[nn.Parameter], config: RunConfig) -> torch.optim.Optimizer:
     """With its state in 8 bits. Raises `KeySyncError` if bitsandbytes is not installed."""
     optimizer: torch.optim.Optimizer = bitsandbytes().optim.AdamW8bit(
         parameters, lr=config.learning_rate, weight_decay=config.weight_decay
@@ -29,7 +29,7 @@ def adamw_of_bitsandbytes(parameters: Sequence[nn.Parameter], config: TrainConfi
     return optimizer
 
 
-def adamw_of_torchao(parameters: Sequence[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+def adamw_of_torchao(parameters: Sequence[nn.Parameter], config: RunConfig) -> torch.optim.Optimizer:
     """With its state in 8 bits. Raises `KeySyncError` if torchao is not installed."""
     try:
         from torchao.optim import AdamW8bit

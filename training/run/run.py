@@ -2,9 +2,8 @@
 
 RUN/config.toml, RUN/history.jsonl (a line each time the run begins or resumes), RUN/log.jsonl (a line per step),
 RUN/validation.jsonl (a line per validation), RUN/quarantine.jsonl (a line per damaged clip), RUN/tensorboard/,
-RUN/samples/, RUN/checkpoints/step-000500/. A checkpoint holds the stage in published names (`stage.safetensors`;
-averaged weights in `ema.safetensors`; only `lora.safetensors` if adapters are trained) and the training state
-(`optimizer.pt`, `state.json`).
+RUN/samples/, RUN/checkpoints/step-000500/. A checkpoint holds the network, as its course writes it, and the training
+state (`optimizer.pt`, `state.json`).
 """
 
 from __future__ import annotations
@@ -25,7 +24,8 @@ import torch
 
 from keysync.errors import KeySyncError
 
-from ..config.config import TrainConfig, config_of, read_toml, to_toml
+from ..config.config import Config, TrainConfig, config_as, read_toml, to_toml
+from ..config.run_config import RunConfig
 from ..data.disk import disk, written
 
 # Settings that may not change when a run resumes: checkpoints depend on them, and so does which clip comes when.
@@ -34,6 +34,7 @@ FIXED = (
     *("model_channels", "channel_mult", "attention", "num_res_blocks", "head_dim", "context_dim"),
     *("audio_guidance", "identity_guidance", "autoguidance", "trainable", "lora_rank", "lora_alpha", "optimizer"),
     *("distill", "distill_from", "levels", "teacher_steps"),
+    *("network", "reference_gap"),
 )
 DAMAGED = ".damaged"
 # What a line must have.
@@ -64,7 +65,7 @@ class Run:
             *(self.history_file, self.quarantine_file),
         )
 
-    def check(self, config: TrainConfig) -> None:
+    def check(self, config: RunConfig) -> None:
         """Raises `KeySyncError` if the folder holds a run that these settings do not resume; writes nothing."""
         changed = self._changed(config)
         if wrong := [key for key in changed if key in FIXED]:
@@ -75,7 +76,7 @@ class Run:
                 "another folder"
             )
 
-    def begin(self, config: TrainConfig, **about: Any) -> None:
+    def begin(self, config: RunConfig, **about: Any) -> None:
         """Creates the folder or resumes the run in it, and adds `about` and the changed settings to its history.
 
         To be called when everything has loaded. Raises `KeySyncError` as `check` does.
@@ -95,10 +96,22 @@ class Run:
             part.write_text(to_toml(config), encoding="utf-8")
 
     def config(self) -> TrainConfig:
-        """The settings of the run. Raises `KeySyncError` if there is no run."""
+        """The settings of a run of a stage. Raises `KeySyncError` as `config_as` does."""
+        return self.config_as(TrainConfig)
+
+    def config_as(self, kind: type[Config]) -> Config:
+        """The settings of the run, of this kind. Raises `KeySyncError` if there is no run, or one of another kind."""
+        return config_as(kind, self._settings(), str(self.config_file))
+
+    @property
+    def stage(self) -> str:
+        """What the run trains. Raises `KeySyncError` if there is no run."""
+        return str(self._settings().get("stage", ""))
+
+    def _settings(self) -> dict[str, Any]:
         if not self.config_file.is_file():
             raise KeySyncError(f"{self.folder} is not a training run: it has no config.toml; name the folder of a run")
-        return config_of(read_toml(self.config_file), str(self.config_file))
+        return read_toml(self.config_file)
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, in order."""
@@ -117,6 +130,21 @@ class Run:
             if aside.exists():
                 shutil.rmtree(aside)
             return path.rename(aside)
+
+    def chosen(self, step: int | None, every: int) -> tuple[int, Path]:
+        """A step with a checkpoint, for None the newest, and the checkpoint's folder; there is one in so many steps.
+
+        Raises `KeySyncError` if there is no such checkpoint.
+        """
+        steps = self.steps()
+        if not steps:
+            raise KeySyncError(f"{self.folder} has no checkpoint yet: the run writes the first one after step {every}")
+        if step is not None and step not in steps:
+            raise KeySyncError(
+                f"{self.folder} has no checkpoint of step {step}: choose from {', '.join(map(str, steps))}"
+            )
+        found = steps[-1] if step is None else step
+        return found, self.checkpoint(found)
 
     @contextmanager
     def new_checkpoint(self, step: int, keep: int) -> Iterator[Path]:
@@ -181,11 +209,13 @@ class Run:
         """The damaged clips: shard, clip and why. Damaged lines are left out with a warning."""
         return _rows(self.quarantine_file, QUARANTINED) if self.quarantine_file.exists() else []
 
-    def _changed(self, config: TrainConfig) -> dict[str, tuple[Any, Any]]:
+    def _changed(self, config: RunConfig) -> dict[str, tuple[Any, Any]]:
         """The settings that are not those of the run in the folder: their values before and now."""
         if not self.config_file.exists():
             return {}
-        before, now = asdict(self.config()), asdict(config)
+        if self.stage != config.stage:  # which may have other settings
+            return {"stage": (self.stage, config.stage)}
+        before, now = asdict(self.config_as(type(config))), asdict(config)
         return {key: (before[key], now[key]) for key in now if before[key] != now[key]}
 
 

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch.distributed.device_mesh import DeviceMesh
 
-    from ..loss.loss import LossModule
+    from .course import Course
 
 
-def spread(module: LossModule, accelerator: Accelerator, distributed: str) -> nn.Module:
-    """The module for training in all processes; a single process only moves it to its device."""
-    module = module.to(accelerator.device)
+def spread(module: nn.Module, course: Course[Any], accelerator: Accelerator) -> nn.Module:
+    """The loss of a course for training in all processes; a single process only moves it to its device."""
+    module, distributed = module.to(accelerator.device), course.config.distributed
     if accelerator.num_processes == 1 or distributed == "ddp":
         prepared: nn.Module = accelerator.prepare(module)
         return prepared
@@ -41,11 +41,11 @@ def spread(module: LossModule, accelerator: Accelerator, distributed: str) -> nn
     # A block may return a view; nothing modifies it in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     mesh = _mesh(accelerator, distributed)
-    unet = module.stage.unet
-    for block in (*list(unet.input_blocks)[1:], unet.middle_block, *unet.output_blocks):
+    for block in course.blocks():
         fully_shard(block, mesh=mesh)
     fully_shard(module, mesh=mesh)
-    register_fsdp_forward_method(module, "with_stage")
+    for method in course.methods:
+        register_fsdp_forward_method(module, method)
     return module
 
 

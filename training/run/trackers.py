@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from keysync.errors import KeySyncError, install_line
 
-from ..config.config import TENSORBOARD
+from ..config.run_config import TENSORBOARD
 from ..data.disk import disk
 
 if TYPE_CHECKING:
-    from ..config.config import TrainConfig
+    from ..config.run_config import RunConfig
     from .clock import Clock
     from .run import Run
 
@@ -35,7 +35,7 @@ class Tracker(Protocol):
     def close(self) -> None: ...
 
 
-def open_trackers(run: Run, config: TrainConfig, clock: Clock) -> list[Tracker]:
+def open_trackers(run: Run, config: RunConfig, clock: Clock) -> list[Tracker]:
     """The trackers that the settings name. Raises `KeySyncError` if a package is missing or refuses to start."""
     return [
         TensorBoard(run, clock) if name == TENSORBOARD else Hosted(name, run, config)
@@ -77,7 +77,7 @@ class TensorBoard:
 class Hosted:
     """A tracker that accelerate knows, by its name; it takes figures, and pictures where accelerate can send them."""
 
-    def __init__(self, name: str, run: Run, config: TrainConfig) -> None:
+    def __init__(self, name: str, run: Run, config: RunConfig) -> None:
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
         # accelerate's "run_name" is a project of Weights & Biases.
@@ -108,5 +108,5 @@ class Hosted:
         self._tracker.finish()
 
 
-def _settings(config: TrainConfig) -> list[tuple[str, Any]]:
+def _settings(config: RunConfig) -> list[tuple[str, Any]]:
     return list(asdict(config).items())

@@ -12,13 +12,15 @@ from keysync.systems.keysync.small import BUILT_IN, SMALL
 from keysync.vae.vae import VAE, load_vae
 
 if TYPE_CHECKING:
-    from ..config.config import TrainConfig
     from ..data.shards import Shards
 
 
-def load_vae_of(config: TrainConfig, shards: Shards, device: torch.device) -> VAE:
-    """The VAE in float32. Raises `KeySyncError` if its file is missing or holds no VAE."""
-    origin = config.vae or shards.info.vae
+def load_vae_of(named: str, shards: Shards, device: torch.device) -> VAE:
+    """The VAE `named` in the settings, or else that of the data, in float32.
+
+    Raises `KeySyncError` if its file is missing or holds no VAE.
+    """
+    origin = named or shards.info.vae
     if origin == BUILT_IN:
         return load_vae(SMALL["vae"], device)
     if not Path(origin).exists():

@@ -1,14 +1,12 @@
-"""Validation of a run: the loss on clips that it does not train on, in all and by noise level, and samples of them."""
+"""Validation of a stage: the loss on clips that it does not train on, also by noise level, and samples of them."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.distributed.fsdp import FSDPModule
 
 from keysync.errors import KeySyncError
@@ -18,7 +16,8 @@ from ..config.config import NO
 from ..data.dataset import Windows, collate
 from ..data.index import VALIDATION
 from ..loss.loss import LossModule, draw
-from .film import Film, FilmMaker
+from .course import Outcome
+from .film import FilmMaker
 from .samples import grid, sample
 
 if TYPE_CHECKING:
@@ -35,16 +34,7 @@ WINDOWS, SAMPLED = 8, 1
 LEVELS, WINDOWS_PER_LEVEL = (0.3, 1.0, 3.0, 10.0, 100.0), 4
 
 
-class Outcome(NamedTuple):
-    """Figures by name, the `loss` on the validation clips among them; a picture of the clips above the generated ones;
-    and a film, None without the sound of the clip."""
-
-    figures: dict[str, float]
-    picture: NDArray[np.uint8]
-    film: Film | None = None
-
-
-class Validation:
+class StageValidation:
     """Validates on fixed windows with fixed noise; on training clips if no validation clip is long enough.
 
     Every process validates, because sharded weights need all of them. `lost` are damaged clips.

@@ -58,7 +58,8 @@ class Settings:
 
     One in `spacing` of its frames is drawn: 13 gives data for keyframes only, of more people in the same time. An
     `excerpt` limits the number of drawn frames, from a random position; the features still cover the whole speech.
-    `heads`: talking heads for KeyFace, see `heads`, instead of faces to dub.
+    `heads`: talking heads for KeyFace, see `heads`, instead of faces to dub. Without `latents`, which take most of the
+    time, the data is for FlashLips' speech transformer only.
     """
 
     vae: Path
@@ -69,6 +70,7 @@ class Settings:
     spacing: int = 1
     excerpt: int | None = None
     heads: bool = False
+    latents: bool = True
 
     def __post_init__(self) -> None:
         if self.spacing < 1:
@@ -124,7 +126,7 @@ class Settings:
         """The digest of everything that a clip depends on except its number."""
         models = {name: _weights(path) for name, path in {"vae": self.vae, **self.encoders}.items()}
         frames = [self.seconds, self.spacing, self.excerpt]
-        kind = ["heads"] if self.heads else []
+        kind = [name for name, applies in (("heads", self.heads), ("no latents", not self.latents)) if applies]
         return digest.of_json([models, frames, self.seed, self.resolution, self.crop_scale, *kind])
 
 
@@ -189,7 +191,8 @@ def write_clip(folder: Path, number: int, settings: Settings) -> int:
     waveform = torch.from_numpy(said.waveform)[: settings.frames * FRAME]
     crops = [crop(frame, box, settings.size) for frame, box in zip(shown.frames, boxes, strict=True)]
     encode.write_landmarks(shown.landmarks, boxes, settings.size, folder, key)
-    encode.write_latents(models.vae, crops, folder, key)
+    if settings.latents:
+        encode.write_latents(models.vae, crops, folder, key)
     encode.write_pictures(crops, settings.size, folder, key)
     encode.write_sound(waveform, drawn.start, drawn.stop, folder, key)
     for name, encoder in models.encoders.items():
@@ -287,6 +290,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--spacing", type=int, default=1, help="draw one frame in this many: 13 for keyframes only")
     parser.add_argument("--excerpt", type=int, help="draw only this many of these frames: more people in less time")
     parser.add_argument("--heads", action="store_true", help="talking heads with feelings and sounds, for KeyFace")
+    parser.add_argument(
+        "--no-latents", dest="latents", action="store_false", help="for FlashLips' speech transformer only: faster"
+    )
     parser.add_argument("--validation", type=float, default=0.05, help="share of the clips kept for validation")
     parser.add_argument("--workers", type=int, default=1, help="number of processes")
     options = parser.parse_args(arguments)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from ..config.config import TrainConfig
+    from ..config.run_config import RunConfig
 
 
 class Progress(Protocol):
@@ -21,13 +21,13 @@ class Progress(Protocol):
     def clips(self) -> int: ...
 
 
-def metadata_of(config: TrainConfig, progress: Progress, data: Path | str) -> dict[str, str]:
+def metadata_of(config: RunConfig, progress: Progress, data: Path | str) -> dict[str, str]:
     """The metadata of a checkpoint of a run on data in a folder or at a URL; paths become names."""
     return {
         "keysync.training.steps": str(progress.done),
         "keysync.training.clips": str(progress.clips),
         "keysync.training.data": Path(data).resolve().name,
         "keysync.training.config": json.dumps(
-            {**asdict(config), "start": Path(config.start).name, "vae": Path(config.vae).name}
+            {**asdict(config), **{key: Path(path).name for key, path in config.paths.items()}}
         ),
     }

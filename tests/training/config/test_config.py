@@ -176,7 +176,10 @@ def test_a_bad_value_is_named_with_what_is_expected(overrides: dict[str, str], m
     [
         ("steps = ", "run.toml is not TOML: "),
         ("stepps = 1", "run.toml: stepps is not a setting: did you mean steps?"),
-        ('stage = "keyframe"\n', "run.toml: missing settings: identity_dropout_per_frame, rgb_weight, "),
+        (
+            'stage = "keyframe"\n',
+            "run.toml: missing settings: learning_rate, steps, identity_dropout_per_frame, rgb_weight",
+        ),
     ],
 )
 def test_a_bad_file_is_named(text: str, message: str) -> None:
@@ -201,7 +204,7 @@ def test_an_unknown_preset_and_a_file_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "image.toml").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(KeySyncError, match=r"cannot read .*image\.toml: it is not a text file"):
         load_config(None, tmp_path / "image.toml", {})
-    with pytest.raises(KeySyncError, match=r"^missing settings: stage, speech_encoder, "):
+    with pytest.raises(KeySyncError, match=r"^missing settings: stage, learning_rate, "):
         load_config(None, None, {})
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from keysync.errors import KeySyncError, install_line
-from training.config.config import OPTIMIZERS
+from training.config.run_config import OPTIMIZERS
 from training.run.optimizers import MAKERS
 
 from ..small_config import small_config

@@ -91,6 +91,17 @@ def test_crops_do_not_depend_on_the_mouth_they_show(models: dict[str, Path]) -> 
     assert not np.array_equal(boxes[half:], same_boxes[half:])
 
 
+def test_without_latents_the_rest_is_the_same(tmp_path: Path, folder: Path, settings: Settings) -> None:
+    write_data(tmp_path, 3, replace(settings, latents=False))
+    whole, fewer = Shards(folder), Shards(tmp_path)
+    assert fewer.info == whole.info
+    for one, other in zip(whole.clips("train"), fewer.clips("train"), strict=True):
+        assert one.members.keys() - other.members.keys() == {"latents.npy"}
+        assert np.array_equal(whole.pictures(one), fewer.pictures(other))
+        shape = (2 * FRAMES, 32)
+        assert np.array_equal(whole.array(one, "hubert.npy", shape), fewer.array(other, "hubert.npy", shape))
+
+
 def test_keyframes_alone(tmp_path: Path, models: dict[str, Path]) -> None:
     sparse = Settings(models["vae"], {"hubert": models["hubert"]}, seconds=188 / 25, resolution=64, spacing=13)
     write_data(tmp_path, 1, sparse)

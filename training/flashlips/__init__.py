@@ -1,0 +1,1 @@
+"""The training of FlashLips: its four parts, each a course of `training.train`."""

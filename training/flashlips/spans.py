@@ -1,0 +1,111 @@
+"""Spans of frames with what is heard and how the lips are: the samples of the speech transformer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from keysync.errors import KeySyncError
+
+from ..data.draws import Order, generator
+from ..data.index import TRAIN
+from ..data.shards import Shards
+from ..data.table import Clip
+from .config import FlashLipsConfig
+
+# Frames whose lips are read at once.
+BATCH = 32
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Span:
+    """A sample: the rows of `Spans`, each without its first dimension."""
+
+    speech: Tensor
+    lips: Tensor
+    source: Tensor
+    noise: Tensor
+    time: Tensor
+
+
+class Spans(Span):
+    """b spans of n frames: `speech` (b, n, 2, c) features, `lips` (b, n, w) and `noise` of that shape, `source`
+    (b, k, w), lips vectors of any frames of the clip, and `time` (b,) in 0..1."""
+
+    def to(self, device: torch.device | str) -> Spans:
+        """The same on another device."""
+        return Spans(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+def collate(samples: Sequence[Span]) -> Spans:
+    """Samples as one batch."""
+    return Spans(*(torch.stack([getattr(sample, field.name) for sample in samples]) for field in fields(Span)))
+
+
+class SpanDataset(Dataset[Span]):
+    """Sample `number` >= 0 of a run, a function of the seed and its number only; an epoch visits every clip once.
+
+    `frames` are those of a span, `sources` the lips vectors of the source. `read` must come first. Raises
+    `KeySyncError` for data with gaps between its frames, without the speech encoder, and without a clip so long.
+    """
+
+    def __init__(self, shards: Shards, config: FlashLipsConfig, frames: int, sources: int, split: str = TRAIN) -> None:
+        self._shards, self._config = shards, config
+        self._frames, self._sources = frames, sources
+        shards.channels(config.speech_encoder)  # an error where it is missing
+        if shards.info.spacing != 1:
+            raise KeySyncError(
+                f"{shards.folder} has one frame in {shards.info.spacing} of its videos but {config.stage} needs all: "
+                "train it on data with all frames"
+            )
+        clips = shards.clips(split)
+        held = np.flatnonzero(clips.frames >= frames)
+        if not len(held):
+            longest = int(clips.frames.max(initial=0))
+            raise KeySyncError(
+                f"{shards.folder}: none of the {len(clips)} {split} clips has the {frames} frames of a span (the "
+                f"longest has {longest}): prepare longer videos"
+            )
+        self._order = Order(clips, held, config.seed)
+        self._lips: list[Tensor] = []
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def read(self, reader: nn.Module, device: torch.device) -> Tensor:
+        """Reads the lips vectors of all clips with a reader of faces, which stay in memory; returns them (n, w)."""
+        logger.info("reading the lips of %d clips", len(self))
+        self._lips = [_read(reader, self._shards, clip, device) for clip in self._order.all()]
+        return torch.cat(self._lips)
+
+    def __getitem__(self, number: int) -> Span:
+        clip, lips = self._order[number], self._lips[self._order.place(number)]
+        start = int(torch.randint(clip.frames - self._frames + 1, (), generator=self._draw(number, "span start")))
+        frames = start + np.arange(self._frames)
+        chosen = torch.randint(clip.frames, (self._sources,), generator=self._draw(number, "source frames"))
+        features = self._shards.features(clip, self._config.speech_encoder, frames)
+        return Span(
+            speech=torch.from_numpy(features),
+            lips=lips[start : start + self._frames],
+            source=lips[chosen],
+            noise=torch.randn(self._frames, lips.shape[1], generator=self._draw(number, "noise")),
+            time=torch.rand((), generator=self._draw(number, "time")),
+        )
+
+    def _draw(self, number: int, purpose: str) -> torch.Generator:
+        return generator(self._config.seed, number, purpose)
+
+
+@torch.no_grad()
+def _read(reader: nn.Module, shards: Shards, clip: Clip, device: torch.device) -> Tensor:
+    """The lips vectors (frames, w) of a clip, on the CPU."""
+    pictures = torch.from_numpy(shards.pictures(clip)).permute(0, 3, 1, 2)  # n h w c -> n c h w
+    return torch.cat([reader(part.to(device).float() / 255).float().cpu() for part in pictures.split(BATCH)])

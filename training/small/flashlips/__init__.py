@@ -1,0 +1,1 @@
+"""A small FlashLips: the recipe of its parts."""
