@@ -234,7 +234,7 @@ def read_batches(course: Course[Any], accelerator: Accelerator, seen: int) -> It
     try:
         yield from loader
     except KeySyncError as error:  # of a worker, with its traceback before it
-        raise KeySyncError(str(error).rpartition("KeySyncError: ")[2].strip()) from error
+        raise KeySyncError(str(error).rpartition(f"{type(error).__name__}: ")[2].strip()) from error
 
 
 def own_group(worker: int) -> None:

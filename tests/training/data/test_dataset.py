@@ -282,7 +282,7 @@ def test_the_sound_of_frames_in_a_row(small: Path) -> None:
         assert window.sync_frame is not None
         assert window.sound is not None
         assert torch.equal(window.latents, plain[number].latents)
-        (clip,) = [clip for clip in shards.clips("train") if clip == next(windows._clips_from(number))]
+        (clip,) = [clip for clip in shards.clips("train") if clip == next(windows._order.following(number))]
         start = windows._draw(number, "window start", clip.frames - 13) + int(window.sync_frame)
         assert window.sound.tolist() == shards.sound(clip)[640 * start : 640 * (start + 5)].tolist()
         firsts.add(int(window.sync_frame))

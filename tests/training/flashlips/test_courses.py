@@ -152,14 +152,17 @@ def test_the_folder_of_another_part_is_refused(
     assert "holds a run with stage 'lips_editor', not 'lips_vector'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("workers", ["0", "1"])
 def test_the_first_damaged_clip_ends_a_run(
-    tmp_path: Path, tiny_files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    workers: str, tmp_path: Path, tiny_files: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write_small_data(tmp_path / "data", frames=14, vae=str(tiny_files["vae"]))
     spoil(data, 0)
-    settings = words("lips_editor", None, steps="8", sample_every="0")
+    settings = words("lips_editor", None, steps="8", sample_every="0", workers=workers)
     assert main(command("lips_editor", data, tmp_path / "run", settings)) == 1
-    assert "has numbers that are not finite" in capsys.readouterr().err
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"training: error: {data}")
+    assert "has numbers that are not finite" in error
 
 
 def test_an_editor_goes_on_from_a_file(chain: dict[str, Path], data: Path, tmp_path: Path) -> None:
