@@ -1,7 +1,7 @@
 """The course of a stage: windows that it denoises. Checkpoints hold it in published names.
 
-`stage.safetensors`; averaged weights in `ema.safetensors`; only `lora.safetensors` if adapters are trained,
-and their averages in `ema.safetensors`. Only this course leaves out damaged clips and makes films when it validates.
+`stage.safetensors`, or `lora.safetensors` alone if adapters are trained; averages of what is trained in
+`ema.safetensors`. Only this course leaves out damaged clips, and makes films when it validates.
 """
 
 from __future__ import annotations
