@@ -17,6 +17,7 @@ from keysync.errors import KeySyncError
 from tests.small_stages import small_stage
 from training.loss.loss import LossModule
 from training.run.sharding import _mesh, gather, scatter, spread
+from training.run.stage_course import StageCourse
 
 from ..small_config import small_config
 
@@ -26,6 +27,13 @@ CONFIG = replace(small_config("keyframe", rgb_weight=0.0, gradient_checkpointing
 def module() -> LossModule:
     torch.manual_seed(0)
     return LossModule(small_stage("keyframe"), None, CONFIG)
+
+
+def course(loss: LossModule) -> StageCourse:
+    """A course of a loss, without data."""
+    made = StageCourse.__new__(StageCourse)
+    made.config, made.network = replace(CONFIG, distributed="hsdp"), loss.stage
+    return made
 
 
 def accelerator(processes: int) -> Any:
@@ -41,7 +49,8 @@ def work(process: int, port: int) -> None:
     torch.distributed.init_process_group("gloo", rank=process, world_size=4)
     try:
         plain = {name: tensor.clone() for name, tensor in module().state_dict().items()}
-        held = spread(module(), accelerator(4), "hsdp")
+        loss = module()
+        held = spread(loss, course(loss), accelerator(4))
         weight: Any = next(iter(held.parameters()))
         assert weight.device_mesh.shape == (2, 2)
         assert weight.device_mesh.mesh_dim_names == ("machine", "process")
