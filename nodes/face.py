@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import comfy.model_management
 import numpy as np
@@ -28,6 +28,7 @@ from ..keysync.face.track import Clues, FaceChoice, FaceTrack, Tracker, no_face
 from ..keysync.media.source import as_bytes
 from ..keysync.method import PUBLISHED_CROP_SCALE
 from ..keysync.network.stage import STAGES, StageSpec
+from ..keysync.systems.flashlips.models import FlashLips
 from ..keysync.systems.rewrite.rewriter import NEEDS as REWRITE
 from ..keysync.who import said_in
 from .detector import DETECTOR_TIP, detector_device, detector_weights
@@ -37,9 +38,6 @@ from .host.frames import check_frames, each_frame, name_frames
 from .host.search import schema
 from .host.sockets import Faces, FaceTrackSocket, FlashLipsSocket
 from .host.video import open_sound
-
-if TYPE_CHECKING:
-    from ..keysync.systems.flashlips.models import FlashLips
 
 # Made by the core's node MediaPipeFaceLandmarker, which the oldest supported ComfyUI lacks; the socket is only a name.
 FaceLandmarksSocket = io.Custom("FACE_LANDMARKS")
@@ -242,7 +240,7 @@ class CropFace(io.ComfyNode):
             side = min(int(boxes[:, 2].max()), *REWRITE.crop_size)
             size, scaling = (side, side), NATIVE_SCALING
         else:
-            spec = spec_of(model) if isinstance(model, ModelPatcher) else model.spec
+            spec = model.spec if isinstance(model, FlashLips) else spec_of(model)
             boxes, size, scaling = boxes_of(track.track, spec.crop_scale, align), spec.image_size, "bilinear"
         return io.NodeOutput(cut(images, boxes, size, scaling), replace(track, boxes=boxes, crop_size=size))
 

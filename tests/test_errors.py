@@ -51,7 +51,7 @@ def test_every_key_has_a_remedy_on_the_command_line() -> None:
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "concerning":
                 keys.add(ast.literal_eval(node.args[0]))
     assert {"vae", "report", "stages", "face", "occluder", "sam2"} <= keys
-    assert keys - {"sam2", "crops", "lips"} <= remedies().keys()  # inputs that nodes alone have
+    assert keys - {"sam2", "crops", "lips", "mask"} <= remedies().keys()  # inputs that nodes alone have
 
 
 def test_an_error_keeps_the_input_that_it_names() -> None:

@@ -116,16 +116,17 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_8_bits_of_state_and_a_decoder_in_tiles() -> None:
-    plain = {**SMALL, "resolution": "128", "trainable": "all", "rgb_weight": "1"}
+    plain = {**SMALL, "resolution": "256", "trainable": "all", "rgb_weight": "1"}
     whole, tiled = (
         measure(load_config("keyframe", None, {**plain, **changes}))
-        for changes in ({}, {"optimizer": "adamw8bit", "decoder_tile": "32", "offload_decoder": "true"})
+        for changes in ({}, {"optimizer": "adamw8bit", "decoder_tile": "128", "offload_decoder": "true"})
     )
     assert whole.memory["AdamW"] == 8 * whole.trained
     assert 2 * whole.trained < tiled.memory["AdamW"] < 2.5 * whole.trained
     decoder = whole.memory["weights"] - tiled.memory["weights"]
     assert 200e6 < decoder < 300e6
-    assert tiled.memory["activations"] < 0.6 * whole.memory["activations"]
+    # A tile and the latents around it are three quarters of the picture's height and width; the stage's own come on top.
+    assert tiled.memory["activations"] < 0.8 * whole.memory["activations"]
 
 
 def test_the_parts_of_flashlips() -> None:
