@@ -125,7 +125,7 @@ def test_8_bits_of_state_and_a_decoder_in_tiles() -> None:
     assert 2 * whole.trained < tiled.memory["AdamW"] < 2.5 * whole.trained
     decoder = whole.memory["weights"] - tiled.memory["weights"]
     assert 200e6 < decoder < 300e6
-    # A tile and the latents around it are three quarters of the picture's height and width; the stage's own come on top.
+    # A tile with the latents around it is three quarters of the picture each way; the stage's own come on top.
     assert tiled.memory["activations"] < 0.8 * whole.memory["activations"]
 
 
