@@ -428,7 +428,7 @@ class Dub:
     def overflow_notes(self) -> Iterator[str]:
         """Notes of what half precision or the GPU's memory could not hold, a line for each model."""
         for what, count in self._smallest.items():
-            yield f"the GPU's memory ran out in {what}: it computed {count} windows at once instead"
+            yield f"the GPU's memory ran out in {what}: it worked in groups of {count} instead"
         for what, spans in self._overflows.items():
             merged = merge(spans)
             parts = ", ".join(f"{first}-{last}" for first, last in merged[:NAMED])

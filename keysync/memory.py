@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from .cache import Arrays, Cache, Entry, digest_of, key_of
 from .encodings import ClipEncodings
+from .face.boxes import Boxes
 from .face.crop import Crops
 from .face.face import POINTS
-from .face.gathered import Boxes
 from .face.track import FaceTrack
 from .media.source import Facts, FrameSource, Recognisable
 from .systems.renderer import Encoding, Look, Remembering, Renderer, Surveyor

@@ -15,7 +15,7 @@ from pathlib import Path
 from keysync.errors import KeySyncError
 
 from .evaluation.benchmark.ballots import Ballots
-from .evaluation.benchmark.booth import HOST, NO_PAIRS, open_booth, port_of
+from .evaluation.benchmark.voting_page import HOST, NO_PAIRS, port_of, serve_page
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ballots = Ballots(options.folder)
         if ballots.draw() is None:
             raise KeySyncError(f"{options.folder}: {NO_PAIRS}")
-        server = open_booth(ballots, options.port)
+        server = serve_page(ballots, options.port)
     except KeySyncError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from ..errors import KeySyncError
 from .association import Person
+from .boxes import Boxes
 from .face import POINTS, Box, Detector, Face, Frame, Points
-from .gathered import Boxes, Gathered
+from .face_store import FaceStore
 from .likeness import Look, likeness, likeness_reader
 from .people import SAME, join, look_of, people_of
 from .pose import rolls, yaws
@@ -175,7 +176,7 @@ class Tracker:
         self._size: tuple[int, int] | None = None
         self._counter = ShotCounter()
         self._shots: list[int] = []
-        self._faces = Gathered()
+        self._faces = FaceStore()
         self._crowded = self._since = 0
 
     def add(self, frame: Frame, faces: list[Face]) -> None:

@@ -52,7 +52,8 @@ class Account:
 
     `name(first, last)` is how messages call the frames of the result that show these frames of the span (inclusive).
     `repaired(what, first, last)` is called for what was computed again in float32 because half precision overflowed.
-    `smaller(what, count)` is called where a GPU's memory ran out, and `count` windows were computed at once instead.
+    `smaller(what, count)` is called where a GPU's memory ran out, and groups of `count` windows or frames were computed
+    instead.
     `curve(name, first, values)` tells the report what the renderer aims at: `values` (m,), finite, are those of the
     span's frames from `first` on; a name of `mouth.MEASURED` means that measure, in its unit.
     """

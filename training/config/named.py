@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from keysync.errors import KeySyncError
+import torch
+
+from keysync.errors import KeySyncError, one_line
 
 
 def is_named(name: str) -> bool:
@@ -31,3 +33,15 @@ def function_named(name: str, what: str, takes: str) -> Any:
     if not callable(found):
         raise KeySyncError(f"{module} has no function {function}: name one that takes {takes}")
     return found
+
+
+def load_named(name: str, what: str, returns: str, device: torch.device) -> Any:
+    """What the function returns for a device; `what` that is and what it `returns` are for the error.
+
+    Raises `KeySyncError` as `function_named` does, and if the function fails.
+    """
+    load = function_named(name, what, f"a device and returns {returns}")
+    try:
+        return load(device)
+    except Exception as error:  # a user's function may raise anything
+        raise KeySyncError(f"the {what} {name} cannot be loaded ({one_line(error)}): correct its function") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from .config import FlashLipsConfig
 from .course import FlashLipsCourse
 from .plot import rows_of
 from .spans import Span, SpanDataset, Spans, collate
+
+logger = logging.getLogger(__name__)
 
 VALIDATED = 16
 LEAST_SPREAD = 1e-3  # of a number over the data, where it hardly moves
@@ -108,9 +111,11 @@ class AudioCourse(FlashLipsCourse):
     def validation(self) -> AudioValidation:
         try:
             spans = self._spans(VALIDATION)
-            spans.read(self._reader, next(self._reader.parameters()).device)
-        except KeySyncError:  # only the length can fail: all other checks passed for the training clips
+        except KeySyncError as error:  # only the length can fail: all other checks passed for the training clips
+            logger.warning("%s; validating on training clips instead", error)
             spans = self.windows
+        else:
+            spans.read(self._reader, next(self._reader.parameters()).device)
         return AudioValidation(collate([spans[number] for number in range(VALIDATED)]), self.spec.steps)
 
     def blocks(self) -> Iterable[nn.Module]:

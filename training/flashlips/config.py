@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +12,13 @@ from keysync.speech.encoders import ENCODERS
 from keysync.systems.flashlips.networks import MOST_REFERENCES
 from keysync.systems.flashlips.presets import PRESETS as NETWORKS
 
+from ..config.named import is_named
 from ..config.run_config import RunConfig, presets_in, setting
 from ..config.values import ANYTHING, SHARE, Rule, at_least, one_of, refusal
 
 LIPS_STAGES = (EDITOR, VECTOR, REFINE, AUDIO) = ("lips_editor", "lips_vector", "lips_refine", "lips_audio")
-HOOK = Rule("the name of a function, such as package.module:function, or empty", lambda name: not name or is_hook(name))
+HOOK = Rule("a function, such as package.module:function, or empty", lambda name: not name or is_named(name))
 UP_TO_MOST = Rule(f"1 to {MOST_REFERENCES}", lambda value: 1 <= value <= MOST_REFERENCES)
-
-
-def is_hook(name: str) -> bool:
-    """Whether a text has the form of the name of a function in a module."""
-    return re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", name) is not None
 
 
 @dataclass(frozen=True, kw_only=True)

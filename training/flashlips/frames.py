@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ from .config import REFINE
 
 if TYPE_CHECKING:
     from .config import FlashLipsConfig
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +145,7 @@ def validation_frames(shards: Shards, config: FlashLipsConfig, trained: FrameDat
     """So many samples of the validation clips, or of those that are trained on where none of these is long enough."""
     try:
         frames = FrameDataset(shards, config, VALIDATION)
-    except KeySyncError:  # only the length can fail: all other checks passed for the training clips
+    except KeySyncError as error:  # only the length can fail: all other checks passed for the training clips
+        logger.warning("%s; validating on training clips instead", error)
         frames = trained
     return collate([frames[number] for number in range(count)])

@@ -6,14 +6,13 @@ tensor or several, such as the layers of VGG-19 or the embedding of a face-recog
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
-from keysync.errors import KeySyncError, one_line
+from ..config.named import load_named
 
 Features = Callable[[Tensor], Tensor | Iterable[Tensor]]
 
@@ -26,11 +25,7 @@ def load_hook(name: str, setting: str, device: torch.device) -> Features | None:
     if not name:
         logger.info("%s is empty: the loss is without this term", setting)
         return None
-    module, _, function = name.partition(":")
-    try:
-        loaded: Features = getattr(importlib.import_module(module), function)(device)
-    except Exception as error:  # anything that foreign code raises
-        raise KeySyncError(f"{setting} {name} cannot be loaded ({one_line(error)}): check its name") from error
+    loaded: Features = load_named(name, f"{setting} network", "a callable of pictures", device)
     return loaded
 
 

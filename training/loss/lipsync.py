@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..config.named import function_named
+from ..config.named import load_named
 
 # Pictures (b, n, 3, H, W) in -1..1 at 25 frames a second and their sound (b, 640 n), 16 kHz -> distances (b,).
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -17,7 +17,7 @@ def load_sync(name: str, device: torch.device) -> Distance:
     """What the function `name`, "package.module:function", returns for a device: a distance through which gradients
     reach the pictures. Its weights must be frozen and in float32.
 
-    Raises `KeySyncError` if there is no such function.
+    Raises `KeySyncError` if there is no such function, or if it fails.
     """
-    distance: Distance = function_named(name, "lip-sync loss", "a device and returns a distance")(device)
+    distance: Distance = load_named(name, "lip-sync loss", "a distance", device)
     return distance

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from ...errors import KeySyncError
 from ...network.parallel import SMALL, at_once, cores
 from .editor import Editor
 
@@ -15,10 +17,18 @@ FREE_SHARE, MOST = 0.7, 64
 
 
 @torch.no_grad()
-def edit(editor: Editor, source: Tensor, mask: Tensor | None, features: Tensor, lips: Tensor) -> Tensor:
+def edit(
+    editor: Editor,
+    source: Tensor,
+    mask: Tensor | None,
+    features: Tensor,
+    lips: Tensor,
+    smaller: Callable[[int], None] = lambda count: None,
+) -> Tensor:
     """Latents (n, 4, h, w), at least float32, of what the editor makes of sources of that shape; see `Editor.forward`.
 
-    Frames do not see each other, so any grouping gives the same numbers. On the device of `source`.
+    Frames do not see each other, so any grouping gives the same numbers. On the device of `source`. `smaller` is called
+    with the frames of a call where a GPU's memory did not hold more. Raises `KeySyncError` where it does not hold one.
     """
     like = next(editor.parameters())
 
@@ -33,11 +43,18 @@ def edit(editor: Editor, source: Tensor, mask: Tensor | None, features: Tensor, 
     together = frames_a_call(editor, size, len(source))
     count = cores(like.device, partial(editor.peak_bytes, together, size))
     together = min(together, -(-len(source) // count))
-    try:
-        return torch.cat(at_once([partial(drawn, part) for part in _parts(len(source), together)], count))
-    except torch.OutOfMemoryError:
+    while True:
+        try:
+            return torch.cat(at_once([partial(drawn, part) for part in _parts(len(source), together)], count))
+        except torch.OutOfMemoryError as error:
+            if together == 1:
+                raise KeySyncError(
+                    "the GPU's memory does not hold the editor at work on one frame: close other programs that use the "
+                    "GPU, or use weights in half precision"
+                ) from error
+        together //= 2
+        smaller(together)
         torch.cuda.empty_cache()
-    return torch.cat([drawn(part) for part in _parts(len(source), 1)])
 
 
 def _parts(count: int, size: int) -> list[slice]:

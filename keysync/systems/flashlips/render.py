@@ -156,7 +156,9 @@ def _drawn(
         source, _ = computed(account, models.vae, "the VAE's encoder", frames, partial(models.vae.encode, seen))
     with run.clock("editor"):
         models.place()
-        compute = partial(edit, models.editor, source, cells, features, lips)
+        compute = partial(
+            edit, models.editor, source, cells, features, lips, smaller=partial(account.smaller, "the editor")
+        )
         latents, _ = computed(account, models.editor, "the editor", frames, compute)
     with run.clock("decode"):
         made, _ = computed(account, models.vae, "the VAE's decoder", frames, partial(models.vae.decode, latents))

@@ -6,7 +6,9 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from torch import Tensor
 
+from keysync.errors import KeySyncError
 from keysync.systems.flashlips import edit as module
 from keysync.systems.flashlips.edit import edit, frames_a_call
 from keysync.systems.flashlips.editor import Editor
@@ -43,3 +45,37 @@ def test_more_frames_share_a_call_of_a_smaller_network(editor: Editor) -> None:
 def test_memory_grows_with_the_frames(editor: Editor) -> None:
     one, four = (editor.peak_bytes(count, (8, 8)) for count in (1, 4))
     assert 3 * one < four < 5 * one
+
+
+class Full(torch.nn.Module):
+    """An editor on a GPU that holds so many frames; `calls` are the frames of each call."""
+
+    def __init__(self, holds: int) -> None:
+        super().__init__()
+        self.one = torch.nn.Parameter(torch.ones(1))
+        self.holds, self.calls = holds, list[int]()
+
+    def peak_bytes(self, frames: int, latent_size: tuple[int, int]) -> int:
+        return 1
+
+    def forward(self, source: Tensor, mask: Tensor, features: Tensor, lips: Tensor) -> Tensor:
+        self.calls.append(len(source))
+        if len(source) > self.holds:
+            raise torch.OutOfMemoryError("full")
+        return source + 1
+
+
+def test_groups_are_halved_where_memory_runs_out() -> None:
+    source, mask, _, lips = given(5)
+    full, said = Full(1), list[int]()
+    with patch.object(module, "frames_a_call", lambda *_: 5), patch.object(module, "cores", lambda *_: 1):
+        made = edit(full, source, mask, source[:1], lips, said.append)  # type: ignore[arg-type]
+    torch.testing.assert_close(made, source + 1)
+    assert said == [2, 1]
+    assert full.calls == [5, 2, 1, 1, 1, 1, 1]
+
+
+def test_a_gpu_that_does_not_hold_one_frame_is_an_error() -> None:
+    source, mask, _, lips = given(2)
+    with pytest.raises(KeySyncError, match="the GPU's memory does not hold the editor at work on one frame: close"):
+        edit(Full(0), source, mask, source[:1], lips)  # type: ignore[arg-type]

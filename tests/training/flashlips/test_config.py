@@ -8,7 +8,7 @@ import pytest
 
 from keysync.errors import KeySyncError
 from training.config.config import config_as, load_as, preset_of, read_toml, to_toml
-from training.flashlips.config import LIPS_STAGES, FlashLipsConfig, is_hook
+from training.flashlips.config import LIPS_STAGES, FlashLipsConfig
 
 
 def config(stage: str = "lips-editor", **changes: str) -> FlashLipsConfig:
@@ -48,7 +48,7 @@ def test_pixels_are_compared_where_a_term_needs_them() -> None:
         ("lips-vector", {"start": ""}, 'start is "": expected a FlashLips file for lips_vector'),
         ("lips-editor", {"network": "huge"}, 'network is "huge": expected one of full-unet, '),
         ("lips-editor", {"references": "5"}, "references is 5: expected 1 to 4"),
-        ("lips-editor", {"perceptual": "vgg"}, 'perceptual is "vgg": expected the name of a function'),
+        ("lips-editor", {"perceptual": "vgg"}, 'perceptual is "vgg": expected a function'),
         ("lips-audio", {"speech_encoder": "hubert+wavlm"}, r'speech_encoder is "hubert\+wavlm": expected one of '),
         ("lips-editor", {"final_learning_rate": "1"}, "final_learning_rate is 1.0: expected at most learning_rate"),
         ("lips-editor", {"windows": "1"}, "--windows is not a setting"),
@@ -61,16 +61,6 @@ def test_what_does_not_go_together(stage: str, changes: dict[str, str], message:
 
 def test_new_weights_need_no_file() -> None:
     assert load_as(FlashLipsConfig, "lips-editor", None, {}).start == ""
-
-
-@pytest.mark.parametrize("name", ["a:b", "a.b_c:d1", "_a._b:_c"])
-def test_names_of_functions(name: str) -> None:
-    assert is_hook(name)
-
-
-@pytest.mark.parametrize("name", ["a", "a:", ":b", "a:b.c", "a-b:c", "a b:c", "a.:b"])
-def test_other_names(name: str) -> None:
-    assert not is_hook(name)
 
 
 def test_settings_of_a_stage_are_not_flashlips_s() -> None:

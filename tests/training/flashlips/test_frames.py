@@ -12,9 +12,10 @@ import torch
 from keysync.errors import KeySyncError
 from keysync.network.stage import SCALE_FACTOR
 from training.config.config import load_as
-from training.data.index import VALIDATION
+from training.data.index import SPLITS, TRAIN, VALIDATION
 from training.data.parts import LANDMARKS, LATENTS
 from training.data.shards import Shards
+from training.data.table import Clips
 from training.flashlips.config import FlashLipsConfig
 from training.flashlips.frames import Frame, FrameDataset, collate, validation_frames
 
@@ -108,8 +109,16 @@ def test_a_batch_keeps_the_order(shards: Shards) -> None:
     assert type(moved) is type(batch)
 
 
-def test_validation_falls_back_to_training_clips(shards: Shards) -> None:
-    trained = FrameDataset(shards, config())
-    held = validation_frames(shards, config(), trained, 2)
-    expected = 0 if not shards.clips(VALIDATION) else 1
-    assert held.key[:, 0].tolist() == [expected] * 2
+def test_validation_has_clips_of_its_own(shards: Shards) -> None:
+    held = validation_frames(shards, config(), FrameDataset(shards, config()), 2)
+    assert held.key[:, 0].tolist() == [SPLITS.index(VALIDATION)] * 2
+
+
+def test_validation_on_training_clips_is_said(
+    shards: Shards, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clips = {TRAIN: shards.clips(TRAIN), VALIDATION: Clips([])}
+    monkeypatch.setattr(shards, "clips", clips.__getitem__)
+    held = validation_frames(shards, config(), FrameDataset(shards, config()), 2)
+    assert held.key[:, 0].tolist() == [SPLITS.index(TRAIN)] * 2
+    assert "validating on training clips instead" in caplog.text

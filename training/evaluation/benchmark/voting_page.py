@@ -32,13 +32,13 @@ NO_PAIRS = "no two systems have a result of the same pair: put results of at lea
 JSON = "application/json"
 
 
-def open_booth(ballots: Ballots, port: int = 0) -> ThreadingHTTPServer:
+def serve_page(ballots: Ballots, port: int = 0) -> ThreadingHTTPServer:
     """The server, to be run with `serve_forever`; port 0 is any that is free.
 
     Raises `KeySyncError` for a port that is taken.
     """
     try:
-        server = ThreadingHTTPServer((HOST, port), partial(Booth, ballots, Lock()))
+        server = ThreadingHTTPServer((HOST, port), partial(Page, ballots, Lock()))
     except (OSError, OverflowError) as error:
         raise KeySyncError(f"port {port} cannot be used ({error}): choose another") from error
     server.daemon_threads = True
@@ -46,12 +46,12 @@ def open_booth(ballots: Ballots, port: int = 0) -> ThreadingHTTPServer:
 
 
 def port_of(server: BaseServer) -> int:
-    """The port of an open booth."""
+    """The port of an open page."""
     _, port = cast("tuple[str, int]", server.server_address)
     return port
 
 
-class Booth(BaseHTTPRequestHandler):  # which names what answers a request: do_GET, do_POST
+class Page(BaseHTTPRequestHandler):  # which names what answers a request: do_GET, do_POST
     """Answers one request; `lock` guards the ballots, since each connection has a thread of its own."""
 
     def __init__(self, ballots: Ballots, lock: Lock, *words: Any) -> None:

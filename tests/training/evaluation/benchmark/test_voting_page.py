@@ -15,9 +15,9 @@ from tests.conftest import ROOT
 from tests.host.browser import Browser, find_chromium
 from tests.training.evaluation.benchmark.test_ballots import result
 from training.evaluation.benchmark.ballots import Ballots
-from training.evaluation.benchmark.booth import open_booth, port_of
 from training.evaluation.benchmark.pairs import CROSS
 from training.evaluation.benchmark.votes import read_ballots
+from training.evaluation.benchmark.voting_page import port_of, serve_page
 
 JSON = {"Content-Type": "application/json"}
 
@@ -30,16 +30,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def booth(folder: Path) -> Iterator[ThreadingHTTPServer]:
+def page(folder: Path) -> Iterator[ThreadingHTTPServer]:
     with running(folder) as server:
         yield server
 
 
 class running:  # noqa: N801
-    """A booth that answers while the block runs."""
+    """A page that answers while the block runs."""
 
     def __init__(self, folder: Path) -> None:
-        self._server = open_booth(Ballots(folder, seed=0))
+        self._server = serve_page(Ballots(folder, seed=0))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
     def __enter__(self) -> ThreadingHTTPServer:
@@ -53,10 +53,10 @@ class running:  # noqa: N801
 
 
 def ask(
-    booth: ThreadingHTTPServer, path: str, content: bytes | None = None, headers: Mapping[str, str] | None = None
+    page: ThreadingHTTPServer, path: str, content: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> tuple[int, bytes, http.client.HTTPMessage]:
-    """Asks the booth; the path is sent as it is."""
-    connection = http.client.HTTPConnection("127.0.0.1", port_of(booth), timeout=10)
+    """Asks the page; the path is sent as it is."""
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(page), timeout=10)
     try:
         connection.request("GET" if content is None else "POST", path, content, dict(headers or {}))
         answer = connection.getresponse()
@@ -65,40 +65,40 @@ def ask(
         connection.close()
 
 
-def ballot(booth: ThreadingHTTPServer) -> str:
-    word = json.loads(ask(booth, "/ballot")[1])["ballot"]
+def ballot(page: ThreadingHTTPServer) -> str:
+    word = json.loads(ask(page, "/ballot")[1])["ballot"]
     assert isinstance(word, str)
     return word
 
 
-def test_the_page_shows_two_videos(booth: ThreadingHTTPServer) -> None:
-    status, page, headers = ask(booth, "/")
+def test_the_page_shows_two_videos(page: ThreadingHTTPServer) -> None:
+    status, text, headers = ask(page, "/")
     assert (status, headers.get_content_type()) == (200, "text/html")
-    assert page.count(b"<video") == 2
-    word = ballot(booth)
-    shown = {ask(booth, f"/video/{word}/{side}")[1] for side in ("left", "right")}
+    assert text.count(b"<video") == 2
+    word = ballot(page)
+    shown = {ask(page, f"/video/{word}/{side}")[1] for side in ("left", "right")}
     assert shown == {b"one cross-sync a+b", b"two cross-sync a+b"}
 
 
-def test_a_part_of_a_video_can_be_asked_for(booth: ThreadingHTTPServer) -> None:
-    path = f"/video/{ballot(booth)}/left"
-    whole = ask(booth, path)[1]
-    status, part, headers = ask(booth, path, headers={"Range": "bytes=4-8"})
+def test_a_part_of_a_video_can_be_asked_for(page: ThreadingHTTPServer) -> None:
+    path = f"/video/{ballot(page)}/left"
+    whole = ask(page, path)[1]
+    status, part, headers = ask(page, path, headers={"Range": "bytes=4-8"})
     assert (status, part, headers["Content-Range"]) == (206, whole[4:9], f"bytes 4-8/{len(whole)}")
-    assert ask(booth, path, headers={"Range": "bytes=4-"})[1] == whole[4:]
-    assert ask(booth, path, headers={"Range": "bytes=999-"})[0] == 416
+    assert ask(page, path, headers={"Range": "bytes=4-"})[1] == whole[4:]
+    assert ask(page, path, headers={"Range": "bytes=999-"})[0] == 416
 
 
-def test_a_vote_is_written_and_the_next_ballot_comes(booth: ThreadingHTTPServer, folder: Path) -> None:
-    word = ballot(booth)
+def test_a_vote_is_written_and_the_next_ballot_comes(page: ThreadingHTTPServer, folder: Path) -> None:
+    word = ballot(page)
     vote = json.dumps({"ballot": word, "choice": "right"}).encode()
-    status, answer, _ = ask(booth, "/vote", vote, JSON)
+    status, answer, _ = ask(page, "/vote", vote, JSON)
     content = json.loads(answer)
     assert (status, content["votes"]) == (200, 1)
     assert content["ballot"] != word
     ((_, choice),) = read_ballots(folder / "votes.csv")
     assert choice == "right"
-    assert ask(booth, "/vote", vote, JSON)[0] == 404  # once
+    assert ask(page, "/vote", vote, JSON)[0] == 404  # once
 
 
 @pytest.mark.parametrize(
@@ -112,37 +112,37 @@ def test_a_vote_is_written_and_the_next_ballot_comes(booth: ThreadingHTTPServer,
         "/results/one",
     ],
 )
-def test_nothing_else_is_served(booth: ThreadingHTTPServer, folder: Path, path: str) -> None:
+def test_nothing_else_is_served(page: ThreadingHTTPServer, folder: Path, path: str) -> None:
     (folder / "votes.csv").write_text("protocol,name,left,right,choice\n")
-    status, answer, _ = ask(booth, path)
+    status, answer, _ = ask(page, path)
     assert status == 404
     assert b"protocol" not in answer
 
 
-def test_other_sites_cannot_vote(booth: ThreadingHTTPServer, folder: Path) -> None:
+def test_other_sites_cannot_vote(page: ThreadingHTTPServer, folder: Path) -> None:
     """Nor by a name of their own for this machine, nor by a form."""
-    vote = json.dumps({"ballot": ballot(booth), "choice": "left"}).encode()
-    assert ask(booth, "/", headers={"Host": "evil.example"})[0] == 403
-    assert ask(booth, "/vote", vote, {**JSON, "Host": "evil.example:80"})[0] == 403
-    assert ask(booth, "/vote", vote, {"Content-Type": "text/plain"})[0] == 400
-    assert ask(booth, "/vote", vote + b" " * 2000, JSON)[0] == 400
+    vote = json.dumps({"ballot": ballot(page), "choice": "left"}).encode()
+    assert ask(page, "/", headers={"Host": "evil.example"})[0] == 403
+    assert ask(page, "/vote", vote, {**JSON, "Host": "evil.example:80"})[0] == 403
+    assert ask(page, "/vote", vote, {"Content-Type": "text/plain"})[0] == 400
+    assert ask(page, "/vote", vote + b" " * 2000, JSON)[0] == 400
     for wrong in (b"{", b"[]", b'{"ballot": 1, "choice": "left"}', b'{"ballot": "x", "choice": ["left"]}'):
-        assert ask(booth, "/vote", wrong, JSON)[0] == 400
+        assert ask(page, "/vote", wrong, JSON)[0] == 400
     assert not (folder / "votes.csv").exists()
 
 
-def test_a_vote_that_cannot_be_written_says_why(booth: ThreadingHTTPServer, folder: Path) -> None:
+def test_a_vote_that_cannot_be_written_says_why(page: ThreadingHTTPServer, folder: Path) -> None:
     (folder / "votes.csv").mkdir()
-    vote = json.dumps({"ballot": ballot(booth), "choice": "left"}).encode()
-    status, answer, _ = ask(booth, "/vote", vote, JSON)
+    vote = json.dumps({"ballot": ballot(page), "choice": "left"}).encode()
+    status, answer, _ = ask(page, "/vote", vote, JSON)
     assert status == 500
     assert b"cannot write" in answer
 
 
-def test_it_is_seen_on_this_machine_alone(booth: ThreadingHTTPServer) -> None:
-    assert booth.server_address[0] == "127.0.0.1"
+def test_it_is_seen_on_this_machine_alone(page: ThreadingHTTPServer) -> None:
+    assert page.server_address[0] == "127.0.0.1"
     with pytest.raises(KeySyncError, match=r"port \d+ cannot be used"):
-        open_booth(Ballots(Path()), port_of(booth))
+        serve_page(Ballots(Path()), port_of(page))
 
 
 def test_a_person_votes_by_key_and_by_button(tmp_path: Path) -> None:
@@ -159,8 +159,8 @@ def test_a_person_votes_by_key_and_by_button(tmp_path: Path) -> None:
     profile.mkdir()
     browser = Browser(chromium, profile)
     try:
-        with running(tmp_path) as booth:
-            browser.open(f"http://127.0.0.1:{port_of(booth)}/")
+        with running(tmp_path) as page:
+            browser.open(f"http://127.0.0.1:{port_of(page)}/")
             browser.wait("document.readyState == 'complete' && ballot")
             browser.wait("[...document.querySelectorAll('video')].every(video => video.videoWidth == 160)")
             browser.wait("document.getElementById('state').textContent == 'Press Space to play.'")
