@@ -98,6 +98,7 @@ class Hosted:
         self._tracker.log(values, step=step)
 
     def picture(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
+        """Is not sent to a tracker that takes no pictures: RUN/samples has it."""
         if hasattr(self._tracker, "log_images"):
             self._tracker.log_images({name: [picture]}, step=step)
 
