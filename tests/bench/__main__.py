@@ -1,5 +1,6 @@
 """Prints what a dub, a training and finding faces cost here, with small models: `python -m tests.bench [WHAT ...]`.
 
+`length` dubs videos of several lengths by the command line and in a ComfyUI; it fails where memory grows by too much.
 `pipeline` tells whether a dub keeps a network busy that takes a known time; it fails where it does not.
 
 Each of these runs in a process of its own, so that its peak memory is its own. Compare ratios, not seconds: machines
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 Measure = Callable[..., dict[str, Any]]
+WAYS = ("rewrite", "keysync", "comfyui")
 DEFAULT = ("dub", "training")
 
 
@@ -27,10 +29,11 @@ def main() -> None:
     parser.add_argument(
         "what",
         nargs="*",
-        metavar="dub|training|faces|pipeline|original|memory|night|gpu",
+        metavar="dub|length|training|faces|pipeline|original|memory|night|gpu",
         help="by default dub and training",
     )
     parser.add_argument("--seconds", type=float, nargs="+", default=[10.0, 120.0], help="lengths of the dubs")
+    parser.add_argument("--way", nargs="+", choices=WAYS, default=list(WAYS), help="of length (default: all)")
     parser.add_argument(
         "--rate", type=float, default=8.0, help="of pipeline: frames that the network draws in a second"
     )
@@ -78,6 +81,8 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         if "dub" in (options.what or DEFAULT):
             results["dub"] = show_dubs(pool.apply, options.seconds)
+        if "length" in options.what:
+            results["length"] = show_lengths(pool.apply, options.way, sorted(options.seconds))
         if "training" in (options.what or DEFAULT):
             results["training"] = show_training(pool.apply)
     if "pipeline" in options.what:
@@ -131,6 +136,28 @@ def show_dubs(apply: Callable[[Measure, tuple[Any, ...]], dict[str, Any]], lengt
     if len(peaks) > 1:
         growth = 100 * (peaks[-1] / peaks[0] - 1)
         print(f"peak memory grows by {growth:.1f} % from {min(results):g} s to {max(results):g} s")
+    return results
+
+
+def show_lengths(apply: Callable[[Measure, tuple[Any, ...]], Any], ways: list[str], lengths: list[float]) -> Any:
+    from . import length
+
+    results: dict[str, Any] = {}
+    growths = []
+    for way in ways:
+        for seconds in lengths:
+            results[f"{way} {seconds:g}"] = result = apply(length.measure, (way, seconds))
+            spent = result["processor_seconds"] / seconds
+            print(
+                f"{way}, {seconds:g} s: peak memory {result['peak_mib']:.0f} MiB, {spent:.2f} processor seconds a "
+                "second",
+                flush=True,
+            )
+        first, last = (results[f"{way} {seconds:g}"]["peak_mib"] for seconds in (lengths[0], lengths[-1]))
+        growths.append(last / first - 1)
+        print(f"{way}: peak memory grows by {growths[-1]:.1%} from {lengths[0]:g} s to {lengths[-1]:g} s", flush=True)
+    if max(growths) >= length.MOST_GROWTH:
+        raise SystemExit(1)
     return results
 
 
