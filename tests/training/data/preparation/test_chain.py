@@ -6,7 +6,6 @@ import errno
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -173,12 +172,25 @@ def test_killed_in_the_middle_it_goes_on(work: Work) -> None:
     assert {path.name for path in (work.folder / VIDEO.id).iterdir()} == {"one", "two", "three"}
 
 
-def test_time_spent_is_noted(work: Work) -> None:
-    work.after = lambda stage: time.sleep(0.05 if stage == "two" else 0)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time in seconds, which stands still unless a test turns it."""
+    now = [0.0]
+    monkeypatch.setattr("training.data.preparation.chain.time.perf_counter", lambda: now[0])
+    return now
+
+
+def test_time_spent_is_noted(work: Work, clock: list[float]) -> None:
+    def after(stage: str) -> None:
+        clock[0] += {"one": 0.25, "two": 3.0}.get(stage, 0.0)
+
+    work.after = after
     work.run()
-    records = work.chain().records(VIDEO)
-    assert 0.05 <= records["two"].spent < 5
-    assert records["one"].spent < records["two"].spent
+    assert {name: record.spent for name, record in work.chain().records(VIDEO).items()} == {
+        "one": 0.25,
+        "two": 3.0,
+        "three": 0.0,
+    }
 
 
 class LongWork(Work):
@@ -241,14 +253,17 @@ def test_segments_of_other_settings_are_made_anew(long: LongWork) -> None:
     assert sorted(path.name for path in (long.folder / VIDEO.id).iterdir()) == ["one", "three", "two"]
 
 
-def test_time_of_segments_counts(long: LongWork) -> None:
-    long.after = lambda _: time.sleep(0.05)
+def test_time_of_segments_counts(long: LongWork, clock: list[float]) -> None:
+    def after(_: str) -> None:
+        clock[0] += 2.0
+
+    long.after = after
     chain = long.chain()
     chain.run(VIDEO)
     for segment in SEGMENTS:
         chain.run(segment)
     chain.run(VIDEO)
-    assert 0.1 <= chain.records(VIDEO)["two"].spent < 5
+    assert chain.records(VIDEO)["two"].spent == 4.0
 
 
 def test_a_segment_discards_its_video(long: LongWork) -> None:
