@@ -102,6 +102,13 @@ def clauses() -> Iterator[str]:
     yield from re.findall(rf"`((?:keysync|python -m training\.\w+|{re.escape(BENCH)})\s[^`]*)`", ALL)
 
 
+TORCHRUN = sorted(
+    {
+        clause.partition("torchrun ")[2]
+        for clause in (*clauses(), *re.findall(r"`(torchrun\s[^`]*)`", ALL))
+        if re.match(r"(srun )?torchrun\s", clause)
+    }
+)
 COMMANDS = sorted({found.groups() for clause in clauses() if (found := CLAUSE.match(" ".join(clause.split())))})
 
 
@@ -165,6 +172,18 @@ def test_command_is_parsed(command: str, words: str, parsers: list[argparse.Argu
         with pytest.raises(Parsed):
             run(command, given)
     assert parsers
+
+
+@pytest.mark.parametrize("words", TORCHRUN)
+def test_torchrun_leaves_our_options_to_us(words: str) -> None:
+    from torch.distributed.run import get_args_parser
+
+    parsed = get_args_parser().parse_args(shlex.split(words.replace('"$SLURM_NNODES"', "4")))
+    assert (parsed.module, parsed.training_script) == (True, "training.train")
+    given = [word for word in parsed.training_script_args if word != "..."]
+    if given:
+        config, _ = train.parse(given)
+        assert preset_of(config.stage) in given
 
 
 @pytest.mark.parametrize("words", [words for command, words in COMMANDS if command == "python -m training.train"])

@@ -28,7 +28,7 @@ from .data.preparation.engine import ENGINES
 from .data.preparation.job import MOST_FAILURES, prepare
 from .data.preparation.people import PEOPLE, VIDEO
 from .data.preparation.report import NAME
-from .data.preparation.settings import NONE, PUBLISHED_RESOLUTION, ModelFile, Settings
+from .data.preparation.settings import NONE, PUBLISHED_RESOLUTION, SEGMENT, ModelFile, Settings
 from .data.preparation.stages import WORK
 from .data.store import open_store
 
@@ -103,6 +103,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         emotion=options.emotion and ModelFile.of(options.emotion.absolute()),
         still=options.still,
         people=options.people,
+        segment=options.segment,
     )
 
 
@@ -173,6 +174,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--preview", type=Path, metavar="FILE", help="write a contact sheet of kept and dropped clips, PNG or JPEG")
     add("--engine", choices=sorted(ENGINES), default="local", help="local processes, or Ray (RAY_ADDRESS: a cluster)")
     add("--workers", type=_count, default=1, metavar="N", help="number of workers, one core each")
+    add(
+        "--segment",
+        type=float,
+        default=SEGMENT,
+        metavar="S",
+        help="longer videos are worked on in segments of so many seconds, by several workers; default: %(default)g",
+    )
     add(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="device of the networks: cpu, cuda ..."
     )

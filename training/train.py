@@ -1,6 +1,6 @@
 """Trains a stage on prepared data: `python -m training.train keyframe --data DATA --out RUN [--key value ...]`.
 
-On several GPUs: `torchrun --nproc-per-node N -m training.train ...`. A stopped run resumes when the same command is
+On several GPUs: `torchrun --nproc-per-node N -m -- training.train ...`. A stopped run resumes when the same command is
 given again, with the losses of a run that never stopped; also with another number of processes, and other settings.
 """
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,7 @@ def _settings(vae: Any, encoders: Sequence[CoreSpeechEncoder], data: Path, cut: 
         speaker=AGREEMENT if cut.in_sync else NONE,
         least_agreement=speakers.LEAST[AGREEMENT] if cut.in_sync else 0.0,
         cuts=TRACKER,
+        segment=inf,  # a single process gains nothing from segments
     )
 
 

@@ -345,6 +345,102 @@ def _read_log(folder: Path) -> None:
     run.logged()
 
 
+def _table(folder: Path) -> Path:
+    from training.data.table import Clip, Table
+
+    clips = [
+        Clip(f"train-{n % 2:06}.tar", f"clip-{n}", 20 + n, {"mp4": (512, 900 + n), "json": (2048, 99)}, {"mp4": n})
+        for n in range(6)
+    ]
+    Table.of(clips, {"train-000000.tar": 4096, "train-000001.tar": 4096}).save(folder / "train-000000.safetensors")
+    return folder / "train-000000.safetensors"
+
+
+def _read_table(folder: Path) -> None:
+    """What a preparation does with a table, and every row."""
+    from training.data.table import Clips, Table
+
+    table = Table.open(folder / "train-000000.safetensors")
+    if len(list(table.names())) == len(table):
+        rest = table.without(list(table.shards)[:1])
+        Table.joined([rest, table]).save(folder / "joined.safetensors")
+    for clip in Clips([table, table]):
+        assert clip.frames > 0
+
+
+def _people(folder: Path) -> Path:
+    return _written(folder / "people.json", json.dumps({"anna": "train", "bea": "validation", "film-01ab": "train"}))
+
+
+def _read_people(folder: Path) -> None:
+    from training.data.preparation.split import read_people
+    from training.data.store import Folder
+
+    read_people(Folder(folder))
+
+
+def _lines(path: Path, rows: Sequence[Any]) -> Path:
+    return _written(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _history(folder: Path) -> Path:
+    rows = [
+        {"time": "2026-11-30T12:00:00+00:00", "step": step, "clips": 4 * step, "processes": 1 + step % 2}
+        | {"clips_per_step": 4, "changed": {"steps": [step, step + 2]}}
+        for step in (0, 2, 4, 6)
+    ]
+    return _lines(_begun(folder) / "history.jsonl", rows)
+
+
+def _validation(folder: Path) -> Path:
+    rows = [
+        {"step": step, "clips": 4 * step, "loss": 0.5 / step, "loss_at_1": 0.1, "mouth_correlation": 0.5}
+        for step in range(1, 7)
+    ]
+    return _lines(_begun(folder) / "validation.jsonl", rows)
+
+
+def _quarantine(folder: Path) -> Path:
+    rows = [{"shard": f"train-{n:06}.tar", "clip": f"clip-{n}", "why": "its checksum differs"} for n in range(4)]
+    return _lines(_begun(folder) / "quarantine.jsonl", rows)
+
+
+def _begun(folder: Path) -> Path:
+    """A run with its settings, and a checkpoint of step 4 that nothing reads."""
+    _config(folder)
+    (folder / "checkpoints" / "step-000004").mkdir(parents=True)
+    return folder
+
+
+def _read_run(folder: Path) -> None:
+    """What a run's files tell those who export it, write its card, and resume it."""
+    from training.run.card import card
+    from training.run.quarantine import Quarantine
+    from training.run.run import Run
+
+    run = Run(folder)
+    run.best()
+    card(run, 4, "a stage", "my.safetensors", {})
+    list(Quarantine(run, 100).lines())
+    run.forget_after(4)
+    run.validated()
+
+
+def _votes(folder: Path) -> Path:
+    from training.evaluation.benchmark.votes import VOTES, add_vote
+
+    for number, choice in enumerate(("left", "right", "neither", "left")):
+        add_vote(folder / VOTES, ("silence", f"clip-{number}", "rewrite", "keysync"), choice)
+    return folder / VOTES
+
+
+def _read_votes(folder: Path) -> None:
+    from training.evaluation.benchmark.elo import elo
+    from training.evaluation.benchmark.votes import VOTES, read_votes
+
+    elo(read_votes(folder / VOTES))
+
+
 KINDS: dict[str, Kind] = {
     "stage, safetensors": Kind(
         lambda folder: _stage(folder / "stage.safetensors"),
@@ -432,6 +528,12 @@ KINDS: dict[str, Kind] = {
     "training, manifest": Kind(_manifest, damaged_lines, _read_manifest),
     "training, config": Kind(_config, damaged_text, _read_config),
     "training, log": Kind(_log, damaged_lines, _read_log),
+    "training, table of clips": Kind(_table, damaged_safetensors, _read_table),
+    "training, people": Kind(_people, damaged_json, _read_people),
+    "training, history": Kind(_history, damaged_lines, _read_run),
+    "training, validation": Kind(_validation, damaged_lines, _read_run),
+    "training, quarantine": Kind(_quarantine, damaged_lines, _read_run),
+    "votes": Kind(_votes, damaged_text, _read_votes),
     **{
         f"video, {name}": Kind(
             lambda folder, name=name, made=made: _video(folder, f"video.{name}", *made),  # type: ignore[misc]

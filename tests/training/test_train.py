@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,49 @@ def test_halves_on_a_cpu(data: Path, whole: dict[str, Path], tmp_path: Path) -> 
     train(config("interpolation", precision="bf16", gradient_checkpointing=True), data, tmp_path)
     assert losses(tmp_path) == pytest.approx(losses(whole["interpolation"]), rel=0.05)
     assert losses(tmp_path) != losses(whole["interpolation"])
+
+
+def small_card(whole: dict[str, Path], **changes: Any) -> TrainConfig:
+    """A LoRA with a loss on pixels, whose decoder stays elsewhere and decodes tiles of half a small crop, with all of
+    the crop around them."""
+    base = str(Run(whole["keyframe"]).checkpoint(4) / "stage.safetensors")
+    settings = {"trainable": "lora", "lora_rank": 2, "learning_rate": 1e-3, "decoder_tile": 32, "offload_decoder": True}
+    return replace(config("keyframe", **{**settings, **changes}), start=base)
+
+
+@pytest.fixture(scope="module")
+def tiled(data: Path, whole: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+    """The losses of such a run whose base is held in float32."""
+    out = tmp_path_factory.mktemp("tiled")
+    assert train(small_card(whole), data, out) == 4
+    return losses(out)
+
+
+def test_tiles_that_see_all_change_no_loss(
+    data: Path, whole: dict[str, Path], tiled: list[float], tmp_path: Path
+) -> None:
+    train(small_card(whole, decoder_tile=0, offload_decoder=False, steps=2), data, tmp_path)
+    assert losses(tmp_path) == pytest.approx(tiled[:2], rel=1e-4)
+
+
+@pytest.mark.parametrize(("frozen", "apart"), [("bf16", 0.02), ("fp8", 0.2)])
+def test_a_small_card_s_settings_together(
+    frozen: str, apart: float, data: Path, whole: dict[str, Path], tiled: list[float], tmp_path: Path
+) -> None:
+    """Only the base's precision changes losses; a run in two parts is the same run, and its adapters are float32."""
+    for out, steps in (("once", 4), ("twice", 2), ("twice", 4)):
+        assert train(small_card(whole, frozen=frozen, steps=steps), data, tmp_path / out) == steps
+    assert losses(tmp_path / "twice") == pytest.approx(tiled, rel=apart)
+    assert losses(tmp_path / "twice") != tiled
+    assert_same(weights(tmp_path / "twice"), weights(tmp_path / "once"))
+    first, last = (load_file(Run(tmp_path / "twice").checkpoint(step) / "lora.safetensors") for step in (2, 4))
+    assert {tensor.dtype for tensor in last.values()} == {torch.float32}
+    assert any(not torch.equal(first[name], last[name]) for name in last)
+    assert all(tensor.isfinite().all() for tensor in last.values())
+    target = tmp_path / "merged.safetensors"
+    assert export.main([str(tmp_path / "twice"), "-o", str(target), "--merge"]) == 0
+    merged, base = load_file(target), load_file(small_card(whole).start)
+    assert any(not torch.equal(merged[name], base[name]) for name in merged.keys() & base.keys())
 
 
 def test_adapters_alone_are_trained_and_go_on(

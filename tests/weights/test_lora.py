@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from keysync.errors import KeySyncError
 from keysync.network.stage import Stage
+from keysync.systems.keysync.models import Models as KeySyncModels
 from keysync.systems.keysync.models import load_models
+from keysync.systems.table import SYSTEMS
 from keysync.weights.checkpoint import load_stage
 from keysync.weights.lora import apply_lora
 from tests.tiny_models import AUDIO_CHANNELS, LATENT_SIZE
@@ -66,6 +69,20 @@ def test_models_with_it_are_others_for_what_is_kept(lora: tuple[Path, Stage], ti
     assert models.files["lora"] == path
     assert models.origins["lora"] == str(path)
     assert "lora" not in plain.files
+
+
+def test_the_option_of_a_dub_applies_it(lora: tuple[Path, Stage], tiny_files: dict[str, Path]) -> None:
+    path, expected = lora
+    system, parser = SYSTEMS["keysync"], argparse.ArgumentParser()
+    for option in system.files:
+        option.add(parser)
+    words = [f"--{stage}-model={tiny_files[stage]}" for stage in ("keyframe", "interpolation")]
+    words += [f"--{name}={tiny_files[name]}" for name in ("vae", "hubert", "wavlm")]
+    given = vars(parser.parse_args([*words, f"--lora={path}"]))
+    models = system.load(given, device=torch.device("cpu"), dtype=None)
+    assert isinstance(models, KeySyncModels)
+    assert isinstance(models.keyframe, Stage)
+    torch.testing.assert_close(weights(models.keyframe), weights(expected))
 
 
 def test_files_that_fit_no_stage(lora: tuple[Path, Stage], tiny_files: dict[str, Path], tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ COLUMNS = {
 PARTS, SHARDS, UNCHECKED = "keysync.parts", "keysync.shards", "keysync.unchecked"
 # Bytes of a header; 100,000 shards take 4 MB.
 MOST_HEADER = 2**27
+NONSENSE = "numbers that make no sense"
 
 
 @dataclass(frozen=True)
@@ -146,10 +147,16 @@ class Table:
                 file.write(np.ascontiguousarray(self.columns[name]).data)
 
     def names(self) -> Iterator[tuple[str, str]]:
-        """The shard and the key of each clip."""
+        """The shard and the key of each clip. Raises `KeySyncError` for numbers that make no sense."""
         names, whole, start = list(self.shards), bytes(self.columns["keys"]), 0
-        for shard, end in zip(self.columns["shard"].tolist(), self.columns["key_ends"].tolist(), strict=True):
-            yield names[shard], whole[start:end].decode()
+        shards, ends = self.columns["shard"], self.columns["key_ends"]
+        for row, (shard, end) in enumerate(zip(shards.tolist(), ends.tolist(), strict=True)):
+            try:
+                if not (start <= end <= len(whole) and 0 <= shard < len(names)):
+                    raise ValueError(NONSENSE)
+                yield names[shard], whole[start:end].decode()
+            except ValueError as error:
+                raise self._damaged(row, error) from error
             start = end
 
     def without(self, shards: Collection[str]) -> Table:
@@ -197,7 +204,7 @@ class Table:
         number, frames = int(column["shard"][row]), int(column["frames"][row])
         try:
             if not (0 <= start <= end <= len(column["keys"]) and 0 <= number < len(self.shards) and frames > 0):
-                raise ValueError("numbers that make no sense")
+                raise ValueError(NONSENSE)
             key = bytes(column["keys"][start:end]).decode()
             shard, size = self._shards[number]
             lists = (column[name][row].tolist() for name in ("offsets", "sizes", "crc32"))
@@ -205,11 +212,13 @@ class Table:
             if any(length < 0 or offset + length > size for _, offset, length, _ in held):
                 raise ValueError(f"clip {quoted(key)} is outside its shard {shard}")
         except ValueError as error:
-            raise KeySyncError(
-                f"row {row} of {self.path or 'the index'} is damaged ({one_line(error)}): prepare the data again"
-            ) from error
+            raise self._damaged(row, error) from error
         members = {part: (offset, length) for part, offset, length, _ in held}
         return Clip(shard, key, frames, members, {part: crc for part, _, _, crc in held if crc >= 0})
+
+    def _damaged(self, row: int, error: ValueError) -> KeySyncError:
+        place = self.path or "the index"
+        return KeySyncError(f"row {row} of {place} is damaged ({one_line(error)}): prepare the data again")
 
     @cached_property
     def _shards(self) -> list[tuple[str, int]]:

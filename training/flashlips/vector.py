@@ -80,3 +80,7 @@ class VectorCourse(FlashLipsCourse):
 
     def validation(self) -> VectorValidation:
         return VectorValidation(self.shards, self.config, self.windows)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return ("read",)

@@ -71,6 +71,7 @@ def _lines(run: Run, step: int, what: str, file: str, metadata: Mapping[str, str
 def _batches(run: Run) -> str:
     """The batches of the run, in order: clips of a step, and processes."""
     rows = [(row.get("clips_per_step"), row.get("processes")) for row in run.history()]
+    rows = [row for row in rows if all(type(count) is int for count in row)]  # damaged lines may say anything
     return ", then ".join(
         f"{clips} clips on {processes} {'process' if processes == 1 else 'processes'}"
         for clips, processes in dict.fromkeys(rows)
@@ -85,10 +86,14 @@ def _scores(run: Run, step: int) -> Iterator[str]:
     row: dict[str, Any] = rows[-1]
     yield from (f"After step {row['step']}, on the validation clips of the data:", "", "| score | value |", "|---|---|")
     for name, title in SCORES.items():
-        yield f"| {title} | {row[name]:.4g} |" if name in row else f"| {title} | not measured |"
+        yield f"| {title} | {_figure(row.get(name))} |"
     for name, value in row.items():
         if name.startswith("loss_at_"):
-            yield f"| loss at noise level {name.removeprefix('loss_at_')} | {value:.4g} |"
+            yield f"| loss at noise level {name.removeprefix('loss_at_')} | {_figure(value)} |"
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "not measured"
 
 
 def _own_settings(run: Run) -> dict[str, Any]:

@@ -52,3 +52,13 @@ def test_what_is_not_known(run: Run) -> None:
     assert "Not measured: the run had no validation." in text
     for name in ("data", "clips seen", "batches", "licence"):
         assert f"| {name} | not stated |" in text
+
+
+def test_what_damaged_lines_say_is_not_repeated(run: Run) -> None:
+    run.log_validation(step=8, loss=0.5, mouth_correlation="good", loss_at_3=[1])
+    with run.history_file.open("a") as file:
+        file.write('{"step": 6, "clips_per_step": [8], "processes": 1}\n')
+    text = card(run, 8, "keyframe stage, step 8", "my_K.safetensors", METADATA)
+    assert "| batches | 8 clips on 2 processes, then 8 clips on 1 process |" in text
+    assert "| correlation of the mouth's opening with that of the validation clip | not measured |" in text
+    assert "| loss at noise level 3 | not measured |" in text

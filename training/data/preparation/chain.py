@@ -1,7 +1,8 @@
 """Runs a video through the stages: each stage writes its result once, into a folder of its own.
 
 A result is written under a temporary name and renamed when complete. Its done.json holds a key of all its inputs: the
-stage's settings and the bytes of the results it needs. It is made again only if the key changes.
+stage's settings and the bytes of the results it needs. It is made again only if the key changes. A stage that takes
+long is made of a long video in segments, each with a result of its own; the last step joins them.
 """
 
 from __future__ import annotations
@@ -12,42 +13,16 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from keysync.errors import KeySyncError, one_line
 
 from .. import digest
-from .videos import Video
+from .stage import Discard, Facts, Losses, Place, Stage, VideoFailed
+from .videos import Range, Segment, Unit, Video, video_of
 
 DONE = "done.json"
-Facts = dict[str, Any]
-
-
-# For each reason, worded alike for all videos: the seconds of this video that are discarded, and the details.
-Losses = Mapping[str, tuple[float, str]]
-
-
-class Discard(Exception):
-    """Raised when the rest of a video cannot be used."""
-
-    def __init__(self, losses: Losses) -> None:
-        super().__init__("; ".join(f"{reason}: {why}" for reason, (_, why) in losses.items()))
-        self.losses = losses
-
-
-class VideoFailed(KeySyncError):
-    """Raised when a stage cannot get through a video, for a reason that may lie in the video: others may do."""
-
-
-@contextmanager
-def discards(reason: str, seconds: float = 0.0) -> Iterator[None]:
-    """Turns a `KeySyncError` inside, about a video of `seconds` seconds, into a `Discard`."""
-    try:
-        yield
-    except KeySyncError as error:
-        raise Discard({reason: (seconds, str(error))}) from error
 
 
 @dataclass(frozen=True)
@@ -63,43 +38,20 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Place:
-    """The place where a stage works: it writes to `folder` and reads the results of the stages it needs."""
-
-    video: Video
-    folder: Path
-    needed: Mapping[str, Path]
-    facts: Mapping[str, Facts]
-
-    def of(self, stage: str, file: str) -> Path:
-        """A file of a stage that this one needs."""
-        return self.needed[stage] / file
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage: `run` writes files and returns facts for JSON, or raises `Discard`; a new `revision` voids old results.
-
-    `settings` are what the result depends on besides the video and the results it `needs`; `gpu`: it runs on a GPU.
-    """
-
-    name: str
-    run: Callable[[Place], Facts]
-    needs: tuple[str, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    revision: int = 1
-    gpu: bool = False
-
-
-@dataclass(frozen=True)
 class Done:
-    """The outcome of a run through the chain: the stages that were made, why the video failed, and an error that stops
-    the preparation."""
+    """The outcome of a run through the chain: the stages that were made, the segments that a long video waits for, why
+    the video failed, and an error that stops the preparation."""
 
-    video: Video
+    unit: Unit
     fresh: tuple[str, ...] = ()
+    segments: tuple[Segment, ...] = ()
     failure: str = ""
     error: str = ""
+
+    @property
+    def video(self) -> Video:
+        """The video that was worked on."""
+        return video_of(self.unit)
 
 
 class Chain:
@@ -109,79 +61,142 @@ class Chain:
         self.folder, self.stages = folder, tuple(stages)
         self.watch: Callable[[Video, str], None] = lambda video, stage: None
 
-    def run(self, video: Video, only: Collection[str] | None = None) -> Done:
-        """Makes the missing results of a video, up to a discard; only stages in `only` if given.
+    def run(self, unit: Unit, only: Collection[str] | None = None) -> Done:
+        """Makes the missing results of a video, up to a discard or to segments that are missing, or a segment; only of
+        stages in `only` if given.
 
         Raises `VideoFailed` if a stage cannot get through the video.
         """
+        if isinstance(unit, Segment):
+            return self._run_segment(unit, only)
         fresh: list[str] = []
+        segments: list[Segment] = []
         records: dict[str, Record] = {}
         for stage in self.stages:
-            record = self._finished(stage, video, records)
+            if not records.keys() >= set(stage.needs):
+                continue  # they wait for segments
+            record = self._finished(stage, unit, records)
             if record is None:
                 if only is not None and stage.name not in only:
                     break
-                self.watch(video, stage.name)
-                record = self._make(stage, video, records)
+                planned = self._planned(stage, unit, records)
+                missing = [held for held in planned if self._segment(held, stage, records) is None]
+                segments += missing
+                if segments:  # other stages can be made in segments at the same time
+                    continue
+                self.watch(unit, stage.name)
+                record = self._make(stage, unit, records, planned)
                 fresh.append(stage.name)
             records[stage.name] = record
             if record.discard is not None:
                 break
-        return Done(video, tuple(fresh))
+        return Done(unit, tuple(fresh), tuple(segments))
 
     def records(self, video: Video) -> dict[str, Record]:
         """The valid results of a video, in order; the last may be a discard."""
         records: dict[str, Record] = {}
         for stage in self.stages:
-            record = self._finished(stage, video, records)
-            if record is None:
-                break
-            records[stage.name] = record
-            if record.discard is not None:
-                break
+            record = self._finished(stage, video, records) if records.keys() >= set(stage.needs) else None
+            if record is not None:
+                records[stage.name] = record
+                if record.discard is not None:
+                    break
         return records
 
     def result(self, video: Video, stage: str) -> Path:
         """The folder of a stage's result."""
         return self.folder / video.id / stage
 
-    def _finished(self, stage: Stage, video: Video, records: Mapping[str, Record]) -> Record | None:
-        try:
-            stored = json.loads((self.result(video, stage.name) / DONE).read_text(encoding="utf-8"))
-            record = Record(**stored)
-        except (FileNotFoundError, ValueError, TypeError):  # missing, or damaged by a power cut: made again
-            return None
-        return record if record.key == _key(stage, video, records) else None
+    def _run_segment(self, segment: Segment, only: Collection[str] | None) -> Done:
+        if only is not None and segment.stage not in only:
+            return Done(segment)
+        stage = next(stage for stage in self.stages if stage.name == segment.stage)
+        records = self.records(segment.video)
+        if not records.keys() >= set(stage.needs):
+            raise VideoFailed(f"{segment.name}: results that the stage {stage.name} needs are gone")
+        if self._segment(segment, stage, records) is not None:
+            return Done(segment)
+        self.watch(segment.video, stage.name)
+        part = segment.start, segment.stop
+        self._write(
+            self._segment_folder(segment),
+            stage,
+            _key(stage, segment.video, records, part),
+            self._place(stage, segment.video, records, part),
+            stage.run,
+        )
+        return Done(segment, (stage.name,))
 
-    def _make(self, stage: Stage, video: Video, records: Mapping[str, Record]) -> Record:
-        target = self.result(video, stage.name)
-        folder = target.with_name(f".{stage.name}.part")
+    def _planned(self, stage: Stage, video: Video, records: Mapping[str, Record]) -> list[Segment]:
+        """The segments that a stage of a video is made in, none for the whole."""
+        if stage.division is None:
+            return []
+        with _named(stage, video):
+            ranges = stage.division.plan(self._place(stage, video, records))
+        return [Segment(video, stage.name, start, stop) for start, stop in ranges] if len(ranges) > 1 else []
+
+    def _segment(self, segment: Segment, stage: Stage, records: Mapping[str, Record]) -> Record | None:
+        """The valid result of a segment."""
+        key = _key(stage, segment.video, records, (segment.start, segment.stop))
+        return _stored(self._segment_folder(segment), key)
+
+    def _segment_folder(self, segment: Segment) -> Path:
+        return self._segments(segment.video, segment.stage) / f"{segment.start:07}-{segment.stop:07}"
+
+    def _segments(self, video: Video, stage: str) -> Path:
+        """The folder of the results of a stage's segments."""
+        return self.folder / video.id / f"{stage}.segments"
+
+    def _finished(self, stage: Stage, video: Video, records: Mapping[str, Record]) -> Record | None:
+        return _stored(self.result(video, stage.name), _key(stage, video, records))
+
+    def _make(
+        self, stage: Stage, video: Video, records: Mapping[str, Record], segments: Sequence[Segment] = ()
+    ) -> Record:
+        """Makes a stage of a whole video, from its segments if there are any."""
+        parts = [record for held in segments if (record := self._segment(held, stage, records)) is not None]
+
+        def join(place: Place) -> Facts:
+            for part in parts:
+                if part.discard is not None:
+                    raise Discard(part.discard)
+            assert stage.division is not None
+            return stage.division.join(place, [self._segment_folder(held) for held in segments])
+
+        record = self._write(
+            self.result(video, stage.name),
+            stage,
+            _key(stage, video, records),
+            self._place(stage, video, records),
+            join if segments else stage.run,
+            sum(part.spent for part in parts),
+        )
+        shutil.rmtree(self._segments(video, stage.name), ignore_errors=True)
+        return record
+
+    def _place(self, stage: Stage, video: Video, records: Mapping[str, Record], segment: Range | None = None) -> Place:
+        """The place of a stage, whose folder is named when it is written."""
+        needed = {name: self.result(video, name) for name in stage.needs}
+        return Place(video, Path(), needed, {name: records[name].facts for name in stage.needs}, segment)
+
+    def _write(
+        self, target: Path, stage: Stage, key: str, place: Place, run: Callable[[Place], Facts], spent: float = 0.0
+    ) -> Record:
+        """Writes a result; `spent` are the seconds that were spent on it before."""
+        folder = target.with_name(f".{target.name}.part")
         facts: Facts = {}
         discard = None
         began = time.perf_counter()
         try:
             _clear(folder)
             folder.mkdir(parents=True)
-            place = Place(
-                video,
-                folder,
-                {name: self.result(video, name) for name in stage.needs},
-                {name: records[name].facts for name in stage.needs},
-            )
             try:
-                facts = stage.run(place)
+                with _named(stage, place.video):
+                    facts = run(replace(place, folder=folder))
             except Discard as reason:
                 discard = reason.losses
-            except VideoFailed as error:
-                raise VideoFailed(f"{video.name}: the stage {stage.name} failed: {error}") from error
-            except (KeySyncError, OSError):
-                raise
-            except Exception as error:  # of a library or a user's scorer: name the video
-                raise VideoFailed(
-                    f"{video.name}: the stage {stage.name} failed ({type(error).__name__}: {one_line(error)})"
-                ) from error
-            spent = round(time.perf_counter() - began, 4)
-            record = Record(_key(stage, video, records), digest.of_path(folder), facts, discard, spent)
+            spent = round(spent + time.perf_counter() - began, 4)
+            record = Record(key, digest.of_path(folder), facts, discard, spent)
             (folder / DONE).write_text(json.dumps(asdict(record)), encoding="utf-8")
             (target / DONE).unlink(missing_ok=True)
             _clear(target)
@@ -197,17 +212,42 @@ class Chain:
         return record
 
 
-def attempt(chain: Chain, video: Video, only: Collection[str] | None = None) -> Done:
-    """The outcome of a video that may fail."""
+def attempt(chain: Chain, unit: Unit, only: Collection[str] | None = None) -> Done:
+    """The outcome of a video, or a segment of one, that may fail."""
     try:
-        return chain.run(video, only)
+        return chain.run(unit, only)
     except VideoFailed as error:
-        return Done(video, failure=str(error))
+        return Done(unit, failure=str(error))
 
 
-def _key(stage: Stage, video: Video, records: Mapping[str, Record]) -> str:
+@contextmanager
+def _named(stage: Stage, video: Video) -> Iterator[None]:
+    """Names the video and the stage in errors of the stage, of a library or of a user's scorer."""
+    try:
+        yield
+    except VideoFailed as error:
+        raise VideoFailed(f"{video.name}: the stage {stage.name} failed: {error}") from error
+    except (KeySyncError, OSError, Discard):
+        raise
+    except Exception as error:
+        raise VideoFailed(
+            f"{video.name}: the stage {stage.name} failed ({type(error).__name__}: {one_line(error)})"
+        ) from error
+
+
+def _stored(folder: Path, key: str) -> Record | None:
+    """The record of the result in a folder, if it has this key."""
+    try:
+        record = Record(**json.loads((folder / DONE).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):  # missing, or damaged by a power cut: made again
+        return None
+    return record if record.key == key else None
+
+
+def _key(stage: Stage, video: Video, records: Mapping[str, Record], segment: Range | None = None) -> str:
     needed = {name: records[name].content for name in stage.needs}
-    return digest.of_json([stage.name, stage.revision, dict(stage.settings), video.digest, needed])
+    inputs = [stage.name, stage.revision, dict(stage.settings), video.digest, needed]
+    return digest.of_json(inputs if segment is None else [*inputs, segment])
 
 
 def _clear(folder: Path) -> None:

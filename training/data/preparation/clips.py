@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from keysync.method import NETWORK_RATE
 
-from .chain import Discard, Losses
 from .faces import Faces
 from .settings import WINDOW
+from .stage import Discard, Losses
+from .videos import Range
 
 NO_FACE = "no face"
 TOO_SHORT = "too short"
 SOUND_ENDS = "the sound ends"
-Range = tuple[int, int]
 Limits = Mapping[str, tuple[float, str]]
 
 
@@ -33,7 +33,7 @@ class Clips:
 
 def find_clips(faces: Faces, frames_of_sound: int) -> Clips:
     """The clips of at least a window with a face and sound throughout. Raises `Discard` if there is none."""
-    frames, found = len(faces.source), int(faces.track.found.sum())
+    frames, found = len(faces.source), int(faces.found.sum())
     runs = faces.runs(WINDOW)
     heard = [(start, min(stop, frames_of_sound)) for start, stop in runs]
     ranges = tuple((start, stop) for start, stop in heard if stop - start >= WINDOW)

@@ -23,7 +23,7 @@ from torch import Tensor
 from keysync.errors import KeySyncError, install_line, one_line
 from keysync.face.face import Frame, Points
 
-from .chain import VideoFailed
+from .stage import VideoFailed
 
 # Of the 68 points, those that a face is aligned by: they hardly move when it talks.
 STABLE = (28, 33, 36, 39, 42, 45, 48, 54)

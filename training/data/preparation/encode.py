@@ -33,8 +33,8 @@ from keysync.vae.vae import VAE
 
 from ..disk import written
 from ..parts import CROPS, LANDMARKS, LATENTS
-from .chain import VideoFailed
 from .faces import Faces
+from .stage import VideoFailed
 
 # Nearly lossless; every frame within twelve of a keyframe, without B-frames; one thread, so that the bytes are
 # independent of the number of cores.
@@ -99,7 +99,8 @@ def write_landmarks(landmarks: Points, boxes: NDArray[np.int64], size: tuple[int
 
 def write_sound(waveform: Tensor, start: int, stop: int, folder: Path, key: str) -> None:
     """KEY.flac: 16 bits, the clip's part of a video's waveform (n,), 16 kHz mono, padded with silence."""
-    part = F.pad(waveform, (0, max(0, stop * FRAME - len(waveform))))[start * FRAME : stop * FRAME]
+    part = waveform[start * FRAME : stop * FRAME]
+    part = F.pad(part, (0, (stop - start) * FRAME - len(part)))
     samples = (part * 2**15).round().clamp(-(2**15), 2**15 - 1).short().numpy()
     coded = BytesIO()
     with av.open(coded, "w", format="flac") as container:

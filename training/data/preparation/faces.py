@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +27,8 @@ from keysync.method import NETWORK_RATE, PUBLISHED_CROP_SCALE
 from keysync.timeline import Seconds
 
 Integers = NDArray[np.int64]
+# Frames of a shot that segments on both sides of a joint see: a second.
+OVERLAP = NETWORK_RATE
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +46,9 @@ class Faces:
     size: tuple[int, int]
 
     @cached_property
-    def track(self) -> FaceTrack:
-        """The faces as a track of N frames."""
-        points = [None if np.isnan(face).any() else face for face in self.landmarks]
-        return from_landmarks(points, self.size, self.shot.tolist())
+    def found(self) -> NDArray[np.bool_]:
+        """Whether each frame has a face: (N,)."""
+        return np.logical_not(np.isnan(self.landmarks).any((1, 2)))
 
     def runs(self, least: int, most: int = 500) -> list[tuple[int, int]]:
         """Ranges [start, stop) of consecutive grid frames with one face in one shot, `least` to `most` frames long.
@@ -56,7 +58,11 @@ class Faces:
         if not 1 <= least <= most:
             raise KeySyncError(f"clips of {least} to {most} frames: expected 1 <= least <= most")
         found = []
-        for start, stop in self.track.runs():
+        state = np.where(self.found, self.shot, -1)
+        changes = np.flatnonzero(np.diff(state)) + 1
+        for start, stop in pairwise([0, *changes.tolist(), len(state)]):
+            if not self.found[start]:
+                continue
             parts = math.ceil((stop - start) / most)
             if stop - start < least * parts:  # more than `most`, but not enough for two
                 parts, stop = 1, min(stop, start + most)
@@ -71,10 +77,12 @@ class Faces:
 
         With `still` it is that of the middle frame throughout.
         """
+        count, middle = stop - start, (start + stop) // 2
         if still:
-            middle = (start + stop) // 2
-            return np.repeat(crop_boxes(self.track, middle, middle + 1, scale), stop - start, axis=0)
-        return crop_boxes(self.track, start, stop, scale)
+            start, stop = middle, middle + 1
+        # Of these frames alone: the track of a whole film would take longer than its boxes.
+        boxes = crop_boxes(from_landmarks(list(self.landmarks[start:stop]), self.size), 0, stop - start, scale)
+        return np.repeat(boxes, count, axis=0) if still else boxes
 
     def save(self, path: Path) -> None:
         """Writes an npz file; equal faces give equal bytes."""
@@ -94,22 +102,55 @@ class Faces:
         return cls(**arrays, size=(h, w))
 
 
-def follow(reader: VideoReader, shots: Sequence[tuple[float, float]], detector: Detector) -> Faces:
-    """Follows the largest face through each of the `shots` (in seconds, as `find_shots` returns them) of a video.
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The grid of a video of n frames, N long.
+
+    pts (n,) and times (n,), in seconds from the first on, of all source frames; source (N,): the source frame of each
+    grid frame; shots (n,): the number of the shot, as found beforehand, of each source frame.
+    """
+
+    pts: Integers
+    times: Seconds
+    source: Integers
+    shots: Integers
+
+    @classmethod
+    def of(cls, pts: Integers, time_base: Fraction, shots: Sequence[tuple[float, float]]) -> Grid:
+        """The grid of a video with these pts and shots, in seconds as `find_shots` returns them."""
+        times = (pts - pts[0]) * float(time_base)
+        # Minus half a microsecond: a cut has the time of a frame, except for rounding.
+        starts = np.array([start for start, _ in shots]) - 5e-7
+        number = np.searchsorted(starts, times, side="right").astype(np.int64)
+        return cls(pts, times, grid(times).astype(np.int64), number)
+
+    @property
+    def cuts(self) -> list[int]:
+        """The first grid frame of each shot, and N."""
+        starts = np.flatnonzero(np.diff(self.shots[self.source])) + 1
+        return [0, *starts.tolist(), len(self.source)]
+
+    def reach(self, start: int, stop: int) -> tuple[int, int]:
+        """The range of grid frames that is seen for `start`..`stop`: up to `OVERLAP` more, in the same shots."""
+        shots = self.shots[self.source]
+        first = np.searchsorted(shots, shots[start])
+        last = np.searchsorted(shots, shots[stop - 1], side="right")
+        return max(start - OVERLAP, int(first)), min(stop + OVERLAP, int(last))
+
+
+def follow(reader: VideoReader, grid: Grid, detector: Detector, segment: tuple[int, int] | None = None) -> Faces:
+    """Follows the largest face through each shot of a video, or through those frames that are seen for a segment.
 
     Reads each source frame on the grid once. The tracker's own cuts split the shots further; tracks are not smoothed or
     interpolated across cuts. Memory holds landmarks, no pictures.
     """
-    pts = reader.timestamps()
-    times = (pts - pts[0]) * float(reader.info.time_base)
-    source = grid(times)
+    start, stop = (0, len(grid.source)) if segment is None else grid.reach(*segment)
+    source = grid.source[start:stop]
     used, index = np.unique(source, return_inverse=True)
-    # Minus half a microsecond: a cut has the time of a frame, except for rounding.
-    starts = np.array([start for start, _ in shots]) - 5e-7
-    given = np.searchsorted(starts, times[used], side="right")
+    given = grid.shots[used]
     tracks: list[FaceTrack] = []
     tracker = Tracker()
-    for position, frame in enumerate(reader.pick(pts, used.tolist())):
+    for position, frame in enumerate(reader.pick(grid.pts, used.tolist())):
         if position and given[position] != given[position - 1]:
             tracks.append(tracker.finish())
             tracker = Tracker()
@@ -119,7 +160,7 @@ def follow(reader: VideoReader, shots: Sequence[tuple[float, float]], detector: 
     number = np.concatenate([track.shot for track in tracks])
     cuts = np.concatenate(([False], (np.diff(number) != 0) | (np.diff(given) != 0)))
     shot = np.cumsum(cuts).astype(np.int64)
-    return Faces(source.astype(np.int64), pts, landmarks[index], shot[index], tracks[0].size)
+    return Faces(source, grid.pts, landmarks[index], shot[index], tracks[0].size)
 
 
 def grid(times: Seconds) -> Integers:

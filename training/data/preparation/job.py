@@ -23,15 +23,17 @@ from ..index import FILE, DataInfo, read_index
 from ..store import Store, open_store
 from .chain import Chain, Done, Record, attempt
 from .engine import ENGINES, HASHERS
+from .finding import UNREADABLE
 from .manifest import Manifest
 from .models import Models, open_models
 from .people import LIKENESS, Looks, alike, name_of
 from .preview import check_preview, entries, write_preview
 from .ray_engine import Hashed
 from .report import Report
+from .rounds import rounds
 from .settings import Settings
 from .shards import ClipFiles, write_shards
-from .stages import EMOTION_PART, PARTS, UNREADABLE, WORK, clip_files, looks_of, open_chain, table
+from .stages import EMOTION_PART, PARTS, WORK, clip_files, looks_of, open_chain, table
 from .videos import Source, Video, find_videos
 
 logger = logging.getLogger(__name__)
@@ -95,7 +97,7 @@ def prepare(
         outcomes = _work(chain, engine, settings, videos, workers)
     else:
         chain.watch = watch
-        outcomes = (attempt(chain, video) for video in videos)
+        outcomes = rounds(lambda units: (attempt(chain, unit) for unit in units), videos)
     fresh: set[str] = set()
     failed: dict[str, str] = {}
     for done in outcomes:
@@ -172,10 +174,14 @@ def _work(chain: Chain, engine: str, settings: Settings, videos: Sequence[Video]
     """Makes missing results; yields the outcomes."""
     if not videos:
         return
-    with tqdm(total=len(videos), desc="videos", unit="", dynamic_ncols=True, file=sys.stderr) as bar:
+    with tqdm(total=len(videos), desc="videos and segments", unit="", dynamic_ncols=True, file=sys.stderr) as bar:
         chain.watch = lambda video, stage: bar.set_postfix_str(f"{video.name}: {stage}")
         for done in ENGINES[engine](partial(open_chain, settings), videos, workers):
-            bar.update()
+            if done.segments:  # more to do before this video is done
+                bar.total += len(done.segments)
+                bar.refresh()
+            else:
+                bar.update()
             yield done
 
 

@@ -23,10 +23,9 @@ from keysync.method import NETWORK_RATE
 
 from ..disk import disk, written
 from .chain import Chain, Record
-from .clips import Range
 from .faces import Faces
 from .settings import Settings
-from .videos import Video
+from .videos import Range, Video
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 COLUMNS, SIDE, LINE = 8, 96, 18

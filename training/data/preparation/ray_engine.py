@@ -1,14 +1,16 @@
 """Preparation on a Ray cluster, or on a local Ray if RAY_ADDRESS is not set.
 
-Videos pass two pools of actors that hold the models: one for the stages on CPUs, such as face detection, and one for
-the stages on GPUs. All machines must see videos, models and data under the same paths.
+Videos and segments pass two pools of actors that hold the models: one for the stages on CPUs, such as face detection,
+and one for the stages on GPUs. All machines must see videos, models and data under the same paths.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,10 @@ from keysync.errors import KeySyncError, install_line
 
 from .. import digest
 from .chain import Chain, Done, attempt
-from .videos import Video
+from .rounds import rounds
+from .videos import Segment, Unit, Video, video_of
 
-# Blocks of videos per worker: many, so that long videos do not leave other workers idle.
+# Blocks of units per worker: many, so that long videos do not leave other workers idle.
 BLOCKS = 16
 Row = dict[str, Any]
 Hashed = str | OSError
@@ -31,7 +34,7 @@ def run_on_ray(make: Callable[[], Chain], videos: Sequence[Video], workers: int)
     Raises `KeySyncError` if Ray is not installed, and as the chain does.
     """
     with _ray(2 * workers) as ray:
-        yield from _results(ray, make, videos, workers)
+        yield from rounds(partial(_results, ray, make, workers), videos)
 
 
 def hash_on_ray(files: Sequence[Path], workers: int) -> Iterator[Hashed]:
@@ -69,14 +72,15 @@ def _ray(cores: int) -> Iterator[Any]:
             ray.shutdown()
 
 
-def _results(ray: Any, make: Callable[[], Chain], videos: Sequence[Video], workers: int) -> Iterator[Done]:
+def _results(ray: Any, make: Callable[[], Chain], workers: int, units: Sequence[Unit]) -> Iterator[Done]:
     ray.data.DataContext.get_current().enable_progress_bars = False
     stages = make().stages
     before_gpu = [stage.name for stage in takewhile(lambda stage: not stage.gpu, stages)]
-    rows: list[Row] = [{"number": number, "fresh": "", "failure": "", "error": ""} for number in range(len(videos))]
+    empty: Row = {"fresh": "", "segments": "[]", "failure": "", "error": ""}
+    rows: list[Row] = [{"number": number, **empty} for number in range(len(units))]
     data = ray.data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS * workers))
     # Stored in Ray once, not per row.
-    known = ray.put(list(videos))
+    known = ray.put(list(units))
     pools: list[tuple[list[str] | None, int]] = [(before_gpu, 0)]
     if len(before_gpu) < len(stages):
         pools.append((None, 1))
@@ -87,26 +91,30 @@ def _results(ray: Any, make: Callable[[], Chain], videos: Sequence[Video], worke
     for row in data.iter_rows():
         if row["error"]:
             raise KeySyncError(row["error"])
-        yield Done(videos[row["number"]], tuple(row["fresh"].split()), row["failure"])
+        unit = units[row["number"]]
+        segments = tuple(Segment(video_of(unit), *segment) for segment in json.loads(row["segments"]))
+        yield Done(unit, tuple(row["fresh"].split()), segments, row["failure"])
 
 
 class _Worker:
     """An actor: makes the chain once and runs each row through the stages `only`, or all."""
 
-    def __init__(self, make: Callable[[], Chain], videos: Any, only: list[str] | None) -> None:
+    def __init__(self, make: Callable[[], Chain], units: Any, only: list[str] | None) -> None:
         import ray
 
         self._chain, self._only = make(), only
-        self._videos: list[Video] = ray.get(videos)
+        self._units: list[Unit] = ray.get(units)
 
     def __call__(self, row: Row) -> Row:
         if row["error"] or row["failure"]:
             return row
         try:
-            done = attempt(self._chain, self._videos[row["number"]], self._only)
+            done = attempt(self._chain, self._units[row["number"]], self._only)
         except KeySyncError as error:
             return {**row, "error": str(error)}
-        return {**row, "fresh": " ".join((*row["fresh"].split(), *done.fresh)), "failure": done.failure}
+        fresh = " ".join((*row["fresh"].split(), *done.fresh))
+        segments = json.dumps([(segment.stage, segment.start, segment.stop) for segment in done.segments])
+        return {**row, "fresh": fresh, "segments": segments, "failure": done.failure}
 
 
 def _import_ray() -> Any:

@@ -18,6 +18,8 @@ WINDOW = 14
 KEYFRAME_SPAN = 170
 PUBLISHED_RESOLUTION = 512
 NONE = "none"
+# Seconds of a segment of a long video.
+SEGMENT = 300.0
 # Where shots begin: at the cuts that PySceneDetect finds, or only where the tracker of the face sees one.
 SCENEDETECT, TRACKER = CUTS = ("scenedetect", "tracker")
 # These run on the CPU regardless of the device: with networks this small, many workers are faster than one GPU.
@@ -71,7 +73,7 @@ class Settings:
 
     `emotion` is a predictor of valence and arousal, for KeyFace. With `still` the crops of a clip do not follow the
     face: the head moves in them, as in KeyFace's videos. `people` is one of `people.PEOPLE`: how one person's clips are
-    recognized.
+    recognized. Videos that last longer than `segment` seconds are worked on in segments of up to that length.
     """
 
     data: Path
@@ -90,9 +92,12 @@ class Settings:
     emotion: ModelFile | None = None
     still: bool = False
     people: str = "video"
+    segment: float = SEGMENT
 
     def __post_init__(self) -> None:
         check_resolution(self.resolution)
+        if not self.segment >= 1:
+            raise KeySyncError(f"segments of {self.segment:g} s: expected 1 or more (--segment)")
         if not 1 <= self.crop_scale <= 4:
             raise KeySyncError(f"a crop scale of {self.crop_scale:g}: expected a number from 1 to 4 (--crop-scale)")
 

@@ -1,7 +1,8 @@
-"""The shots of a video, found with PySceneDetect: (start, stop) in seconds since the first frame."""
+"""The shots of a video, found with PySceneDetect, in seconds since the first frame."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image
 from keysync.errors import KeySyncError, install_line
 from keysync.face.face import Frame
 from keysync.media.reader import VideoReader
+from keysync.media.source import Facts
 
 # Frames are scaled down to a short side of this to twice this many pixels.
 SHORT_SIDE = 180
@@ -21,8 +23,18 @@ SHORT_SIDE = 180
 LEAST_CHANGE = 30.0
 
 
-def find_shots(path: Path) -> list[tuple[float, float]]:
-    """The shots [start, stop) of a video in order, without gaps; a video without a cut is one shot.
+@dataclass(frozen=True, eq=False)
+class Shots:
+    """The shots [start, stop) of a video in seconds, the pts (n,) of its frames in the reader's time base, and what the
+    pass over it told, which a reader that begins elsewhere recalls."""
+
+    seconds: list[tuple[float, float]]
+    pts: NDArray[np.int64]
+    told: Facts
+
+
+def find_shots(path: Path) -> Shots:
+    """The shots of a video in order, without gaps; a video without a cut is one shot.
 
     The last shot ends with the last frame's duration. Raises `KeySyncError` for a file that is damaged or not a video,
     and if PySceneDetect is not installed.
@@ -36,7 +48,8 @@ def find_shots(path: Path) -> list[tuple[float, float]]:
         cuts |= {cut.frame_num for cut in detector.process_frame(timecode(index, fps=25.0), _small(frame))}
     info = reader.info
     edges = [0, *(stamps[cut] - stamps[0] for cut in sorted(cuts)), stamps[-1] - stamps[0] + info.frame_duration]
-    return list(pairwise(float(edge * info.time_base) for edge in edges))
+    seconds = list(pairwise(float(edge * info.time_base) for edge in edges))
+    return Shots(seconds, np.array(stamps, dtype=np.int64), reader.facts())
 
 
 def load_detector() -> tuple[Any, Any]:

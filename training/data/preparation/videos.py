@@ -1,4 +1,5 @@
-"""Finds the videos: files, folders that are searched, and text files that list videos."""
+"""Finds the videos: files, folders that are searched, and text files that list videos. Names what is worked on at a
+time: a video, or a segment of a long one."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from keysync.errors import KeySyncError
+from keysync.method import NETWORK_RATE
 
 # fmt: off
 SUFFIXES = (
@@ -18,6 +20,7 @@ SUFFIXES = (
 )
 # fmt: on
 LIST_SUFFIX = ".txt"
+Range = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,30 @@ class Video:
         """The video in a file with this digest."""
         stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(source.name).stem).strip("-")[:40]
         return cls(f"{stem or 'video'}-{digest[:12]}", source.name, source.path, digest, source.person, source.folder)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What one stage makes of the frames `start`..`stop` (exclusive) of a video's 25 fps grid."""
+
+    video: Video
+    stage: str
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """The video and the seconds, for people."""
+        return f"{self.video.name}, {self.start / NETWORK_RATE:g} to {self.stop / NETWORK_RATE:g} s"
+
+
+# What a worker does at a time: a video, or a segment of a long one.
+Unit = Video | Segment
+
+
+def video_of(unit: Unit) -> Video:
+    """The video that a unit of work belongs to."""
+    return unit.video if isinstance(unit, Segment) else unit
 
 
 @dataclass(frozen=True)

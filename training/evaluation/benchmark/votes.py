@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from keysync.errors import KeySyncError
+from keysync.errors import KeySyncError, one_line
 
 from ...data.disk import disk
 from .elo import Vote
@@ -32,7 +32,9 @@ def read_ballots(path: Path) -> Sequence[tuple[Ballot, str]]:
     try:
         return list(_ballots(path))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise KeySyncError(f"{path} cannot be read ({error}): expected votes as training.vote writes them") from error
+        raise KeySyncError(
+            f"{path} cannot be read ({one_line(error)}): expected votes as training.vote writes them"
+        ) from error
 
 
 def _ballots(path: Path) -> Iterator[tuple[Ballot, str]]:

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from keysync.errors import KeySyncError
-from training.data.preparation.chain import Chain, Facts, Place, Stage
+from training.data.preparation.chain import Chain
+from training.data.preparation.stage import Facts, Place, Stage
 from training.data.preparation.videos import Video
 
 

@@ -6,16 +6,17 @@ import errno
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from keysync.errors import KeySyncError
-from training.data.preparation.chain import Chain, Discard, Facts, Place, Stage, discards
-from training.data.preparation.videos import Video
+from training.data.preparation.chain import DONE, Chain
+from training.data.preparation.stage import Discard, Division, Facts, Place, Stage, VideoFailed, discards
+from training.data.preparation.videos import Segment, Video
 
 ROOT = Path(__file__).parents[4]
 VIDEO = Video("a-1", "a.mp4", Path("a.mp4"), "1")
@@ -171,9 +172,120 @@ def test_killed_in_the_middle_it_goes_on(work: Work) -> None:
     assert {path.name for path in (work.folder / VIDEO.id).iterdir()} == {"one", "two", "three"}
 
 
-def test_time_spent_is_noted(work: Work) -> None:
-    work.after = lambda stage: time.sleep(0.05 if stage == "two" else 0)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time in seconds, which stands still unless a test turns it."""
+    now = [0.0]
+    monkeypatch.setattr("training.data.preparation.chain.time.perf_counter", lambda: now[0])
+    return now
+
+
+def test_time_spent_is_noted(work: Work, clock: list[float]) -> None:
+    def after(stage: str) -> None:
+        clock[0] += {"one": 0.25, "two": 3.0}.get(stage, 0.0)
+
+    work.after = after
     work.run()
-    records = work.chain().records(VIDEO)
-    assert 0.05 <= records["two"].spent < 5
-    assert records["one"].spent < records["two"].spent
+    assert {name: record.spent for name, record in work.chain().records(VIDEO).items()} == {
+        "one": 0.25,
+        "two": 3.0,
+        "three": 0.0,
+    }
+
+
+class LongWork(Work):
+    """Stages one -> two -> three, of which two is made in `ranges`; a segment's text names its range."""
+
+    ranges: tuple[tuple[int, int], ...] = ((0, 20), (20, 50))
+
+    def chain(self, **settings: Any) -> Chain:
+        one, two, three = super().chain(**settings).stages
+        division = Division(lambda _: self.ranges, self._join)
+        return Chain(self.folder, [one, replace(two, run=self._part, division=division), three])
+
+    def _part(self, place: Place) -> Facts:
+        self.ran.append(f"two {place.segment}")
+        (place.folder / "file").write_text(f"{place.segment}" if place.segment else "whole")
+        self.after(f"two {place.segment}")
+        return {}
+
+    def _join(self, place: Place, parts: Sequence[Path]) -> Facts:
+        self.ran.append("join")
+        (place.folder / "file").write_text(" ".join((part / "file").read_text() for part in parts))
+        return {}
+
+
+@pytest.fixture
+def long(tmp_path: Path) -> LongWork:
+    return LongWork(tmp_path / "work")
+
+
+SEGMENTS = tuple(Segment(VIDEO, "two", *part) for part in LongWork.ranges)
+
+
+def test_a_long_video_waits_for_its_segments(long: LongWork) -> None:
+    chain = long.chain()
+    done = chain.run(VIDEO)
+    assert (done.fresh, done.segments) == (("one",), SEGMENTS)
+    assert list(chain.records(VIDEO)) == ["one"]
+    assert chain.run(SEGMENTS[1]).fresh == ("two",)
+    assert chain.run(VIDEO).segments == SEGMENTS[:1]
+    assert chain.run(SEGMENTS[1]).fresh == ()  # it is there
+    assert chain.run(SEGMENTS[0], ["one"]).fresh == ()
+    assert chain.run(SEGMENTS[0]).fresh == ("two",)
+    done = chain.run(VIDEO)
+    assert (done.fresh, done.segments) == (("two", "three"), ())
+    assert (chain.result(VIDEO, "three") / "file").read_text() == "(0, 20) (20, 50)"
+    assert long.ran == ["one", "two (20, 50)", "two (0, 20)", "join", "three"]
+    assert sorted(path.name for path in (long.folder / VIDEO.id).iterdir()) == ["one", "three", "two"]
+    assert chain.run(VIDEO).fresh == ()
+
+
+def test_segments_of_other_settings_are_made_anew(long: LongWork) -> None:
+    long.chain().run(VIDEO)
+    for segment in SEGMENTS:
+        long.chain().run(segment)
+    chain = long.chain(two=1)
+    assert chain.run(VIDEO).segments == SEGMENTS
+    long.ranges = ((0, 50),)  # a single one is no segment
+    assert chain.run(VIDEO).fresh == ("two", "three")
+    assert (chain.result(VIDEO, "three") / "file").read_text() == "whole"
+    assert sorted(path.name for path in (long.folder / VIDEO.id).iterdir()) == ["one", "three", "two"]
+
+
+def test_time_of_segments_counts(long: LongWork, clock: list[float]) -> None:
+    def after(_: str) -> None:
+        clock[0] += 2.0
+
+    long.after = after
+    chain = long.chain()
+    chain.run(VIDEO)
+    for segment in SEGMENTS:
+        chain.run(segment)
+    chain.run(VIDEO)
+    assert chain.records(VIDEO)["two"].spent == 4.0
+
+
+def test_a_segment_discards_its_video(long: LongWork) -> None:
+    chain = long.chain()
+    chain.run(VIDEO)
+    long.after = fail_at("two (20, 50)", Discard({"damaged": (2.0, "in the middle")}))
+    for segment in SEGMENTS:
+        assert chain.run(segment).fresh == ("two",)
+    assert chain.run(VIDEO).fresh == ("two",)
+    reasons = chain.records(VIDEO)["two"].discard or {}
+    assert {reason: tuple(found) for reason, found in reasons.items()} == {"damaged": (2.0, "in the middle")}
+    assert "join" not in long.ran
+
+
+def test_a_segment_that_fails_names_the_video_and_is_tried_again(long: LongWork) -> None:
+    chain = long.chain()
+    chain.run(VIDEO)
+    long.after = fail_at("two (0, 20)", RuntimeError("stopped"))
+    with pytest.raises(VideoFailed, match=r"a\.mp4: the stage two failed \(RuntimeError: stopped\)"):
+        chain.run(SEGMENTS[0])
+    long.after = lambda _: None
+    assert chain.run(SEGMENTS[0]).fresh == ("two",)
+    (chain.result(VIDEO, "one") / DONE).unlink()
+    with pytest.raises(VideoFailed, match=r"a\.mp4, 0\.8 to 2 s: results that the stage two needs are gone"):
+        chain.run(SEGMENTS[1])

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.synthetic_face import face_points
-from training.data.preparation.chain import Discard
 from training.data.preparation.clips import NO_FACE, SOUND_ENDS, TOO_SHORT, find_clips, select
 from training.data.preparation.faces import Faces
+from training.data.preparation.stage import Discard
 
 
 def faces(*shots: tuple[bool, int]) -> Faces:

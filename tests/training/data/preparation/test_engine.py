@@ -13,7 +13,8 @@ import pytest
 
 from keysync.errors import KeySyncError
 from tests.training.data.preparation.small_chain import make_chain, small_videos
-from training.data.preparation.engine import run_here
+from training.data.digest import of_file
+from training.data.preparation.engine import hash_here, run_here
 from training.data.preparation.videos import Video
 
 
@@ -77,3 +78,13 @@ def test_a_consumer_that_stops_ends_the_workers(tmp_path: Path) -> None:
     results = run_here(partial(make_chain, tmp_path), small_videos(4), 2)
     next(results)
     results.close()  # type: ignore[attr-defined]
+
+
+def test_files_are_hashed_in_order_and_one_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.mp4" for number in range(5)]
+    for number, file in enumerate(files):
+        file.write_bytes(bytes((number,)) * 1000 * (5 - number))
+    files[2].unlink()
+    found = list(hash_here(files, 3))
+    assert isinstance(found.pop(2), FileNotFoundError)
+    assert found == [of_file(file) for file in files if file.exists()]

@@ -11,9 +11,10 @@ import pytest
 
 from keysync.errors import KeySyncError
 from keysync.face.crop import crop_boxes
-from keysync.face.face import Face, Frame
+from keysync.face.face import Detector, Face, Frame
+from keysync.face.track import from_landmarks
 from keysync.media.reader import VideoReader
-from training.data.preparation.faces import Faces, follow, grid
+from training.data.preparation.faces import Faces, Grid, follow, grid
 
 from ....clips import HEIGHT, WIDTH, picture, write_video
 from ....synthetic_face import face, face_points
@@ -43,6 +44,10 @@ def video(folder: Path, frames: int, rate: float = 25, cut: int = 10**6) -> Vide
     return VideoReader(write_video(folder / "video.mp4", pictures, rate=Fraction(rate).limit_denominator(1001)))
 
 
+def followed(reader: VideoReader, shots: list[tuple[float, float]], detector: Detector) -> Faces:
+    return follow(reader, Grid.of(reader.timestamps(), reader.info.time_base, shots), detector)
+
+
 def faces(found: list[bool], shot: list[int] | None = None) -> Faces:
     n = len(found)
     points = np.stack([face_points((50 + number, 60)) if seen else np.full((68, 2), np.nan, np.float32)
@@ -70,7 +75,7 @@ def test_the_grid_takes_the_nearest_source_frames(rate: float, frames: int, sour
 
 def test_a_face_is_followed_from_the_first_frame_to_the_last(tmp_path: Path) -> None:
     reader, detector = video(tmp_path, 10), FakeDetector(always)
-    found = follow(reader, [(0.0, 0.4)], detector)
+    found = followed(reader, [(0.0, 0.4)], detector)
     assert detector.shown == 10
     assert found.source.tolist() == list(range(10))
     assert found.pts.tolist() == reader.timestamps().tolist()
@@ -81,14 +86,14 @@ def test_a_face_is_followed_from_the_first_frame_to_the_last(tmp_path: Path) -> 
 
 def test_only_frames_on_the_grid_are_looked_at(tmp_path: Path) -> None:
     detector = FakeDetector(always)
-    found = follow(video(tmp_path, 21, 50), [(0.0, 0.42)], detector)
+    found = followed(video(tmp_path, 21, 50), [(0.0, 0.42)], detector)
     assert detector.shown == len(found.source) == 11
     assert len(found.pts) == 21
 
 
 def test_frames_that_the_grid_repeats_are_looked_at_once(tmp_path: Path) -> None:
     detector = FakeDetector(lambda number: [face((40 + number, 40), 30)])
-    found = follow(video(tmp_path, 5, 12.5), [(0.0, 0.4)], detector)
+    found = followed(video(tmp_path, 5, 12.5), [(0.0, 0.4)], detector)
     assert detector.shown == 5
     assert found.source.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4]
     assert (found.landmarks[2] == found.landmarks[3]).all()
@@ -99,7 +104,7 @@ def test_nothing_crosses_a_cut(tmp_path: Path) -> None:
     def look(number: int) -> list[Face]:
         return [] if number in (5, 6) else [face((30 if number < 6 else 60, 40), 30)]
 
-    found = follow(video(tmp_path, 12), [(0.0, 6 / 25), (6 / 25, 12 / 25)], FakeDetector(look))
+    found = followed(video(tmp_path, 12), [(0.0, 6 / 25), (6 / 25, 12 / 25)], FakeDetector(look))
     assert found.shot.tolist() == [0] * 6 + [1] * 6
     assert np.isnan(found.landmarks[5:7]).all()  # not bridged
     np.testing.assert_allclose(found.landmarks[4], face_points((30, 40), 30), rtol=1e-5)
@@ -108,18 +113,18 @@ def test_nothing_crosses_a_cut(tmp_path: Path) -> None:
 
 
 def test_cuts_that_only_the_tracker_sees_count_too(tmp_path: Path) -> None:
-    found = follow(video(tmp_path, 12, cut=7), [(0.0, 12 / 25)], FakeDetector(always))
+    found = followed(video(tmp_path, 12, cut=7), [(0.0, 12 / 25)], FakeDetector(always))
     assert found.runs(1) == [(0, 7), (7, 12)]
-    both = follow(video(tmp_path, 12, cut=7), [(0.0, 7 / 25), (7 / 25, 12 / 25)], FakeDetector(always))
+    both = followed(video(tmp_path, 12, cut=7), [(0.0, 7 / 25), (7 / 25, 12 / 25)], FakeDetector(always))
     assert both.runs(1) == [(0, 7), (7, 12)]
-    apart = follow(video(tmp_path, 12, cut=7), [(0.0, 3 / 25), (3 / 25, 12 / 25)], FakeDetector(always))
+    apart = followed(video(tmp_path, 12, cut=7), [(0.0, 3 / 25), (3 / 25, 12 / 25)], FakeDetector(always))
     assert apart.runs(1) == [(0, 3), (3, 7), (7, 12)]
 
 
 def test_short_misses_are_bridged_and_no_face_is_no_run(tmp_path: Path) -> None:
-    some = follow(video(tmp_path, 9), [(0.0, 0.36)], FakeDetector(lambda n: [] if n == 4 else always(n)))
+    some = followed(video(tmp_path, 9), [(0.0, 0.36)], FakeDetector(lambda n: [] if n == 4 else always(n)))
     assert some.runs(1) == [(0, 9)]
-    none = follow(video(tmp_path, 9), [(0.0, 0.36)], FakeDetector(lambda _: []))
+    none = followed(video(tmp_path, 9), [(0.0, 0.36)], FakeDetector(lambda _: []))
     assert none.runs(1) == []
 
 
@@ -160,7 +165,8 @@ def test_boxes_are_those_of_the_crop() -> None:
     found = faces([False] * 2 + [True] * 8)
     boxes = found.boxes(2, 10)
     assert boxes.shape == (8, 3)
-    assert (boxes == crop_boxes(found.track, 2, 10)).all()
+    points = [face if seen else None for face, seen in zip(found.landmarks, found.found, strict=True)]
+    assert (boxes == crop_boxes(from_landmarks(points, found.size), 2, 10)).all()
     assert (boxes[:, 0] + boxes[:, 2] <= 300).all()
 
 

@@ -17,13 +17,15 @@ from keysync.errors import KeySyncError
 from keysync.face import detectors
 from tests.tiny_models import write_tiny_models
 from training.data.index import SPLITS
-from training.data.preparation import encode, job, stages
+from training.data.preparation import encode, finding, job, stages
+from training.data.preparation.faces import follow
 from training.data.preparation.models import Models
 from training.data.preparation.report import Report
 from training.data.preparation.settings import TRACKER, ModelFile
 from training.data.preparation.stages import WORK
 from training.data.shards import Shards
 
+from .emotion_file import write_predictor
 from .small_videos import FACE, NO_FACE, BrightnessDetector, small_settings, tiny_models, write_talk
 
 
@@ -78,7 +80,7 @@ def packed(data: Path) -> dict[str, bytes]:
 
 def test_with_a_host_s_models(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those given are used, PySceneDetect is not needed, and every stage that begins is told."""
-    monkeypatch.setattr(stages, "load_detector", lambda: pytest.fail("PySceneDetect was asked"))
+    monkeypatch.setattr(finding, "load_detector", lambda: pytest.fail("PySceneDetect was asked"))
     settings = small_settings(tmp_path / "data", cuts=TRACKER)
     models = Models(settings)
     seen: list[str] = []
@@ -235,6 +237,110 @@ def test_the_order_of_the_videos_changes_no_byte(videos: Path, first_run: tuple[
     run(tmp_path, [videos / "two.mp4", videos / "one.mp4"])
     assert set(packed(tmp_path)) == {"index.json", "train-000000.tar", "validation-000000.tar"}
     assert packed(tmp_path) == packed(first_run[0])
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four shots, of which the last is longer than two segments of a second."""
+    shots = [(FACE, 20), (NO_FACE, 6), (FACE, 16), (NO_FACE, 4), (FACE, 64)]
+    return write_talk(tmp_path_factory.mktemp("film") / "film.mp4", shots)
+
+
+@pytest.fixture(scope="module")
+def in_one_piece(film: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The shards of the film, and what is reported of it."""
+    data = tmp_path_factory.mktemp("piece")
+    report = run(data, [film])
+    return packed(data), told_of(report)
+
+
+def told_of(report: Report) -> dict[str, Any]:
+    """What a report says apart from times."""
+    left_out = ("stages", "seconds_spent")
+    return {name: value for name, value in vars(report).items() if name not in left_out}
+
+
+def test_segments_give_the_same_bytes(
+    film: Path, in_one_piece: tuple[dict[str, bytes], dict[str, Any]], tmp_path: Path
+) -> None:
+    """Clips are the same, also those in a shot that two joints are in, and nothing is left of the segments."""
+    report = run(tmp_path, [film], segment=1)
+    assert sorted(clip.frames for split in SPLITS for clip in Shards(tmp_path).clips(split)) == [16, 20, 64]
+    assert packed(tmp_path) == in_one_piece[0]
+    assert told_of(report) == in_one_piece[1]
+    assert not list(tmp_path.glob("work/*/*segments"))
+    before = results(tmp_path)
+    run(tmp_path, [film])  # in one piece
+    assert made_since(before, tmp_path) == set()
+
+
+def test_people_alike_and_emotions_in_segments(film: Path, tmp_path: Path) -> None:
+    changes = {"people": "likeness", "emotion": ModelFile.of(write_predictor(tmp_path / "emotion.pt"))}
+    held = []
+    for name, segment in (("piece", 300.0), ("segments", 1.0)):
+        run(tmp_path / name, [film], segment=segment, **changes)
+        looks = next((tmp_path / name).glob("work/*/looks/looks.npy")).read_bytes()
+        held.append((packed(tmp_path / name), looks))
+    assert held[0] == held[1]
+
+
+def test_stopped_between_segments_it_goes_on(
+    film: Path,
+    in_one_piece: tuple[dict[str, bytes], dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What a segment has made stays: faces of some, latents of one of the three clips."""
+    write_latents = encode.write_latents
+    seen: list[tuple[int, int]] = []
+    written: list[str] = []
+    most = {"faces": 2, "latents": 1}
+
+    def followed(reader: Any, grid: Any, detector: Any, segment: Any) -> Any:
+        if len(seen) == most["faces"]:
+            raise KeyboardInterrupt
+        seen.append(segment)
+        return follow(reader, grid, detector, segment)
+
+    def wrote(vae: Any, pictures: Any, folder: Path, key: str) -> None:
+        if len(written) == most["latents"]:
+            raise KeyboardInterrupt
+        written.append(key)
+        write_latents(vae, pictures, folder, key)
+
+    monkeypatch.setattr(finding, "follow", followed)
+    monkeypatch.setattr(encode, "write_latents", wrote)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, [film], segment=1)
+    assert seen == [(0, 20), (20, 42)]
+    most["faces"] = 6
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, [film], segment=1)
+    assert seen == [(0, 20), (20, 42), (42, 46), (46, 67), (67, 88), (88, 110)]
+    most["latents"] = 3
+    run(tmp_path, [film], segment=1)
+    assert [key[-3:] for key in written] == ["000", "026", "046"]
+    assert packed(tmp_path) == in_one_piece[0]
+    assert "videos and segments: 100%" in capsys.readouterr().err
+
+
+def test_a_segment_that_fails_is_one_video_that_failed(
+    film: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crops = encode.write_crops
+
+    def fail(reader: Any, faces: Any, start: int, *rest: Any) -> None:
+        if start >= 26:
+            raise ZeroDivisionError("in a library")
+        crops(reader, faces, start, *rest)
+
+    monkeypatch.setattr(encode, "write_crops", fail)
+    report = job.prepare([film, videos], small_settings(tmp_path, segment=1), validation=0.5, max_failures=1)
+    assert report.discarded[job.FAILED].videos == {
+        "film.mp4": {"seconds": 4.4, "why": "the stage crops failed (ZeroDivisionError: in a library)"}
+    }
+    assert report.clips == 3
 
 
 def test_a_second_run_makes_nothing(videos: Path, data: Path) -> None:

@@ -11,6 +11,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ray
 
@@ -36,25 +37,31 @@ def _ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_ray")
 def test_the_same_bytes_as_the_local_engine(tmp_path: Path) -> None:
+    """Of short videos, and of a film in segments of a second, one of which begins inside a shot."""
     videos = tmp_path / "videos"
     videos.mkdir()
-    speech = write_speech(tmp_path / "speech.wav", 0.8)
-    frames = list(portrait_frames(40, size=192))
-    for name, part in {"one": frames[:16], "two": frames[20:36]}.items():
+    speech = write_speech(tmp_path / "speech.wav", 2.2)
+    frames = list(portrait_frames(50, size=192))
+    dark = [np.zeros_like(frames[0])] * 6
+    for name, part in {"one": frames[:16], "two": frames[20:36], "film": [*frames[:16], *dark, *frames[16:48]]}.items():
         like = PictureFormat(192, 192, Fraction(1, 25), Fraction(25))
         with VideoWriter(videos / f"{name}.mp4", like, audio=speech) as writer:
             for number, frame in enumerate(part):
                 writer.write(frame, number)
     (videos / "text.mp4").write_text("no video")
-    packed = {}
-    for engine, workers in (("local", 1), ("ray", 2)):
-        data = tmp_path / engine
-        report = job.prepare([videos], small_settings(data), engine=engine, workers=workers, validation=0.5)
-        assert report.clips == 2
-        assert set(report.discarded) == {"cannot be read"}
-        packed[engine] = {path.name: path.read_bytes() for path in [*data.glob("*.tar"), data / "index.json"]}
-    assert len(packed["local"]) == 3
-    assert packed["ray"] == packed["local"]
+    packed, told = {}, {}
+    for engine, workers in (("local", 1), ("local", 2), ("ray", 2)):
+        data = tmp_path / f"{engine}-{workers}"
+        settings = small_settings(data, segment=1)
+        report = job.prepare([videos], settings, engine=engine, workers=workers, validation=0.5)
+        assert report.clips == 4
+        assert set(report.discarded) == {"cannot be read", "no face"}
+        key = f"{engine}-{workers}"
+        packed[key] = {path.name: path.read_bytes() for path in [*data.glob("*.tar"), data / "index.json"]}
+        told[key] = {stage: held["videos"] for stage, held in report.stages.items()}
+    assert len(packed["local-1"]) == 3
+    assert packed["local-2"] == packed["ray-2"] == packed["local-1"]
+    assert told["local-2"] == told["ray-2"] == told["local-1"]
 
 
 @pytest.mark.usefixtures("_ray")

@@ -13,7 +13,7 @@ from keysync.errors import KeySyncError
 from keysync.face.detectors import make_detector
 from keysync.media.audio import read_speech
 from keysync.media.reader import VideoReader
-from training.data.preparation.faces import Faces, follow
+from training.data.preparation.faces import Faces, Grid, follow
 from training.data.preparation.speaker import FRAME, LEAST, SPEAKER, agreement, level, load_scorer, spectra
 
 from ....synthetic_face import face_points
@@ -118,7 +118,9 @@ def talking(media: Path) -> dict[str, tuple[Faces, Array]]:
     found = {}
     for name in ("aniportrait", "latentsync"):
         path = next(media.glob(f"{name}*.mp4"))
-        faces = follow(VideoReader(path, duration=5), [(0.0, 5.0)], detector)
+        reader = VideoReader(path, duration=5)
+        grid = Grid.of(reader.timestamps(), reader.info.time_base, [(0.0, 5.0)])
+        faces = follow(reader, grid, detector)
         found[name] = faces, read_speech(path)[0].numpy()[: 5 * 16_000]
     detector.close()
     return found

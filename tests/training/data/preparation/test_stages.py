@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from keysync.face import detectors
-from training.data.preparation.chain import Chain, Stage
+from training.data.preparation.chain import Chain
 from training.data.preparation.models import Models
 from training.data.preparation.settings import ModelFile
+from training.data.preparation.stage import Stage
 from training.data.preparation.stages import EMOTION_PART, PARTS, clip_files, table
 from training.data.preparation.videos import Video
 
