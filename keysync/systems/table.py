@@ -12,5 +12,7 @@ from .rewrite.system import REWRITE
 AUTOMATIC = automatic(REWRITE, KEYSYNC)
 
 SYSTEMS: dict[str, System] = {system.name: system for system in (AUTOMATIC, REWRITE, KEYSYNC, FLASHLIPS)}
+# Those that can dub frames as they come.
+LIVE: dict[str, System] = {system.name: system for system in (FLASHLIPS,)}
 # Those that make a talking head of one picture.
 HEADS: dict[str, System] = {system.name: system for system in (KEYFACE,)}

@@ -57,6 +57,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "KeySyncEditLipsVectors": ("blend lips", "shift lips", "smooth lips", "flashlips", *LIP_SYNC),
     "KeySyncFlashLipsEdit": ("draw lips", "edit mouth", "latent editor", "flashlips", *LIP_SYNC, *DUBBING),
     "KeySyncFlashLipsDub": (*LIP_SYNC, *DUBBING, "fast lip sync", "real time lip sync", "revoice", "数字人"),
+    "KeySyncDubLive": ("real time lip sync", "stream", "webcam", "camera", "实时", *LIP_SYNC, *DUBBING),
     "KeySyncDubVideo": (*LIP_SYNC, *DUBBING, "dubbed video", "revoice", "video to video lip sync", "数字人"),
 }
 

@@ -39,6 +39,7 @@ from .vectors import LipsVectors
 
 if TYPE_CHECKING:
     from ..keysync.models import HostVAE
+    from .stream import FlashLipsStream
 
 
 @dataclass(frozen=True)
@@ -241,6 +242,12 @@ class FlashLips:
         """See `Renderer`: the seed decides how the lips move."""
         settled = (settings or Drawing()).settled(self.spec)
         return partial(render, Run(self, settled, stream(f"{SYSTEM} {seed}"), clock, on_step))
+
+    def stream(self, settings: Drawing | None, seed: int) -> FlashLipsStream:
+        """See `Streaming`: references are those of its person, where it has one, else of the frames that come."""
+        from .stream import FlashLipsStream  # here: no dub of a file needs it
+
+        return FlashLipsStream(self, (settings or Drawing()).settled(self.spec), seed)
 
 
 def load_flashlips(
