@@ -155,6 +155,27 @@ def test_vectors_are_edited_in_order(node: Any, flashlips: Any, crops: Any) -> N
     np.testing.assert_allclose(blend.values, 0.75 * vectors.values + 0.25 * later.values, atol=1e-6)
 
 
+def test_vectors_are_drawn_over_a_timeline(
+    flashlips: Any, crops: Any, node: Any, speech: dict[str, Any], error: type[Exception]
+) -> None:
+    """With a picture of the openings, which is shown in the node."""
+    draw, cut = part("nodes.lips_vectors").DrawLipsVectors, crops[0]
+    made = draw.execute(flashlips, cut, "0:0, 0.2:1", 1.0, 25.0, 6)
+    vectors, plot = made.args
+    assert (vectors.values.shape, vectors.fps, vectors.model) == ((6, 12), 25.0, flashlips.key)
+    line = part("keysync.systems.flashlips.opening").OpeningLine.of(flashlips, cut)
+    np.testing.assert_allclose(line.read(vectors), np.arange(6) / 5, atol=1e-4)
+    assert plot.shape == (1, 320, 960, 3)
+    assert made.ui is not None
+    (read,) = node.LipsVectorsFromVideo.execute(flashlips, cut, 25.0).args
+    over, other = draw.execute(flashlips, cut, "0.08:1,0.2:1", 1.0, 1.0, 1, read, speech).args
+    assert np.array_equal(over.values[:2], read.values[:2])
+    np.testing.assert_allclose(line.read(over)[2:6], 1, atol=1e-4)
+    assert not torch.equal(plot, other)
+    with pytest.raises(error, match=r"the keys are 'wide': expected seconds .* \(set keys\)"):
+        draw.execute(flashlips, cut, "wide", 1.0, 25.0, 6)
+
+
 def test_what_does_not_fit_is_refused(
     node: Any, flashlips: Any, crops: Any, images: Tensor, error: type[Exception]
 ) -> None:
