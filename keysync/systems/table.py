@@ -9,7 +9,7 @@ from .keysync.system import KEYSYNC
 from .renderer import System
 from .rewrite.system import REWRITE
 
-AUTOMATIC = automatic(REWRITE, KEYSYNC)
+AUTOMATIC = automatic(REWRITE, KEYSYNC, FLASHLIPS)
 
 SYSTEMS: dict[str, System] = {system.name: system for system in (AUTOMATIC, REWRITE, KEYSYNC, FLASHLIPS)}
 # Those that can dub frames as they come.
