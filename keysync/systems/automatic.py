@@ -155,10 +155,10 @@ def automatic(rewrite: System, keysync: System, named: System | None = None) -> 
 
     `named` draws where its file is given: no table has it ahead of `rewrite` on real faces, so nothing else chooses it.
     """
-    others = () if named is None else (named,)
 
     def settings(options: argparse.Namespace) -> dict[str, Any]:
-        return {system.name: system.settings(options) for system in (rewrite, keysync, *others)}
+        given = [named] if named is not None and getattr(options, named.name, None) is not None else []
+        return {system.name: system.settings(options) for system in (rewrite, keysync, *given)}
 
     def load(files: Mapping[str, Path | None], *, device: torch.device, dtype: torch.dtype | None) -> Renderer:
         if named is not None and files.get(named.name) is not None:
