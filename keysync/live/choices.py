@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Final
 
 # The standard input, and the standard output.
 STANDARD = "-"
@@ -13,7 +14,7 @@ DEVICES = ("alsa", "avfoundation", "dshow", "gdigrab", "lavfi", "pulse", "v4l2",
 # By the scheme of a place on the network, the format that is sent there.
 SCHEMES = {"rtmp": "flv", "rtmps": "flv", "rtsp": "rtsp", "rtp": "rtp_mpegts", "srt": "mpegts", "udp": "mpegts"}
 # The format of frames as they are in memory: RGB, 3 bytes a pixel.
-RAW = "rawvideo"
+RAW: Final = "rawvideo"
 # Frames of a batch: many keep a processor busy, few keep the delay short.
 BATCH = 8
 

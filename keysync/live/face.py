@@ -98,7 +98,7 @@ class LiveFace:
         self._tracker, self._begins = self._tracker.recent(kept), self._seen - kept
         whole = self._follow(stop)
         part = slice(first - self._begins, stop - self._begins)
-        boxes = np.zeros((len(whole.found), 3), np.int64)
+        boxes = np.zeros((len(whole.found), 3), dtype=np.int64)
         for begin, end in whole.runs():
             begin, end = max(begin, part.start), min(end, part.stop)
             if begin < end:
