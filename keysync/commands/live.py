@@ -83,15 +83,14 @@ def live(options: argparse.Namespace) -> None:
 
 
 def _limit(options: argparse.Namespace, dub: Live, rate: float) -> float:
-    """How many seconds a frame may wait. Raises `KeySyncError` for fewer than every batch takes to come."""
+    """How many seconds a frame may wait. Raises `KeySyncError` for fewer than every batch takes to arrive."""
     least = dub.most_held / rate
     if options.latency is None:
         return least + SPARE
     if options.latency < least:
         raise KeySyncError(
-            f"a latency of {options.latency:g} s: a batch and the frames ahead of it take {least:.2f} s to come; "
-            f"choose "
-            "more, or a smaller batch",
+            f"a latency of {options.latency:g} s: a batch and the frames ahead of it take {least:.2f} s to arrive; "
+            "choose more, or a smaller batch",
             about="latency",
         )
     seconds: float = options.latency

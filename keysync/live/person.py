@@ -20,7 +20,7 @@ AnySurveyor = TypeVar("AnySurveyor", bound=Surveyor)
 def meet_person(
     renderer: AnySurveyor, source: FrameSource, pts: NDArray[np.int64], track: FaceTrack, most: int = 3000
 ) -> AnySurveyor:
-    """The renderer that knows the person of a clip, who is the same in all its shots; looks at `most` frames, evenly
+    """The renderer with the person of a clip, who is the same in all its shots; looks at `most` frames, evenly
     spread. Raises `UnsuitableError` where no frame shows the face."""
     needs = renderer.needs
     crops = Crops.of(track, needs.crop_size, needs.crop_scale)

@@ -18,7 +18,7 @@ from ...keysync.report import DUBBED
 
 log = logging.getLogger(__name__)
 
-# Sessions that are open at once at most, and seconds after which one that nobody uses is closed.
+# Sessions that are open at once at most, and seconds after which one that is not used is closed.
 MOST, IDLE = 8, 600.0
 
 

@@ -73,7 +73,7 @@ def test_pipes_in_and_out(
         (["-", "{speech}", "-o", "a.mp4", "--real-time"], "has its own speed: leave out real-time (--real-time)"),
         (["{video}", "{speech}", "-o", "a.mp4", "--face", "speaking"], "chosen by its number or by a place"),
         (["{video}", "{speech}", "-o", "a.avi"], "unsupported file extension"),
-        (["{video}", "{speech}", "-o", "a.mp4", "--real-time", "--latency", "0.5"], "take 0.64 s to come"),
+        (["{video}", "{speech}", "-o", "a.mp4", "--real-time", "--latency", "0.5"], "take 0.64 s to arrive"),
         (["none.mp4", "{speech}", "-o", "a.mp4"], "check the path"),
     ],
 )
@@ -99,10 +99,10 @@ def test_a_first_signal_only_says_that_it_came() -> None:
         "with listening():\n"
         "    with gently() as came:\n"
         "        assert not came()\n"
-        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "        assert came()\n"
         "        print('gone on', flush=True)\n"
-        "        try:\n            os.kill(os.getpid(), signal.SIGINT)\n"
+        "        try:\n            os.kill(os.getpid(), signal.SIGTERM)\n"
         "        except KeyboardInterrupt:\n            print('stopped')\n"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
