@@ -55,7 +55,7 @@ def test_raw_frames_come_from_a_pipe(tmp_path: Path, pictures: list[Frame]) -> N
     assert is_stream(str(pipe))
     video = open_video(str(pipe), RAW)
     assert video.is_live
-    assert (video.form.width, video.form.height, video.form.rate) == (WIDTH, HEIGHT, 25)
+    assert (video.form.width, video.form.height, video.form.rate) == (WIDTH, HEIGHT, Fraction(25))
     frames = [*video.frames()]
     assert [float(pts * video.form.time_base) for pts, _ in frames] == [number / 25 for number in range(FRAMES)]
     assert all((frame == picture).all() for (_, frame), picture in zip(frames, pictures, strict=True))
@@ -74,7 +74,7 @@ def test_a_video_and_a_sound_come_from_pipes(tmp_path: Path, clip: dict[str, Pat
 def test_devices_are_named_by_their_format() -> None:
     """libav's own made-up one."""
     video = open_video("lavfi:testsrc=size=64x48:rate=25:duration=0.4")
-    assert (video.form.width, video.form.height, video.form.rate) == (64, 48, 25)
+    assert (video.form.width, video.form.height, video.form.rate) == (64, 48, Fraction(25))
     assert len([*video.frames()]) == 10
     sound = open_sound("lavfi:sine=duration=0.5:sample_rate=16000")
     assert sum(block.shape[1] for block in sound.blocks()) == 8000

@@ -134,8 +134,10 @@ def dubbed(
     survey = FlashLips.survey
 
     def remembering(self: FlashLips, *given: Any) -> Any:
-        kept.append(survey(self, *given))
-        return kept[-1]
+        known = survey(self, *given)
+        assert isinstance(known, FlashLips)
+        kept.append(known)
+        return known
 
     monkeypatch.setattr(FlashLips, "survey", remembering)
     settings = Settings(sync_mode="silence")

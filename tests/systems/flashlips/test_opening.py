@@ -59,7 +59,7 @@ def line(models: FlashLips, monkeypatch: pytest.MonkeyPatch) -> OpeningLine:
         def __init__(self, *_: Any) -> None: ...
 
         def read(self, pictures: Tensor) -> Meshes:
-            return Meshes(np.zeros((len(pictures), 468, 3)), np.array([1.0, 0.9, 0.8, 0.1]))
+            return Meshes(np.zeros((len(pictures), 468, 3), np.float32), np.array([1.0, 0.9, 0.8, 0.1], np.float32))
 
     def measured(points: Any) -> Any:
         measures = np.zeros((len(points), len(MEASURED)), np.float32)
