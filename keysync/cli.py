@@ -29,12 +29,16 @@ from pathlib import Path
 from typing import Any
 
 from .batch import FAILED, Batch, Outcome, as_json, table
+from .commands.live_options import LIVE_HELP, add_live_options
 from .commands.options import (
     add_conversion_options,
+    add_detector_options,
     add_dub_options,
     add_face_options,
     add_head_options,
+    add_mark_option,
     add_measuring,
+    add_network_options,
     add_output_options,
     add_work_options,
     system_options,
@@ -43,7 +47,7 @@ from .errors import KeySyncError
 from .resume import Work
 from .signals import StoppedError, listening, say_stopped
 from .systems.keysync.system import KEYSYNC
-from .systems.table import AUTOMATIC, HEADS, SYSTEMS
+from .systems.table import AUTOMATIC, HEADS, LIVE, SYSTEMS
 from .terminal import PatientStream, patient_streams
 from .weights.published import SETS
 
@@ -73,6 +77,11 @@ OWN_REMEDIES = {
     "sound": "--audio",
     "source": "--source",
     "json": "--json",
+    "raw": "--raw",
+    "batch": "--batch",
+    "latency": "--latency",
+    "person": "--person",
+    "real_time": "--real-time",
     "plot": "--plot",
     "to": "--to",
     "yes": "--yes",
@@ -93,6 +102,7 @@ def _later(module: str, name: str) -> Command:
 
 
 _dub, _demo, _animate = _later("dub", "dub"), _later("dub", "demo"), _later("animate", "animate")
+_live = _later("live", "live")
 _measure, _compare = _later("measure", "measure"), _later("measure", "compare")
 _download, _inspect, _convert = (_later("weights", name) for name in ("download", "inspect", "convert"))
 
@@ -171,6 +181,15 @@ def _parser() -> argparse.ArgumentParser:
     add_face_options(batch)
     _add_job_options(batch, of_one=False)
     batch.set_defaults(run=_batch, video=None, audio=None, output=None, report=None)
+
+    live = commands.add_parser("live", help="dub frames as they come", description=LIVE_HELP)
+    add_live_options(live, list(LIVE))
+    for option in system_options(LIVE.values()).values():
+        option.add(live)
+    add_detector_options(live)
+    add_network_options(live)
+    add_mark_option(live)
+    live.set_defaults(run=_live)
 
     animate = commands.add_parser(
         "animate",

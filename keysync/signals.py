@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -66,6 +66,31 @@ def listening() -> Iterator[Stop]:
     except Exception:
         stop.check()
         raise
+    finally:
+        for number, handler in heard.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def gently() -> Iterator[Callable[[], bool]]:
+    """Inside, the first signal interrupts nothing: what is yielded tells whether it has come. A second one acts as it
+    would have outside."""
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = {number: signal.getsignal(number) for number in ENDING}
+    heard = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        for each, handler in heard.items():
+            signal.signal(each, handler)
+
+    for number in heard:
+        signal.signal(number, note)
+    try:
+        yield lambda: bool(came)
     finally:
         for number, handler in heard.items():
             signal.signal(number, handler)

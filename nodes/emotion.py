@@ -9,6 +9,7 @@ from comfy_api.latest import io, ui
 from ..keysync.method import NETWORK_RATE
 from ..keysync.systems.keyface.emotion import EMOTIONS, Emotion
 from ..keysync.systems.keyface.emotion_plot import SIZE, draw_emotion
+from ..keysync.timed import looks_like_json
 from .host.audio import AudioDict, channels_of
 from .host.search import schema
 from .host.sockets import EmotionSocket
@@ -67,7 +68,7 @@ class EmotionCurve(io.ComfyNode):
 def read_emotion(emotion: str, curve: str) -> Emotion:
     """The curve of a table where there is one, else that of states. Raises `KeySyncError` for text that is neither."""
     table = curve.strip()
-    return Emotion.parse(table, "curve", is_json=table.startswith(("[", "{"))) if table else Emotion.of(emotion)
+    return Emotion.parse(table, "curve", is_json=looks_like_json(table)) if table else Emotion.of(emotion)
 
 
 def draw(emotion: Emotion, audio: AudioDict | None) -> torch.Tensor:

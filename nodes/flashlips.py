@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.sd
 import numpy as np
+import torch
 from comfy_api.latest import Input, io
 from torch import Tensor
 
 from ..keysync.dub import Settings
 from ..keysync.errors import KeySyncError
 from ..keysync.media.audio import hear
+from ..keysync.method import PIXELS_PER_LATENT
+from ..keysync.network.stage import SCALE_FACTOR
 from ..keysync.summary import summarize
 from ..keysync.systems.flashlips.models import FlashLips
 from ..keysync.systems.flashlips.networks import MOST_REFERENCES
-from ..keysync.systems.flashlips.render import speech_evaluations
+from ..keysync.systems.flashlips.render import Drawn, speech_evaluations
 from ..keysync.systems.flashlips.settings import Drawing
-from ..keysync.systems.flashlips.steps import edit_crops, vectors_of_crops, vectors_of_speech
+from ..keysync.systems.flashlips.steps import edit_crops, edit_latents, vectors_of_crops, vectors_of_speech
 from ..keysync.systems.flashlips.vectors import LipsVectors
 from ..keysync.systems.renderer import Unchanged
 from .dub import (
@@ -52,6 +56,7 @@ from .host.sockets import (
     Speakers,
     SpeechEncoderSocket,
 )
+from .host.vae import check_latents
 from .host.video import open_occluder, open_sound
 from .lips import PART, fps_input, timing_inputs
 from .mouths import describe
@@ -140,7 +145,7 @@ class LipsVectorsFromSpeech(io.ComfyNode):
                 fps_input("Frame rate of the video, from Fit Audio."),
                 io.Image.Input("crops", tooltip=f"{CROPS_TIP} Some of them show how the person speaks."),
                 seed_input("Seed of the lips: another one is a different take."),
-                _steps_input(),
+                steps_input(),
             ],
             outputs=[_vectors_output()],
         )
@@ -253,15 +258,20 @@ class FlashLipsEdit(io.ComfyNode):
             "which do not see each other; each shot lends its own references.",
             inputs=[
                 FlashLipsSocket.Input("flashlips", tooltip="The one that made the lips vectors, from Load FlashLips."),
-                io.Image.Input("crops", tooltip=CROPS_TIP),
+                io.MultiType.Input(
+                    "crops",
+                    types=[io.Image, io.Latent],
+                    tooltip=f"{CROPS_TIP} Or their latents: of whole crops if the mouth is drawn over, else from VAE "
+                    "Encode (for Inpainting) with the mask of Mouth Mask.",
+                ),
                 LipsVectorsSocket.Input("vectors", tooltip="The lips to draw, as long as the crops."),
-                _mouth_input(),
-                _references_input(),
+                mouth_input(),
+                references_input(),
                 io.Mask.Input(
                     "mask",
                     optional=True,
                     tooltip="From Mouth Mask: the region that is hidden from the editor. One per frame or one for all. "
-                    "Needed unless the mouth is drawn over.",
+                    "Needed unless the mouth is drawn over, or latents have it as their noise mask.",
                 ),
                 FaceTrackSocket.Input(
                     "track",
@@ -271,13 +281,18 @@ class FlashLipsEdit(io.ComfyNode):
                 io.Image.Input(
                     "reference_crops",
                     optional=True,
-                    tooltip="Crops of the same person to take references from, instead of those of each shot.",
+                    tooltip="Crops of the same person to take references from, instead of those of each shot. Needed "
+                    "for latents.",
                 ),
             ],
             outputs=[
                 io.Image.Output(display_name="crops", tooltip="The crops with new mouths, for Paste Face."),
                 io.String.Output(
                     display_name="report", tooltip="How many frames have a new mouth, and why the others are unchanged."
+                ),
+                io.Latent.Output(
+                    display_name="latents",
+                    tooltip="The same crops as latents, for VAE Decode, a sampler or an upscaler.",
                 ),
             ],
         )
@@ -287,7 +302,7 @@ class FlashLipsEdit(io.ComfyNode):
     def execute(
         cls,
         flashlips: FlashLips,
-        crops: Tensor,
+        crops: Tensor | dict[str, Any],
         vectors: LipsVectors,
         mouth: str,
         references: int,
@@ -295,33 +310,34 @@ class FlashLipsEdit(io.ComfyNode):
         track: Faces | None = None,
         reference_crops: Tensor | None = None,
     ) -> io.NodeOutput:
-        want_finite(crops, "crops")
-        drawn = crops[..., :3].cpu().clone()
         settings = Drawing(references=references, mask_free=MOUTHS[mouth])
-        if track is not None and len(track.track.found) != len(crops):
+        sources = sources_of(crops, mask)
+        count = len(sources.pictures)
+        if track is not None and len(track.track.found) != count:
             raise KeySyncError(
-                f"there are {len(crops)} crops but the track covers {len(track.track.found)} frames: connect both from "
+                f"there are {count} crops but the track covers {len(track.track.found)} frames: connect both from "
                 "the same Crop Face"
             )
-        masks = None if mask is None else _masks_of(mask, crops)
-        made = edit_crops(
-            flashlips,
-            drawn.clone(),
-            masks,
-            vectors,
-            settings,
-            None if track is None else track.track,
-            None if reference_crops is None else reference_crops[..., :3].cpu(),
-            progress(len(crops)),
-        )
+        followed = None if track is None else track.track
+        own = None if reference_crops is None else reference_crops[..., :3].cpu()
+        given = (flashlips, sources.pictures.clone(), sources.masks, vectors, settings)
+        if not sources.encoded:
+            made = edit_crops(*given, followed, own, progress(count))
+        elif own is None:
+            raise KeySyncError("latents show no person: connect crops to reference_crops")
+        else:
+            made = edit_latents(*given, own, followed, progress(count))
+        drawn: list[Drawn] = []
         unchanged: dict[str, list[int]] = {}
-        for number, picture in enumerate(made):
-            if isinstance(picture, Unchanged):
-                unchanged.setdefault(picture.reason, []).append(number)
-            else:
-                drawn[number] = picture
+        for number, one in enumerate(made):
+            if isinstance(one, Unchanged):
+                unchanged.setdefault(one.reason, []).append(number)
+                one = sources.unchanged(flashlips, number)
+            drawn.append(one)
+        pictures, latents = (torch.stack(part) for part in zip(*drawn, strict=True))
         said = flashlips.following(vectors).remarks(settings)
-        return io.NodeOutput(drawn, "\n".join([describe(len(crops), unchanged), *said]))
+        report = "\n".join([describe(count, unchanged), *said])
+        return io.NodeOutput(pictures, report, {"samples": latents / SCALE_FACTOR})
 
 
 class DubWithFlashLips(io.ComfyNode):
@@ -339,10 +355,10 @@ class DubWithFlashLips(io.ComfyNode):
                 io.Video.Input("video", tooltip="The video to dub. One face in it is dubbed, or those of Speakers."),
                 audio_input(),
                 FlashLipsSocket.Input("flashlips", tooltip="From Load FlashLips."),
-                _mouth_input(),
-                _references_input(),
+                mouth_input(),
+                references_input(),
                 seed_input("Seed of the lips: another one is a different take."),
-                _steps_input(),
+                steps_input(),
                 sync_input(),
                 *detector_inputs(),
                 quiet_input(),
@@ -401,19 +417,56 @@ class DubWithFlashLips(io.ComfyNode):
         return io.NodeOutput(result, report.to_json(), summarize(report, face))
 
 
-def _masks_of(mask: Tensor, crops: Tensor) -> Tensor:
-    """One mask for each of the crops. Raises `KeySyncError` for masks of another size or number."""
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """What is edited: crops (n, H, W, 3), 0..1, or latents (n, 4, h, w) where they are `encoded`; and the masks
+    (n, H, W) of their mouths, None without any."""
+
+    pictures: Tensor
+    masks: Tensor | None
+    encoded: bool
+
+    def unchanged(self, flashlips: FlashLips, number: int) -> Drawn:
+        """A frame that stays as it is, as a picture and as a latent: one of them is given."""
+        source, vae = self.pictures[number], flashlips.vae
+        if self.encoded:
+            return Drawn(vae.decode(source[None])[0].float().cpu(), source)
+        return Drawn(source, vae.encode(source[None])[0].float().cpu())
+
+
+def sources_of(crops: Tensor | dict[str, Any], mask: Tensor | None) -> Sources:
+    """What an IMAGE or a LATENT holds; a LATENT's noise mask stands for a mask that is not given.
+
+    Raises `KeySyncError` for latents of no picture, and for masks of another size or number.
+    """
+    encoded = isinstance(crops, dict)
+    if isinstance(crops, dict):
+        latents = crops["samples"]
+        check_latents(latents)
+        want_finite(latents, "crops")
+        mask = crops.get("noise_mask") if mask is None else mask
+        pictures = latents.float().cpu() * SCALE_FACTOR
+        size = tuple(PIXELS_PER_LATENT * side for side in latents.shape[2:])
+    else:
+        want_finite(crops, "crops")
+        pictures, size = crops[..., :3].cpu(), tuple(crops.shape[1:3])
+    return Sources(pictures, None if mask is None else _masks_of(mask, len(pictures), size), encoded)
+
+
+def _masks_of(mask: Tensor, count: int, size: tuple[int, ...]) -> Tensor:
+    """One mask for each of so many crops of `size` (H, W). Raises `KeySyncError` for masks of another size or
+    number."""
     want_finite(mask, "mask")
     masks = as_masks(mask).cpu()
-    if masks.shape[1:] != crops.shape[1:3] or len(masks) not in (1, len(crops)):
+    if tuple(masks.shape[1:]) != size or len(masks) not in (1, count):
         raise KeySyncError(
-            f"there are {len(masks)} masks of {masks.shape[2]}x{masks.shape[1]} but {len(crops)} crops of "
-            f"{crops.shape[2]}x{crops.shape[1]}: connect Mouth Mask, with the track of Crop Face"
+            f"there are {len(masks)} masks of {masks.shape[2]}x{masks.shape[1]} but {count} crops of "
+            f"{size[1]}x{size[0]}: connect Mouth Mask, with the track of Crop Face"
         )
-    return (masks > 0.5).float().expand(len(crops), -1, -1)
+    return (masks > 0.5).float().expand(count, -1, -1)
 
 
-def _mouth_input() -> Any:
+def mouth_input() -> Any:
     """Whether the source's own mouth is hidden."""
     return io.Combo.Input(
         "mouth",
@@ -426,7 +479,7 @@ def _mouth_input() -> Any:
     )
 
 
-def _references_input() -> Any:
+def references_input() -> Any:
     """How many references are used."""
     return io.Int.Input(
         "references",
@@ -437,7 +490,7 @@ def _references_input() -> Any:
     )
 
 
-def _steps_input() -> Any:
+def steps_input() -> Any:
     """How many steps lead from speech to lips."""
     return io.Int.Input(
         "steps", default=0, min=0, max=1000, tooltip="Steps from speech to lips vectors. 0 uses the file's default."

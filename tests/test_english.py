@@ -37,6 +37,7 @@ MAY_NAME_OPTIONS = (
     "keysync/cli.py",
     "commands/options.py",
     "commands/dub.py",
+    "commands/live_options.py",
     "commands/running.py",
     "system.py",
     "stage_options.py",

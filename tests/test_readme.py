@@ -154,7 +154,7 @@ def run(command: str, words: Sequence[str]) -> int:
 
 def test_the_documents_show_every_command() -> None:
     assert {words.split()[0] for command, words in COMMANDS if command == "keysync"} == {
-        *("animate", "demo", "dub", "batch", "measure", "compare", "download", "inspect", "convert")
+        *("animate", "demo", "dub", "batch", "live", "measure", "compare", "download", "inspect", "convert")
     }
     assert {command for command, _ in COMMANDS} >= LEAST.keys() - {
         "python -m training.evaluate",

@@ -110,7 +110,9 @@ def chosen_system(options: argparse.Namespace) -> System:
     if options.system is None and not given:
         return AUTOMATIC
     files = {system.name: {option.name for option in system.files} for system in SYSTEMS.values()}
-    system = SYSTEMS[options.system or max(files, key=lambda name: len(given & files[name]))]
+    # Files name a system of their own; auto has none, but takes those of others.
+    guess = max((name for name in files if name != AUTOMATIC.name), key=lambda name: len(given & files[name]))
+    system = SYSTEMS[options.system or guess]
     foreign = given - files[system.name]
     if foreign:
         flag = _file_options()[min(foreign)].flag

@@ -65,6 +65,11 @@ def add_face_options(parser: argparse.ArgumentParser) -> None:
 def add_finding_options(parser: argparse.ArgumentParser) -> None:
     """How faces are found."""
     parser.add_argument("--landmarks", type=Path, metavar="JSON", help="68 points per frame, instead of a detector")
+    add_detector_options(parser)
+
+
+def add_detector_options(parser: argparse.ArgumentParser) -> None:
+    """What finds faces."""
     parser.add_argument(
         "--detector", choices=sorted(DETECTORS), default="mediapipe", help=f"{_help(DETECTORS)} (default: %(default)s)"
     )
@@ -132,27 +137,37 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 def add_work_options(parser: argparse.ArgumentParser) -> None:
     """How a job works, and what its result says of it."""
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the noise (default: %(default)s)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, mps ...")
-    parser.add_argument("--dtype", choices=sorted(DTYPES), help="of the networks (default: fp16 on a GPU, else fp32)")
+    add_network_options(parser)
     parser.add_argument("--lossless", action="store_true", help="write FFV1 in .mkv, which keeps every pixel exactly")
     parser.add_argument("--work-folder", type=Path, metavar="FOLDER", help=WORK)
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", dest="fresh", action="store_false", help="go on with unfinished work (default)")
     again.add_argument("--fresh", action="store_true", help="ignore unfinished work and start anew")
     parser.set_defaults(fresh=False)
-    parser.add_argument(
-        "--no-provenance",
-        dest="provenance",
-        action="store_false",
-        help="do not say in the result's metadata that it is synthetic",
-    )
+    add_mark_option(parser)
     parser.add_argument(
         "--c2pa", nargs=2, metavar=("CHAIN", "KEY"), help="sign the result: PEM files of certificates and private key"
     )
     parser.add_argument(
         "--c2pa-algorithm", choices=ALGORITHMS, default=ALGORITHMS[0], help="of the key (default: %(default)s)"
     )
+
+
+def add_mark_option(parser: argparse.ArgumentParser) -> None:
+    """Whether a result says that it is synthetic."""
+    parser.add_argument(
+        "--no-provenance",
+        dest="provenance",
+        action="store_false",
+        help="do not say in the result's metadata that it is synthetic",
+    )
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """How networks are run."""
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the noise (default: %(default)s)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, mps ...")
+    parser.add_argument("--dtype", choices=sorted(DTYPES), help="of the networks (default: fp16 on a GPU, else fp32)")
 
 
 def add_conversion_options(parser: argparse.ArgumentParser) -> None:

@@ -37,13 +37,21 @@ Box = Sequence[int] | NDArray[np.int64]
 
 
 def crop_boxes(
-    track: FaceTrack, start: int, stop: int, scale: float = PUBLISHED_CROP_SCALE, align: bool = False
+    track: FaceTrack,
+    start: int,
+    stop: int,
+    scale: float = PUBLISHED_CROP_SCALE,
+    align: bool = False,
+    before: NDArray[np.float64] | None = None,
 ) -> NDArray[np.int64]:
     """Boxes (m, 3) of x, y, side for frames `start`..`stop` (exclusive), a run of the track.
 
     At rest a box is `scale` times as wide as that of the points. Each lies inside the frame and holds all of the
     frame's 68 points that a square inside the frame can. With `align` boxes are turned (m, 4), so that the eyes are
     level; each holds all points of a face that is smaller than the frame, and its corners may lie outside.
+
+    A run that is cut piece by piece, without `align`, goes on smoothly where the pieces share `before` (3,), the
+    smoothed centre and side of the frame before, NaN for none: it becomes that of the last frame.
     """
     points: NDArray[np.floating[Any]] = track.landmarks[start:stop]
     turns = _smooth_rolls(rolls(points)) if align else np.zeros(len(points))
@@ -54,7 +62,7 @@ def crop_boxes(
     if align:
         centres = np.einsum("nij,nj->ni", axes, centres)
     boxes = np.zeros((stop - start, 4 if align else 3), dtype=np.int64)
-    for frame, state in enumerate(_smooth(centres, sides)):
+    for frame, state in enumerate(_smooth(centres, sides, before)):
         boxes[frame] = (
             _turned_box(state, low[frame], high[frame], turns[frame], track.size)
             if align
@@ -63,9 +71,13 @@ def crop_boxes(
     return boxes
 
 
-def _smooth(centres: NDArray[Any], sides: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
-    """Smoothed centre and side (3,) of each frame; the array is the same in all."""
-    state = np.array([*centres[0], sides[0]], dtype=np.float64)
+def _smooth(
+    centres: NDArray[Any], sides: NDArray[Any], before: NDArray[np.float64] | None = None
+) -> Iterator[NDArray[np.float64]]:
+    """Smoothed centre and side (3,) of each frame; the array is the same in all, and `before` where that is given."""
+    state = np.full(3, np.nan) if before is None else before
+    if np.isnan(state).any():
+        state[:] = *centres[0], sides[0]
     for centre, side in zip(centres, sides, strict=True):
         motion = float(np.hypot(*(centre - state[:2])))
         state += _trust(motion / FULL_MOTION) * (np.array([*centre, side]) - state)

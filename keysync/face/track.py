@@ -206,11 +206,23 @@ class Tracker:
         copied._size, copied._shots, copied._faces = self._size, self._shots[:frames], self._faces.first(frames)
         return copied
 
+    def recent(self, frames: int) -> Tracker:
+        """One that goes on from here, and holds the last `frames` that were added only; this one must not be used any
+        more."""
+        kept = Tracker(exact=self.exact, looks=self.looks)
+        kept._size, kept._counter = self._size, self._counter
+        kept._crowded, kept._since = self._crowded, self._since
+        begin = max(0, len(self._shots) - frames)
+        kept._shots = self._shots[begin:]
+        for faces in self._faces[begin:]:
+            kept._faces.add(faces)
+        return kept
+
     def people(self) -> list[list[Person]]:
         """The people of each shot."""
         shot = np.array(self._shots, dtype=np.int64)
         found = []
-        for index in range(int(shot[-1]) + 1 if len(shot) else 0):
+        for index in np.unique(shot).tolist():
             frames = np.flatnonzero(shot == index).tolist()
             found.append(people_of(frames, map(self._faces.__getitem__, frames)))
         return found
@@ -248,6 +260,12 @@ class Tracker:
                 f"face {choice.index} was chosen but no shot shows more than {most}: choose {choices}", about="face"
             )
         return self._made(chosen, shot, Boxes.of(boxes, len(shot)))
+
+    def without_choice(self) -> FaceTrack:
+        """The track of a face that is never to be seen. Raises `KeySyncError` if there are no frames."""
+        if self._size is None:
+            raise KeySyncError("the video has no frames: expected at least one; choose another video")
+        return self._made({}, np.array(self._shots, dtype=np.int64), ())
 
     def each_speaker(self, clues: Clues) -> list[FaceTrack]:
         """A track for each person who speaks for a second or more, with the frames in which they do; the one who speaks

@@ -119,16 +119,60 @@ class Automatic:
         raise KeySyncError("no system is chosen yet: survey the clip first")
 
 
-def automatic(rewrite: System, keysync: System) -> System:
-    """The row that chooses among what needs no files; the built-in model is loaded when it is chosen."""
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """A `Surveyor` that was chosen before the clip was seen; the report says `why`."""
+
+    chosen: Surveyor
+    why: str
+    system: str = "auto"
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def needs(self) -> Needs:
+        return self.chosen.needs
+
+    @property
+    def encoders(self) -> Mapping[str, Hearing]:
+        return self.chosen.encoders
+
+    def survey(self, looks: Iterator[Look], note: Callable[[str], None]) -> Renderer:
+        """What the chosen one returns."""
+        note(self.why)
+        return self.chosen.survey(looks, note)
+
+    def evaluations(self, frames: int, settings: Any) -> int:
+        """None: nothing is drawn before the survey."""
+        return 0
+
+    def begin(self, settings: Any, seed: int, clock: Clock, on_step: OnStep | None) -> Rendering:
+        """Raises `KeySyncError`: only what `survey` returns draws."""
+        raise KeySyncError("the clip was not seen yet: survey it first")
+
+
+def automatic(rewrite: System, keysync: System, named: System | None = None) -> System:
+    """The row that chooses among what needs no files; the built-in model is loaded when it is chosen.
+
+    `named` draws where its file is given: no table has it ahead of `rewrite` on real faces, so nothing else chooses it.
+    """
 
     def settings(options: argparse.Namespace) -> dict[str, Any]:
-        return {system.name: system.settings(options) for system in (rewrite, keysync)}
+        given = [named] if named is not None and getattr(options, named.name, None) is not None else []
+        return {system.name: system.settings(options) for system in (rewrite, keysync, *given)}
 
-    def load(files: Mapping[str, Path | None], *, device: torch.device, dtype: torch.dtype | None) -> Automatic:
+    def load(files: Mapping[str, Path | None], *, device: torch.device, dtype: torch.dtype | None) -> Renderer:
+        if named is not None and files.get(named.name) is not None:
+            why = f"drawn by {named.name}: its file is given; without it, {rewrite.name} or {keysync.name} is chosen"
+            loaded = named.load(files, device=device, dtype=dtype)
+            assert isinstance(loaded, Surveyor)
+            return Chosen(loaded, why)
+        unused = sorted(name for name, file in files.items() if file is not None)
+        if unused:
+            raise KeySyncError(f"auto uses {unused[0]} with the file of another system only: leave it out, or name one")
         rewriter = rewrite.load({}, device=device, dtype=dtype)
         assert isinstance(rewriter, Surveyor)
         none = {option.name: None for option in keysync.files}
         return Automatic(rewriter, lambda: keysync.load(none, device=device, dtype=dtype))
 
-    return System(name="auto", files=(), options=(), settings=settings, load=load)
+    files = () if named is None else named.files
+    return System(name="auto", files=files, options=(), settings=settings, load=load)

@@ -214,6 +214,34 @@ class Remembering(Surveyor, Protocol):
         """The renderer that was kept. Raises `KeyError`, `TypeError` or `ValueError` for what is none."""
 
 
+class Stream(Protocol):
+    """What draws frames of one face as they come."""
+
+    @property
+    def ahead(self) -> int:
+        """How many frames' speech it hears ahead of the frame that it draws."""
+
+    def draw(
+        self, frames: range, speech: Mapping[str, Tensor], looks: Mapping[int, tuple[Tensor, Tensor]], /
+    ) -> Mapping[int, Tensor]:
+        """The crops (H, W, 3) float32, 0..1, on the CPU, of those of the next `frames` that are in `looks`, by number.
+
+        `speech` are rows as in `Span`, of all these frames and of up to `ahead` more; `looks` are crop and mask by the
+        frame's number.
+        """
+
+    def skip(self) -> None:
+        """The next frames do not go on from those before."""
+
+
+@runtime_checkable
+class Streaming(Renderer, Protocol):
+    """A renderer that can draw before the rest of the clip is known."""
+
+    def stream(self, settings: Any, seed: int, /) -> Stream:
+        """Starts a stream; the same seed gives the same frames."""
+
+
 class Encodings(Protocol):
     """Encodings of crops by their frames' numbers in the source; those encoded together are found together."""
 

@@ -15,6 +15,7 @@ from ...keysync.systems.flashlips.models import FlashLips, encoder_file, load_ne
 from ...keysync.vae.vae import read_vae
 from .encoder import CoreSpeechEncoder
 from .encoder import load as load_encoder
+from .models import host_of
 from .vae import CoreVAE, core_vae
 
 
@@ -56,4 +57,5 @@ def load(path: Path, vae: comfy.sd.VAE | None, encoder: CoreSpeechEncoder | None
         files={"flashlips": path},
         facts=bundle.metadata,
         place=place,
+        host=f"{host_of(patcher)} {dtype}",
     )

@@ -99,7 +99,7 @@ def known_of(patchers: Mapping[str, ModelPatcher]) -> dict[str, Any]:
         "files": {
             name: patcher.model.file for name, patcher in patchers.items() if patcher.model.file and not patcher.patches
         },
-        "host": _host(*patchers.values()) if all(map(_is_plain, patchers.values())) else None,
+        "host": host_of(*patchers.values()) if all(map(_is_plain, patchers.values())) else None,
     }
 
 
@@ -123,7 +123,7 @@ def _holds(thing: Any) -> bool:
     return bool(thing) if isinstance(thing, list | tuple) else thing is not None
 
 
-def _host(*patchers: ModelPatcher) -> str:
+def host_of(*patchers: ModelPatcher) -> str:
     """What computes: the version of ComfyUI, its switches, the devices and the precision."""
     switches = sorted(name for name, value in vars(args).items() if value is True)
     kinds = [(str(patcher.load_device), str(patcher.model_dtype())) for patcher in patchers]

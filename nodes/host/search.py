@@ -55,8 +55,10 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "KeySyncLipsVectorsFromSpeech": ("audio to lips", "visemes", "flashlips", *LIP_SYNC),
     "KeySyncLipsVectorsFromVideo": ("performance transfer", "read lips", "mouth tracking", "flashlips", *LIP_SYNC),
     "KeySyncEditLipsVectors": ("blend lips", "shift lips", "smooth lips", "flashlips", *LIP_SYNC),
+    "KeySyncDrawLipsVectors": ("mouth curve", "draw curve", "timeline", "keyframes", "flashlips", *LIP_SYNC),
     "KeySyncFlashLipsEdit": ("draw lips", "edit mouth", "latent editor", "flashlips", *LIP_SYNC, *DUBBING),
     "KeySyncFlashLipsDub": (*LIP_SYNC, *DUBBING, "fast lip sync", "real time lip sync", "revoice", "数字人"),
+    "KeySyncDubLive": ("real time lip sync", "stream", "webcam", "camera", "实时", *LIP_SYNC, *DUBBING),
     "KeySyncDubVideo": (*LIP_SYNC, *DUBBING, "dubbed video", "revoice", "video to video lip sync", "数字人"),
 }
 

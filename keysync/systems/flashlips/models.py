@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...errors import KeySyncError
 from ...face.mesh import MeshReader
-from ...method import PIXELS_PER_LATENT
+from ...method import LATENT_CHANNELS, PIXELS_PER_LATENT
 from ...network.noise import stream
 from ...network.peak import is_on_cpu
 from ...speech.context import CHANNELS as WHISPER_CHANNELS
@@ -23,8 +23,9 @@ from ...speech.whisper import WEIGHTS as WHISPER
 from ...vae.vae import VAE, load_vae
 from ...weights.digest import weights_digest
 from ..given import GivenCurve
+from ..keysync.models import stamp
 from ..keysync.small import BUILT_IN, SMALL
-from ..renderer import Clock, Given, Hearing, Look, Needs, OnStep, Renderer, Rendering, UnsuitableError
+from ..renderer import Clock, Given, Hearing, Look, Needs, OnStep, Renderer, Rendering, Results, UnsuitableError
 from .bundle import Bundle, open_bundle
 from .edit import frames_a_call
 from .editor import Editor
@@ -38,6 +39,7 @@ from .vectors import LipsVectors
 
 if TYPE_CHECKING:
     from ..keysync.models import HostVAE
+    from .stream import FlashLipsStream
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class FlashLips:
 
     `people` are those of a surveyed clip, by shot. `encoders` hears speech; where it is `Given`, its rows are lips
     vectors and `speech` is not used. `facts` are what the file says of itself, by name. `device` is where pictures
-    are; `place` is called before the networks work: a host may have put them aside.
+    are; `place` is called before the networks work: a host may have put them aside; `host` is what decides besides
+    files, settings and code what the networks give, None where it has no name. `work` keeps what they made.
     """
 
     spec: FlashLipsSpec
@@ -80,6 +83,8 @@ class FlashLips:
     people: Mapping[int, Person] = field(default_factory=dict)
     place: Callable[[], None] = lambda: None
     system: str = SYSTEM
+    host: str | None = ""
+    work: Results | None = None
 
     def __post_init__(self) -> None:
         """Raises `KeySyncError` for a VAE or a speech encoder of another kind than the networks were trained with."""
@@ -156,6 +161,26 @@ class FlashLips:
         ]
         return pictures + max(each)
 
+    def work_causes(self, settings: Drawing | None) -> list[Any] | None:
+        """See `Resumable`. References follow from the clip, and are made anew."""
+        if self.host is None or SYSTEM not in self.files:
+            return None
+        like = next(self.editor.parameters())
+        kind = [self.host or str(like.device), str(like.dtype)]
+        heard = [stamp(file) for name, file in sorted(self.files.items()) if name not in (SYSTEM, "vae")]
+        file = stamp(self.files[SYSTEM])
+        settled = (settings or Drawing()).settled(self.spec)
+        return [self.system, kind, file, self.vae.encoder_digest(), heard, repr(settled)]
+
+    def bytes_to_keep(self, frames: int) -> int:
+        """See `Resumable`: the latents that the editor makes."""
+        height, width = self.spec.latent_size
+        return frames * 4 * LATENT_CHANNELS * height * width
+
+    def continuing(self, work: Results) -> FlashLips:
+        """See `Resumable`."""
+        return replace(self, work=work)
+
     @property
     def key(self) -> str:
         """The same for FlashLips whose lips vectors mean the same: by their reader."""
@@ -217,6 +242,12 @@ class FlashLips:
         """See `Renderer`: the seed decides how the lips move."""
         settled = (settings or Drawing()).settled(self.spec)
         return partial(render, Run(self, settled, stream(f"{SYSTEM} {seed}"), clock, on_step))
+
+    def stream(self, settings: Drawing | None, seed: int) -> FlashLipsStream:
+        """See `Streaming`: references are those of its person, where it has one, else of the frames that come."""
+        from .stream import FlashLipsStream  # here: no dub of a file needs it
+
+        return FlashLipsStream(self, (settings or Drawing()).settled(self.spec), seed)
 
 
 def load_flashlips(

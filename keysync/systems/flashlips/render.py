@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...network.noise import draw
 from ...network.peak import is_on_cpu
+from ..keysync.memo import key_of_inputs
 from ..renderer import Account, Clock, OnStep, Span
 from ..repaired import computed
 from ..steps import Steps
@@ -32,15 +33,24 @@ CPU_FRAMES, FRAMES = 8, 32
 SETS = 8
 
 
+class Drawn(NamedTuple):
+    """A drawn frame: its picture (H, W, 3), 0..1, and the latent (4, h, w) that it was decoded from, on the CPU."""
+
+    picture: Tensor
+    latent: Tensor
+
+
 @dataclass(frozen=True)
 class Run:
-    """What all spans of one dub share."""
+    """What all spans of one dub share. `encoded`: crops are latents (4, h, w) already, of pictures whose mouths are
+    hidden unless they are drawn over."""
 
     models: FlashLips
     settings: Settled
     noise: np.random.Generator
     clock: Clock
     on_step: OnStep | None = None
+    encoded: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +87,12 @@ class References:
 
 
 def render(run: Run, span: Span) -> Iterator[Tensor]:
+    """The pictures of a span, see `render_with_latents`."""
+    for drawn in render_with_latents(run, span):
+        yield drawn.picture
+
+
+def render_with_latents(run: Run, span: Span) -> Iterator[Drawn]:
     """Draws a span: its lips are made first, its crops then as they come.
 
     Memory holds some frames and the lips, whatever the length. Raises `KeySyncError` where a model gives numbers that
@@ -100,7 +116,7 @@ def render(run: Run, span: Span) -> Iterator[Tensor]:
         part = range(start, start + len(some))
         pictures, masks = (torch.stack(one).to(models.device) for one in zip(*some, strict=True))
         features = references.of(span.account, numbers[part.start : part.stop])
-        made = _drawn(run, span.account, part, pictures, masks, features, lips[part.start : part.stop])
+        made = draw_frames(run, span.account, part, pictures, masks, features, lips[part.start : part.stop])
         if run.on_step is not None:
             run.on_step(len(part))
         yield from made
@@ -144,22 +160,44 @@ def speech_evaluations(steps: int, frames: int, models: FlashLips) -> int:
     return 0 if models.given else steps * len(windows(frames, config.window, config.overlap))
 
 
-def _drawn(
-    run: Run, account: Account, frames: range, pictures: Tensor, masks: Tensor, features: Tensor, lips: Tensor
-) -> Tensor:
-    """The pictures (n, H, W, 3) of some frames of a span, on the CPU."""
+def draw_frames(
+    run: Run, account: Account, frames: range, crops: Tensor, masks: Tensor, features: Tensor, lips: Tensor
+) -> list[Drawn]:
+    """Some frames of a span."""
     models = run.models
     masked = not run.settings.mask_free
-    seen = hidden(pictures, masks) if masked else pictures
-    cells = hidden_cells(masks) if masked else None
-    with run.clock("encode"):
-        source, _ = computed(account, models.vae, "the VAE's encoder", frames, partial(models.vae.encode, seen))
+    key, kept = b"", None
+    if models.work is not None:
+        inputs = (crops, masks if masked else masks[:0], features, lips)
+        key = key_of_inputs("the editor", [one.float().cpu() for one in inputs])
+        kept = models.work.find(key)
+    if kept is not None:
+        latents = kept.to(models.device)
+    else:
+        latents = _edited(run, account, frames, crops, masks if masked else None, features, lips)
+        if models.work is not None:
+            models.work.keep(key, latents)
+    with run.clock("decode"):
+        made, _ = computed(account, models.vae, "the VAE's decoder", frames, partial(models.vae.decode, latents))
+    return [Drawn(*one) for one in zip(made.float().cpu(), latents.float().cpu(), strict=True)]
+
+
+def _edited(
+    run: Run, account: Account, frames: range, crops: Tensor, masks: Tensor | None, features: Tensor, lips: Tensor
+) -> Tensor:
+    """The latents (n, 4, h, w) of these frames with other mouths; `masks` are what is hidden, None for nothing."""
+    models = run.models
+    if run.encoded:
+        source = crops
+    else:
+        seen = crops if masks is None else hidden(crops, masks)
+        with run.clock("encode"):
+            source, _ = computed(account, models.vae, "the VAE's encoder", frames, partial(models.vae.encode, seen))
+    cells = None if masks is None else hidden_cells(masks)
     with run.clock("editor"):
         models.place()
         compute = partial(
             edit, models.editor, source, cells, features, lips, smaller=partial(account.smaller, "the editor")
         )
         latents, _ = computed(account, models.editor, "the editor", frames, compute)
-    with run.clock("decode"):
-        made, _ = computed(account, models.vae, "the VAE's decoder", frames, partial(models.vae.decode, latents))
-    return made.float().cpu()
+    return latents

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import KeySyncError
 from ...face.masks import MASKS
@@ -25,6 +25,9 @@ from .networks import (
     TransformerConfig,
     UNetConfig,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SYSTEM = "flashlips"
 # Versions of the file format that can be read.
@@ -113,6 +116,16 @@ class FlashLipsSpec:
         """Height and width of a latent."""
         height, width = self.image_size
         return height // PIXELS_PER_LATENT, width // PIXELS_PER_LATENT
+
+
+def want_crops(spec: FlashLipsSpec, crops: Tensor) -> None:
+    """Raises `KeySyncError` unless crops (n, H, W, 3) have the size that the networks work at."""
+    height, width = spec.image_size
+    if not len(crops) or tuple(crops.shape[1:]) != (height, width, 3):
+        raise KeySyncError(
+            f"the crops have shape {list(crops.shape)}: expected one or more RGB crops of {width}x{height} pixels",
+            about="crops",
+        )
 
 
 def metadata_of(spec: FlashLipsSpec) -> dict[str, str]:

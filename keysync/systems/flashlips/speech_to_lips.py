@@ -107,12 +107,14 @@ def sample(
     steps: int,
     at_once: int = 8,
     on_step: Callable[[int], None] | None = None,
+    known: Tensor | None = None,
 ) -> Tensor:
     """Lips vectors (frames, width) of speech of any length, from noise of that shape, by `steps` of Euler's method.
 
     In each step all windows say their velocity, `at_once` of them together; where they overlap, it is their mean, of
     which a window has less towards its ends: so the lips do not jump from one window to the next. `on_step(n)` follows
-    each call of the network, which n windows took part in.
+    each call of the network, which n windows took part in. `known` (k, width) are the lips of the first frames, which
+    stay: the others go on from them.
     """
     config = network.config
     parts = windows(len(noise), config.window, config.overlap)
@@ -122,7 +124,11 @@ def sample(
     for part in parts:
         total[part.start : part.stop] += share
     x = noise
+    past = noise[:0] if known is None else network.normalised(known.to(noise))
     for step in range(steps):
+        if len(past):  # where the straight path from noise to them has led by now
+            led, _ = straight_path(past[None], noise[None, : len(past)], noise.new_tensor([step / steps]))
+            x = torch.cat((led[0], x[len(past) :]))
         velocity = torch.zeros_like(x)
         for group in (parts[start : start + at_once] for start in range(0, len(parts), at_once)):
             said = _said(network, x, step / steps, group, conditions, source)
@@ -131,7 +137,7 @@ def sample(
             if on_step is not None:
                 on_step(len(group))
         x = x + velocity / total / steps
-    return network.restored(x)
+    return network.restored(torch.cat((past, x[len(past) :])))
 
 
 def _said(

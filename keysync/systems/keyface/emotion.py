@@ -5,10 +5,8 @@ An emotion that changes is a curve of both over time, made of named states or of
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import KeySyncError
-from ...strict_json import MOST_CHARACTERS, quoted, strict_json
+from ...strict_json import MOST_CHARACTERS, quoted
+from ...timed import Values, are_rising, between, read_keys
 
-Values = NDArray[np.float64]
 CONTROLS = ("valence", "arousal")
 # Valence and arousal of each named state, as KeyFace defines them.
 EMOTIONS: Mapping[str, tuple[float, float]] = {
@@ -74,7 +72,7 @@ class Emotion:
                 "pairs of valence and arousal from -1 to 1",
                 about="emotion",
             )
-        if self.seconds is not None and not (np.isfinite(self.seconds).all() and (np.diff(self.seconds) > 0).all()):
+        if self.seconds is not None and not are_rising(self.seconds):
             raise KeySyncError("the seconds of the emotion curve do not rise: put its keys in order", about="emotion")
 
     @classmethod
@@ -122,11 +120,9 @@ class Emotion:
         Raises `KeySyncError` for text in another form, or without a curve.
         """
         try:
-            rows = strict_json(text) if is_json else _table(text)
-            keys = [[float(row[column]) for column in ("seconds", *CONTROLS)] for row in rows]
-        except (ValueError, TypeError, KeyError, OverflowError, csv.Error) as error:
+            table = read_keys(text, CONTROLS, is_json=is_json)
+        except ValueError as error:
             raise _no_curve(name) from error
-        table = np.array(keys, dtype=np.float64).reshape(-1, 3)
         try:
             return cls(table[:, 1:], table[:, 0])
         except KeySyncError as error:
@@ -144,7 +140,7 @@ class Emotion:
         """
         if self.seconds is None:
             return spread(self.values, len(times))
-        return np.stack([np.interp(times, self.seconds, column) for column in self.values.T], 1)
+        return between(times, self.seconds, self.values)
 
     @property
     def controls(self) -> dict[str, Callable[[NDArray[np.float64]], Values]]:
@@ -174,9 +170,3 @@ def _no_curve(name: str) -> KeySyncError:
         f"{name} is not an emotion curve: expected CSV or JSON with numbers named seconds, valence and arousal",
         about="emotion_curve",
     )
-
-
-def _table(text: str) -> Sequence[Mapping[str, str]]:
-    rows = csv.DictReader(io.StringIO(text), skipinitialspace=True)
-    rows.fieldnames = [name.strip().lower() for name in rows.fieldnames or ()]
-    return list(rows)

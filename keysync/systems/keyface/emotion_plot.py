@@ -12,8 +12,9 @@ from ...errors import KeySyncError
 from ...media.outline import outline
 from ...media.source import SoundSource
 from ...plot import LEFT, draw_curves
+from ...timed import Values
 from ...whole import reason, whole_file
-from .emotion import CONTROLS, Values
+from .emotion import CONTROLS
 
 # Values at the upper and the lower edge of the plot, and its height and width.
 EDGES, SIZE = (1.2, -1.2), (320, 960)

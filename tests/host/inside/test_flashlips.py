@@ -95,21 +95,53 @@ def test_vectors_from_speech_are_the_librarys(
     assert (other.values != vectors.values).any()
 
 
-def test_edited_crops_are_the_librarys(node: Any, flashlips: Any, library: Any, crops: Any) -> None:
+def test_edited_crops_are_the_librarys(node: Any, flashlips: Any, library: Any, crops: Any, file: Path) -> None:
     cut, placed, mask = crops
     (vectors,) = node.LipsVectorsFromVideo.execute(flashlips, cut, 25.0).args
     assert len(vectors.values) == SHOWN
-    edited, report = node.FlashLipsEdit.execute(flashlips, cut, vectors, "hidden", 3, mask, placed).args
+    edited, report, latents = node.FlashLipsEdit.execute(flashlips, cut, vectors, "hidden", 3, mask, placed).args
     settings = part("keysync.systems.flashlips.settings").Drawing(references=3, mask_free=False)
     told = part("keysync.systems.flashlips.steps").edit_crops(library, cut, mask, vectors, settings, placed.track)
-    torch.testing.assert_close(edited, torch.stack([*told]), atol=CLOSE, rtol=0)
+    torch.testing.assert_close(edited, torch.stack([one.picture for one in told]), atol=CLOSE, rtol=0)
     assert report.splitlines()[0] == f"{SHOWN} of {SHOWN} frames have a new mouth"
     assert "into a hidden mouth; references of the clip, at most: 3; given lips vectors" in report
     assert "untrained" in report
-    over, _ = node.FlashLipsEdit.execute(flashlips, cut, vectors, "drawn over", 3).args
+    decoded = part("nodes.vae").DecodeFrames.execute(core_vae(file), latents).args[0]
+    torch.testing.assert_close(edited, decoded, atol=CLOSE, rtol=0)
+    over, *_ = node.FlashLipsEdit.execute(flashlips, cut, vectors, "drawn over", 3).args
     assert float((over - edited).abs().max()) > CLOSE
-    others, _ = node.FlashLipsEdit.execute(flashlips, cut, vectors, "drawn over", 3, reference_crops=1 - cut[:2]).args
+    others, *_ = node.FlashLipsEdit.execute(flashlips, cut, vectors, "drawn over", 3, reference_crops=1 - cut[:2]).args
     assert float((over - others).abs().max()) > CLOSE
+
+
+def core_vae(file: Path) -> Any:
+    return part("nodes.host.vae").core_vae(part("keysync.vae.vae").read_vae(file))
+
+
+def test_latents_are_edited_as_their_crops_are(
+    node: Any, flashlips: Any, crops: Any, file: Path, error: type[Exception]
+) -> None:
+    """Encoded by ComfyUI's own node, which paints the mouth grey."""
+    from nodes import VAEEncode, VAEEncodeForInpaint
+
+    cut, placed, mask = crops
+    (vectors,) = node.LipsVectorsFromVideo.execute(flashlips, cut, 25.0).args
+    (inpaint,) = VAEEncodeForInpaint().encode(core_vae(file), cut, mask, 0)
+    own = 1 - cut[:3]
+    made, report, _ = node.FlashLipsEdit.execute(
+        flashlips, inpaint, vectors, "hidden", 3, None, placed, reference_crops=own
+    ).args
+    told, _, latents = node.FlashLipsEdit.execute(
+        flashlips, cut, vectors, "hidden", 3, mask, placed, reference_crops=own
+    ).args
+    torch.testing.assert_close(made, told, atol=CLOSE, rtol=0)
+    assert latents["samples"].shape == (SHOWN, 4, 8, 8)
+    assert f"{SHOWN} of {SHOWN} frames have a new mouth" in report
+    (whole,) = VAEEncode().encode(core_vae(file), cut)
+    over, *_ = node.FlashLipsEdit.execute(flashlips, whole, vectors, "drawn over", 3, reference_crops=own).args
+    assert float((over - made).abs().max()) > CLOSE
+    with pytest.raises(error, match="latents show no person: connect crops to reference_crops"):
+        node.FlashLipsEdit.execute(flashlips, whole, vectors, "drawn over", 3)
 
 
 def test_vectors_are_edited_in_order(node: Any, flashlips: Any, crops: Any) -> None:
@@ -121,6 +153,27 @@ def test_vectors_are_edited_in_order(node: Any, flashlips: Any, crops: Any) -> N
     assert np.array_equal(later.values[1], vectors.values[0])
     (blend,) = node.EditLipsVectors.execute(vectors, 0.25, 0.0, 0, 0, 0.0, later).args
     np.testing.assert_allclose(blend.values, 0.75 * vectors.values + 0.25 * later.values, atol=1e-6)
+
+
+def test_vectors_are_drawn_over_a_timeline(
+    flashlips: Any, crops: Any, node: Any, speech: dict[str, Any], error: type[Exception]
+) -> None:
+    """With a picture of the openings, which is shown in the node."""
+    draw, cut = part("nodes.lips_vectors").DrawLipsVectors, crops[0]
+    made = draw.execute(flashlips, cut, "0:0, 0.2:1", 1.0, 25.0, 6)
+    vectors, plot = made.args
+    assert (vectors.values.shape, vectors.fps, vectors.model) == ((6, 12), 25.0, flashlips.key)
+    line = part("keysync.systems.flashlips.opening").OpeningLine.of(flashlips, cut)
+    np.testing.assert_allclose(line.read(vectors), np.arange(6) / 5, atol=1e-4)
+    assert plot.shape == (1, 320, 960, 3)
+    assert made.ui is not None
+    (read,) = node.LipsVectorsFromVideo.execute(flashlips, cut, 25.0).args
+    over, other = draw.execute(flashlips, cut, "0.08:1,0.2:1", 1.0, 1.0, 1, read, speech).args
+    assert np.array_equal(over.values[:2], read.values[:2])
+    np.testing.assert_allclose(line.read(over)[2:6], 1, atol=1e-4)
+    assert not torch.equal(plot, other)
+    with pytest.raises(error, match=r"the keys are 'wide': expected seconds .* \(set keys\)"):
+        draw.execute(flashlips, cut, "wide", 1.0, 25.0, 6)
 
 
 def test_what_does_not_fit_is_refused(

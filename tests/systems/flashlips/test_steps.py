@@ -12,10 +12,11 @@ from torch import Tensor
 
 from keysync.errors import KeySyncError
 from keysync.face.track import FaceTrack
+from keysync.systems.flashlips.editor import hidden
 from keysync.systems.flashlips.models import FlashLips
-from keysync.systems.flashlips.render import CPU_FRAMES, speech_evaluations
+from keysync.systems.flashlips.render import CPU_FRAMES, Drawn, speech_evaluations
 from keysync.systems.flashlips.settings import Drawing
-from keysync.systems.flashlips.steps import edit_crops, vectors_of_crops, vectors_of_speech
+from keysync.systems.flashlips.steps import edit_crops, edit_latents, vectors_of_crops, vectors_of_speech
 from keysync.systems.flashlips.vectors import LipsVectors
 from keysync.systems.renderer import Unchanged
 
@@ -41,7 +42,7 @@ def vectors(models: FlashLips, crops: Tensor) -> LipsVectors:
 
 
 def edited(*given: Any, **more: Any) -> list[Tensor]:
-    return [one if isinstance(one, Tensor) else torch.zeros(0) for one in edit_crops(*given, **more)]
+    return [torch.zeros(0) if isinstance(one, Unchanged) else one.picture for one in edit_crops(*given, **more)]
 
 
 def test_vectors_of_crops_are_what_the_reader_reads(models: FlashLips, crops: Tensor, vectors: LipsVectors) -> None:
@@ -96,6 +97,27 @@ def test_frames_without_a_face_stay_unchanged(models: FlashLips, crops: Tensor, 
     )
     made = [*edit_crops(models, crops, None, vectors, MASK_FREE, track)]
     assert [isinstance(one, Unchanged) for one in made] == [not one for one in found]
+
+
+@pytest.mark.parametrize("mask_free", [False, True])
+def test_latents_are_edited_as_their_crops_are(
+    models: FlashLips, crops: Tensor, masks: Tensor, vectors: LipsVectors, mask_free: bool
+) -> None:
+    """And both come out: the picture is that of the latent."""
+    settings = Drawing(mask_free=mask_free)
+    references = 1 - crops[:3]
+    seen = crops if mask_free else hidden(crops, masks)
+    latents = torch.cat([models.vae.encode(part) for part in seen.split(CPU_FRAMES)])
+    made = [*edit_latents(models, latents, masks, vectors, settings, references)]
+    told = [*edit_crops(models, crops, masks, vectors, settings, references=references)]
+    for one, other in zip(made, told, strict=True):
+        assert isinstance(one, Drawn)
+        assert isinstance(other, Drawn)
+        torch.testing.assert_close(one.latent, other.latent)
+        torch.testing.assert_close(one.picture, other.picture)
+        torch.testing.assert_close(one.picture, models.vae.decode(one.latent[None])[0], atol=1e-4, rtol=0)
+    with pytest.raises(KeySyncError, match="expected one or more of 4x8x8, of crops of 64x64 pixels"):
+        next(edit_latents(models, latents[..., :4], masks, vectors, settings, references))
 
 
 def test_what_does_not_fit_is_refused(models: FlashLips, crops: Tensor, vectors: LipsVectors) -> None:

@@ -24,9 +24,21 @@ def test_a_dub_from_the_command_line(clip: dict[str, Path], tiny: Path, tmp_path
     assert said in report["notes"]
 
 
+def test_auto_draws_with_a_file_that_is_given(clip: dict[str, Path], tiny: Path, tmp_path: Path) -> None:
+    """And says why; its work can be resumed."""
+    more = ("--system", "auto", "--flashlips", str(tiny), "--report", str(tmp_path / "report.json"))
+    assert main(words(clip, tmp_path / "out.mp4", *more)) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["system"] == "flashlips"
+    assert "drawn by flashlips: its file is given; without it, rewrite or keysync is chosen" in report["notes"]
+    assert report["work"]["run"] == "from the beginning"
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        (("--system", "auto", "--vae", "{tiny}"), "auto uses vae with the file of another system only"),
+        (("--system", "auto", "--keyframe-model", "{tiny}"), "the system auto does not use --keyframe-model"),
         (("--system", "flashlips"), "the FlashLips file is missing: load one (--flashlips)"),
         (("--flashlips", "{tiny}", "--mask-free", "--masked"), "choose one of masked and mask-free"),
         (("--flashlips", "{tiny}", "--references", "9"), "9 references: expected 1 to 4 (--references)"),

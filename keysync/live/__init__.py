@@ -1,0 +1,1 @@
+"""Dubs that keep up with a camera: frames and sound in as they come, dubbed frames out soon after."""
