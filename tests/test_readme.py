@@ -78,6 +78,7 @@ FOREIGN = {
         "--requeue",
         "--open-mode",
         "--people",
+        "--first",
         "--frames",
         "--photographs",
         "--together",

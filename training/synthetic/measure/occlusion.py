@@ -166,6 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Prints how well what covers a mouth is found on rendered people.",
     )
     parser.add_argument("--people", type=int, default=6, help="number of people (default: %(default)s)")
+    parser.add_argument("--first", type=int, default=0, metavar="N", help="the first of them (default: %(default)s)")
     parser.add_argument(
         "--kinds", nargs="+", choices=[*COVERS, *FREE], default=[*COVERS, *FREE], help="clips (default: all)"
     )
@@ -173,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--real", type=Path, nargs="+", metavar="CLIP", help="search these clips instead")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    people = range(options.people)
+    people = range(options.first, options.first + options.people)
     for line in real(options.real) if options.real else table(measure(people, options.kinds, options.frames)):
         print(line, flush=True)
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from training.synthetic.measure import occlusion
 from training.synthetic.measure.occlusion import FREE, SIZE, Figures, clip, main, table
 from training.synthetic.render.covers import COVERS
 from training.synthetic.render.world import write_video
@@ -44,6 +45,22 @@ def test_the_command_prints_a_row_for_each_kind(capsys: pytest.CaptureFixture[st
     assert main(["--people", "0", "--kinds", "turning", "fork"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]] == ["turning", "fork"]
+
+
+def test_the_people_are_those_that_are_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people: list[int] = []
+
+    def shown(person: int, kind: str, frames: int) -> None:
+        people.append(person)
+
+    nothing = np.zeros((2, 4, 4), np.bool_)
+    monkeypatch.setattr(occlusion, "clip", shown)
+    monkeypatch.setattr(occlusion, "found_in", lambda truths: (nothing, nothing))
+    assert occlusion.main(["--first", "20", "--people", "2", "--kinds", "turning"]) == 0
+    assert people == [20, 21]
+    assert capsys.readouterr().out.splitlines()[-1] == "| turning | - | - | - | 0.00% of 4 |"
 
 
 def test_real_clips_are_searched_as_in_a_dub(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
