@@ -63,6 +63,18 @@ def test_attention(queries: int, keys: int) -> None:
         torch.testing.assert_close(attend(q, k, v), expected.float(), rtol=1e-5, atol=1e-6)
 
 
+def test_attention_learns_in_bfloat16() -> None:
+    torch.manual_seed(0)
+    q, k, v = parts = tuple(torch.randn(2, 3, 14, 16, requires_grad=True) for _ in range(3))
+    exact = F.scaled_dot_product_attention(q, k, v)
+    half = attend(q.bfloat16(), k.bfloat16(), v.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), exact, rtol=0.03, atol=0.03)
+    wanted = torch.autograd.grad(exact.square().sum(), parts)
+    for ours, theirs in zip(torch.autograd.grad(half.float().square().sum(), parts), wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0.1, atol=0.1)
+
+
 def test_gradients_and_other_precisions_are_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> Tensor:
         raise AssertionError

@@ -122,6 +122,7 @@ class TrainConfig(RunConfig):
     high_noise_share: float = setting("share of clips with noise levels of 50 to 700 instead", SHARE, 0.0)
     loss_region: str = setting("average the loss over the frame or over the mask", one_of(LOSS_REGIONS), "frame")
     mouth_weight: float = setting("weight of the latents at the lips; others have 1", at_least(1), 1.0)
+    eye_weight: float = setting("weight of the latents at eyes and brows; others have 1", at_least(1), 1.0)
 
     min_snr: float = setting("weights of min(1 / sigma^2, this); 0: those of the method", at_least(0), 0.0)
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .shards import Shards
 
 LIPS = slice(48, 68)  # of the 68 points
+EYES = ((*range(17, 22), *range(36, 42)), (*range(22, 27), *range(42, 48)))  # each with its brow
 
 logger = logging.getLogger(__name__)
 
@@ -100,9 +101,21 @@ def collate(windows: Sequence[Window]) -> Batch:
 def lip_weights(landmarks: Tensor, size: tuple[int, int], weight: float) -> Tensor:
     """Weights (t, 1, h, w) for latents of `size` (h, w) and landmarks (t, 68, 2) in pixels: `weight` in the box of the
     lips and one latent around it, 1 elsewhere."""
-    lips = landmarks[:, LIPS] / PIXELS_PER_LATENT
-    low, high = lips.amin(1).floor() - 1, lips.amax(1).ceil() + 1
-    weights = torch.ones(len(lips), 1, *size)
+    return box_weights(landmarks[:, LIPS], size, weight, margin=1)
+
+
+def eye_weights(landmarks: Tensor, size: tuple[int, int], weight: float) -> Tensor:
+    """Weights as of `lip_weights`: `weight` in the box of each eye and its brow."""
+    left, right = (box_weights(landmarks[:, list(eye)], size, weight) for eye in EYES)
+    return torch.maximum(left, right)
+
+
+def box_weights(points: Tensor, size: tuple[int, int], weight: float, margin: int = 0) -> Tensor:
+    """Weights (t, 1, h, w) for latents of `size` (h, w): `weight` in the box of each frame's points (t, n, 2), in
+    pixels, and `margin` latents around it, 1 elsewhere."""
+    placed = points / PIXELS_PER_LATENT
+    low, high = placed.amin(1).floor() - margin, placed.amax(1).ceil() + margin
+    weights = torch.ones(len(placed), 1, *size)
     for frame, ((left, top), (right, bottom)) in enumerate(zip(low.int().tolist(), high.int().tolist(), strict=True)):
         weights[frame, :, max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = weight
     return weights
@@ -193,7 +206,7 @@ class Windows(Dataset[Window]):
             pixel_frame=torch.tensor(pixel_frame),
             pixels=self._pixels(clip, int(frames[pixel_frame])) if with_pixels else None,
             pixel_mask=masks[pixel_frame][None].clone() if with_pixels else None,
-            weight=self._weight(landmarks) if config.mouth_weight != 1 else None,
+            weight=self._weight(landmarks),
             identity=self._identity(number, clip, frames) if config.identity == "other" else None,
             controls=self._controls(clip, frames) if self._row.controls else None,
             sync_frame=None if sync is None else torch.tensor(sync),
@@ -214,8 +227,12 @@ class Windows(Dataset[Window]):
         share = torch.rand((), generator=generator(self._config.seed, number, "mouth mask"))
         return mouth if share < self._config.mouth_mask_share else MASKS[self._config.mask]
 
-    def _weight(self, landmarks: Tensor) -> Tensor:
-        return lip_weights(landmarks, self._shards.latent_size, self._config.mouth_weight)
+    def _weight(self, landmarks: Tensor) -> Tensor | None:
+        config, size = self._config, self._shards.latent_size
+        if config.mouth_weight == config.eye_weight == 1:
+            return None
+        lips = lip_weights(landmarks, size, config.mouth_weight)
+        return torch.maximum(lips, eye_weights(landmarks, size, config.eye_weight))
 
     def _landmarks(self, clip: Clip, frames: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(self._shards.array(clip, LANDMARKS, (clip.frames, 68, 2))[frames])

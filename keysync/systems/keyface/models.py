@@ -111,6 +111,13 @@ def _hears_as_small(spec: StageSpec) -> bool:
     return (spec.speech_encoder, spec.audio_channels) == (Ears.name, CHANNELS)
 
 
+def _small_vae(keyframe: Path) -> Path:
+    """The VAE of a small model: in the folder `vae` beside it, as `training.small.keyface` writes it, or else KeySync
+    small's."""
+    beside = keyframe.with_name("vae")
+    return beside if beside.is_dir() else SMALL["vae"]
+
+
 def _require(files: Mapping[str, Path], name: str) -> None:
     if name not in files:
         raise KeySyncError(MISSING[name], about=name)
@@ -132,8 +139,8 @@ def load_keyface(
     else float16 on a GPU and float32 on a CPU. Raises `KeySyncError` where a file is missing or is not what it is given
     as, or where two models do not fit together.
 
-    For a keyframe model that hears KeySync small's HuBERT, as one of `training.small.keyface` does, HuBERT and VAE are
-    those of KeySync small unless they are given.
+    For a keyframe model that hears KeySync small's HuBERT, as one of `training.small.keyface` does, HuBERT is KeySync
+    small's unless it is given, and the VAE that of the folder `vae` beside the model, or KeySync small's without one.
     """
     dtype = dtype or (torch.float16 if torch.device(device).type == "cuda" else torch.float32)
     given = {"keyframe": keyframe, "interpolation": interpolation, "vae": vae, WEAK: weak, **encoders}
@@ -147,7 +154,7 @@ def load_keyface(
         )
     first = load_stage(files["keyframe"], expect="keyface_keyframe", device=device, dtype=dtype)
     if _hears_as_small(first.spec):
-        files = {name: SMALL[name] for name in ("vae", "hubert")} | files
+        files = {"vae": _small_vae(files["keyframe"]), "hubert": SMALL["hubert"]} | files
     _require(files, "vae")
     second = load_stage(files["interpolation"], expect="keyface_interpolation", device=device, dtype=dtype)
     heard = {name for stage in (first, second) for name in stage.spec.speech_encoders} & ENCODERS.keys()

@@ -123,3 +123,6 @@ def test_stages_that_hear_as_keysync_small_does(tmp_path: Path) -> None:
     vae, hubert = (Path(shutil.copytree(SMALL[name], tmp_path / name)) for name in ("vae", "hubert"))
     models = load_keyface(files[0], files[1], vae, hubert=hubert)
     assert (models.files["vae"], models.files["hubert"]) == (vae, hubert)
+    beside = load_keyface(files[0], files[1], None)
+    assert beside.files["vae"] == vae, "the VAE beside the keyframe model is its own"
+    assert "hubert: KeySync small, built in" in " ".join(beside.remarks(None))

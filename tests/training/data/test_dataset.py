@@ -21,7 +21,7 @@ from keysync.face.masks import MASKS, to_latent
 from keysync.network.stage import SCALE_FACTOR
 from keysync.systems.keysync.small import BUILT_IN
 from training.config.config import TrainConfig, load_config
-from training.data.dataset import Batch, Window, Windows, collate, lip_weights
+from training.data.dataset import Batch, Window, Windows, collate, eye_weights, lip_weights
 from training.data.draws import generator
 from training.data.index import DataInfo, EncoderInfo
 from training.data.parts import EMOTION, LANDMARKS, LATENTS
@@ -323,6 +323,25 @@ def test_lips_weigh_more_where_asked(small: Path) -> None:
     assert window.weight is not None
     assert window.weight.shape == window.mask.shape
     assert set(window.weight.unique().tolist()) == {1.0, 5.0}
+
+
+def test_eyes_weigh_more_where_asked(small: Path) -> None:
+    window = Windows(Shards(small), replace(KEYFRAME, mouth_weight=3.0, eye_weight=5.0))[0]
+    assert window.weight is not None
+    assert set(window.weight.unique().tolist()) <= {1.0, 3.0, 5.0}
+    assert window.weight.max() == 5
+
+
+def test_weights_lie_at_eyes_and_brows() -> None:
+    landmarks = torch.zeros(1, 68, 2)
+    landmarks[0, 17:22] = torch.tensor([9.0, 18.0])
+    landmarks[0, 36:42] = torch.tensor([20.0, 30.0])
+    landmarks[0, 22:27] = landmarks[0, 42:48] = torch.tensor([50.0, 26.0])
+    weights = eye_weights(landmarks, (8, 8), 4.0)
+    expected = torch.ones(8, 8)
+    expected[2:4, 1:3] = 4  # the first eye and its brow
+    expected[3, 6] = 4
+    torch.testing.assert_close(weights[0, 0], expected)
 
 
 def test_weights_lie_around_the_lips() -> None:

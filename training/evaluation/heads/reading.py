@@ -75,7 +75,8 @@ def animate(models: Renderer, film: HeadFilm) -> NDArray[np.uint8]:
 def read_talking(models: Renderer, meter: HeadMeter, film: HeadFilm) -> Animated:
     """Animates a film and reads it; the readings are corrected by the picture that is animated, which is neutral."""
     picture = meter.read(cropped(film.portrait, film.resolution))
-    read, real = (meter.read(crops).corrected(picture, 0.0, 0.0) for crops in (animate(models, film), film.crops))
+    films = animate(models, film), film.crops
+    read, real = (meter.read(crops).steady().corrected(picture, 0.0, 0.0) for crops in films)
     return Animated(film.sound, read, real, film.opening, film.asked)
 
 

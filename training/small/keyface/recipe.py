@@ -1,9 +1,10 @@
-"""Trains a small KeyFace as `recipe.toml` says, from KeySync small: data, both stages, and their files."""
+"""Trains a small KeyFace as `recipe.toml` says, from KeySync small: VAE, data, both stages, and their files."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,8 @@ from ..steps import Step, Tables, run_steps
 logger = logging.getLogger(__name__)
 
 RECIPE = Path(__file__).with_name("recipe.toml")
-WEAK = "weak"
+WEAK, VAE = "weak", "vae"
+VAE_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 
 
 def role_of(stage: str) -> str:
@@ -35,6 +37,19 @@ def stage_config(tables: Tables, stage: str) -> TrainConfig:
     return config_of({**start, **tables["stage"], **tables[stage]}, str(RECIPE))
 
 
+def train_vae(folder: Path, tables: Tables, workers: int) -> None:
+    """FOLDER/vae: KeySync small's VAE, taught eyes and brows: a dub keeps those, so that it never learned them."""
+    from ..vae.crops import CropStore
+    from ..vae.heads import render_head
+    from ..vae.training import Settings, Trainer
+
+    out = folder / VAE
+    out.mkdir(parents=True, exist_ok=True)
+    settings = Settings(start=SMALL["vae"], heads=True, **tables["vae"])
+    with CropStore(out / "crops", settings.size, settings.people, render_head) as store:
+        Trainer(out, settings, store).run()
+
+
 def write_data(folder: Path, tables: Tables, workers: int) -> None:
     """FOLDER/data/STAGE: the training data of each stage."""
     from ...synthetic.data import Settings
@@ -43,7 +58,7 @@ def write_data(folder: Path, tables: Tables, workers: int) -> None:
     for stage in KEYFACE:
         table = {**tables["data"], **tables[f"{stage}_data"]}
         clips, validation = table.pop("clips"), table.pop("validation")
-        settings = Settings(vae=SMALL["vae"], encoders={Hubert.name: SMALL[Hubert.name]}, **table)
+        settings = Settings(vae=folder / VAE, encoders={Hubert.name: SMALL[Hubert.name]}, **table)
         target = folder / "data" / stage
         target.mkdir(parents=True, exist_ok=True)
         write(target, clips, settings, workers=workers, validation=validation)
@@ -62,9 +77,11 @@ def train_stage(stage: str) -> Step:
 
 
 def write_bundle(folder: Path, tables: Tables, workers: int) -> None:
-    """FOLDER/bundle: keyframe, interpolation and its weaker copy, averaged weights in 8 bits."""
+    """FOLDER/bundle: keyframe, interpolation and its weaker copy, averaged weights in 8 bits, and the VAE's folder."""
     bundle = folder / "bundle"
-    bundle.mkdir(parents=True, exist_ok=True)
+    (bundle / VAE).mkdir(parents=True, exist_ok=True)
+    for name in VAE_FILES:
+        shutil.copyfile(folder / VAE / name, bundle / VAE / name)
     for stage in KEYFACE:
         logger.info("%s", export(folder / stage, bundle / f"{role_of(stage)}.safetensors", eight_bits=True))
     step = tables[WEAK]["step"]
@@ -73,6 +90,7 @@ def write_bundle(folder: Path, tables: Tables, workers: int) -> None:
 
 
 STEPS: dict[str, Step] = {
+    VAE: train_vae,
     "data": write_data,
     **{role_of(stage): train_stage(stage) for stage in KEYFACE},
     "bundle": write_bundle,

@@ -6,6 +6,7 @@ The number of a person determines the crops. A separate process renders them onc
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
@@ -83,14 +84,18 @@ def render_person(number: int, size: int, scenes: int = SCENES, occluded: float 
     return PersonCrops(np.stack(pictures), np.stack(landmarks))
 
 
+# Draws a person, by number, in crops of so many pixels.
+Render = Callable[[int, int], PersonCrops]
+
+
 class CropStore:
-    """The crops of people 0, 1, ... in a folder, which a separate process fills while they are used.
+    """The crops of people 0, 1, ... in a folder, which a separate process fills by `render` while they are used.
 
     As a context manager it ends the process on exit. Raises `KeySyncError` if the process dies.
     """
 
-    def __init__(self, folder: Path, size: int, people: int) -> None:
-        self.folder, self.size, self.people = folder, size, people
+    def __init__(self, folder: Path, size: int, people: int, render: Render = render_person) -> None:
+        self.folder, self.size, self.people, self.render = folder, size, people, render
         self._held: list[PersonCrops] = []
         self._process: BaseProcess | None = None
 
@@ -98,7 +103,7 @@ class CropStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not all(self._path(number).is_file() for number in range(self.people)):
             self._process = get_context("spawn").Process(
-                target=_render, args=(self.folder, self.size, self.people), daemon=True
+                target=_render, args=(self.folder, self.size, self.people, self.render), daemon=True
             )
             self._process.start()
         return self
@@ -127,11 +132,11 @@ def person_file(folder: Path, number: int, size: int) -> Path:
     return folder / f"person-{number:06}-{size}.npz"
 
 
-def _render(folder: Path, size: int, people: int) -> None:
+def _render(folder: Path, size: int, people: int, render: Render) -> None:
     import torch
 
     torch.set_num_threads(1)
     for number in range(people):
         path = person_file(folder, number, size)
         if not path.is_file():
-            render_person(number, size).save(path)
+            render(number, size).save(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CROPS = 2  # in a batch
 MOUTH = slice(48, 68)  # landmarks of the lips
-MOUTH_MARGIN = 0.25  # margin around the lips' box, over its size
+MOUTH_MARGIN = 0.25  # margin around the lips' box, or another part's, over its size
 # Weights of a pixel of the mouth, and of one that a dub keeps; the rest of the generated region has 1.
 MOUTH_WEIGHT, KEPT_WEIGHT = 8.0, 0.25
 # Share of pictures whose hue is rotated, and the factor of their saturation: otherwise most pixels have the hue of
@@ -29,6 +29,8 @@ DYED, DYE = 0.25, (1.0, 2.5)
 GRADIENT = 0.5  # weight of the error of edges; that of colours has 1
 TINT, SQUARES = 0.7, (2, 4, 8)  # weight of the hue's error, and the sides in pixels of the squares it is averaged over
 KL = 1e-4  # weight of the divergence
+# The weights (side, side) of the pixels of a crop with these landmarks (68, 2) and this side.
+Weigh = Callable[[np.ndarray[Any, Any], int], np.ndarray[Any, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +49,12 @@ class Loss:
     colour: Tensor
 
 
-def draw_batch(people: Sequence[PersonCrops], seed: int, step: int) -> Batch:
-    """The batch of a step: whole crops, because group norm treats parts differently."""
+def draw_batch(people: Sequence[PersonCrops], seed: int, step: int, weigh: Weigh | None = None) -> Batch:
+    """The batch of a step: whole crops, because group norm treats parts differently.
+
+    `weigh` gives the weights of a crop's pixels; default: `pixel_weights`.
+    """
+    weigh = weigh or pixel_weights
     rng = np.random.default_rng((seed, step))
     side = people[0].pictures.shape[1]
     pictures, weights = [], []
@@ -60,7 +66,7 @@ def draw_batch(people: Sequence[PersonCrops], seed: int, step: int) -> Batch:
             coloured = dyed(coloured, rng.uniform(0, 2 * np.pi), rng.uniform(*DYE))
         flip = 1 if rng.random() < 0.5 else -1
         pictures.append(np.clip(coloured, 0, 255)[:, ::flip].astype(np.float32) / 127.5 - 1)
-        weights.append(pixel_weights(person.landmarks[frame], side)[:, ::flip])
+        weights.append(weigh(person.landmarks[frame], side)[:, ::flip])
     planes = torch.from_numpy(np.stack(pictures)).movedim(-1, 1).contiguous()  # n h w c -> n c h w
     return Batch(planes, torch.from_numpy(np.stack(weights))[:, None])
 
@@ -86,7 +92,12 @@ def pixel_weights(landmarks: np.ndarray[Any, Any], side: int) -> np.ndarray[Any,
 
 def mouth_box(landmarks: np.ndarray[Any, Any], side: int) -> tuple[int, int, int, int]:
     """left, top, right, bottom of the lips and a margin, in whole pixels of a crop."""
-    low, high = landmarks[MOUTH].min(0), landmarks[MOUTH].max(0)
+    return part_box(landmarks[MOUTH], side)
+
+
+def part_box(landmarks: np.ndarray[Any, Any], side: int) -> tuple[int, int, int, int]:
+    """left, top, right, bottom of these points and a margin, in whole pixels of a crop."""
+    low, high = landmarks.min(0), landmarks.max(0)
     margin = MOUTH_MARGIN * (high - low).max()
     left, top = np.floor(np.clip(low - margin, 0, side)).astype(int).tolist()
     right, bottom = np.ceil(np.clip(high + margin, 0, side)).astype(int).tolist()

@@ -14,6 +14,7 @@ import logging
 import sys
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ from ...data.disk import written
 from ..learning import average, learning_rate, take_step
 from .crops import UNSEEN, CropStore, PersonCrops, render_person
 from .figures import measure, posterior_mean, round_trip, write_sheet
+from .heads import head_weights, render_head
 from .initial_weights import centre, new_vae, plain_weights
-from .loss import draw_batch, loss_of, without_time
+from .loss import draw_batch, loss_of, pixel_weights, without_time
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,8 @@ class Settings:
     """`steps` of training, a checkpoint every `every` steps; crops of `size` pixels of `people` people.
 
     Figures are measured on `unseen` held-out people; the learning rate is a cosine from `rate` to `final_rate`.
+    `start`: the VAE to begin with, a folder, instead of new weights. `heads`: on talking heads for KeyFace, of which
+    eyes and brows count too, instead of faces to dub. `bf16`: computed in bfloat16, which some processors do faster.
     """
 
     steps: int = 6000
@@ -57,6 +61,9 @@ class Settings:
     unseen: int = 6
     rate: float = 2e-4
     final_rate: float = 1e-5
+    start: Path | None = None
+    heads: bool = False
+    bf16: bool = False
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -68,7 +75,7 @@ class Trainer:
 
     def __init__(self, folder: Path, settings: Settings, store: CropStore) -> None:
         self.folder, self.settings, self.store = folder, settings, store
-        self.vae, self.average = (new_vae(settings.seed, WIDTHS, BLOCKS) for _ in range(2))
+        self.vae, self.average = (first_vae(settings) for _ in range(2))
         self.average.requires_grad_(False)
         for network in (self.vae, self.average):
             without_time(network)
@@ -82,7 +89,8 @@ class Trainer:
         )
         self.step, self.minutes = 0, 0.0
         self.rows: list[dict[str, float]] = []
-        people = [render_person(UNSEEN + number, settings.size, 1, 0.0) for number in range(settings.unseen)]
+        render = render_head if settings.heads else partial(render_person, scenes=1, occluded=0.0)
+        people = [render(UNSEEN + number, settings.size) for number in range(settings.unseen)]
         self.unseen = PersonCrops(*(np.concatenate(part) for part in zip(*map(_fields, people), strict=True)))
         if (folder / STATE).is_file():
             self._load()
@@ -100,9 +108,11 @@ class Trainer:
 
     def _step(self) -> tuple[float, float]:
         people = self.store.first(PEOPLE_AT_FIRST + self.step // STEPS_A_PERSON)
-        batch = draw_batch(people, self.settings.seed, self.step)
+        weigh = head_weights if self.settings.heads else pixel_weights
+        batch = draw_batch(people, self.settings.seed, self.step, weigh)
         generator = torch.Generator().manual_seed(self.settings.seed * 10**9 + self.step)
-        loss = loss_of(self.vae, batch, generator)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bf16):
+            loss = loss_of(self.vae, batch, generator)
         take_step(self.vae, self.optimizer, loss.total, self.settings.rate_at(self.step))
         self.step += 1
         average(self.average, self.vae, AVERAGING, self.step)
@@ -149,6 +159,18 @@ class Trainer:
                 f"{path} is not a checkpoint of this training ({why}): delete it to start over"
             ) from error
         logger.info("resuming after %d of %d steps", self.step, self.settings.steps)
+
+
+def first_vae(settings: Settings) -> Any:
+    """The VAE that a run begins with. Raises `KeySyncError` for a folder that holds none."""
+    if settings.start is None:
+        return new_vae(settings.seed, WIDTHS, BLOCKS)
+    from diffusers import AutoencoderKLTemporalDecoder
+
+    try:
+        return AutoencoderKLTemporalDecoder.from_pretrained(settings.start, torch_dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise KeySyncError(f"{settings.start} holds no VAE in diffusers' layout ({error}): name its folder") from error
 
 
 @torch.no_grad()
@@ -205,13 +227,17 @@ def main() -> int:
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"{text} (default: {value:g})"
         )
+    parser.add_argument("--start", type=Path, metavar="VAE", help="folder of a VAE to begin with (default: a new one)")
+    parser.add_argument("--heads", action="store_true", help="on talking heads for KeyFace")
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16")
     arguments = vars(parser.parse_args())
     folder, work = arguments.pop("output"), arguments.pop("work")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         settings = Settings(**arguments)
-        with CropStore(work or folder / "crops", settings.size, settings.people) as store:
+        render = render_head if settings.heads else render_person
+        with CropStore(work or folder / "crops", settings.size, settings.people, render) as store:
             Trainer(folder, settings, store).run()
     except KeySyncError as error:
         print(f"error: {error}", file=sys.stderr)

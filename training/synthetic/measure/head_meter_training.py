@@ -1,7 +1,8 @@
 """Trains the meter of heads on rendered heads: python -m training.synthetic.measure.head_meter_training -o F.
 
-Each random person is rendered with random mouths and feelings; augmentation blurs, shifts, mirrors and adds noise. The
-same arguments give the same weights. Training and test use different people.
+Each random person is rendered with random mouths and feelings; augmentation blurs, shifts and adds noise. The network
+learns where points of the face are, and what to read from them. The same arguments give the same weights. Training and
+test use different people.
 """
 
 from __future__ import annotations
@@ -22,37 +23,44 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from keysync.correlation import correlation
-from keysync.face.crop import crop, crop_boxes
+from keysync.face.crop import crop, crop_boxes, to_crop
 from keysync.face.track import from_landmarks
 
 from ..heads import CROP_SCALE
 from ..render.feeling import Feeling
 from ..render.mouth import MouthShape
 from ..render.shot import Shot
-from .fitting import fit, relit, uniform
-from .head_meter import SIDE, SPREAD, HeadNet
+from .fitting import distance, fit, relit, uniform
+from .head_meter import POINTS, SIDE, SPREAD, HeadNet
 from .meter import truth
 
 log = logging.getLogger(__name__)
 
-FRAMES, APART = 10, 40  # of each person; frames of motion between two of them
+FRAMES, APART = 16, 40  # of each person; frames of motion between two of them
 LIVELINESS = 0.7
-SHIFT = 3  # pixels
-BATCH = 32
+SHIFT = 6  # pixels
+BATCH, RATE = 32, 4e-3
+RIDGE = 1e-4  # of the least squares that settle the readings
 NAMES = ("opening", "valence", "arousal")
 TEST_PEOPLE = 1 << 20  # number of the first test person
 
 
 @dataclass(frozen=True, eq=False)
 class Heads:
-    """Crops (n, 3, SIDE, SIDE) uint8 and their truth (n, 3): opening, valence, arousal."""
+    """Crops (n, 3, SIDE, SIDE) uint8, the places (n, 51, 2) of `POINTS` in 0..1 of a crop, and the true
+    readings (n, 3): opening, valence and arousal."""
 
     crops: Tensor
+    points: Tensor
     readings: Tensor
 
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.crops, self.points, self.readings
 
-def person_heads(number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """The crops (FRAMES, SIDE, SIDE, 3) of one person and their truth (FRAMES, 3)."""
+
+def person_heads(number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+    """The crops (FRAMES, SIDE, SIDE, 3) of one person, their points (FRAMES, 51, 2) and readings (FRAMES, 3)."""
     rng = np.random.default_rng((number, 0x68656164))
     count, side = FRAMES * APART, 2 * SIDE
     values = rng.uniform(-1, 1, (count, 2))
@@ -63,8 +71,9 @@ def person_heads(number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     made = shot.draw([mouths.get(frame, MouthShape()) for frame in range(count)], shown)
     box = crop_boxes(from_landmarks([made.landmarks[0]], (side, side)), 0, 1, CROP_SCALE)[0]
     crops = np.stack([crop(frame, box, (SIDE, SIDE)).mul(255).round().byte().numpy() for frame in made.frames])
+    points = np.stack([to_crop(face, box, (SIDE, SIDE)).numpy()[POINTS] / SIDE for face in made.landmarks])
     readings = np.c_[truth(made.landmarks).opening, values[::APART]]
-    return crops, readings.astype(np.float32)
+    return crops, points.astype(np.float32), readings.astype(np.float32)
 
 
 def rendered(first: int, people: int, workers: int) -> Heads:
@@ -75,28 +84,53 @@ def rendered(first: int, people: int, workers: int) -> Heads:
     else:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             made = list(pool.map(person_heads, numbers, chunksize=4))
-    crops = torch.from_numpy(np.concatenate([crops for crops, _ in made])).permute(0, 3, 1, 2)  # n h w c -> n c h w
-    return Heads(crops.contiguous(), torch.from_numpy(np.concatenate([readings for _, readings in made])))
+    crops, points, readings = (torch.from_numpy(np.concatenate(part)) for part in zip(*made, strict=True))
+    return Heads(crops.permute(0, 3, 1, 2).contiguous(), points, readings)  # n h w c -> n c h w
 
 
 def train(heads: Heads, epochs: int, seed: int = 0) -> HeadNet:
     """A network trained on these heads."""
-    return fit(HeadNet, (heads.crops, heads.readings), SPREAD, augmented, BATCH, epochs, seed)
+    net = fit(HeadNet, heads.tensors, error_of, BATCH, epochs, seed, RATE)
+    settle(net, heads)
+    return net
 
 
-def augmented(crops: Tensor, generator: torch.Generator) -> Tensor:
-    """Crops (n, 3, SIDE, SIDE): shifted, mirrored, blurred, in other light and with noise."""
-    parts = []
+def error_of(net: HeadNet, crops: Tensor, shown: Sequence[Tensor], generator: torch.Generator) -> Tensor:
+    """The error of the points that the network finds in augmented crops, in pixels, and of what it reads from them."""
+    points, readings = shown
+    seen, moved = augmented(crops, points, generator)
+    found = net.points(seen)
+    return F.smooth_l1_loss(SIDE * found, SIDE * moved) + distance(net.readings(found), readings, SPREAD)
+
+
+@torch.no_grad()
+def settle(net: HeadNet, heads: Heads) -> None:
+    """Sets what the network reads from the points that it finds in these heads to the least squares of its errors."""
+    found = torch.cat([net.points(part.float() / 255) for part in heads.crops.split(256)])
+    rows = net.shape_of(found).double()
+    rows = torch.cat((rows, torch.ones(len(rows), 1, dtype=rows.dtype)), 1)
+    true = ((heads.readings - net.mean) / net.spread).double()
+    gram = rows.T @ rows / len(rows) + RIDGE * torch.eye(rows.shape[1], dtype=rows.dtype)
+    solved = torch.linalg.solve(gram, rows.T @ true / len(rows)).float()
+    net.read.weight.copy_(solved[:-1].T)
+    net.read.bias.copy_(solved[-1])
+
+
+def augmented(crops: Tensor, points: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Crops (n, 3, SIDE, SIDE) shifted, blurred, in other light and with noise, and their points (n, 51, 2)."""
+    seen, moved = [], []
     # Blur and shift are shared by a group; everything else is per crop.
-    for group in crops.chunk(8):
-        factor = float(uniform(0.6, 1.8, generator))
+    for group, places in zip(crops.chunk(8), points.chunk(8), strict=True):
+        factor = float(uniform(0.5, 1.8, generator))
         if factor < 1:
-            small = F.interpolate(group, scale_factor=factor, mode="bilinear", antialias=True, align_corners=False)
+            side = round(SIDE * factor)  # not `scale_factor`, with which a rounded size would shift the picture
+            small = F.interpolate(group, (side, side), mode="bilinear", antialias=True, align_corners=False)
             group = F.interpolate(small, (SIDE, SIDE), mode="bicubic", align_corners=False)
         top, left = torch.randint(0, 2 * SHIFT + 1, (2,), generator=generator).tolist()
         wide = F.pad(group, (SHIFT,) * 4, mode="replicate")
-        parts.append(wide[..., top : top + SIDE, left : left + SIDE])
-    return relit(torch.cat(parts), generator)
+        seen.append(wide[..., top : top + SIDE, left : left + SIDE])
+        moved.append(places + torch.tensor([SHIFT - left, SHIFT - top]) / SIDE)
+    return relit(torch.cat(seen), generator), torch.cat(moved)
 
 
 @torch.no_grad()
@@ -116,8 +150,8 @@ def write(net: HeadNet, path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog=f"python -m {__package__}.head_meter_training", description=__doc__)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="file of the weights")
-    parser.add_argument("--people", type=int, default=260, help="people to train on; a tenth as many to test")
-    parser.add_argument("--epochs", type=int, default=24, help="epochs of training (default: %(default)s)")
+    parser.add_argument("--people", type=int, default=336, help="people to train on; a tenth as many to test")
+    parser.add_argument("--epochs", type=int, default=45, help="epochs of training (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes that render")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and batches")
     parser.add_argument("--heads", type=Path, metavar="FILE", help="cache of the rendered heads")
@@ -125,12 +159,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if options.heads and options.heads.is_file():
         kept = torch.load(options.heads, weights_only=True)
-        known, others = Heads(*kept[:2]), Heads(*kept[2:])
+        known, others = Heads(*kept[:3]), Heads(*kept[3:])
     else:
         known = rendered(0, options.people, options.workers)
         others = rendered(TEST_PEOPLE, max(options.people // 10, 2), options.workers)
         if options.heads:
-            torch.save((known.crops, known.readings, others.crops, others.readings), options.heads)
+            torch.save((*known.tensors, *others.tensors), options.heads)
     net = train(known, options.epochs, options.seed)
     write(net, options.output)
     for name, found in figures(net, others).items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -25,7 +26,7 @@ from ..render.motion import Take
 from ..render.mouth import MouthShape
 from ..render.portrait import Portrait
 from ..render.scene import Actor, Scene, framed
-from .fitting import fit, relit, uniform
+from .fitting import distance, fit, mirrored, relit, uniform
 from .meter import HEIGHT, SPREAD, WEIGHTS, WIDTH, MeterNet, patches, truth
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,12 @@ def rendered(first: int, people: int, workers: int) -> Mouths:
 
 def train(mouths: Mouths, epochs: int, seed: int = 0) -> MeterNet:
     """A network trained on these mouths."""
-    return fit(MeterNet, (mouths.patches, mouths.readings), SPREAD, augmented, BATCH, epochs, seed)
+    return fit(MeterNet, (mouths.patches, mouths.readings), error_of, BATCH, epochs, seed)
+
+
+def error_of(net: MeterNet, wide: Tensor, shown: Sequence[Tensor], generator: torch.Generator) -> Tensor:
+    """The error of the network's readings of augmented patches."""
+    return distance(net(augmented(wide, generator)), shown[0], SPREAD)
 
 
 def augmented(wide: Tensor, generator: torch.Generator) -> Tensor:
@@ -89,7 +95,7 @@ def augmented(wide: Tensor, generator: torch.Generator) -> Tensor:
             group = F.interpolate(small, wide.shape[-2:], mode="bicubic", align_corners=False)
         top, left = torch.randint(MARGIN - 2, MARGIN + 3, (2,), generator=generator).tolist()
         parts.append(group[..., top : top + HEIGHT, left : left + WIDTH])
-    return relit(torch.cat(parts), generator)
+    return relit(mirrored(torch.cat(parts), generator), generator)
 
 
 def blurred(wide: Tensor, factor: float) -> Tensor:

@@ -39,6 +39,7 @@ def test_the_weaker_copy_is_a_checkpoint() -> None:
 def test_from_nothing_to_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short = {
         **TABLES,
+        "vae": {**TABLES["vae"], "steps": 1, "people": 1, "unseen": 1, "size": 64, "bf16": False},
         "keyface_keyframe_data": {"clips": 2, "seconds": 7.8, "spacing": 13, "excerpt": 15, "seed": 1},
         "keyface_interpolation_data": {"clips": 2, "seconds": 0.6, "excerpt": 14, "seed": 2},
         "stage": {**TABLES["stage"], "checkpoint_every": 1, "batch_size": 1, "precision": "fp32"},
@@ -51,6 +52,8 @@ def test_from_nothing_to_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     bundle = tmp_path / "bundle"
     keyframe, interpolation, weak = (bundle / f"{name}.safetensors" for name in ("keyframe", "interpolation", "weak"))
     models = load_keyface(keyframe, interpolation, None, weak)
+    assert models.files["vae"] == bundle / "vae"
     assert models.keyframe.spec.crop_scale == 1.6
     assert models.weak is not None
-    assert all(path.stat().st_size < 4e6 for path in bundle.iterdir())
+    assert all(path.stat().st_size < 4e6 for path in bundle.glob("*.safetensors"))
+    assert sum(path.stat().st_size for path in bundle.rglob("*.*")) < 30e6

@@ -29,7 +29,7 @@ from training.small.vae.loss import (
     pixel_weights,
     without_time,
 )
-from training.small.vae.training import Settings, Trainer, scaled, write_vae
+from training.small.vae.training import Settings, Trainer, first_vae, scaled, write_vae
 
 SIZE = 64
 WIDTHS = (64, 64, 64, 96)
@@ -247,6 +247,24 @@ def test_a_stopped_run_goes_on(tmp_path: Path, store: CropStore) -> None:
     (folder / "training.pt").write_bytes(b"nothing")
     with pytest.raises(KeySyncError, match=r"training.pt is not a checkpoint.*delete it to start over"):
         Trainer(folder, longer, store)
+
+
+def test_a_run_begins_with_a_vae(tmp_path: Path, store: CropStore, people: list[PersonCrops]) -> None:
+    start = tmp_path / "start"
+    start.mkdir()
+    write_vae(start, tiny_vae(3), people[0].pictures)
+    settings = Settings(steps=1, every=1, size=SIZE, people=2, unseen=1, rate=1e-9, start=start, heads=True, bf16=True)
+    out = tmp_path / "out"
+    out.mkdir()
+    Trainer(out, settings, store).run()
+    images = torch.from_numpy(people[0].pictures[:2]).float() / 255
+    begun, gone = (vae.decode(vae.encode(images)) for vae in (load_vae(start), load_vae(out)))
+    assert (begun - gone).abs().max() < 0.05, "one tiny step changes little"
+
+
+def test_a_start_that_is_no_vae(tmp_path: Path) -> None:
+    with pytest.raises(KeySyncError, match="holds no VAE"):
+        first_vae(Settings(start=tmp_path))
 
 
 def test_command_line(tmp_path: Path, store: CropStore, monkeypatch: pytest.MonkeyPatch) -> None:
