@@ -106,7 +106,7 @@ def test_edited_crops_are_the_librarys(node: Any, flashlips: Any, library: Any, 
     assert report.splitlines()[0] == f"{SHOWN} of {SHOWN} frames have a new mouth"
     assert "into a hidden mouth; references of the clip, at most: 3; given lips vectors" in report
     assert "untrained" in report
-    decoded = part("nodes.vae").DecodeFrames.execute(core_vae(file), latents).args[0]
+    decoded = part("nodes.vae").DecodeFrames.execute(latents, core_vae(file)).args[0]
     torch.testing.assert_close(edited, decoded, atol=CLOSE, rtol=0)
     over, *_ = node.FlashLipsEdit.execute(flashlips, cut, vectors, "drawn over", 3).args
     assert float((over - edited).abs().max()) > CLOSE
