@@ -126,14 +126,18 @@ class DubLive(io.ComfyNode):
             finder = make_detector(detector, detector_weights(), device=device)
             choice = FaceChoice(face_index)
             live = Live(flashlips, finder, rate, choice=choice, sampling=drawing, seed=seed, batch=batch)
-            return Session(live, rate, settings)
+            return Session(live, finder, rate, settings)
 
         found = SESSIONS.get(session, settings, begin, anew=part in (FIRST, WHOLE))
         found.add(images[..., :3].cpu(), sound, sound_rate)
-        if part in (LAST, WHOLE):
+        ends = part in (LAST, WHOLE)
+        if ends:
             found.end()
-            SESSIONS.close(session)
-        frames = found.draw(alive)
+        try:
+            frames = found.draw(alive)
+        finally:
+            if ends:
+                SESSIONS.close(session)
         report = found.describe(frames)
         if not frames:
             nothing = ExecutionBlocker(None)

@@ -14,9 +14,8 @@ from ..live.choices import BATCH, DEVICES, SCHEMES, Raw
 
 LIVE_HELP = (
     "Dub frames as they come: from a camera, a pipe or a file, into a file, a pipe or a stream. Each frame goes out "
-    "soon "
-    "after it came, with its sound; no frame is dropped. At the end it is said how late frames were, and which passed "
-    "through undubbed."
+    "soon after it came, with its sound; no frame is dropped. At the end it is said how late frames were, which passed "
+    "through undubbed, and how many the source did not send."
 )
 SOURCES = f"a file, a named pipe, - for the standard input, or a device as FORMAT:NAME; formats: {', '.join(DEVICES)}"
 

@@ -30,10 +30,13 @@ READ_AHEAD = 2.0
 @dataclass
 class Delays:
     """What became of the frames that went out: how many there were, how many were dubbed, why others were not, and how
-    many seconds after it had come each went out; memory holds 8 bytes a frame."""
+    many seconds after it had come each went out; memory holds 8 bytes a frame. `missing` are those that a live source
+    left out, by its timestamps and its `rate`."""
 
     frames: int = 0
     dubbed: int = 0
+    missing: int = 0
+    rate: float = 0.0
     others: dict[str, int] = field(default_factory=dict)
     seconds: array[float] = field(default_factory=lambda: array("d"))
 
@@ -48,7 +51,9 @@ class Delays:
 
     def lines(self) -> list[str]:
         """What a person should know, a line each."""
-        told = [f"{self.frames} frames, {self.dubbed} dubbed, {self.frames - self.dubbed} passed through, 0 dropped"]
+        told = [f"{self.frames} frames, {self.dubbed} dubbed, {self.frames - self.dubbed} passed through"]
+        if self.missing:
+            told.append(f"the source sent {self.missing} frames fewer than {self.rate:g} a second")
         told += [f"{count} frames unchanged: {reason}" for reason, count in self.others.items()]
         if self.seconds:
             median, most, largest = np.percentile(np.frombuffer(self.seconds), (50, 95, 100)).tolist()
@@ -73,7 +78,7 @@ def run_live(
     time; None waits instead, however long. Once `stopped`, no more frames are taken, and those that are held pass
     through. Raises `KeySyncError` for a source without frames.
     """
-    delays, waiting = Delays(), deque[tuple[int, float]]()
+    delays, waiting = Delays(rate=float(video.form.rate)), deque[tuple[int, float]]()
     base, said, last = video.form.time_base, 0, Fraction(0)
     heard = iter(sound.heard)
     count = max(1, round(READ_AHEAD * video.form.rate)) if video.is_live else 1
@@ -95,6 +100,8 @@ def run_live(
             for came, pts, frame in frames:
                 if stopped():
                     break
+                if video.is_live and last:
+                    delays.missing += max(0, round((pts * base - last) * video.form.rate))
                 last = pts * base + 1 / video.form.rate
                 while said < last * sound.rate and (block := next(heard, None)) is not None:
                     live.add_sound(block, sound.rate)

@@ -168,7 +168,9 @@ def automatic(rewrite: System, keysync: System, named: System | None = None) -> 
             return Chosen(loaded, why)
         unused = sorted(name for name, file in files.items() if file is not None)
         if unused:
-            raise KeySyncError(f"auto uses {unused[0]} with the file of another system only: leave it out, or name one")
+            raise KeySyncError(
+                f"auto uses {unused[0]} with the file of another system only: leave it out, or choose the system"
+            )
         rewriter = rewrite.load({}, device=device, dtype=dtype)
         assert isinstance(rewriter, Surveyor)
         none = {option.name: None for option in keysync.files}

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ...keysync.errors import KeySyncError
+from ...keysync.face.face import Detector
 from ...keysync.live.live import Live, LiveFrame
 from ...keysync.media.source import as_bytes
 from ...keysync.report import DUBBED
@@ -25,13 +26,15 @@ MOST, IDLE = 8, 600.0
 class Session:
     """A live dub of `rate` frames a second with its sound, which goes out with the frames.
 
-    `settings` are what it was begun with. `sound_rate` is 0 before any sound has come; `used` is when a run took part.
+    `detector` is the dub's, and is closed with the session. `settings` are what it was begun with. `sound_rate` is 0
+    before any sound has come; `used` is when a run took part.
     """
 
-    def __init__(self, live: Live, rate: float, settings: object) -> None:
-        self.live, self.rate, self.settings = live, rate, settings
+    def __init__(self, live: Live, detector: Detector, rate: float, settings: object) -> None:
+        self.live, self.detector, self.rate, self.settings = live, detector, rate, settings
         self.sound_rate, self.used = 0, time.monotonic()
         self._added = 0
+        self._made: list[LiveFrame] = []
         self._sound: Tensor | None = None  # what has not gone out, from sample `_sent` on
         self._sent = 0
 
@@ -56,12 +59,12 @@ class Session:
         self.live.end_frames()
         self.live.end_sound()
 
-    def draw(self, on_frame: Callable[[], None]) -> list[LiveFrame]:
-        """The frames that can be drawn now."""
-        made = []
-        for frame in self.live.frames():
-            made.append(frame)
-            on_frame()
+    def draw(self, on_batch: Callable[[], None]) -> list[LiveFrame]:
+        """The frames that can be drawn now. What was drawn when `on_batch` raised comes out the next time."""
+        while self.live.ready:
+            self._made += self.live.take()
+            on_batch()
+        made, self._made = self._made, []
         return made
 
     def sound_of(self, frames: list[LiveFrame]) -> Tensor | None:
@@ -101,13 +104,12 @@ class Sessions:
         if anew and found is not None:
             if found.live.held:
                 log.warning("the live session %s begins anew: %d frames that waited are dropped", name, found.live.held)
-            del self._open[name]
+            self.close(name)
             found = None
         if found is not None and found.settings != settings:
             raise KeySyncError(
                 f"the session {name!r} was begun with other settings or another model: set part to first to begin "
-                f"anew, "
-                "or choose another name"
+                "anew, or choose another name"
             )
         if found is None:
             if len(self._open) >= MOST:
@@ -118,14 +120,16 @@ class Sessions:
         return found
 
     def close(self, name: str) -> None:
-        """Forgets a session."""
-        self._open.pop(name, None)
+        """Closes a session, if there is one of this name."""
+        found = self._open.pop(name, None)
+        if found is not None:
+            found.detector.close()
 
     def _close_idle(self) -> None:
         for name, session in list(self._open.items()):
             if time.monotonic() - session.used > IDLE:
                 log.warning("the live session %s was not used for %d minutes: it is closed", name, IDLE // 60)
-                del self._open[name]
+                self.close(name)
 
 
 SESSIONS = Sessions()

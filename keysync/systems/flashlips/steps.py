@@ -103,9 +103,8 @@ def edit_latents(
     height, width = models.spec.latent_size
     if not len(latents) or tuple(latents.shape[1:]) != (LATENT_CHANNELS, height, width):
         raise KeySyncError(
-            f"the latents have shape {list(latents.shape)}: expected one or more of "
-            f"{LATENT_CHANNELS}x{height}x{width}, "
-            f"of crops of {models.spec.image_size[1]}x{models.spec.image_size[0]} pixels",
+            f"the latents have shape {list(latents.shape)}: expected {LATENT_CHANNELS}x{height}x{width} "
+            f"each, of crops of {models.spec.image_size[1]}x{models.spec.image_size[0]} pixels",
             about="crops",
         )
     masks = _wanted_masks(models, masks, settings, (len(latents), *models.spec.image_size))

@@ -93,6 +93,33 @@ def test_frames_wait_for_their_sound(run: Any, images: Tensor, speech: dict[str,
     assert len(pictures) == 10
 
 
+def test_an_interrupt_loses_no_frame_and_the_detector_is_closed(
+    run: Any, node: Any, images: Tensor, speech: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was drawn until then comes out of the next run; the end of a session closes what finds its faces."""
+    closed: list[Any] = []
+    make = node.make_detector
+
+    def made(*words: Any, **options: Any) -> Any:
+        found = make(*words, **options)
+        monkeypatch.setattr(found, "close", lambda: closed.append(found))
+        return found
+
+    def interrupt() -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(node, "make_detector", made)
+    with monkeypatch.context() as patch:
+        patch.setattr(node, "alive", interrupt)
+        with pytest.raises(InterruptedError):
+            run(images[:SHOWN], piece_of(speech, 0, SHOWN), "first", "d")
+    assert not closed
+    pictures, _, report = run(images[:1], None, "last", "d")
+    assert len(pictures) == SHOWN + 1
+    assert report.startswith(f"{SHOWN + 1} frames out")
+    assert len(closed) == 1
+
+
 def test_what_does_not_go_on_is_refused(run: Any, node: Any, images: Tensor, error: type[Exception]) -> None:
     run(images[:2], None, "first", "c")
     with pytest.raises(error, match="the session 'c' was begun with other settings"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,18 +32,6 @@ TOY = {
     "decoded": "1",
 }
 OWN = {"lips_editor": {"network": "tiny"}, "lips_audio": {"speech_encoder": "hubert"}}
-
-
-@pytest.fixture(autouse=True)
-def _new_state() -> Iterator[None]:
-    """accelerate keeps the precision of a process's first run."""
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, tiny_files: dict[str, Path]) -> Path:
-    return write_small_data(tmp_path_factory.mktemp("data") / "small", frames=14, vae=str(tiny_files["vae"]))
 
 
 def words(stage: str, start: Path | None, **changes: str) -> dict[str, str]:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from keysync.method import PUBLISHED_CROP_SCALE
 from keysync.systems.flashlips.presets import PRESETS
 from tests.conftest import ROOT
 from tests.tiny_flashlips import write_tiny_flashlips
-from tests.training.small_data import write_small_data
 from training.config.config import load_as
 from training.flashlips.config import LIPS_STAGES, FlashLipsConfig
 from training.run.run import Run
@@ -35,18 +32,6 @@ TOY = {
     "reference_gap": "3",
 }
 OWN = {"lips_editor": {"network": "tiny"}, "lips_audio": {"speech_encoder": "hubert"}}
-
-
-@pytest.fixture(autouse=True)
-def _new_state() -> Iterator[None]:
-    """accelerate keeps the precision of a process's first run."""
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, tiny_files: dict[str, Path]) -> Path:
-    return write_small_data(tmp_path_factory.mktemp("data") / "small", frames=14, vae=str(tiny_files["vae"]))
 
 
 @pytest.fixture(scope="module")
