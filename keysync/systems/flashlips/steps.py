@@ -100,11 +100,11 @@ def edit_latents(
 
     References are these pictures (r, H, W, 3). Raises `KeySyncError` as `edit_crops` does.
     """
-    height, width = models.spec.latent_size
-    if not len(latents) or tuple(latents.shape[1:]) != (LATENT_CHANNELS, height, width):
+    channels, (height, width) = LATENT_CHANNELS, models.spec.latent_size
+    if not len(latents) or tuple(latents.shape[1:]) != (channels, height, width):
         raise KeySyncError(
-            f"the latents have shape {list(latents.shape)}: expected {LATENT_CHANNELS}x{height}x{width} "
-            f"each, of crops of {models.spec.image_size[1]}x{models.spec.image_size[0]} pixels",
+            f"the latents have shape {list(latents.shape)}: expected one or more of {channels}x{height}x{width}, "
+            f"of crops of {models.spec.image_size[1]}x{models.spec.image_size[0]} pixels",
             about="crops",
         )
     masks = _wanted_masks(models, masks, settings, (len(latents), *models.spec.image_size))
