@@ -13,6 +13,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import Input, InputImpl, io
 from torch import Tensor
 
+from ..keysync.allocator import return_memory
 from ..keysync.cache import Cache
 from ..keysync.choice import explain
 from ..keysync.dub import Settings
@@ -156,6 +157,7 @@ def dub(
     Raises `KeySyncError` like `dub_file` and `dub_speakers`.
     """
     output = temporary_video()
+    return_memory()  # what the nodes before left, above all the one that read the sound
     if isinstance(audio, Speakers):
         if face.track is not None:
             raise KeySyncError("track is of one face and audio of several: disconnect track, or connect one voice")

@@ -38,6 +38,7 @@ from .run.course import Course
 from .run.ema import EMA
 from .run.mirror import Mirror
 from .run.optimizers import MAKERS
+from .run.precision import precision_on_cpu
 from .run.quarantine import Quarantine
 from .run.run import Run
 from .run.schedule import schedule
@@ -204,9 +205,10 @@ def start_processes(config: RunConfig, device: str) -> Accelerator:
         raise KeySyncError("precision fp16 needs a GPU: choose bf16 or fp32")
     if not on_cpu:
         torch.set_float32_matmul_precision("medium")  # as the KeySync reference implementation trains
-    precision = "no" if config.precision == "fp32" else config.precision
+    precision = precision_on_cpu(config.precision) if on_cpu else config.precision
+    mixed = "no" if precision == "fp32" else precision
     try:
-        return Accelerator(cpu=on_cpu, mixed_precision=precision, gradient_accumulation_steps=config.accumulate)
+        return Accelerator(cpu=on_cpu, mixed_precision=mixed, gradient_accumulation_steps=config.accumulate)
     except ValueError as error:
         raise KeySyncError(
             f"precision {config.precision} is not available on this device ({error}): choose fp32"

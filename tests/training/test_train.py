@@ -29,6 +29,7 @@ from training.config.config import TrainConfig, load_config
 from training.data.index import read_index
 from training.data.store import Folder
 from training.loss.loss import Losses, LossModule
+from training.run import precision
 from training.run.run import Run
 from training.run.schedule import learning_rate
 from training.run.validation import LEVELS
@@ -257,10 +258,16 @@ def test_what_an_error_advises_is_accepted(data: Path, tmp_path: Path) -> None:
     assert Run(tmp_path).history()[1]["changed"].keys() == {"steps", *changes}
 
 
-def test_halves_on_a_cpu(data: Path, whole: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("has", [True, False])
+def test_halves_on_a_cpu(
+    has: bool, data: Path, whole: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a processor that has bfloat16, or is said to have it, and of one without."""
+    AcceleratorState._reset_state(reset_partial_state=True)  # that of `whole`
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: has)
     train(config("interpolation", precision="bf16", gradient_checkpointing=True), data, tmp_path)
     assert losses(tmp_path) == pytest.approx(losses(whole["interpolation"]), rel=0.05)
-    assert losses(tmp_path) != losses(whole["interpolation"])
+    assert (losses(tmp_path) != losses(whole["interpolation"])) == has
 
 
 def small_card(whole: dict[str, Path], **changes: Any) -> TrainConfig:

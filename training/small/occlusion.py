@@ -33,6 +33,7 @@ from keysync.face.usual import Texture, Usual
 from keysync.weights.eight_bits import to_eight_bits
 
 from ..data.disk import written
+from ..run.precision import precision_on_cpu
 from ..synthetic.render.covers import COVERS, SHAPES
 from ..synthetic.render.identity import Identity
 from ..synthetic.render.light import Light, shown
@@ -252,7 +253,7 @@ def train(
     optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=1e-3)
     steps = epochs * (count // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
-    total, step = 0.0, 0
+    total, step, bf16 = 0.0, 0, precision_on_cpu("bf16") == "bf16"
     for _ in range(epochs):
         order = torch.randperm(count)
         for first in range(0, count - BATCH + 1, BATCH):
@@ -261,7 +262,7 @@ def train(
             if torch.rand(()) < 0.5:
                 seen, true = seen.flip(-1), true.flip(-1)
             seen = torch.cat([seen, places.expand(BATCH, -1, -1, -1)], 1)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 logits = network(seen.contiguous(memory_format=torch.channels_last))
             error = loss(logits.float(), true)
             optimizer.zero_grad()

@@ -27,6 +27,7 @@ from keysync.errors import KeySyncError
 from keysync.network.stage import SCALE_FACTOR
 
 from ...data.disk import written
+from ...run.precision import precision_on_cpu
 from ..learning import average, learning_rate, take_step
 from .crops import UNSEEN, CropStore, PersonCrops, render_person
 from .figures import measure, posterior_mean, round_trip, write_sheet
@@ -75,6 +76,7 @@ class Trainer:
 
     def __init__(self, folder: Path, settings: Settings, store: CropStore) -> None:
         self.folder, self.settings, self.store = folder, settings, store
+        self._bf16 = precision_on_cpu("bf16" if settings.bf16 else "fp32") == "bf16"
         self.vae, self.average = (first_vae(settings) for _ in range(2))
         self.average.requires_grad_(False)
         for network in (self.vae, self.average):
@@ -111,7 +113,7 @@ class Trainer:
         weigh = head_weights if self.settings.heads else pixel_weights
         batch = draw_batch(people, self.settings.seed, self.step, weigh)
         generator = torch.Generator().manual_seed(self.settings.seed * 10**9 + self.step)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bf16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
             loss = loss_of(self.vae, batch, generator)
         take_step(self.vae, self.optimizer, loss.total, self.settings.rate_at(self.step))
         self.step += 1
