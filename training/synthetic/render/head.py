@@ -176,7 +176,7 @@ class Motion:
         moved[..., 0] -= 0.4 * frown * self._sign * self._inner_brow
         moved[..., 1] += frown * self._inner_brow
         moved[..., 1] -= mouth.wide * (2.0 * self._corner + 2.5 * self._cheek)
-        moved[..., 1] -= mouth.smile * (SMILE * self._corner + 3.0 * self._cheek)
+        moved[..., 1] -= mouth.smile * (SMILE * self._corner + 4.5 * self._cheek)
         moved[..., 2] += (
             protrusion(mouth) * self._mouth * 0.8 + 2.5 * (mouth.wide + max(mouth.smile, 0.0)) * self._cheek
         )

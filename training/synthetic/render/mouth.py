@@ -21,7 +21,7 @@ LINE = 69.0  # where closed lips meet, mm below the pupils
 ALONG = 33  # points of each curve, including the landmarks
 ACROSS = 7  # points from the outer edge of a lip to the inner
 RAISED = 0.2  # share of the opening due to the upper lip; the rest is due to the jaw
-SMILE = 5.0  # height of the corners of a smile over those at rest, mm
+SMILE = 8.0  # height of the corners of a smile over those at rest, mm
 CLOSED_CORNER = 0.36  # share of the jaw's motion that the corners of the mouth follow
 # Positions of iBUG's points along the lips, left to right, over half the mouth's width.
 OUTER_PLACES = (-1.0, -0.62, -0.25, 0.0, 0.25, 0.62, 1.0)
@@ -99,7 +99,7 @@ def raised(person: Identity, mouth: MouthShape) -> float:
 
 def half_width(person: Identity, mouth: MouthShape) -> float:
     """Distance from the middle of the mouth to its corner, mm."""
-    return person.mouth_width * (1 + 0.16 * mouth.wide - 0.34 * mouth.round - 0.05 * mouth.open + 0.10 * mouth.smile)
+    return person.mouth_width * (1 + 0.16 * mouth.wide - 0.34 * mouth.round - 0.05 * mouth.open + 0.16 * mouth.smile)
 
 
 def protrusion(mouth: MouthShape) -> float:
