@@ -191,7 +191,8 @@ def dub(
 
 
 class NodeProgress:
-    """The node's progress bar, with the preview of a model's latents; stops the job when the user cancels."""
+    """The node's progress bar, with the preview of a model's latents; stops the job when the user cancels, and returns
+    free memory to the system when a phase begins."""
 
     def __init__(self, patcher: ModelPatcher | None = None) -> None:
         self._previewer = (
@@ -199,6 +200,7 @@ class NodeProgress:
         )
         self._bar = comfy.utils.ProgressBar(PARTS)
         self._denoised: Tensor | None = None
+        self._phase = ""
 
     def preview(self, denoised: Tensor) -> None:
         """Sets the preview of the next step: the first of these latents (n, 4, h, w)."""
@@ -206,6 +208,9 @@ class NodeProgress:
 
     def show(self, moment: Moment) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
+        if moment.phase != self._phase:
+            return_memory()  # what following and hearing left: half a long sound, between what stays
+            self._phase = moment.phase
         preview = None
         if self._previewer is not None and self._denoised is not None:
             preview = self._previewer.decode_latent_to_preview_image("JPEG", self._denoised)

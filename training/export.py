@@ -64,10 +64,10 @@ def export(
     """
     run = Run(folder)
     if run.stage in LIPS_STAGES:
-        for what, asked in (("8 bits", eight_bits), ("merge", merge), ("vae", vae is not None), ("weak", weak)):
+        for what, asked in (("merge", merge), ("vae", vae is not None), ("weak", weak)):
             if asked:
                 raise KeySyncError(f"{what} is not for parts of FlashLips: omit it")
-        return flashlips.export(folder, target, step=step, averaged=averaged, dtype=dtype)
+        return flashlips.export(folder, target, step=step, averaged=averaged, dtype=dtype, eight_bits=eight_bits)
     config = run.config()
     lora = config.trainable == "lora" and not merge
     _check(config, target, merge, vae, lora)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from keysync.errors import KeySyncError
+from keysync.systems.flashlips.lips_vector import LipsVector
 from keysync.systems.flashlips.resnet import ResNet
 from keysync.systems.flashlips.spec import FlashLipsSpec
 from keysync.systems.flashlips.speech_to_lips import Conditions, SpeechToLips, sample, straight_path
@@ -80,7 +81,7 @@ class AudioValidation:
 class AudioCourse(FlashLipsCourse):
     """The speech transformer, new or that of a file, for the speech encoder of the settings; without emotions."""
 
-    TRAINED, NEEDED = ("speech",), ("reader",)
+    TRAINED, NEEDED = ("speech",), ("lips", "reader")
 
     windows: SpanDataset
 
@@ -100,8 +101,9 @@ class AudioCourse(FlashLipsCourse):
         return collate(windows)
 
     def loss(self, device: torch.device) -> AudioLoss:
+        self._lips: LipsVector = self.frozen("lips", device)
         self._reader: ResNet = self.frozen("reader", device)
-        lips = self.windows.read(self._reader, device)
+        lips = self.windows.read(self._lips, self._reader, device)
         module = AudioLoss(self.network)
         if self._begins:
             module.speech.mean.copy_(lips.mean(0))
@@ -115,7 +117,7 @@ class AudioCourse(FlashLipsCourse):
             logger.warning("%s; validating on training clips instead", error)
             spans = self.windows
         else:
-            spans.read(self._reader, next(self._reader.parameters()).device)
+            spans.read(self._lips, self._reader, next(self._reader.parameters()).device)
         return AudioValidation(collate([spans[number] for number in range(VALIDATED)]), self.spec.steps)
 
     def blocks(self) -> Iterable[nn.Module]:

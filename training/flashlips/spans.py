@@ -15,6 +15,7 @@ from keysync.errors import KeySyncError
 
 from ..data.draws import Order, generator
 from ..data.index import TRAIN
+from ..data.parts import LANDMARKS
 from ..data.shards import Shards
 from ..data.table import Clip
 from .config import FlashLipsConfig
@@ -38,7 +39,7 @@ class Span:
 
 class Spans(Span):
     """b spans of n frames: `speech` (b, n, 2, c) features, `lips` (b, n, w) and `noise` of that shape, `source`
-    (b, k, w), lips vectors of any frames of the clip, and `time` (b,) in 0..1."""
+    (b, k, w), lips vectors of any frames of the clip as the reader reads them, and `time` (b,) in 0..1."""
 
     def to(self, device: torch.device | str) -> Spans:
         """The same on another device."""
@@ -76,18 +77,26 @@ class SpanDataset(Dataset[Span]):
             )
         self._order = Order(clips, held, config.seed)
         self._lips: list[Tensor] = []
+        self._read: list[Tensor] = []
 
     def __len__(self) -> int:
         return len(self._order)
 
-    def read(self, reader: nn.Module, device: torch.device) -> Tensor:
-        """Reads the lips vectors of all clips with a reader of faces, which stay in memory; returns them (n, w)."""
+    def read(self, lips: nn.Module, reader: nn.Module, device: torch.device) -> Tensor:
+        """Makes the lips vectors of all clips, which stay in memory; returns them (n, w).
+
+        Those to learn are of the network `lips`, which sees the true points of the face, those of the source of the
+        `reader`, as in a dub: what is learnt from its readings moves the lips less, since it reads them closer to the
+        mean than they are.
+        """
         logger.info("reading the lips of %d clips", len(self))
-        self._lips = [_read(reader, self._shards, clip, device) for clip in self._order.all()]
+        pairs = [_vectors(lips, reader, self._shards, clip, device) for clip in self._order.all()]
+        self._lips, self._read = map(list, zip(*pairs, strict=True))
         return torch.cat(self._lips)
 
     def __getitem__(self, number: int) -> Span:
-        clip, lips = self._order[number], self._lips[self._order.place(number)]
+        clip, place = self._order[number], self._order.place(number)
+        lips = self._lips[place]
         start = int(torch.randint(clip.frames - self._frames + 1, (), generator=self._draw(number, "span start")))
         frames = start + np.arange(self._frames)
         chosen = torch.randint(clip.frames, (self._sources,), generator=self._draw(number, "source frames"))
@@ -95,7 +104,7 @@ class SpanDataset(Dataset[Span]):
         return Span(
             speech=torch.from_numpy(features),
             lips=lips[start : start + self._frames],
-            source=lips[chosen],
+            source=self._read[place][chosen],
             noise=torch.randn(self._frames, lips.shape[1], generator=self._draw(number, "noise")),
             time=torch.rand((), generator=self._draw(number, "time")),
         )
@@ -105,7 +114,15 @@ class SpanDataset(Dataset[Span]):
 
 
 @torch.no_grad()
-def _read(reader: nn.Module, shards: Shards, clip: Clip, device: torch.device) -> Tensor:
-    """The lips vectors (frames, w) of a clip, on the CPU."""
+def _vectors(
+    lips: nn.Module, reader: nn.Module, shards: Shards, clip: Clip, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The lips vectors (frames, w) of a clip, and those that the reader reads, on the CPU."""
     pictures = torch.from_numpy(shards.pictures(clip)).permute(0, 3, 1, 2)  # n h w c -> n c h w
-    return torch.cat([reader(part.to(device).float() / 255).float().cpu() for part in pictures.split(BATCH)])
+    points = torch.from_numpy(shards.array(clip, LANDMARKS, (clip.frames, 68, 2)).copy())
+    made, read = [], []
+    for part, own in zip(pictures.split(BATCH), points.split(BATCH), strict=True):
+        shown = part.to(device).float() / 255
+        made.append(lips(shown, own.to(device)).float().cpu())
+        read.append(reader(shown).float().cpu())
+    return torch.cat(made), torch.cat(read)

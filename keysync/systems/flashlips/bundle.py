@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ...errors import KeySyncError
 from ...vae.names import PREFIX as VAE_PREFIX
 from ...weights.complete import check_complete
-from ...weights.eight_bits import from_eight_bits
+from ...weights.eight_bits import from_eight_bits, to_eight_bits
 from ...weights.files import read_tensors, shapes_of, write_tensors
 from ...weights.finite import check_weights
 from ...weights.identify import KINDS, identify
@@ -124,11 +124,13 @@ def save_bundle(
     *,
     vae: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype | None = None,
+    eight_bits: bool = False,
     extra_metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a file of `parts` (keys of `PARTS`), and of a `vae` by diffusers' names (encoder., decoder., quant_conv.).
 
-    `dtype`: that of the stored weights, else theirs; the VAE keeps its own. `extra_metadata` are facts of the training,
+    `dtype`: that of the stored weights, else theirs; `eight_bits`: their matrices as integers
+    (`keysync.weights.eight_bits`). The VAE keeps its own. `extra_metadata` are facts of the training,
     the licence (`modelspec.license`), and whether the weights are `keysync.untrained`. Raises `KeySyncError` where the
     path cannot be written.
     """
@@ -138,6 +140,8 @@ def save_bundle(
         for name, part in held.items()
         for key, tensor in part.items()
     }
+    if eight_bits:
+        tensors = to_eight_bits(tensors)
     tensors |= {f"{VAE_PREFIX}{key}": tensor.detach().cpu() for key, tensor in (vae or {}).items()}
     write_tensors(tensors, path, {**(extra_metadata or {}), **metadata_of(spec)})
 

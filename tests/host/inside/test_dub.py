@@ -217,6 +217,8 @@ def test_progress_and_a_track_instead_of_a_detector(
 ) -> None:
     monkeypatch.setattr(part("keysync.job"), "make_detector", None)
     told: list[tuple[int, int]] = []
+    returned: list[int] = []
+    monkeypatch.setattr(node, "return_memory", lambda: returned.append(len(told)))
     monkeypatch.setattr(
         comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, node_id=None: told.append((value, total))
     )
@@ -227,6 +229,8 @@ def test_progress_and_a_track_instead_of_a_detector(
     assert told[-1] == (1000, 1000)
     assert values == sorted(values)
     assert len(told) > STEPS
+    assert returned[0] == 0  # free memory, before all work
+    assert 2 < len(returned) <= 1 + len(part("keysync.progress").PHASES)  # and at each phase
     assert [part["state"] for part in report["ranges"]] == ["dubbed"]
     # The result is all that is left, beside the cache.
     assert [str(path) for path in temporary.glob("*.*")] == [video.get_stream_source()]

@@ -194,9 +194,21 @@ def test_files_and_data_that_do_not_fit(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    "option", [["--dtype", "int8"], ["--merge"], ["--weak"], ["--vae", "folder"], ["--card", "card.md"]]
-)
+def test_weights_in_8_bits(chain: dict[str, Path], tmp_path: Path) -> None:
+    """A file of integers, whose parts are those of the whole file but for their rounding."""
+    target = tmp_path / "small.safetensors"
+    assert export_main([str(chain["lips_audio"]), "-o", str(target), "--dtype", "int8"]) == 0
+    assert torch.int8 in {tensor.dtype for tensor in load_file(target).values()}
+    small, whole = open_bundle(target), open_bundle(chain["lips_audio.safetensors"])
+    assert small.spec == whole.spec
+    for part, tensors in whole.parts.items():
+        assert small.parts[part].keys() == tensors.keys()
+        for name, tensor in tensors.items():
+            off = (small.parts[part][name].float() - tensor.float()).abs().max()
+            assert off <= max(0.01 * float(tensor.abs().max()), 1e-6)  # what float16 tells apart
+
+
+@pytest.mark.parametrize("option", [["--merge"], ["--weak"], ["--vae", "folder"], ["--card", "card.md"]])
 def test_options_of_stages_are_refused(
     option: list[str], chain: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
