@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import comfy.sd
@@ -23,6 +24,7 @@ from ..keysync.systems.flashlips.models import FlashLips
 from ..keysync.systems.flashlips.networks import MOST_REFERENCES
 from ..keysync.systems.flashlips.render import Drawn, speech_evaluations
 from ..keysync.systems.flashlips.settings import Drawing
+from ..keysync.systems.flashlips.small import FLASHLIPS_SMALL
 from ..keysync.systems.flashlips.steps import edit_crops, edit_latents, vectors_of_crops, vectors_of_speech
 from ..keysync.systems.flashlips.vectors import LipsVectors
 from ..keysync.systems.renderer import Unchanged
@@ -88,14 +90,15 @@ class LoadFlashLips(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model_name",
-                    options=own_files(),
-                    tooltip="A FlashLips file in models/keysync, models/diffusion_models or models/checkpoints.",
+                    options=list(dict.fromkeys((FLASHLIPS_SMALL.name, *own_files()))),
+                    tooltip="FlashLips small, built in, or a FlashLips file in models/keysync, models/diffusion_models "
+                    "or models/checkpoints.",
                 ),
                 io.Vae.Input(
                     "vae",
                     optional=True,
                     tooltip="The VAE that the file was trained with, from Load KeySync VAE or Load VAE. Needed only if "
-                    "it is not in the file.",
+                    "it is neither in the file nor built in.",
                 ),
                 SpeechEncoderSocket.Input(
                     "encoder",
@@ -117,7 +120,7 @@ class LoadFlashLips(io.ComfyNode):
     def fingerprint_inputs(
         cls, model_name: str, vae: comfy.sd.VAE | None = None, encoder: CoreSpeechEncoder | None = None
     ) -> str:
-        stat = model_path(model_name).stat()
+        stat = _file(model_name).stat()
         return f"{stat.st_mtime_ns} {stat.st_size}"
 
     @classmethod
@@ -125,7 +128,12 @@ class LoadFlashLips(io.ComfyNode):
     def execute(
         cls, model_name: str, vae: comfy.sd.VAE | None = None, encoder: CoreSpeechEncoder | None = None
     ) -> io.NodeOutput:
-        return io.NodeOutput(load(model_path(model_name), vae, encoder))
+        return io.NodeOutput(load(_file(model_name), vae, encoder))
+
+
+def _file(name: str) -> Path:
+    """Where an offered file lies. Raises `KeySyncError` if it has gone."""
+    return FLASHLIPS_SMALL if name == FLASHLIPS_SMALL.name else model_path(name)
 
 
 class LipsVectorsFromSpeech(io.ComfyNode):

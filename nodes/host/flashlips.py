@@ -11,7 +11,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ...keysync.errors import KeySyncError
 from ...keysync.systems.flashlips.bundle import open_bundle
-from ...keysync.systems.flashlips.models import FlashLips, encoder_file, load_networks
+from ...keysync.systems.flashlips.models import FlashLips, encoder_file, load_networks, vae_file
 from ...keysync.vae.vae import read_vae
 from .encoder import CoreSpeechEncoder
 from .encoder import load as load_encoder
@@ -27,8 +27,7 @@ def load(path: Path, vae: comfy.sd.VAE | None, encoder: CoreSpeechEncoder | None
     """
     management = comfy.model_management
     bundle = open_bundle(path)
-    if vae is None and not bundle.has_vae:
-        raise KeySyncError(f"{path} has no VAE: load the VAE that it was trained with, {bundle.spec.vae}", about="vae")
+    own = None if vae is not None else vae_file(bundle, None)
     name = bundle.spec.speech_encoder
     if encoder is None:
         encoder = load_encoder(encoder_file(bundle.spec, None))
@@ -42,7 +41,7 @@ def load(path: Path, vae: comfy.sd.VAE | None, encoder: CoreSpeechEncoder | None
     # The executor runs nodes in inference mode, and weights made there are slow to cast later.
     with torch.inference_mode(False):
         networks = load_networks(bundle, offload, dtype)
-        held = core_vae(read_vae(path)) if vae is None else vae
+        held = core_vae(read_vae(own)) if own is not None else vae
         patcher = ModelPatcher(torch.nn.ModuleList(networks.values()), load_device=device, offload_device=offload)
 
     def place() -> None:

@@ -33,6 +33,7 @@ from .person import Gallery, Person, Seen, choose
 from .render import CPU_FRAMES, Run, render, speech_evaluations
 from .resnet import ResNet
 from .settings import Drawing
+from .small import FLASHLIPS_SMALL, TITLE, built_in_vae
 from .spec import SYSTEM, FlashLipsSpec
 from .speech_to_lips import SpeechToLips
 from .vectors import LipsVectors
@@ -129,6 +130,8 @@ class FlashLips:
         lips = "given lips vectors" if self.given else f"lips made in steps: {settled.steps}"
         mouth = "without a mask" if settled.mask_free else "into a hidden mouth"
         yield f"drawn {mouth}; references of the clip, at most: {settled.references}; {lips}"
+        if self.files.get(SYSTEM) == FLASHLIPS_SMALL:
+            yield "FlashLips small is trained on rendered faces only: real faces need a FlashLips of your own training"
         if self.facts.get("keysync.untrained") == "true":
             yield "the FlashLips file is untrained: its pictures mean nothing"
         if settled.mask_free and not self.spec.mask_free:
@@ -258,19 +261,16 @@ def load_flashlips(
     dtype: torch.dtype | None = None,
     **encoders: str | Path | None,
 ) -> FlashLips:
-    """Loads a FlashLips file, and the VAE and the speech encoder that it was trained with, by name (keys of
-    `ENCODERS`), where they are neither in it nor built in.
+    """Loads a FlashLips file, by default FlashLips small, and the VAE and the speech encoder that it was trained with,
+    by name (keys of `ENCODERS`), where they are neither in it nor built in.
 
     `dtype` is that of all networks but the speech encoder's, else float16 on a GPU and float32 on a CPU. Raises
     `KeySyncError` where a file is missing or is not what it is given as, or where two models do not fit together.
     """
-    if file is None:
-        raise KeySyncError("the FlashLips file is missing: load one", about=SYSTEM)
-    device, bundle = torch.device(device), open_bundle(file)
+    path = FLASHLIPS_SMALL if file is None else Path(file)
+    device, bundle = torch.device(device), open_bundle(path)
     spec, name = bundle.spec, bundle.spec.speech_encoder
-    if vae is None and not bundle.has_vae:
-        raise KeySyncError(f"{file} has no VAE: load the VAE that it was trained with, {spec.vae}", about="vae")
-    source, heard = Path(vae or file), encoder_file(spec, encoders.get(name))
+    source, heard = vae_file(bundle, vae), encoder_file(spec, encoders.get(name))
     dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
     return FlashLips(
         spec,
@@ -278,8 +278,12 @@ def load_flashlips(
         vae=load_vae(source, device, dtype),
         encoders={name: load_encoder(name, heard, device)},
         device=device,
-        origins={SYSTEM: str(file), "vae": str(source), name: str(encoders.get(name) or BUILT_IN_ENCODERS[name].title)},
-        files={SYSTEM: Path(file), "vae": source, name: heard},
+        origins={
+            SYSTEM: TITLE if file is None else str(path),
+            "vae": BUILT_IN if vae is None and source == SMALL["vae"] else str(source),
+            name: str(encoders.get(name) or BUILT_IN_ENCODERS[name].title),
+        },
+        files={SYSTEM: path, "vae": source, name: heard},
         facts=bundle.metadata,
     )
 
@@ -288,6 +292,17 @@ def load_networks(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> d
     """The networks of a file that dubs need, by their names in `FlashLips`. Raises `KeySyncError` for a file whose
     training is not complete."""
     return {part: bundle.load(part, device, dtype) for part in ("editor", "reader", "speech")}
+
+
+def vae_file(bundle: Bundle, given: str | Path | None) -> Path:
+    """The file or folder of the VAE: the given one, else the file itself that has one, else the built-in one where the
+    file was trained with that. Raises `KeySyncError` where there is none."""
+    file = given or (bundle.path if bundle.has_vae else built_in_vae(bundle.spec))
+    if file is None:
+        raise KeySyncError(
+            f"{bundle.path} has no VAE: load the VAE that it was trained with, {bundle.spec.vae}", about="vae"
+        )
+    return Path(file)
 
 
 def encoder_file(spec: FlashLipsSpec, given: str | Path | None) -> Path:

@@ -51,6 +51,15 @@ def flashlips(node: Any, file: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return loaded
 
 
+def test_flashlips_small_is_built_in(node: Any, extension: ModuleType) -> None:
+    name = "flashlips-small.safetensors"
+    assert node.LoadFlashLips.define_schema().inputs[0].options[0] == name
+    (small,) = node.LoadFlashLips.execute(name).args
+    assert small.spec.image_size == (128, 128)
+    assert small.encoders.keys() == {"hubert"}
+    assert node.LoadFlashLips.fingerprint_inputs(name)
+
+
 @pytest.fixture(scope="module")
 def library(file: Path) -> Any:
     """The same file, loaded without the core."""

@@ -39,7 +39,6 @@ def test_auto_draws_with_a_file_that_is_given(clip: dict[str, Path], tiny: Path,
     [
         (("--system", "auto", "--vae", "{tiny}"), "auto uses vae with the file of another system only"),
         (("--system", "auto", "--keyframe-model", "{tiny}"), "the system auto does not use --keyframe-model"),
-        (("--system", "flashlips"), "the FlashLips file is missing: load one (--flashlips)"),
         (("--flashlips", "{tiny}", "--mask-free", "--masked"), "choose one of masked and mask-free"),
         (("--flashlips", "{tiny}", "--references", "9"), "9 references: expected 1 to 4 (--references)"),
         (("--flashlips", "{tiny}", "--keyframe-model", "{tiny}"), "does not use --"),
