@@ -27,7 +27,6 @@ def load(path: Path, vae: comfy.sd.VAE | None, encoder: CoreSpeechEncoder | None
     """
     management = comfy.model_management
     bundle = open_bundle(path)
-    own = None if vae is not None else vae_file(bundle, None)
     name = bundle.spec.speech_encoder
     if encoder is None:
         encoder = load_encoder(encoder_file(bundle.spec, None))
@@ -40,8 +39,8 @@ def load(path: Path, vae: comfy.sd.VAE | None, encoder: CoreSpeechEncoder | None
     )
     # The executor runs nodes in inference mode, and weights made there are slow to cast later.
     with torch.inference_mode(False):
+        held = core_vae(read_vae(vae_file(bundle, None))) if vae is None else vae
         networks = load_networks(bundle, offload, dtype)
-        held = core_vae(read_vae(own)) if own is not None else vae
         patcher = ModelPatcher(torch.nn.ModuleList(networks.values()), load_device=device, offload_device=offload)
 
     def place() -> None:

@@ -8,8 +8,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from keysync.speech.hubert import Hubert
 from keysync.systems.keysync.small import SMALL
 
@@ -67,8 +65,8 @@ def train_stage(stage: str) -> Step:
 
 
 def write_bundle(folder: Path, tables: Tables, workers: int) -> None:
-    """FOLDER/flashlips.safetensors: all parts in float16."""
-    logger.info("%s", export(folder / AUDIO, folder / "flashlips.safetensors", dtype=torch.float16))
+    """FOLDER/flashlips.safetensors: all parts, in 8 bits."""
+    logger.info("%s", export(folder / AUDIO, folder / "flashlips.safetensors", eight_bits=True))
 
 
 STEPS: dict[str, Step] = {
