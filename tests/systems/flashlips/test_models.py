@@ -17,7 +17,6 @@ from keysync.report import DUBBED, PASSED_THROUGH, Report
 from keysync.systems.flashlips.models import FlashLips, load_flashlips
 from keysync.systems.flashlips.presets import PRESETS
 from keysync.systems.flashlips.settings import Drawing
-from keysync.systems.flashlips.small import TITLE
 from keysync.systems.flashlips.speech_to_lips import windows
 from keysync.systems.keysync.small import BUILT_IN
 from keysync.systems.renderer import Costed, Look, Remarking, Surveyor, UnsuitableError, Weighed
@@ -120,14 +119,6 @@ def test_a_file_without_a_vae_needs_one(tiny: Path, tmp_path: Path) -> None:
     assert error.value.about == "vae"
     loaded = load_flashlips(bare, tiny.parent / "vae")
     assert loaded.origins["vae"] == str(tiny.parent / "vae")
-
-
-def test_flashlips_small_is_built_in_and_says_what_it_is_for() -> None:
-    small = load_flashlips(None)
-    assert small.origins == {"flashlips": TITLE, "vae": BUILT_IN, "hubert": BUILT_IN}
-    assert small.spec.image_size == (128, 128)
-    assert small.spec.mask_free
-    assert any("trained on rendered faces only" in remark for remark in small.remarks(None))
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

@@ -26,8 +26,9 @@ def test_all_of_it_is_there_and_nothing_else() -> None:
         "keysync-small-vae/config.json",
         "keysync-small-vae/diffusion_pytorch_model.safetensors",
         "keysync-small-hubert/model.safetensors",
+        "flashlips-small.safetensors",  # of FlashLips, which draws with this VAE: tests/systems/flashlips/test_small.py
     }
-    assert sum(files.values()) < 30e6
+    assert sum(files.values()) < 40e6
     assert all(path.parent == FOLDER for path in SMALL.values())
 
 
