@@ -18,7 +18,7 @@ from keysync.errors import KeySyncError
 from keysync.systems.flashlips.bundle import PARTS, Bundle, open_bundle, save_bundle
 from keysync.systems.flashlips.presets import PRESETS
 from keysync.systems.flashlips.spec import FlashLipsSpec
-from keysync.systems.keysync.small import BUILT_IN
+from keysync.systems.keysync.small import BUILT_IN, SMALL
 
 from ..run.course import AVERAGED, Course
 from .config import FlashLipsConfig
@@ -137,8 +137,18 @@ def new_spec(config: FlashLipsConfig, shards: Shards) -> FlashLipsSpec:
         crop_scale=info.crop_scale,
         mask=config.mask,
         mask_free=False,
-        vae=BUILT_IN.partition(",")[0] if info.vae == BUILT_IN else Path(info.vae).name,
+        vae=vae_name(info.vae),
     )
+
+
+def vae_name(origin: str) -> str:
+    """What a file calls the VAE that its data was encoded with: that of KeySync small, which dubs then find, by its own
+    name, and no other by the same."""
+    built_in, path = SMALL["vae"], Path(origin)
+    if origin == BUILT_IN:
+        return built_in.name
+    mistaken = path.name == built_in.name and path.parts[-3:] != built_in.parts[-3:]
+    return f"{path.parent.name}/{path.name}" if mistaken else path.name
 
 
 def _words(value: object) -> str:
