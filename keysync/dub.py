@@ -189,6 +189,11 @@ def quiet_note(found: Pauses) -> str:
     return f"quiet mouth: the mouth is closed in the pauses of the speech: {parts}{more}"
 
 
+def as_sequence(numbers: NDArray[np.int64]) -> Sequence[int]:
+    """An array (n,) as a sequence of its numbers, which are not held one by one: of a long film there are many."""
+    return np.ascontiguousarray(numbers).data
+
+
 def surveyed(track: FaceTrack) -> list[int]:
     """The source's frames that a survey looks at: all that show the chosen face, or as many as it looks at."""
     found = np.flatnonzero(track.found)
@@ -280,7 +285,7 @@ class Dub:
         that, each in a thread of its own; no thread is left afterwards. `on_frame` is called here for each frame that
         was drawn: it may raise to stop, as `on_step` may.
         """
-        waiting, sources = self.report.waiting, self.timeline.source.tolist()
+        waiting, sources = self.report.waiting, as_sequence(self.timeline.source)
         originals = ahead(self.video.pick(self.pts, sources), waited=partial(waiting, PASTING, "reading"))
         occluders = self._occluders(sources)
 
@@ -347,7 +352,7 @@ class Dub:
                 yield from (None for _ in range(clip.start - output))
                 at: int = -1
                 picture: Tensor | Unchanged | Later | None = None
-                for frame, index in enumerate(clip.network.shown.tolist(), start=clip.start):
+                for frame, index in enumerate(as_sequence(clip.network.shown), start=clip.start):
                     while at < index:
                         at, picture = at + 1, next(drawn)
                         if isinstance(picture, Tensor):
@@ -491,10 +496,9 @@ class Dub:
                     )
         return said
 
-    def _sources(self, clip: Clip) -> list[int]:
+    def _sources(self, clip: Clip) -> Sequence[int]:
         """The source's frame that each network frame of a clip is cropped from."""
-        numbers: list[int] = self.timeline.source[clip.start + clip.network.source].tolist()
-        return numbers
+        return as_sequence(self.timeline.source[clip.start + clip.network.source])
 
     def _survey(self, on_look: Callable[[], None]) -> Iterator[Look]:
         """The source's frames that a survey looks at, in order."""
@@ -508,7 +512,8 @@ class Dub:
 
     def _looks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Crop (H, W, 3), 0..1, and mask (H, W) of every network frame of every clip, in order."""
-        sources = [number for clip in self.clips for number in self._sources(clip)]
+        parts = [self.timeline.source[clip.start + clip.network.source] for clip in self.clips]
+        sources = as_sequence(np.concatenate(parts)) if parts else ()
         frames = zip(self.video.pick(self.pts, sources), self._occluders(sources), strict=True)
         for source in sources:
             with self.report.clock("crop"):
@@ -525,7 +530,7 @@ class Dub:
         hidden = crop(occluder, self.crops.boxes[source], size).mean(-1) > 0.5
         return subtract(mask, hidden.float())
 
-    def _occluders(self, sources: list[int]) -> Iterator[Frame | None]:
+    def _occluders(self, sources: Sequence[int]) -> Iterator[Frame | None]:
         if self.occluder is None:
             yield from repeat(None, len(sources))
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 import comfy.model_management
@@ -48,6 +49,8 @@ log = logging.getLogger(__name__)
 AS_TRAINED = "as trained"
 # Of the progress bar.
 PARTS = 1000
+# Seconds after which free memory is returned again: it takes some milliseconds.
+RETURNED_EVERY = 5.0
 
 
 class DubVideo(io.ComfyNode):
@@ -192,7 +195,7 @@ def dub(
 
 class NodeProgress:
     """The node's progress bar, with the preview of a model's latents; stops the job when the user cancels, and returns
-    free memory to the system when a phase begins."""
+    free memory to the system meanwhile."""
 
     def __init__(self, patcher: ModelPatcher | None = None) -> None:
         self._previewer = (
@@ -200,7 +203,7 @@ class NodeProgress:
         )
         self._bar = comfy.utils.ProgressBar(PARTS)
         self._denoised: Tensor | None = None
-        self._phase = ""
+        self._phase, self._returned = "", 0.0
 
     def preview(self, denoised: Tensor) -> None:
         """Sets the preview of the next step: the first of these latents (n, 4, h, w)."""
@@ -208,9 +211,10 @@ class NodeProgress:
 
     def show(self, moment: Moment) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        if moment.phase != self._phase:
-            return_memory()  # what following and hearing left: half a long sound, between what stays
-            self._phase = moment.phase
+        now = time.monotonic()
+        if moment.phase != self._phase or now >= self._returned + RETURNED_EVERY:
+            return_memory()  # what following and hearing left between what stays, and what frames and latents leave
+            self._phase, self._returned = moment.phase, now
         preview = None
         if self._previewer is not None and self._denoised is not None:
             preview = self._previewer.decode_latent_to_preview_image("JPEG", self._denoised)

@@ -18,6 +18,7 @@ from ..job import FaceSource, check_job, dub_file
 from ..media.container import open_input
 from ..media.writer import check_output
 from ..report import DUBBED, PASSED_THROUGH
+from ..systems.flashlips.system import FLASHLIPS
 from ..systems.keysync.small import BUILT_IN
 from ..systems.keysync.system import KEYSYNC
 from ..systems.renderer import Option, System
@@ -84,7 +85,7 @@ def dub_one(
     face = FaceSource(choice, options.detector, options.detector_weights, options.landmarks, device=str(device))
     models = load(options, system, device, loaded)
     built_in = ", ".join(name for name, origin in models.origins.items() if origin == BUILT_IN)
-    if built_in:
+    if built_in and system != FLASHLIPS:  # which notes what it knows
         print(
             f"keysync: {BUILT_IN}: {built_in}; trained on rendered faces, real faces need the published weights",
             flush=True,

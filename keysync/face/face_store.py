@@ -10,7 +10,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from .face import POINTS, Face, Points
+from .face import POINTS, Box, Face, Points
 from .finder.squares import Square
 
 # Faces that room is made for at once.
@@ -75,6 +75,45 @@ class FaceStore(Sequence[list[Face]]):
 
     def _face(self, number: int) -> Face:
         block, row = divmod(number, BLOCK)
-        confidence, x0, y0, x1, y1, *place = self._numbers[block][row].tolist()
-        square = None if isnan(place[0]) else Square(*place)
-        return Face(self._points[block][row], confidence, (x0, y0, x1, y1), square, self._looks.get(number))
+        return _StoredFace(self._points[block], self._numbers[block], row, self._looks.get(number))
+
+
+class _StoredFace(Face):
+    """A face of a store, read from there each time: the faces of a long film, all at once, would else take as much
+    again as the store."""
+
+    __slots__ = ("_look", "_numbers", "_points", "_row")
+
+    def __init__(
+        self, points: Points, numbers: NDArray[np.float64], row: int, look: NDArray[np.float32] | None
+    ) -> None:
+        for name, value in zip(self.__slots__, (look, numbers, points, row), strict=True):
+            object.__setattr__(self, name, value)
+
+    _points: Points
+    _numbers: NDArray[np.float64]
+    _row: int
+    _look: NDArray[np.float32] | None
+
+    @property
+    def landmarks(self) -> Points:
+        points: Points = self._points[self._row]
+        return points
+
+    @property
+    def confidence(self) -> float:
+        return float(self._numbers[self._row, 0])
+
+    @property
+    def box(self) -> Box:
+        x0, y0, x1, y1 = self._numbers[self._row, 1:5].tolist()
+        return x0, y0, x1, y1
+
+    @property
+    def place(self) -> Square | None:
+        x, y, side, angle = self._numbers[self._row, 5:].tolist()
+        return None if isnan(x) else Square(x, y, side, angle)
+
+    @property
+    def look(self) -> NDArray[np.float32] | None:
+        return self._look

@@ -242,7 +242,7 @@ class Tracker:
         choice = choice or FaceChoice()
         shot = np.array(self._shots, dtype=np.int64)
         chosen: dict[int, tuple[int, Face]] = {}
-        boxes: list[tuple[int, int, Box]] = []
+        ranked: list[tuple[int, Person]] = []
         shots = self.people()
         groups = [join([person for people in shots for person in people])] if choice.through_cuts else shots
         most, number = 0, 0
@@ -252,13 +252,13 @@ class Tracker:
             if person is not None:
                 chosen |= {frame: (number, face) for frame, face in person.faces.items()}
             number += len(people)
-            for rank, each in enumerate(by_size(people)):
-                boxes += [(frame, rank, face.box) for frame, face in each.faces.items()]
+            ranked += enumerate(by_size(people))
         if most and not chosen:
             choices = "0" if most == 1 else f"0 to {most - 1}"
             raise KeySyncError(
                 f"face {choice.index} was chosen but no shot shows more than {most}: choose {choices}", about="face"
             )
+        boxes = ((frame, rank, face.box) for rank, person in ranked for frame, face in person.faces.items())
         return self._made(chosen, shot, Boxes.of(boxes, len(shot)))
 
     def without_choice(self) -> FaceTrack:

@@ -116,7 +116,7 @@ class VideoReader:
         Indices that never fall are served in one pass. Where they fall, the file is decoded anew from a keyframe on, in
         pieces of at most 256 MB of pictures. Neighbours of the same index may be one array: copy it before changing it.
         """
-        stamps = [int(stamp) for stamp in pts]
+        stamps = np.asarray(pts, dtype=np.int64)
         chunk = max(1, CHUNK_BYTES // (3 * self.info.width * self.info.height))
         to_rgb = VideoReformatter()
         held: dict[int, Frame] = {}
@@ -209,13 +209,12 @@ class VideoReader:
             end = last + (length if 0 < length <= longest else self.info.frame_duration)
         return round(min(end, self._end)) - last, promised
 
-    def _indexed(self, stamps: list[int], first: int) -> Stamped:
+    def _indexed(self, stamps: NDArray[np.int64], first: int) -> Stamped:
         """Yields (index, frame) from `first` or an earlier frame on; its index is that of its pts, never counted."""
-        index_of = {stamp: index for index, stamp in enumerate(stamps)}
         last = -1
-        with closing(self._from(stamps[first])) as frames:
+        with closing(self._from(int(stamps[first]))) as frames:
             for pts, frame in frames:
-                index = index_of.get(pts, -1)
+                index = _index_of(stamps, pts)
                 if pts < stamps[0]:
                     continue
                 if index < 0 or (last >= 0 and index != last + 1):
@@ -226,7 +225,7 @@ class VideoReader:
         if last < len(stamps) - 1:
             with closing(self._from(self._first)) as frames:
                 for pts, frame in frames:
-                    index = index_of.get(pts, -1)
+                    index = _index_of(stamps, pts)
                     if index > last:
                         last = index
                         yield index, frame
@@ -279,6 +278,12 @@ def first_picture(file: MediaFile) -> float | None:
     with _open_pass(file, _Tally()) as (_, _, frames):
         first = next(frames, None)
         return None if first is None else first.time
+
+
+def _index_of(stamps: NDArray[np.int64], pts: int) -> int:
+    """The index of a timestamp among rising ones (n,); -1 where it is none of them."""
+    index = int(np.searchsorted(stamps, pts))
+    return index if index < len(stamps) and stamps[index] == pts else -1
 
 
 def _with_next(indices: Iterable[int]) -> Iterator[tuple[int, float]]:

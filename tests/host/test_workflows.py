@@ -19,6 +19,7 @@ from keysync.demo import EXAMPLES as EXAMPLE_CLIPS
 from keysync.demo import SPEECH, TALK, TALK_TWO
 from keysync.media.audio import read_speech
 from keysync.media.reader import VideoReader
+from keysync.systems.flashlips.small import FLASHLIPS_SMALL
 from keysync.systems.keysync.small import SMALL
 from keysync.weights.published import PUBLISHED
 
@@ -170,7 +171,7 @@ def test_the_files_are_what_their_description_makes(server: Server) -> None:
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_workflow_says_where_its_models_come_from(name: str) -> None:
     workflow = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
-    own = {path.name for path in SMALL.values()}
+    own = {path.name for path in (*SMALL.values(), FLASHLIPS_SMALL)}
     for node in workflow["nodes"]:
         models = node["properties"].get("models", [])
         if "Load" in node["type"] and node["type"] not in ("KeySyncLoadExample", "LoadVideo", "LoadAudio"):

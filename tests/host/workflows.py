@@ -1,7 +1,7 @@
 """The example workflows, each written once; `make_workflows.py` makes ComfyUI's files of them.
 
 All but the app begin with an example that comes with KeySync, and need no file in ComfyUI's input folder. All but four
-need no download either, and all but two with FlashLips no file of one's own training.
+need no download either.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keysync.demo import EXAMPLES
+from keysync.systems.flashlips.small import FLASHLIPS_SMALL
 from keysync.systems.keysync.small import SMALL
 from keysync.systems.rewrite.system import REWRITE
 from keysync.weights.published import PUBLISHED
@@ -28,9 +29,7 @@ SAM2 = Model(
 # KeyFace's files, and the encoders that only it hears; no direct link to them is known to work.
 KEYFACE = ("keyframe.pt", "interpolation.pt", "interpolation_bad.pt")
 WAV2VEC2, BEATS = "wav2vec2-base-960h", "BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt"
-# A FlashLips of one's own training: none is published.
-FLASHLIPS = "flashlips.safetensors"
-UNLINKED = (*KEYFACE, WAV2VEC2, BEATS, FLASHLIPS)
+UNLINKED = (*KEYFACE, WAV2VEC2, BEATS)
 # The files of random weights that stand for what is downloaded in tests.
 TINY = {
     **{name: f"keyface_{name.removesuffix('.pt')}.safetensors" for name in KEYFACE},
@@ -684,26 +683,24 @@ def portrait_note(graph: Graph, title: str, does: str) -> None:
     graph.note((0, 0), "\n\n".join(parts), title)
 
 
-def flashlips_note(graph: Graph, title: str, does: str, *changes: str) -> None:
-    """The note of a workflow with FlashLips: the file to get, one's own clips, what to change."""
-    first = (
-        f"**First,** put a FlashLips file as `{FLASHLIPS}` into `models/keysync`. No weights are published: train one "
-        "as docs/training.md says."
-    )
-    note(graph, title, does, *changes, run=first)
+FLASHLIPS_FACES = (
+    "**A real face** needs a FlashLips of your own training, in `models/keysync`, as docs/training.md says: none is "
+    "published, and the built-in one knows rendered heads only."
+)
 
 
 def draft_then_final(graph: Graph) -> None:
-    flashlips_note(
+    note(
         graph,
         "A fast draft, then the final dub",
         "Dubs a video with FlashLips, which draws each frame in one pass, then with KeySync, and shows both.",
         "Bypass *Dub Video* until the draft is as you want it: speech, face and length are the same in both.",
         "**seed** in *Dub with FlashLips* is another take of the lips. KeySync's own takes differ.",
+        FLASHLIPS_FACES,
     )
     models = load_built_in(graph)
     x = COLUMN
-    flashlips = graph.add("KeySyncLoadFlashLips", (x, 0), model_name=FLASHLIPS)
+    flashlips = graph.add("KeySyncLoadFlashLips", (x, 0), model_name=FLASHLIPS_SMALL.name)
     clip = load_clip(graph, x=x)
     graph.group("What to dub", flashlips, clip)
     x = 2 * COLUMN
@@ -724,15 +721,16 @@ def draft_then_final(graph: Graph) -> None:
 
 
 def transfer_performance(graph: Graph) -> None:
-    flashlips_note(
+    note(
         graph,
         "The lips of one video on another person",
         "Reads the lips of a person who speaks, and draws them on a person in another video, with the same sound.",
         "*Load Video* takes the place of each *Load Example*; the sound must be that of the performance.",
         "**Edit Lips Vectors** smooths, shifts or holds the lips, or blends them with those of *Lips Vectors from "
         "Speech*.",
+        FLASHLIPS_FACES,
     )
-    flashlips = graph.add("KeySyncLoadFlashLips", (0, 0), model_name=FLASHLIPS)
+    flashlips = graph.add("KeySyncLoadFlashLips", (0, 0), model_name=FLASHLIPS_SMALL.name)
     performed = load_clip(graph, x=0)
     parts = graph.add("GetVideoComponents", (0, 0), video=performed["video"])
     graph.group("Performance", flashlips, performed, parts)

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import io
 import json
+import math
 import os
 import shutil
 import signal
@@ -219,6 +220,7 @@ def test_progress_and_a_track_instead_of_a_detector(
     told: list[tuple[int, int]] = []
     returned: list[int] = []
     monkeypatch.setattr(node, "return_memory", lambda: returned.append(len(told)))
+    monkeypatch.setattr(node, "RETURNED_EVERY", math.inf)
     monkeypatch.setattr(
         comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, node_id=None: told.append((value, total))
     )
@@ -234,6 +236,19 @@ def test_progress_and_a_track_instead_of_a_detector(
     assert [part["state"] for part in report["ranges"]] == ["dubbed"]
     # The result is all that is left, beside the cache.
     assert [str(path) for path in temporary.glob("*.*")] == [video.get_stream_source()]
+
+
+@pytest.mark.parametrize(("every", "times"), [(math.inf, 1), (0.0, 4)])
+def test_free_memory_is_returned_when_a_phase_begins_and_meanwhile(
+    node: Any, monkeypatch: pytest.MonkeyPatch, every: float, times: int
+) -> None:
+    returned: list[bool] = []
+    monkeypatch.setattr(node, "return_memory", lambda: returned.append(True))
+    monkeypatch.setattr(node, "RETURNED_EVERY", every)
+    progress, tell = node.NodeProgress(), part("keysync.progress").Moment
+    for done in range(4):
+        progress.show(tell("drawing", "frames", done, 9, done / 9, None))
+    assert len(returned) == times
 
 
 def test_the_detector_has_comfyuis_folder_and_device(

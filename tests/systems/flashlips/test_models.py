@@ -18,7 +18,6 @@ from keysync.systems.flashlips.models import FlashLips, load_flashlips
 from keysync.systems.flashlips.presets import PRESETS
 from keysync.systems.flashlips.settings import Drawing
 from keysync.systems.flashlips.speech_to_lips import windows
-from keysync.systems.keysync.small import BUILT_IN
 from keysync.systems.renderer import Costed, Look, Remarking, Surveyor, UnsuitableError, Weighed
 from keysync.vae.vae import load_vae
 
