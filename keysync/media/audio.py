@@ -27,7 +27,7 @@ from .mix import Mix
 from .reader import first_picture
 from .resample import Resampler
 from .samples import Samples
-from .source import SoundSource, check_rate, check_samples
+from .source import SoundInMemory, SoundSource, check_rate, check_samples
 from .speech import Speech
 from .tags import is_tag, without_inner_tags
 
@@ -221,16 +221,26 @@ def hear(speech: str | Path | SoundSource) -> Speech:
 
 
 def _heard(sound: SoundSource, voice: Voice) -> Speech:
+    if isinstance(sound, SoundInMemory) and (sound.rate, sound.channels) == (SAMPLE_RATE, 1):
+        samples, count = Samples.sharing(sound.waveform[0]), sound.waveform.shape[1]
+        loudest = max(abs(float(end)) for end in sound.waveform.aminmax())
+    else:
+        samples, count, loudest = _resampled(sound, voice)
+    notes = [*sound.notes, *([voice.note] if voice.note else [])]
+    if loudest < SILENCE:
+        notes.append(f"{sound.name} is silent: the lips have no speech to follow")
+    return Speech(samples, count / sound.rate, tuple(notes), partial(_heard, sound, voice))
+
+
+def _resampled(sound: SoundSource, voice: Voice) -> tuple[Samples, int, float]:
+    """What is said at 16 kHz, of how many samples of the sound, and the loudest of these."""
     resampler, samples, loudest, count = Resampler(sound.rate, SAMPLE_RATE), Samples(), 0.0, 0
     for block in sound.blocks():
         mono = voice(block)
         loudest, count = max(loudest, float(np.abs(mono).max(initial=0))), count + len(mono)
         samples.add(resampler.add(torch.from_numpy(mono)[None])[0])
     samples.add(resampler.finish()[0])
-    notes = [*sound.notes, *([voice.note] if voice.note else [])]
-    if loudest < SILENCE:
-        notes.append(f"{sound.name} is silent: the lips have no speech to follow")
-    return Speech(samples, count / sound.rate, tuple(notes), partial(_heard, sound, voice))
+    return samples, count, loudest
 
 
 def read_speech(speech: str | Path | SoundSource) -> tuple[Tensor, float]:

@@ -17,6 +17,13 @@ class Samples:
         self._room = silence(ROOM)
         self._count = 0
 
+    @classmethod
+    def sharing(cls, waveform: Tensor) -> Samples:
+        """Those of a waveform (n,) float32 that is in memory already: it is not copied, and must not change."""
+        shared = cls()
+        shared._room, shared._count = waveform, len(waveform)
+        return shared
+
     def __len__(self) -> int:
         return self._count
 

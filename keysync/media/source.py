@@ -257,6 +257,11 @@ class SoundInMemory:
         # The channels of a sample side by side, as files have them: then a mean over channels rounds alike.
         self._samples: Block = np.ascontiguousarray(np.asarray(samples, dtype=np.float32).T).T
 
+    @property
+    def waveform(self) -> Tensor:
+        """The samples (channels, n), which are not copied."""
+        return torch.from_numpy(self._samples)
+
     def blocks(self) -> Generator[Block, None, None]:
         """Yields the samples in order, in blocks (channels, n)."""
         for start in range(0, self._samples.shape[1], BLOCK):

@@ -499,3 +499,12 @@ def test_a_header_that_contradicts_itself(codec: str, tmp_path: Path) -> None:
         f"{path}: its header gives {speed} bytes a second but its rate and channels make {speed * 3 // 4}: "
         "export it again if it sounds too fast or too slow",
     )
+
+
+def test_speech_in_memory_at_the_right_rate_is_not_copied() -> None:
+    samples = torch.linspace(-0.5, 0.25, 16_000)[None]
+    heard = hear(SoundInMemory("the audio", samples, 16_000))
+    assert heard.samples.data_ptr() == samples.data_ptr()
+    assert (heard.seconds, heard.notes) == (1.0, ())
+    silent = hear(SoundInMemory("the audio", torch.zeros(1, 16_000), 16_000))
+    assert silent.notes == ("the audio is silent: the lips have no speech to follow",)

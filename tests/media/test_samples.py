@@ -28,3 +28,13 @@ def test_silence_is_not_copied_behind_the_samples() -> None:
     samples = Samples()
     samples.add(torch.ones(10))
     assert samples.first(20).data_ptr() == samples.first(10).data_ptr()
+
+
+def test_a_waveform_in_memory_is_shared() -> None:
+    waveform = torch.arange(5, dtype=torch.float32)
+    samples = Samples.sharing(waveform)
+    assert samples.first(5).data_ptr() == waveform.data_ptr()
+    assert samples.first(7).tolist() == [0, 1, 2, 3, 4, 0, 0]
+    samples.add(torch.ones(1))
+    assert samples.first(6).tolist() == [0, 1, 2, 3, 4, 1]
+    assert waveform.tolist() == [0, 1, 2, 3, 4]
