@@ -223,8 +223,7 @@ def test_an_app_explains_itself(name: str) -> None:
 def test_only_four_workflows_want_a_download() -> None:
     wanting = {name for name in WORKFLOWS if any(node.models for node in make(name).nodes)}
     assert wanting == {"simple_dub_published", "occlusion_sam2", "animate_portrait", "animate_and_dub"}
-    trained = {"draft_then_final", "transfer_performance"}  # by oneself
-    assert {name for name in WORKFLOWS if wants_files(name)} == wanting | trained
+    assert {name for name in WORKFLOWS if wants_files(name)} == wanting
 
 
 def test_every_workflow_has_a_picture_and_a_twin() -> None:
