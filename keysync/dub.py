@@ -512,7 +512,7 @@ class Dub:
 
     def _looks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Crop (H, W, 3), 0..1, and mask (H, W) of every network frame of every clip, in order."""
-        parts = [self.timeline.source[clip.start + clip.network.source] for clip in self.clips]
+        parts = [self._sources(clip) for clip in self.clips]
         sources = as_sequence(np.concatenate(parts)) if parts else ()
         frames = zip(self.video.pick(self.pts, sources), self._occluders(sources), strict=True)
         for source in sources:

@@ -83,17 +83,16 @@ class _StoredFace(Face):
     again as the store."""
 
     __slots__ = ("_look", "_numbers", "_points", "_row")
+    _points: Points
+    _numbers: NDArray[np.float64]
+    _row: int
+    _look: NDArray[np.float32] | None
 
     def __init__(
         self, points: Points, numbers: NDArray[np.float64], row: int, look: NDArray[np.float32] | None
     ) -> None:
         for name, value in zip(self.__slots__, (look, numbers, points, row), strict=True):
             object.__setattr__(self, name, value)
-
-    _points: Points
-    _numbers: NDArray[np.float64]
-    _row: int
-    _look: NDArray[np.float32] | None
 
     @property
     def landmarks(self) -> Points:

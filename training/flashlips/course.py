@@ -148,7 +148,7 @@ def vae_name(origin: str) -> str:
     if origin == BUILT_IN:
         return built_in.name
     mistaken = path.name == built_in.name and path.parts[-3:] != built_in.parts[-3:]
-    return f"{path.parent.name}/{path.name}" if mistaken else path.name
+    return f"{path.name} trained anew" if mistaken else path.name
 
 
 def _words(value: object) -> str:

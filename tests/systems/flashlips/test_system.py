@@ -24,6 +24,15 @@ def test_a_dub_from_the_command_line(clip: dict[str, Path], tiny: Path, tmp_path
     assert said in report["notes"]
 
 
+def test_the_built_in_file_says_what_it_is_for(
+    clip: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(clip, tmp_path / "out.mp4", "--system", "flashlips")) == 0
+    said = capsys.readouterr().out
+    assert "FlashLips small is trained on rendered faces only: real faces need a FlashLips of your own training" in said
+    assert "published weights" not in said  # there are none of FlashLips
+
+
 def test_auto_draws_with_a_file_that_is_given(clip: dict[str, Path], tiny: Path, tmp_path: Path) -> None:
     """And says why; its work can be resumed."""
     more = ("--system", "auto", "--flashlips", str(tiny), "--report", str(tmp_path / "report.json"))
