@@ -62,6 +62,13 @@ def train(config: RunConfig, data: Path | str, out: Path, device: str = "", mirr
     Raises `KeySyncError` for settings, data or weights that do not fit, a loss that is not finite, and a full disk.
     """
     accelerator = start_processes(config, device)
+    try:
+        return _train(config, data, out, mirror, accelerator)
+    finally:
+        accelerator.end_training()  # after an error too: at exit, threads of a process group that is left can abort
+
+
+def _train(config: RunConfig, data: Path | str, out: Path, mirror: str, accelerator: Accelerator) -> int:
     course = course_of(config, Shards(data))
     run = Run(out)
     copy = Mirror(run, mirror) if mirror else None
@@ -118,7 +125,6 @@ def train(config: RunConfig, data: Path | str, out: Path, device: str = "", mirr
                     board.validation(clock, outcome)
             if stopping:
                 break
-    accelerator.end_training()
     return clock.whole_steps
 
 
