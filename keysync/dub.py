@@ -34,6 +34,8 @@ from .network.precision import is_finite
 from .provenance import Signing
 from .report import DRAWING, DUBBED, ENCODING, PASSED_THROUGH, PASTING, Report
 from .speech.activity import Pauses, pauses, quieted
+from .speech.features import PORTION, SpeechFeatures
+from .speech.spool import SpooledRows
 from .systems.renderer import (
     Account,
     Foresighted,
@@ -241,7 +243,7 @@ class Dub:
         self.clips = find_clips(track, timeline)
         self._overflows: dict[str, list[tuple[int, int]]] = {}
         self._smallest: dict[str, int] = {}
-        self._said: list[dict[str, Tensor]] | None = None
+        self._said: list[dict[str, SpooledRows]] | None = None
         self._draw_with(renderer)
         if isinstance(renderer, Surveyor):
             with report.clock("survey"):
@@ -450,7 +452,7 @@ class Dub:
                 raise KeySyncError(f"the control {name} is not a finite number at every frame: correct its curve")
         return controls
 
-    def listen(self, on_encoder: Callable[[], None] = lambda: None) -> list[dict[str, Tensor]]:
+    def listen(self, on_encoder: Callable[[], None] = lambda: None) -> list[dict[str, SpooledRows]]:
         """Speech features at each clip's network times; the encoders run here, once over the whole speech.
 
         `on_encoder` is called after each encoder that had not heard it yet: it may raise to stop.
@@ -465,7 +467,7 @@ class Dub:
         encoders = (self.renderer.encoders[name] for name in self.renderer.needs.encoders)
         return sum(self._heard.of(encoder, self._voice.samples) is None for encoder in encoders)
 
-    def _speech(self, on_encoder: Callable[[], None]) -> list[dict[str, Tensor]]:
+    def _speech(self, on_encoder: Callable[[], None]) -> list[dict[str, SpooledRows]]:
         if not self.clips:
             return []
         encoders = self.renderer.encoders
@@ -485,16 +487,26 @@ class Dub:
             self.report.notes.append(quiet_note(quiet))
         self._heard = NOTHING_HEARD  # of a long film large, and not needed any more
         self._voice.speech.let_go()
-        said = [{name: rows.at(clip.network.times) for name, rows in features.items()} for clip in self.clips]
-        for clip, rows in zip(self.clips, said, strict=True):
-            for name, spoken in rows.items():
-                if not is_finite(spoken):
-                    raise KeySyncError(
-                        f"the speech encoder {name} gives numbers that are not finite for "
-                        f"{self._name(clip, 0, len(clip.network.times) - 1)}: use other weights",
-                        about=name,
-                    )
-        return said
+        return [
+            {name: SpooledRows(self._spoken(clip, name, rows)) for name, rows in features.items()}
+            for clip in self.clips
+        ]
+
+    def _spoken(self, clip: Clip, name: str, rows: SpeechRows) -> Iterator[Tensor]:
+        """The rows of an encoder at a clip's network times, part by part. Raises `KeySyncError` where they are not
+        finite."""
+        times = clip.network.times
+        # Others may see what is around a frame.
+        portion = PORTION if isinstance(rows, SpeechFeatures) else len(times)
+        for start in range(0, len(times), portion):
+            spoken = rows.at(times[start : start + portion])
+            if not is_finite(spoken):
+                raise KeySyncError(
+                    f"the speech encoder {name} gives numbers that are not finite for "
+                    f"{self._name(clip, start, start + len(spoken) - 1)}: use other weights",
+                    about=name,
+                )
+            yield spoken
 
     def _sources(self, clip: Clip) -> Sequence[int]:
         """The source's frame that each network frame of a clip is cropped from."""

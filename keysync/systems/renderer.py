@@ -67,6 +67,15 @@ class Account:
 NO_ACCOUNT = Account()
 
 
+class FrameRows(Protocol):
+    """The rows of an encoder for each of some frames (frames, 2, channels): a tensor, or read from a file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, frames: Any, /) -> Tensor:
+        """The rows of a slice of the frames, or of numbers (...) as (..., 2, channels)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Span:
     """Consecutive frames of one face in one shot, at the network's times.
@@ -79,7 +88,7 @@ class Span:
 
     frames: int
     crops: Iterator[tuple[Tensor, Tensor]]
-    speech: Mapping[str, Tensor]
+    speech: Mapping[str, FrameRows]
     controls: Mapping[str, Tensor] = field(default_factory=dict)
     account: Account = NO_ACCOUNT
     shot: int = 0

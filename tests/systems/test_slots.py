@@ -69,7 +69,7 @@ class Blinker:
 
         def render(span: Span) -> Iterator[Tensor | Unchanged]:
             self.spans.append(span)
-            for number, heard in enumerate(span.speech[self.encoder.name]):
+            for number, heard in enumerate(span.speech[self.encoder.name][:]):
                 if number % 2 == 0:  # looks at every second crop only
                     next(span.crops)
                 if on_step is not None:

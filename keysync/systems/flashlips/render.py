@@ -15,7 +15,7 @@ from torch import Tensor
 from ...network.noise import draw
 from ...network.peak import is_on_cpu
 from ..keysync.memo import key_of_inputs
-from ..renderer import Account, Clock, OnStep, Span
+from ..renderer import Account, Clock, FrameRows, OnStep, Span
 from ..repaired import computed
 from ..steps import Steps
 from .edit import edit
@@ -128,12 +128,12 @@ def _lips(run: Run, span: Span, person: Person) -> Tensor:
     models = run.models
     heard = span.speech[models.spec.speech_encoder]
     if models.given:
-        return heard
+        return heard[:]
     with run.clock("lips"):
         return say(run, span.account, heard, person.lips)
 
 
-def say(run: Run, account: Account, heard: Tensor, lips: Tensor) -> Tensor:
+def say(run: Run, account: Account, heard: FrameRows, lips: Tensor) -> Tensor:
     """The lips vectors (frames, width), on the CPU, of what is heard (frames, 2, c), for a person whose own are `lips`
     (k, width), some of which are drawn by lot."""
     models = run.models

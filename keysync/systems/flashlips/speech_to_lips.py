@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ...network.cpu import Linear
 from ...network.layers import sinusoids
 from ...network.precision import Repairable
+from ..renderer import FrameRows
 from .networks import SpeechToLipsConfig
 from .tokens import TokenBlock
 
@@ -94,7 +95,7 @@ class Conditions:
     """What the lips of a span follow: `speech` (frames, 2, c), `source` (k, width) of lips vectors as they are, and
     `emotion` (e,) or None."""
 
-    speech: Tensor
+    speech: FrameRows
     source: Tensor
     emotion: Tensor | None = None
 

@@ -18,7 +18,7 @@ from ...network.stage import Stage, StageSpec, Windows
 from ..keysync.generate import HostStage, batches_at_once, windows_at_once
 from ..keysync.plan import Plan
 from ..keysync.windows import Run, decoded, encode, sampled
-from ..renderer import Span
+from ..renderer import FrameRows, Span
 from .emotion import CONTROLS
 from .guided import Guided
 
@@ -31,20 +31,22 @@ class Heard:
     """What a stage hears: the features (frames, 2, c) of its encoders, which are put side by side only for the frames
     that are asked for. Those of a long sound are large."""
 
-    parts: Sequence[Tensor]
+    parts: Sequence[FrameRows]
+    frames: int
 
     def __len__(self) -> int:
-        return len(self.parts[0])
+        return self.frames
 
     def __getitem__(self, frames: Tensor | slice) -> Tensor:
+        if isinstance(frames, slice):  # parts may be longer
+            frames = torch.arange(self.frames)[frames]
         return torch.cat([rows[frames] for rows in self.parts], dim=-1)
 
 
-def hear(speech: Mapping[str, Tensor], spec: StageSpec) -> Heard:
+def hear(speech: Mapping[str, FrameRows], spec: StageSpec) -> Heard:
     """What a stage hears of a speech, as long as the shortest of the features of its encoders."""
     heard = [speech[name] for name in spec.speech_encoders]
-    frames = min(map(len, heard))
-    return Heard([rows[:frames] for rows in heard])
+    return Heard(heard, min(map(len, heard)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +58,8 @@ class Head:
     """
 
     identity: Tensor
-    keyframe: Tensor | Heard
-    interpolation: Tensor | Heard
+    keyframe: FrameRows
+    interpolation: FrameRows
     emotion: Tensor
 
 

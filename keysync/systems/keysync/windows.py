@@ -23,7 +23,7 @@ from ...method import LATENT_CHANNELS
 from ...network.noise import Noise, draw
 from ...network.precision import NotFiniteError, is_finite
 from ...network.stage import Stage, Windows
-from ..renderer import NO_ACCOUNT, Account, Clock, Later, OnStep, Span
+from ..renderer import NO_ACCOUNT, Account, Clock, FrameRows, Later, OnStep, Span
 from ..repaired import computed, in_wider
 from ..steps import Steps
 from .generate import HostStage, batches_at_once, sample, windows_at_once
@@ -60,8 +60,8 @@ class LatentStream:
 class ClipSpeech:
     """The speech of a clip: two feature rows for each network frame, (frames, 2, channels) per stage."""
 
-    keyframe: Tensor
-    interpolation: Tensor
+    keyframe: FrameRows
+    interpolation: FrameRows
 
 
 @dataclass(frozen=True)

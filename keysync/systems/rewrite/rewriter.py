@@ -146,7 +146,7 @@ class Rewriter:
                     tools.on_step(1)
                 yield UNMOVED
             return
-        lips = span.speech[self.needs.encoders[0]].numpy()
+        lips = span.speech[self.needs.encoders[0]][:].numpy()
         wanted = wanted_of(person, lips, settings)
         for name, values in zip(WANTED, wanted.T.tolist(), strict=True):
             span.account.curve(name, 0, values)
