@@ -18,6 +18,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from .allocator import return_memory
 from .errors import KeySyncError, one_line
 from .media.container import MediaFile
 from .media.writer import FORMATS
@@ -86,6 +87,7 @@ class Batch:
         """Runs the jobs one after another; those that are done with the same inputs and options only with `fresh`."""
         done = {} if fresh else self._done()
         for number, job in enumerate(self.jobs, start=1):
+            return_memory()  # all that the job before leaves free: the next one may need little
             say(f"{number}/{len(self.jobs)}: {job.output}")
             key, began = _key(job), time.perf_counter()
             if key is not None and done.get(str(job.output)) == [key, _stamp(job.output)]:

@@ -35,7 +35,7 @@ from .provenance import Signing
 from .report import DRAWING, DUBBED, ENCODING, PASSED_THROUGH, PASTING, Report
 from .speech.activity import Pauses, pauses, quieted
 from .speech.features import PORTION, SpeechFeatures
-from .speech.spool import SpooledRows
+from .speech.spool import SpooledFeatures, SpooledRows
 from .systems.renderer import (
     Account,
     Foresighted,
@@ -497,7 +497,7 @@ class Dub:
         finite."""
         times = clip.network.times
         # Others may see what is around a frame.
-        portion = PORTION if isinstance(rows, SpeechFeatures) else len(times)
+        portion = PORTION if isinstance(rows, SpeechFeatures | SpooledFeatures) else len(times)
         for start in range(0, len(times), portion):
             spoken = rows.at(times[start : start + portion])
             if not is_finite(spoken):

@@ -90,6 +90,16 @@ def test_a_folder_pairs_files_of_one_name(folder: Path, batch: Callable[..., tup
     assert (code, [row["output"] for row in rows]) == (0, [str(folder / "x" / "a.mp4")])
 
 
+def test_free_memory_is_returned_before_each_job(
+    folder: Path, batch: Callable[..., tuple[int, list[dict[str, str]]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[int] = []
+    monkeypatch.setattr("keysync.batch.return_memory", lambda: done.append(len(list(folder.glob("*.mkv")))))
+    write_jobs(folder, "video,audio,output,landmarks", *(f"a.mp4,a.wav,{n}.mkv,face.json" for n in range(2)))
+    assert batch()[0] == 0
+    assert done == [0, 1]
+
+
 def test_models_are_loaded_once(
     folder: Path,
     batch: Callable[..., tuple[int, list[dict[str, str]]]],

@@ -6,6 +6,7 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
@@ -16,9 +17,26 @@ from torch import Tensor
 
 from ..errors import KeySyncError
 from ..whole import reason
+from .features import PORTION, SpeechFeatures, Times, rows_at
 
 # Bytes that are held in memory before a file is begun.
 HELD = 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class SpooledFeatures:
+    """Features in a temporary file."""
+
+    rows: SpooledRows
+
+    @classmethod
+    def of(cls, features: SpeechFeatures) -> SpooledFeatures:
+        """The same rows; see `SpooledRows` for errors."""
+        return cls(SpooledRows(features.rows.split(PORTION)))
+
+    def at(self, times: Times) -> Tensor:
+        """The pairs of rows (n, 2, c) for frames shown at `times` (n,) seconds, see `features.rows_at`."""
+        return rows_at(self.rows, times)
 
 
 class SpooledRows:

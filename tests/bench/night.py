@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from keysync.allocator import return_memory
 from keysync.cli import main
 from keysync.costs import held_memory
 from keysync.errors import KeySyncError
@@ -102,7 +103,8 @@ def _kills(clip: Callable[[Path], list[str]], count: int, minutes: float | None,
 
 
 def runs(count: int | None, minutes: float | None = None) -> dict[str, Any]:
-    """Memory of one process over `count` dubs with tiny models, or over those of some minutes, bytes."""
+    """Memory of one process over `count` dubs with tiny models, or over those of some minutes, bytes: what it holds
+    after each, when what is free has been returned, as a batch does between its jobs."""
     held: list[int] = []
     until = _end(minutes)
     with TemporaryDirectory() as folder:
@@ -115,6 +117,7 @@ def runs(count: int | None, minutes: float | None = None) -> dict[str, Any]:
         while (count is None or len(held) < count) and time.monotonic() < until:
             if main([*words, "-o", str(Path(folder, "out.mp4"))]):
                 raise SystemExit("a dub failed")
+            return_memory()
             now = held_memory()
             assert now is not None
             held.append(now[0])

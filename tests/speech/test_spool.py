@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from keysync.errors import KeySyncError
-from keysync.speech.spool import HELD, SpooledRows
+from keysync.speech.features import SpeechFeatures
+from keysync.speech.spool import HELD, SpooledFeatures, SpooledRows
 
 
 def rows_of(count: int, *shape: int) -> Tensor:
@@ -32,6 +34,14 @@ def test_they_are_read_as_from_a_tensor(count: int) -> None:
         torch.testing.assert_close(kept[asked], rows[asked], rtol=0, atol=0)
     several = torch.tensor([[last, 0, 0], [last // 2, last, 0]])
     torch.testing.assert_close(kept[several], rows[several], rtol=0, atol=0)
+
+
+def test_features_give_the_same_at_all_times() -> None:
+    features = SpeechFeatures(rows_of(5000, 70), "hubert")
+    assert features.rows.nbytes > HELD
+    kept = SpooledFeatures.of(features)
+    for times in (np.arange(2500) / 25, np.array([-1.0, 0.013, 49.9, 99.99, 200.0]), torch.tensor([3.3, 1.1])):
+        torch.testing.assert_close(kept.at(times), features.at(times), rtol=0, atol=0)
 
 
 def test_rows_have_any_shape() -> None:
