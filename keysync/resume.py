@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,8 @@ ROOMS = ("face", "media", "network", "speech", "systems", "vae")
 # Length of a record's key and of its digest, and before a record: its key, its digest, bytes of its head and of its
 # numbers.
 KEY, DIGEST = 64, 16
+# Bytes of a key by which its record is found: all of them are compared then.
+KNOWN = 16
 BEFORE = struct.Struct(f"<{KEY}s{DIGEST}sIQ")
 # Of the numbers of results, what heads take beside.
 HEADS = 0.02
@@ -44,16 +45,6 @@ FORGOTTEN, MOST_LEFT = 7 * 24 * 3600, 20 * 2**30
 MOST_HEAD = 4096
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where the numbers of a result are in the file."""
-
-    offset: int
-    size: int
-    digest: bytes
-    head: bytes
 
 
 class Work:
@@ -72,7 +63,7 @@ class Work:
         self.problem, self.limit = "", 0
         self.taken = self.found = self.size = 0
         self._file: int | None = None
-        self._places: dict[bytes, _Place] = {}
+        self._places: dict[bytes, int] = {}  # where a record begins, by the beginning of its key
         self._busy = threading.Lock()
 
     @staticmethod
@@ -140,18 +131,21 @@ class Work:
     def find(self, key: bytes) -> Tensor | None:
         """The result of this key, on the CPU; None where it is not kept, or damaged."""
         with self._busy:
-            place = self._places.get(key)
+            place = self._places.get(key[:KNOWN])
             if place is None or self._file is None:
                 return None
             try:
-                os.lseek(self._file, place.offset, os.SEEK_SET)
-                numbers = _exactly(self._file, place.size)
-                if _digest(place.head, numbers) != place.digest:
+                os.lseek(self._file, place, os.SEEK_SET)
+                its, digest, head_size, size = BEFORE.unpack(_exactly(self._file, BEFORE.size))
+                if its != key or head_size + size > self.size - place:
+                    raise ValueError("its beginning is not that which was written")
+                head, numbers = _exactly(self._file, head_size), _exactly(self._file, size)
+                if _digest(head, numbers) != digest:
                     raise ValueError("its numbers are not those that were written")
-                result = _tensor(place.head, numbers)
+                result = _tensor(head, numbers)
             except (OSError, ValueError, KeyError, TypeError) as error:
                 log.warning("a result in %s is damaged (%s): it is computed again", self.path, error)
-                del self._places[key]
+                del self._places[key[:KNOWN]]
                 return None
             self.taken += 1
             return result
@@ -177,7 +171,7 @@ class Work:
                     os.ftruncate(self._file, self.size)
                 self._give_up(error, close=False)
                 return
-            self._places[key] = _Place(self.size + BEFORE.size + len(head), len(numbers), digest, head)
+            self._places[key[:KNOWN]] = self.size
             self.size += size
 
     def close(self, *, finished: bool = False) -> None:
@@ -223,10 +217,10 @@ class Work:
                 known = {}
             if not self.fresh and {**known, "threads": 0} == {**head, "threads": 0}:
                 self.size, end = file.tell(), os.fstat(self._file).st_size
-                while (place := _next(file, end)) is not None:
-                    key, found = place
-                    self._places[key] = found
-                    self.size = found.offset + found.size
+                while (found := _next(file, end)) is not None:
+                    key, after = found
+                    self._places[key[:KNOWN]] = self.size
+                    self.size = after
                     file.seek(self.size)
                 os.ftruncate(self._file, self.size)
                 self.found = len(self._places)
@@ -284,16 +278,15 @@ def _head(line: bytes) -> dict[str, Any]:
     return found
 
 
-def _next(file: Any, end: int) -> tuple[bytes, _Place] | None:
-    """The next record of a file of `end` bytes; None where none is whole."""
+def _next(file: Any, end: int) -> tuple[bytes, int] | None:
+    """The key of the next record of a file of `end` bytes, and where the one after it begins; None where none is
+    whole."""
     before = file.read(BEFORE.size)
     if len(before) < BEFORE.size:
         return None
-    key, digest, head_size, size = BEFORE.unpack(before)
-    if head_size > MOST_HEAD:
-        return None
-    head, offset = file.read(head_size), file.tell()
-    return (key, _Place(offset, size, digest, head)) if offset + size <= end else None
+    key, _, head_size, size = BEFORE.unpack(before)
+    after = file.tell() + head_size + size
+    return (key, after) if head_size <= MOST_HEAD and after <= end else None
 
 
 def _exactly(file: int, size: int) -> bytes:
