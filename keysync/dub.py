@@ -34,8 +34,8 @@ from .network.precision import is_finite
 from .provenance import Signing
 from .report import DRAWING, DUBBED, ENCODING, PASSED_THROUGH, PASTING, Report
 from .speech.activity import Pauses, pauses, quieted
-from .speech.features import PORTION, SpeechFeatures
-from .speech.spool import SpooledFeatures, SpooledRows
+from .speech.features import PORTION
+from .speech.spool import SpooledFeatures, SpooledRows, spooled
 from .systems.renderer import (
     Account,
     Foresighted,
@@ -478,7 +478,7 @@ class Dub:
             early = self._heard.of(encoders[name], self._voice.samples)
             if early is None:
                 with self.report.clock("speech"):
-                    early = encoders[name].encode(self._voice.read())
+                    early = spooled(encoders[name].encode(self._voice.read()))
                 on_encoder()
             # What does not hear the speech has no pauses.
             hears = not isinstance(encoders[name], Given)
@@ -497,7 +497,7 @@ class Dub:
         finite."""
         times = clip.network.times
         # Others may see what is around a frame.
-        portion = PORTION if isinstance(rows, SpeechFeatures | SpooledFeatures) else len(times)
+        portion = PORTION if isinstance(rows, SpooledFeatures) else len(times)
         for start in range(0, len(times), portion):
             spoken = rows.at(times[start : start + portion])
             if not is_finite(spoken):

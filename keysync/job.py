@@ -56,8 +56,7 @@ from .progress import (
 from .provenance import Provenance
 from .report import Report, timed
 from .resume import Work, job_name
-from .speech.features import SpeechFeatures
-from .speech.spool import SpooledFeatures
+from .speech.spool import spooled
 from .systems.renderer import Foresighted, FromFiles, Look, Needs, Renderer, Resumable, Surveyor
 from .timeline import Timeline, fit, still
 from .weights.published import in_words
@@ -327,9 +326,7 @@ def _hear_early(inputs: _Inputs, models: Renderer, settings: Settings, seconds: 
     for name in models.needs.encoders:
         # What it cannot hear may not be a part of the result: it hears that again.
         with timed(seconds, "speech"), suppress(KeySyncError):
-            heard = models.encoders[name].encode(voice.read())
-            kept = SpooledFeatures.of(heard) if isinstance(heard, SpeechFeatures) else heard
-            rows.append((models.encoders[name], kept))
+            rows.append((models.encoders[name], spooled(models.encoders[name].encode(voice.read()))))
     return Heard(voice.samples, rows)
 
 

@@ -84,21 +84,38 @@ class SpeechEncoder(ABC):
         need not look at it.
         """
 
-    def _rows(self, waveform: Tensor, one_pass: int, prepare: Callable[[Tensor], Tensor] = lambda part: part) -> Tensor:
-        """The model's own rows (2 f - 1, c) of a waveform of f frames; row r starts at sample 320 r."""
-        length = len(waveform)
+    def _rows(
+        self,
+        waveform: Tensor,
+        one_pass: int,
+        prepare: Callable[[Tensor], Tensor] = lambda part: part,
+        *,
+        silence: int = 0,
+        first: int = 0,
+        zeros: int = 0,
+    ) -> Tensor:
+        """The model's own rows (2 f - 1, c) of a waveform of f frames; row r starts at sample 320 r.
+
+        So many samples of `silence` follow the waveform. The `first` row comes so many times more, and so many rows of
+        `zeros` follow: long speech is not copied for either.
+        """
+        length = len(waveform) + silence
         if length <= max(one_pass, WINDOW):
-            return self._run(prepare(waveform))
+            rows = self._run(prepare(followed(waveform, silence)))
+            return torch.cat((rows[:1].expand(first, -1), rows, rows.new_zeros(zeros, rows.shape[1])))
         logger.info("%s: %.0f s of speech in windows of %d s", self.name, length / SAMPLE_RATE, WINDOW // SAMPLE_RATE)
         joined = torch.empty(0)
-        filled = 0
+        filled = first
         for heard, kept in windows(length):
-            rows = self._run(prepare(waveform[heard]))[kept]
-            if not filled:
-                joined = rows.new_empty(length // ROW, rows.shape[1])  # not a list: joining it would take twice as much
+            part = waveform[heard]
+            rows = self._run(prepare(followed(part, min(heard.stop, length) - heard.start - len(part))))[kept]
+            if not len(joined):  # not a list: joining it would take twice as much
+                joined = rows.new_empty(first + length // ROW + zeros, rows.shape[1])
+                joined[:first] = rows[:1]
             joined[filled : filled + len(rows)] = rows
             filled += len(rows)
-        return joined[:filled]
+        joined[filled : filled + zeros] = 0
+        return joined[: filled + zeros]
 
     def _run(self, waveform: Tensor) -> Tensor:
         waveform = waveform.to(self.model.device, self.model.dtype)

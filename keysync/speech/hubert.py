@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..weights.files import read_tensors, shapes_of
 from ..weights.identify import has_ears
@@ -33,4 +32,4 @@ class Hubert(SpeechEncoder):
     def _encode(self, waveform: Tensor, one_pass: int) -> Tensor:
         variance, mean = torch.var_mean(waveform)
         scale = (variance + 1e-7).sqrt()
-        return F.pad(self._rows(waveform, one_pass, lambda part: (part - mean) / scale), (0, 0, 0, 1))
+        return self._rows(waveform, one_pass, lambda part: (part - mean) / scale, zeros=1)

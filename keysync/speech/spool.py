@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +38,11 @@ class SpooledFeatures:
     def at(self, times: Times) -> Tensor:
         """The pairs of rows (n, 2, c) for frames shown at `times` (n,) seconds, see `features.rows_at`."""
         return rows_at(self.rows, times)
+
+
+def spooled(rows: Any) -> Any:
+    """What an encoder gives for a speech, in a file where it is `SpeechFeatures`; anything else as it is."""
+    return SpooledFeatures.of(rows) if isinstance(rows, SpeechFeatures) else rows
 
 
 class SpooledRows:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .encoder import ONE_PASS, SpeechEncoder
 from .features import SpeechFeatures
@@ -32,4 +31,4 @@ class Wav2Vec2(SpeechEncoder):
         return super().encode((waveform - mean) / (variance + 1e-7).sqrt(), one_pass=one_pass)
 
     def _encode(self, waveform: Tensor, one_pass: int) -> Tensor:
-        return F.pad(self._rows(waveform, one_pass), (0, 0, 0, 1))
+        return self._rows(waveform, one_pass, zeros=1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .attention import attend, gate_of
-from .encoder import SpeechEncoder, followed
+from .encoder import SpeechEncoder
 from .features import FRAME
 from .weights import load_model
 
@@ -30,9 +30,8 @@ class WavLM(SpeechEncoder):
         return cls(model)
 
     def _encode(self, waveform: Tensor, one_pass: int) -> Tensor:
-        rows = self._rows(followed(waveform, len(waveform) % (2 * FRAME)), one_pass)
         # n rows stretched to n + 1 by nearest neighbour, row floor(i * n / (n + 1)): the first one twice.
-        return torch.cat((rows[:1], rows))
+        return self._rows(waveform, one_pass, silence=len(waveform) % (2 * FRAME), first=1)
 
 
 def _attend(
