@@ -52,16 +52,19 @@ def encoders(folders: dict[str, Path]) -> dict[str, SpeechEncoder]:
 
 
 class Ears:
-    """In a speech model's place: row r is the mean of the 400 samples from 320 r on; remembers the longest signal."""
+    """In a speech model's place: row r is the mean of the 400 samples from 320 r on; remembers the longest signal, and
+    where in memory all of them lie."""
 
     device = torch.device("cpu")
     dtype = torch.float32
 
     def __init__(self) -> None:
         self.longest = 0
+        self.pieces: list[int] = []
 
     def __call__(self, waveform: Tensor) -> SimpleNamespace:
         self.longest = max(self.longest, waveform.shape[1])
+        self.pieces.append(waveform.untyped_storage().data_ptr())
         return SimpleNamespace(last_hidden_state=waveform.unfold(1, 400, 320).mean(-1, keepdim=True))
 
 
@@ -128,6 +131,15 @@ def test_windows_keep_every_row_at_its_place(name: str, seconds: float) -> None:
     ours = encoder.encode(waveform).rows
     assert ears.longest <= ONE_PASS + FRAME
     assert torch.allclose(ours, encoder.encode(waveform, one_pass=len(waveform) + 2 * FRAME).rows, atol=1e-6)
+
+
+def test_long_speech_is_not_copied() -> None:
+    """WavLM takes the signal as it is: only the window at an odd end has silence behind it."""
+    waveform, ears = sound(round(99.96 * SAMPLE_RATE)), Ears()
+    ENCODERS["wavlm"](ears).encode(waveform)
+    here = waveform.untyped_storage().data_ptr()
+    assert [piece == here for piece in ears.pieces] == [True] * (len(ears.pieces) - 1) + [False]
+    assert len(ears.pieces) == 5
 
 
 @pytest.mark.parametrize("name", NAMES)
